@@ -1,0 +1,37 @@
+// +kubebuilder:object:generate=true
+// +groupName=config.openservicemesh.io
+// +versionName=v1alpha2
+
+package v1alpha2
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// The group, version, kind and resource of MeshConfig as the API server spells them.
+const (
+	Group    = "config.openservicemesh.io"
+	Version  = "v1alpha2"
+	Kind     = "MeshConfig"
+	Resource = "meshconfigs"
+)
+
+// GroupVersion returns config.openservicemesh.io/v1alpha2.
+func GroupVersion() schema.GroupVersion {
+	return schema.GroupVersion{Group: Group, Version: Version}
+}
+
+// GroupVersionResource returns the resource that clients of MeshConfig address.
+func GroupVersionResource() schema.GroupVersionResource {
+	return GroupVersion().WithResource(Resource)
+}
+
+// AddToScheme teaches a scheme the types of this package. It is a function and not the usual
+// package-level SchemeBuilder, so that no importer can add to it behind another's back.
+func AddToScheme(scheme *runtime.Scheme) error {
+	scheme.AddKnownTypes(GroupVersion(), &MeshConfig{}, &MeshConfigList{})
+	metav1.AddToGroupVersion(scheme, GroupVersion())
+	return nil
+}

@@ -1,0 +1,105 @@
+// Package v1alpha2 is the Go form of the config.openservicemesh.io/v1alpha2 API: MeshConfig,
+// the settings of a mesh that take effect while it runs.
+//
+// It holds types and their OpenAPI markers, no defaults and no logic; the zero value of every
+// field is the restrictive one (no permissive mode, no egress). Only fields that the control
+// plane honours exist here: a field that did nothing would be a lie. deepcopy and the CRD are
+// generated from this file (make generate).
+package v1alpha2
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// MeshConfig is the singleton "osm-mesh-config" in the mesh's namespace.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Namespaced,shortName=meshconfig
+type MeshConfig struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec MeshConfigSpec `json:"spec,omitempty"`
+}
+
+// MeshConfigList is a list of MeshConfigs.
+//
+// +kubebuilder:object:root=true
+type MeshConfigList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []MeshConfig `json:"items"`
+}
+
+// MeshConfigSpec is what a mesh's operator decides.
+type MeshConfigSpec struct {
+	Sidecar       SidecarSpec       `json:"sidecar,omitempty"`
+	Traffic       TrafficSpec       `json:"traffic,omitempty"`
+	Observability ObservabilitySpec `json:"observability,omitempty"`
+	Certificate   CertificateSpec   `json:"certificate,omitempty"`
+}
+
+// LocalProxyMode says which address a sidecar uses to reach the application beside it.
+//
+// +kubebuilder:validation:Enum=Localhost;PodIP
+type LocalProxyMode string
+
+// The values of LocalProxyMode.
+const (
+	LocalProxyModeLocalhost LocalProxyMode = "Localhost"
+	LocalProxyModePodIP     LocalProxyMode = "PodIP"
+)
+
+// SidecarSpec is about the Envoy beside each application; all but localProxyMode apply to pods
+// created after the change.
+type SidecarSpec struct {
+	// EnvoyImage overrides the sidecar image that the chart names.
+	EnvoyImage string `json:"envoyImage,omitempty"`
+	// LogLevel is Envoy's log level; empty means error.
+	// +kubebuilder:validation:Enum="";trace;debug;info;warning;warn;error;critical;off
+	LogLevel string `json:"logLevel,omitempty"`
+	// Resources of the sidecar container.
+	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
+	// LocalProxyMode is Localhost (default) or PodIP.
+	LocalProxyMode LocalProxyMode `json:"localProxyMode,omitempty"`
+}
+
+// TrafficSpec is what may flow.
+type TrafficSpec struct {
+	// EnableEgress lets meshed pods reach destinations outside the mesh.
+	EnableEgress bool `json:"enableEgress,omitempty"`
+	// EnablePermissiveTrafficPolicyMode lets every meshed workload reach every meshed service.
+	EnablePermissiveTrafficPolicyMode bool `json:"enablePermissiveTrafficPolicyMode,omitempty"`
+	// OutboundPortExclusionList are ports that bypass the sidecar on the way out of every pod.
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=65535
+	OutboundPortExclusionList []int32 `json:"outboundPortExclusionList,omitempty"`
+	// InboundPortExclusionList are ports that bypass the sidecar on the way into every pod.
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=65535
+	InboundPortExclusionList []int32 `json:"inboundPortExclusionList,omitempty"`
+	// OutboundIPRangeExclusionList are CIDRs that bypass the sidecar.
+	OutboundIPRangeExclusionList []string `json:"outboundIPRangeExclusionList,omitempty"`
+	// OutboundIPRangeInclusionList, when not empty, are the only CIDRs that go through the sidecar.
+	OutboundIPRangeInclusionList []string `json:"outboundIPRangeInclusionList,omitempty"`
+	// NetworkInterfaceExclusionList are interfaces whose traffic bypasses the sidecar.
+	NetworkInterfaceExclusionList []string `json:"networkInterfaceExclusionList,omitempty"`
+}
+
+// ObservabilitySpec is about the control plane's own logs.
+type ObservabilitySpec struct {
+	// OSMLogLevel is the control plane's log level; empty means info.
+	// +kubebuilder:validation:Enum="";debug;info;warn;error
+	OSMLogLevel string `json:"osmLogLevel,omitempty"`
+}
+
+// CertificateSpec is about service certificates.
+type CertificateSpec struct {
+	// ServiceCertValidityDuration is the life of a service certificate; zero means 24h.
+	ServiceCertValidityDuration metav1.Duration `json:"serviceCertValidityDuration,omitempty"`
+	// CertKeyBitSize selects RSA keys of that size; zero means ECDSA P-256.
+	// +kubebuilder:validation:Enum=0;2048;3072;4096
+	CertKeyBitSize int `json:"certKeyBitSize,omitempty"`
+}
