@@ -1,0 +1,62 @@
+package envoy
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/policy"
+)
+
+// inboundListener lets in what comes over the mesh's mTLS, and nothing else: a connection without
+// it finds no filter chain and is closed.
+func inboundListener(td identity.TrustDomain, proxy policy.Proxy) *listenerv3.Listener {
+	l := listener(ListenerInbound, api.PortEnvoyInbound, corev3.TrafficDirection_INBOUND)
+	l.ListenerFilters = append(l.ListenerFilters, &listenerv3.ListenerFilter{
+		Name:       "envoy.filters.listener.tls_inspector",
+		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&tlsinspectorv3.TlsInspector{})},
+	})
+	for _, port := range proxy.Inbound {
+		if !port.From.Nobody() {
+			l.FilterChains = append(l.FilterChains, portChain(td, port))
+		}
+	}
+	if !proxy.OtherPorts.Nobody() {
+		l.FilterChains = append(l.FilterChains, meshChain(td, chainOtherPorts, 0, tcpProxy("inbound", clusterLocalAny)))
+	}
+	// A peer that asks for the proxy's own outbound port would be sent round in circles.
+	l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
+		Name:             chainBlackhole,
+		FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: wrapperspb.UInt32(api.PortEnvoyOutbound)},
+		Filters:          []*listenerv3.Filter{tcpProxy("blackhole", clusterBlackhole)},
+	})
+	return l
+}
+
+func portChain(td identity.TrustDomain, port policy.Inbound) *listenerv3.FilterChain {
+	filter := tcpProxy("inbound", localCluster(port.Number))
+	if port.Protocol.IsHTTP() {
+		filter = inboundHTTP(inboundRoute(port.Number))
+	}
+	return meshChain(td, inboundChain(port.Number), port.Number, filter)
+}
+
+// meshChain takes connections of the mesh's mTLS to a port; 0 is any port without a chain of its own.
+func meshChain(td identity.TrustDomain, name string, port uint16, filter *listenerv3.Filter) *listenerv3.FilterChain {
+	match := &listenerv3.FilterChainMatch{
+		TransportProtocol:    "tls",
+		ApplicationProtocols: []string{alpnMesh},
+	}
+	if port != 0 {
+		match.DestinationPort = wrapperspb.UInt32(uint32(port))
+	}
+	return &listenerv3.FilterChain{
+		Name:             name,
+		FilterChainMatch: match,
+		TransportSocket:  downstreamTLS(td),
+		Filters:          []*listenerv3.Filter{filter},
+	}
+}

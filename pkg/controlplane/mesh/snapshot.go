@@ -1,0 +1,109 @@
+package mesh
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// Settings are what the mesh's operator chose. The zero value denies: no permissive mode, no egress.
+type Settings struct {
+	TrustDomain identity.TrustDomain
+	// Permissive lets every workload reach every service of the mesh.
+	Permissive bool
+	// Egress lets workloads reach destinations outside the mesh.
+	Egress bool
+	// AppOnPodIP makes proxies hand traffic to the application at the pod's address instead of 127.0.0.1.
+	AppOnPodIP bool
+}
+
+// Endpoint is one address that serves a service port and takes new connections.
+type Endpoint struct {
+	Address netip.AddrPort
+	// Meshed says whether a proxy stands before it, so that it speaks mTLS.
+	Meshed bool
+}
+
+// ServicePort is a port of a Service and what serves it.
+type ServicePort struct {
+	Number   uint16
+	Protocol Protocol
+	// Endpoints are sorted by address.
+	Endpoints []Endpoint
+	// Identities are the distinct identities of the meshed workloads behind the port, ready or not, sorted.
+	Identities []identity.Identity
+}
+
+// Service is a Kubernetes Service in a namespace of the mesh.
+type Service struct {
+	Name ServiceName
+	// Addresses are its cluster IPs, sorted; none for a headless service.
+	Addresses []netip.Addr
+	// Ports are its TCP ports, sorted by number.
+	Ports []ServicePort
+}
+
+// InboundPort is a port on which a workload serves some Service.
+type InboundPort struct {
+	Number   uint16
+	Protocol Protocol
+}
+
+// Workload is an injected pod.
+type Workload struct {
+	Name     PodName
+	Identity identity.Identity
+	// Addresses are the pod's IPs, sorted; none before the kubelet reported them.
+	Addresses []netip.Addr
+	// Inbound are the ports that Services lead to, sorted by number.
+	Inbound []InboundPort
+	// Unproxied are inbound ports that bypass the pod's proxy, sorted.
+	Unproxied []uint16
+}
+
+// Class groups workloads that get the same configuration: same identity, same inbound ports.
+type Class string
+
+// Class returns the workload's class.
+func (w *Workload) Class() Class {
+	var b strings.Builder
+	b.WriteString(w.Identity.String())
+	for _, p := range w.Inbound {
+		b.WriteString("|" + strconv.Itoa(int(p.Number)) + p.Protocol.String())
+	}
+	return Class(b.String())
+}
+
+// Snapshot is one state of the mesh. Use New to make one; do not change what it holds.
+type Snapshot struct {
+	settings  Settings
+	services  []*Service
+	workloads []*Workload
+	byPod     map[PodName]*Workload
+}
+
+// New takes ownership of its arguments, sorts them and returns the snapshot.
+func New(settings Settings, services []*Service, workloads []*Workload) *Snapshot {
+	slices.SortFunc(services, func(a, b *Service) int { return a.Name.Compare(b.Name) })
+	slices.SortFunc(workloads, func(a, b *Workload) int { return a.Name.Compare(b.Name) })
+	s := &Snapshot{settings: settings, services: services, workloads: workloads, byPod: make(map[PodName]*Workload, len(workloads))}
+	for _, w := range workloads {
+		s.byPod[w.Name] = w
+	}
+	return s
+}
+
+// Settings of the mesh.
+func (s *Snapshot) Settings() Settings { return s.settings }
+
+// Services of the mesh, sorted by name. Not to be changed.
+func (s *Snapshot) Services() []*Service { return s.services }
+
+// Workloads of the mesh, sorted by name. Not to be changed.
+func (s *Snapshot) Workloads() []*Workload { return s.workloads }
+
+// Workload returns the workload of that pod, nil when the pod is not in the mesh.
+func (s *Snapshot) Workload(pod PodName) *Workload { return s.byPod[pod] }
