@@ -1,0 +1,257 @@
+package ca
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// Limits of a leaf's life.
+const (
+	// DefaultTTL is the life of a leaf when a request does not say.
+	DefaultTTL = 24 * time.Hour
+	// leafBackdate lets peers whose clock is behind accept a leaf made a moment ago.
+	leafBackdate = 5 * time.Minute
+	// minLife is the shortest life worth signing; with less left, the root has as good as expired.
+	minLife = time.Second
+	// maxDNSName is where a common name is no longer a DNS name and stays out of the DNS SANs.
+	maxDNSName = 253
+)
+
+// Authority is a provider of certificates: Tresor's Issuer here, Vault and cert-manager beside it.
+type Authority interface {
+	// Issue returns a new leaf. Providers may cut its life short.
+	Issue(ctx context.Context, req Request) (*Leaf, error)
+	// Trust returns what peers need to verify what Issue returns.
+	Trust() Trust
+}
+
+// Usage is what a leaf is for. It selects the extended key usage and labels the metric.
+type Usage string
+
+// The usages.
+const (
+	// UsageService is a workload's certificate between proxies: TLS server and client.
+	UsageService Usage = "service"
+	// UsageProxy is what a proxy shows to the control plane: TLS client only, so that it cannot
+	// stand in for the workload's server side.
+	UsageProxy Usage = "proxy"
+	// UsageServing is the control plane's own: TLS server only.
+	UsageServing Usage = "serving"
+)
+
+// Request asks for a leaf.
+type Request struct {
+	// Identity is whom the leaf names: common name, DNS SAN and SPIFFE URI SAN.
+	Identity identity.Identity
+	// DNSNames are further DNS SANs.
+	DNSNames []string
+	// TTL is the life from now on; zero means DefaultTTL. It ends with the root's at the latest.
+	TTL time.Duration
+	// Usage selects the extended key usage; it is required.
+	Usage Usage
+	// KeyBits asks for an RSA key of that size; zero means ECDSA P-256.
+	KeyBits int
+}
+
+// Issuer signs leaves with a root held in memory, without asking anybody. It is safe for
+// concurrent use.
+type Issuer struct {
+	root    *Root
+	domain  identity.TrustDomain
+	now     func() time.Time
+	metrics *Metrics
+}
+
+// IssuerConfig says how an Issuer signs.
+type IssuerConfig struct {
+	// Root and TrustDomain are required.
+	Root        *Root
+	TrustDomain identity.TrustDomain
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Metrics may be nil.
+	Metrics *Metrics
+}
+
+// NewIssuer returns an Issuer after it has signed and verified one leaf, so that a root with
+// constraints that shut out this mesh is found at start and not at the first handshake.
+func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
+	if cfg.Root == nil || cfg.TrustDomain == "" {
+		return nil, errors.New("new issuer: a root and a trust domain are required")
+	}
+	i := &Issuer{cfg.Root, cfg.TrustDomain, clock(cfg.Now), cfg.Metrics}
+	if err := i.selfTest(); err != nil {
+		return nil, fmt.Errorf("root %s cannot serve trust domain %q: %w", cfg.Root, cfg.TrustDomain, err)
+	}
+	i.metrics.rootLoaded(i.Trust())
+	return i, nil
+}
+
+// Trust returns what peers need to verify this issuer's leaves.
+func (i *Issuer) Trust() Trust { return i.root.Trust() }
+
+// Issue signs a leaf for a new key.
+func (i *Issuer) Issue(ctx context.Context, req Request) (*Leaf, error) {
+	leaf, err := i.issue(ctx, req)
+	i.metrics.issued(req.Usage, err)
+	if err != nil {
+		return nil, fmt.Errorf("issue %s certificate for %s: %w", req.Usage, req.Identity, err)
+	}
+	return leaf, nil
+}
+
+func (i *Issuer) issue(ctx context.Context, req Request) (*Leaf, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	now := i.now().Round(0).UTC()
+	template, err := i.template(req, now)
+	if err != nil {
+		return nil, err
+	}
+	key, err := generateKey(req.KeyBits)
+	if err != nil {
+		return nil, err
+	}
+	if req.KeyBits != 0 {
+		template.KeyUsage |= x509.KeyUsageKeyEncipherment // RSA key exchange of TLS 1.2
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, i.root.cert, key.signer().Public(), i.root.key.signer())
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return i.leaf(req, der, key, now)
+}
+
+// template lays out the certificate.
+func (i *Issuer) template(req Request, now time.Time) (*x509.Certificate, error) {
+	usages, err := extKeyUsage(req.Usage)
+	if err != nil {
+		return nil, err
+	}
+	notAfter, err := i.notAfter(now, req.TTL)
+	if err != nil {
+		return nil, err
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	uri, err := url.Parse(req.Identity.SPIFFE(i.domain))
+	if err != nil {
+		return nil, fmt.Errorf("SPIFFE id: %w", err)
+	}
+	if _, err := identity.Parse(uri.String(), i.domain); err != nil {
+		return nil, err
+	}
+	name := req.Identity.CommonName(i.domain)
+	return &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             now.Add(-leafBackdate).Truncate(time.Second),
+		NotAfter:              notAfter,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           usages,
+		BasicConstraintsValid: true,
+		DNSNames:              dnsNames(name, req.DNSNames),
+		URIs:                  []*url.URL{uri},
+	}, nil
+}
+
+// notAfter is now + ttl or the root's end, whichever is first.
+func (i *Issuer) notAfter(now time.Time, ttl time.Duration) (time.Time, error) {
+	if ttl < 0 {
+		return time.Time{}, fmt.Errorf("validity %v: want more than 0", ttl)
+	}
+	end := now.Add(cmp.Or(ttl, DefaultTTL))
+	if i.root.cert.NotAfter.Before(end) {
+		end = i.root.cert.NotAfter
+	}
+	end = end.Truncate(time.Second) // the resolution of certificates
+	if end.Sub(now) < minLife {
+		return time.Time{}, fmt.Errorf("a leaf would live until %s, the root until %s: less than %v is left; ask for a longer validity or rotate the root CA",
+			stamp(end), stamp(i.root.cert.NotAfter), minLife)
+	}
+	return end, nil
+}
+
+// leaf puts a signed certificate together with its key and its parents.
+func (i *Issuer) leaf(req Request, der []byte, key Key, now time.Time) (*Leaf, error) {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("parse what was signed: %w", err)
+	}
+	chain := []*x509.Certificate{cert}
+	for _, signer := range append([]*x509.Certificate{i.root.cert}, i.root.parents...) {
+		if !selfSigned(signer) { // an intermediate: peers outside the mesh may know only its root
+			chain = append(chain, signer)
+		}
+	}
+	return newLeaf(req.Identity, chain, key, now), nil
+}
+
+func selfSigned(cert *x509.Certificate) bool { return bytes.Equal(cert.RawIssuer, cert.RawSubject) }
+
+// extKeyUsage maps a usage to TLS.
+func extKeyUsage(usage Usage) ([]x509.ExtKeyUsage, error) {
+	switch usage {
+	case UsageService:
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, nil
+	case UsageProxy:
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil
+	case UsageServing:
+		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, nil
+	}
+	return nil, fmt.Errorf("usage %q: want %q, %q or %q", usage, UsageService, UsageProxy, UsageServing)
+}
+
+// dnsNames returns the common name and the further names, sorted and once each.
+func dnsNames(commonName string, more []string) []string {
+	names := slices.Clone(more)
+	if len(commonName) <= maxDNSName {
+		names = append(names, commonName)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// selfTest signs a leaf as it is signed for workloads and verifies it as peers do.
+func (i *Issuer) selfTest() error {
+	now := i.now().Round(0)
+	leaf, err := i.issue(context.Background(), Request{
+		Identity: identity.Identity{Namespace: "osm-self-test", ServiceAccount: "osm-self-test"},
+		Usage:    UsageService,
+	})
+	if err != nil {
+		return err
+	}
+	cert := leaf.TLS().Leaf
+	_, err = cert.Verify(x509.VerifyOptions{
+		Roots:       i.Trust().Pool(),
+		CurrentTime: now,
+		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return fmt.Errorf("verify a leaf signed by it: %w", err)
+	}
+	return nil
+}
+
+// clock returns now, or time.Now for nil.
+func clock(now func() time.Time) func() time.Time {
+	if now == nil {
+		return time.Now
+	}
+	return now
+}

@@ -1,0 +1,98 @@
+package ca
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics counts what the package does. A nil *Metrics counts nothing.
+type Metrics struct {
+	certs    *prometheus.CounterVec
+	caExpiry prometheus.Gauge
+	rootInfo *prometheus.GaugeVec
+	secrets  *prometheus.CounterVec
+	registry prometheus.Registerer
+}
+
+// NewMetrics registers the metrics of the package.
+func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		certs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "osm_cert_issued_total", Help: "Certificates asked for, by usage (service, proxy, serving) and result (ok, error).",
+		}, []string{"usage", "result"}),
+		caExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "osm_ca_expiry_timestamp_seconds", Help: "When the CA that signs certificates expires, as Unix time.",
+		}),
+		rootInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "osm_root_info", Help: "Always 1; the label is the SHA-256 of the CA that this replica signs with, equal on all replicas.",
+		}, []string{"fingerprint"}),
+		secrets: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "osm_proxy_secret_operations_total", Help: "Work on proxies' client certificate Secrets, by operation (write, delete, probe) and result (ok, error).",
+		}, []string{"operation", "result"}),
+		registry: registry,
+	}
+	for _, c := range []prometheus.Collector{m.certs, m.caExpiry, m.rootInfo, m.secrets} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register certificate metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *Metrics) issued(usage Usage, err error) {
+	if m != nil {
+		m.certs.WithLabelValues(string(usage), result(err)).Inc()
+	}
+}
+
+func (m *Metrics) rootLoaded(trust Trust) {
+	if m != nil {
+		m.caExpiry.Set(float64(trust.NotAfter.Unix()))
+		m.rootInfo.Reset()
+		m.rootInfo.WithLabelValues(trust.Fingerprint).Set(1)
+	}
+}
+
+func (m *Metrics) secret(operation string, err error) {
+	if m != nil {
+		m.secrets.WithLabelValues(operation, result(err)).Inc()
+	}
+}
+
+// leaves registers what is read from the cache when the metrics are scraped, so that a renewal
+// loop that hangs shows as a shrinking budget.
+func (m *Metrics) leaves(l *Leaves) error {
+	if m == nil {
+		return nil
+	}
+	budget := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "osm_headless_budget_seconds", Help: "How long the proxies served here keep valid certificates without a control plane; +Inf without proxies.",
+	}, func() float64 {
+		if budget := l.HeadlessBudget(); budget != noBudget {
+			return budget.Seconds()
+		}
+		return math.Inf(1)
+	})
+	count := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "osm_leaf_certificates", Help: "Identities whose certificate this replica keeps current.",
+	}, func() float64 { return float64(l.Len()) })
+	for _, c := range []prometheus.Collector{budget, count} {
+		if err := m.registry.Register(c); err != nil {
+			return fmt.Errorf("register certificate metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func result(err error) string {
+	if err != nil {
+		return "error"
+	}
+	return "ok"
+}
+
+// noBudget is the headless budget without proxies: nobody can run out.
+const noBudget = time.Duration(1<<63 - 1)

@@ -1,0 +1,155 @@
+package ca
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycore "k8s.io/client-go/applyconfigurations/core/v1"
+	applymeta "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// Names of the SDS resources in the files beside the certificate.
+const (
+	sdsCertName  = "proxy-certificate"
+	sdsTrustName = "proxy-trust"
+)
+
+// sdsCert and sdsTrust are Envoy's DiscoveryResponse files: they point at the PEM files beside
+// them, and the watched directory makes Envoy read all of them again when the kubelet swaps it.
+const (
+	sdsCert = `resources:
+- "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  name: ` + sdsCertName + `
+  tls_certificate:
+    certificate_chain:
+      filename: ` + api.ProxyCertDir + `/` + api.ProxyCertFile + `
+    private_key:
+      filename: ` + api.ProxyCertDir + `/` + api.ProxyKeyFile + `
+    watched_directory:
+      path: ` + api.ProxyCertDir + `
+`
+	sdsTrust = `resources:
+- "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  name: ` + sdsTrustName + `
+  validation_context:
+    trusted_ca:
+      filename: ` + api.ProxyCertDir + `/` + api.ProxyTrustFile + `
+    watched_directory:
+      path: ` + api.ProxyCertDir + `
+`
+)
+
+// proxySecretData is the content of a proxy's Secret.
+func proxySecretData(leaf *Leaf, trust Trust) map[string][]byte {
+	return map[string][]byte{
+		api.ProxyCertFile:  leaf.CertPEM,
+		api.ProxyKeyFile:   leaf.KeyPEM(),
+		api.ProxyTrustFile: trust.Bundle,
+		api.ProxySDSCert:   []byte(sdsCert),
+		api.ProxySDSTrust:  []byte(sdsTrust),
+	}
+}
+
+// probeConfig claims nothing but the label. Applied in dry-run mode it makes the API server show
+// the Secret that exists, and refuse when there is none, because a TLS Secret must hold data.
+func (p *ProxySecrets) probeConfig(id identity.Identity) *applycore.SecretApplyConfiguration {
+	return applycore.Secret(api.ProxySecretName(id.ServiceAccount), id.Namespace).
+		WithLabels(map[string]string{api.LabelProxyCertificate: p.cfg.Mesh}).
+		WithType(corev1.SecretTypeTLS)
+}
+
+// fullConfig is the whole Secret. It belongs to its ServiceAccount, so that the cluster's garbage
+// collector removes it even when no replica remembers it.
+func (p *ProxySecrets) fullConfig(account Account, leaf *Leaf) *applycore.SecretApplyConfiguration {
+	config := p.probeConfig(account.Identity).
+		WithLabels(map[string]string{api.LabelName: api.NameValue, api.LabelInstance: p.cfg.Mesh}).
+		WithData(proxySecretData(leaf, p.cfg.Authority.Trust()))
+	if account.UID != "" {
+		config.WithOwnerReferences(applymeta.OwnerReference().
+			WithAPIVersion("v1").WithKind("ServiceAccount").WithName(account.ServiceAccount).WithUID(account.UID))
+	}
+	return config
+}
+
+// ours says whether a probed Secret carried this mesh's label before the probe: then somebody
+// else owns the label too. The admission policy of the chart refuses others already; this holds
+// where that policy is absent.
+func ours(secret *corev1.Secret) bool {
+	field := []byte(`"f:` + api.LabelProxyCertificate + `"`)
+	return slices.ContainsFunc(secret.ManagedFields, func(m metav1.ManagedFieldsEntry) bool {
+		return m.Manager != probeManager && m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.GetRawBytes(), field)
+	})
+}
+
+// fit says until when a Secret may stay as it is, or why it has to be replaced.
+func (p *ProxySecrets) fit(secret *corev1.Secret, account Account) (renewAt time.Time, err error) {
+	trust := p.cfg.Authority.Trust()
+	for key, want := range map[string][]byte{
+		api.ProxyTrustFile: trust.Bundle, api.ProxySDSCert: []byte(sdsCert), api.ProxySDSTrust: []byte(sdsTrust),
+	} {
+		if !bytes.Equal(secret.Data[key], want) {
+			return time.Time{}, fmt.Errorf("%s is not current", key)
+		}
+	}
+	if !owned(secret, account) {
+		return time.Time{}, fmt.Errorf("owner is not ServiceAccount %s with uid %s", account.Identity, account.UID)
+	}
+	pair, err := tls.X509KeyPair(secret.Data[api.ProxyCertFile], secret.Data[api.ProxyKeyFile])
+	if err != nil {
+		return time.Time{}, fmt.Errorf("certificate and key: %w", err)
+	}
+	return p.fitLeaf(pair.Leaf, account.Identity, trust)
+}
+
+// fitLeaf checks identity, signature and age.
+func (p *ProxySecrets) fitLeaf(cert *x509.Certificate, id identity.Identity, trust Trust) (time.Time, error) {
+	now := p.now()
+	if want := id.SPIFFE(p.cfg.TrustDomain); len(cert.URIs) != 1 || cert.URIs[0].String() != want {
+		return time.Time{}, fmt.Errorf("certificate names %v, want %s", cert.URIs, want)
+	}
+	_, err := cert.Verify(x509.VerifyOptions{
+		Roots: trust.Pool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("certificate: %w", err)
+	}
+	issued := cert.NotBefore.Add(leafBackdate)
+	life := cert.NotAfter.Sub(issued)
+	if life > p.cfg.TTL+leafBackdate {
+		return time.Time{}, fmt.Errorf("certificate lives for %v, want %v", life, p.cfg.TTL)
+	}
+	renewAt := issued.Add(fraction(life, proxyRenew))
+	if !now.Before(renewAt) {
+		return time.Time{}, fmt.Errorf("half of the certificate's life was over at %s", stamp(renewAt))
+	}
+	return renewAt, nil
+}
+
+// owned says whether the Secret will be collected together with its ServiceAccount.
+func owned(secret *corev1.Secret, account Account) bool {
+	return account.UID == "" || slices.ContainsFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == account.UID })
+}
+
+// missingData says whether the API server refused the probe because there is no Secret to show:
+// it asks for the data of a new TLS Secret then, and for nothing else.
+func missingData(causes []metav1.StatusCause) bool {
+	if len(causes) == 0 {
+		return false
+	}
+	for _, cause := range causes {
+		if cause.Type != metav1.CauseTypeFieldValueRequired || !strings.HasPrefix(cause.Field, "data[") {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,184 @@
+package ca
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// due says whether an account's Secret has to be looked at.
+func (p *ProxySecrets) due(r *record, account Account) bool {
+	now := p.now()
+	if r.failures > 0 && !r.removing && r.owner == account.UID {
+		return !now.Before(r.nextAt)
+	}
+	return r.uid == "" || r.owner != account.UID || r.fingerprint != p.cfg.Authority.Trust().Fingerprint ||
+		!now.Before(r.nextAt) || !now.Before(r.renewAt)
+}
+
+// standing is the outcome of a Secret that is not looked at.
+func (r *record) standing() outcome {
+	if r.failures > 0 {
+		return failed
+	}
+	return kept
+}
+
+// ensure looks at one Secret and writes it if it must.
+func (p *ProxySecrets) ensure(ctx context.Context, account Account, r *record) outcome {
+	r.owner, r.removing = account.UID, false
+	secret, err := p.probe(ctx, account.Identity)
+	if err != nil {
+		return p.fail(ctx, account.Identity, r, err)
+	}
+	if secret != nil {
+		renewAt, unfit := p.fit(secret, account)
+		if unfit == nil {
+			p.settle(account.Identity, r, secret, renewAt)
+			return kept
+		}
+		p.cfg.Log.Debug("proxy certificate to be replaced", "secret", secretName(account.Identity), "reason", unfit)
+	}
+	return p.write(ctx, account, r)
+}
+
+// write issues a certificate and applies the whole Secret.
+func (p *ProxySecrets) write(ctx context.Context, account Account, r *record) outcome {
+	leaf, err := p.cfg.Authority.Issue(ctx, Request{Identity: account.Identity, TTL: p.cfg.TTL, Usage: UsageProxy})
+	if err != nil {
+		return p.fail(ctx, account.Identity, r, err)
+	}
+	secret, err := p.cfg.Client.CoreV1().Secrets(account.Namespace).Apply(ctx, p.fullConfig(account, leaf),
+		metav1.ApplyOptions{FieldManager: proxyManager, Force: true})
+	p.cfg.Metrics.secret("write", err)
+	if err != nil {
+		return p.fail(ctx, account.Identity, r, fmt.Errorf("apply Secret %s: %w", secretName(account.Identity), err))
+	}
+	p.settle(account.Identity, r, secret, leaf.Issued.Add(fraction(leaf.NotAfter.Sub(leaf.Issued), proxyRenew)))
+	return written
+}
+
+// settle records a Secret that is as it should be.
+func (p *ProxySecrets) settle(id identity.Identity, r *record, secret *corev1.Secret, renewAt time.Time) {
+	// Half of the pause is jittered: Secrets written together are not looked at together for ever.
+	pause := p.cfg.ProbeEvery/2 + fraction(p.cfg.ProbeEvery/2, jitter(id))
+	*r = record{
+		owner: r.owner, uid: secret.UID, fingerprint: p.cfg.Authority.Trust().Fingerprint,
+		nextAt: p.now().Add(pause), renewAt: renewAt,
+	}
+}
+
+// probe returns the Secret as it is, nil if there is none, or a foreignError.
+func (p *ProxySecrets) probe(ctx context.Context, id identity.Identity) (*corev1.Secret, error) {
+	secret, err := p.cfg.Client.CoreV1().Secrets(id.Namespace).Apply(ctx, p.probeConfig(id),
+		metav1.ApplyOptions{FieldManager: probeManager, Force: true, DryRun: []string{metav1.DryRunAll}})
+	var status apierrors.APIStatus
+	if apierrors.IsInvalid(err) && errors.As(err, &status) && status.Status().Details != nil && missingData(status.Status().Details.Causes) {
+		p.cfg.Metrics.secret("probe", nil)
+		return nil, nil
+	}
+	p.cfg.Metrics.secret("probe", err)
+	if apierrors.IsInvalid(err) {
+		return nil, &foreignError{fmt.Errorf("is not of type %s, or is immutable: %w", corev1.SecretTypeTLS, err)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at Secret %s: %w", secretName(id), err)
+	}
+	if !ours(secret) {
+		return nil, &foreignError{fmt.Errorf("lacks the label %s=%s", api.LabelProxyCertificate, p.cfg.Mesh)}
+	}
+	return secret, nil
+}
+
+// foreignError is about a Secret that has a proxy Secret's name and is somebody else's.
+type foreignError struct{ reason error }
+
+func (e *foreignError) Error() string { return "somebody else's Secret: " + e.reason.Error() }
+func (e *foreignError) Unwrap() error { return e.reason }
+
+// fail postpones the next attempt, and keeps what a user has to mend as a problem.
+func (p *ProxySecrets) fail(ctx context.Context, id identity.Identity, r *record, err error) outcome {
+	if ctx.Err() != nil {
+		return failed // the Lease is lost or the replica stops: nobody's fault
+	}
+	delay := min(retryFirst<<min(r.failures, 10), retryLast)
+	r.failures++
+	r.nextAt = p.now().Add(delay/2 + fraction(delay/2, jitter(id)))
+	r.problem = p.problemOf(id, err)
+	if r.failures == 1 { // a fault that stays is a Problem, and need not fill the log as well
+		p.cfg.Log.Warn("proxy certificate Secret failed, will retry", "secret", secretName(id), "error", err)
+	}
+	return failed
+}
+
+// problemOf words the faults that a user has to mend; others pass by themselves.
+func (p *ProxySecrets) problemOf(id identity.Identity, err error) string {
+	var foreign *foreignError
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), apierrors.IsNotFound(err):
+		return "" // the namespace is going, and its ServiceAccounts with it
+	case errors.As(err, &foreign):
+		return fmt.Sprintf("proxies of ServiceAccount %s get no certificate because a Secret of this name exists that is not the mesh's (%v): rename or delete it", id, foreign.reason)
+	case apierrors.IsForbidden(err):
+		return fmt.Sprintf("proxies of ServiceAccount %s get no certificate because the API server refuses to write it (%v): rename or delete a foreign Secret of this name, or restore the control plane's ClusterRole", id, err)
+	case apierrors.IsInvalid(err):
+		return fmt.Sprintf("proxies of ServiceAccount %s get no certificate because the API server refuses it (%v): delete the Secret to have it made anew", id, err)
+	}
+	return ""
+}
+
+// remove deletes a Secret that is known to be ours, and no other that has taken its name since.
+func (p *ProxySecrets) remove(ctx context.Context, id identity.Identity, r *record) outcome {
+	switch {
+	case r.removing && p.now().Before(r.nextAt):
+		return failed
+	case r.uid == "" && r.failures == 0:
+		return absent
+	}
+	r.removing = true
+	if err := p.removeNow(ctx, id, r); err != nil {
+		return p.fail(ctx, id, r, err)
+	}
+	existed := r.uid != ""
+	*r = record{}
+	if !existed {
+		return absent
+	}
+	return deleted
+}
+
+func (p *ProxySecrets) removeNow(ctx context.Context, id identity.Identity, r *record) error {
+	if r.uid == "" { // the last write failed, which does not prove that nothing was written
+		secret, err := p.probe(ctx, id)
+		var foreign *foreignError
+		if errors.As(err, &foreign) || apierrors.IsForbidden(err) || err == nil && secret == nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.uid = secret.UID
+	}
+	err := p.cfg.Client.CoreV1().Secrets(id.Namespace).Delete(ctx, api.ProxySecretName(id.ServiceAccount),
+		metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &r.uid}})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		err = nil // gone, or replaced by somebody
+	}
+	p.cfg.Metrics.secret("delete", err)
+	if err != nil {
+		return fmt.Errorf("delete Secret %s: %w", secretName(id), err)
+	}
+	return nil
+}
+
+func secretName(id identity.Identity) string {
+	return id.Namespace + "/" + api.ProxySecretName(id.ServiceAccount)
+}

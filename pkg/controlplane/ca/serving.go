@@ -1,0 +1,150 @@
+package ca
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// renewRetry is the pause after a failed renewal of a serving certificate.
+const renewRetry = 10 * time.Second
+
+// ServingConfig describes a server's own certificate.
+type ServingConfig struct {
+	// Authority and Identity are required; Identity becomes common name, DNS SAN and URI SAN.
+	Authority Authority
+	Identity  identity.Identity
+	// DNSNames are further names that clients use, such as osm-injector.osm-system.svc.
+	DNSNames []string
+	// TTL is the certificate's life; zero means DefaultTTL.
+	TTL time.Duration
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+	// Log hears of failed renewals; nil discards them.
+	Log *slog.Logger
+}
+
+// ServingCert is a server's certificate, which renews itself when a handshake finds it due: no
+// goroutine, and no timer that a sleeping host could stop.
+type ServingCert struct {
+	cfg ServingConfig
+
+	renewing sync.Mutex // held by the one handshake that renews
+
+	mu      sync.Mutex
+	leaf    *Leaf
+	cert    *tls.Certificate
+	retryAt time.Time
+}
+
+// NewServingCert issues the first certificate.
+func NewServingCert(ctx context.Context, cfg ServingConfig) (*ServingCert, error) {
+	if cfg.Authority == nil {
+		return nil, errors.New("new serving certificate: an authority is required")
+	}
+	cfg.Now = clock(cfg.Now)
+	cfg.Log = logger(cfg.Log)
+	cfg.TTL = cmp.Or(cfg.TTL, DefaultTTL)
+	s := &ServingCert{cfg: cfg}
+	if err := s.renew(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Certificate is for tls.Config.GetCertificate. When renewal is due, one handshake renews and the
+// others go on with the old certificate as long as it is valid.
+func (s *ServingCert) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return s.certificate(hello.Context())
+}
+
+// MutualTLS returns a server's configuration that demands a client certificate signed by the
+// authority, over TLS 1.3 and HTTP/2. Who the client is remains for the caller to check.
+func (s *ServingCert) MutualTLS() *tls.Config {
+	cfg := s.ServerTLS()
+	cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	cfg.ClientCAs = s.cfg.Authority.Trust().Pool()
+	cfg.NextProtos = []string{"h2"}
+	cfg.Time = func() time.Time { return s.now() }
+	return cfg
+}
+
+// ServerTLS returns a server's configuration that asks for no client certificate, over TLS 1.3.
+func (s *ServingCert) ServerTLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: s.Certificate}
+}
+
+func (s *ServingCert) certificate(ctx context.Context) (*tls.Certificate, error) {
+	cert, due, expired := s.current()
+	if !due {
+		return cert, nil
+	}
+	if !expired && !s.renewing.TryLock() {
+		return cert, nil
+	}
+	if expired {
+		s.renewing.Lock()
+	}
+	defer s.renewing.Unlock()
+	if cert, due, expired = s.current(); !due {
+		return cert, nil // renewed while this handshake waited
+	}
+	err := s.renew(ctx)
+	if err == nil {
+		cert, _, _ = s.current()
+		return cert, nil
+	}
+	s.postpone()
+	if expired {
+		return nil, err
+	}
+	s.cfg.Log.Warn("serving certificate not renewed, will retry", "identity", s.cfg.Identity.String(), "error", err)
+	return cert, nil
+}
+
+// current returns the certificate, whether an attempt to renew it is due, and whether it is invalid.
+func (s *ServingCert) current() (cert *tls.Certificate, due, expired bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	expired = !s.leaf.validAt(now)
+	due = expired || !now.Before(s.leaf.RenewAt) && !now.Before(s.retryAt)
+	return s.cert, due, expired
+}
+
+// renew replaces the certificate.
+func (s *ServingCert) renew(ctx context.Context) error {
+	leaf, err := s.cfg.Authority.Issue(ctx, Request{
+		Identity: s.cfg.Identity, DNSNames: s.cfg.DNSNames, TTL: s.cfg.TTL, Usage: UsageServing,
+	})
+	if err != nil {
+		return fmt.Errorf("renew serving certificate: %w", err)
+	}
+	cert := leaf.TLS()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaf, s.cert, s.retryAt = leaf, &cert, time.Time{}
+	return nil
+}
+
+func (s *ServingCert) postpone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retryAt = s.now().Add(renewRetry)
+}
+
+// NotAfter is when the current certificate expires.
+func (s *ServingCert) NotAfter() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaf.NotAfter
+}
+
+func (s *ServingCert) now() time.Time { return s.cfg.Now().Round(0) }

@@ -1,0 +1,56 @@
+package ca_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net"
+	"testing"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+)
+
+// handshake lets two leaves authenticate each other on the day of the tests.
+func handshake(t *testing.T, server, client *ca.Leaf, root *ca.Root) error {
+	t.Helper()
+	pool := root.Trust().Pool()
+	return connect(&tls.Config{
+		Certificates: []tls.Certificate{server.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, Time: at(today), MinVersion: tls.VersionTLS13,
+	}, &tls.Config{
+		Certificates: []tls.Certificate{client.TLS()}, RootCAs: pool, ServerName: server.TLS().Leaf.DNSNames[0], Time: at(today), MinVersion: tls.VersionTLS13,
+	})
+}
+
+// connect makes one TLS connection over a pipe and returns what either side complains about.
+func connect(server, client *tls.Config) error {
+	near, far := net.Pipe()
+	result := make(chan error, 1)
+	go func() {
+		defer far.Close()
+		conn := tls.Server(far, server)
+		err := conn.Handshake()
+		if err == nil {
+			_, err = conn.Write([]byte("x")) // the client's certificate is judged after its own handshake
+		}
+		result <- err
+	}()
+	conn := tls.Client(near, client)
+	err := conn.Handshake()
+	if err == nil {
+		_, err = conn.Read(make([]byte, 1))
+	}
+	near.Close()
+	return errors.Join(err, <-result)
+}
+
+func firstCertificate(t testing.TB, data []byte) *x509.Certificate {
+	t.Helper()
+	found, _ := pem.Decode(data)
+	if found == nil {
+		t.Fatalf("no PEM block in %q", data)
+	}
+	cert, err := x509.ParseCertificate(found.Bytes)
+	must(t, err)
+	return cert
+}

@@ -1,0 +1,101 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+)
+
+// Step is one part of leaving, for example "stop accepting streams" or "close streams".
+type Step struct {
+	Name string
+	// Run does the step and returns when it is done or when ctx ends, whichever is first.
+	Run func(ctx context.Context) error
+}
+
+// Drain is how a replica leaves: it turns unready, gives endpoints time to disappear, and then
+// takes the steps one after another, all within Period.
+type Drain struct {
+	// Health turns unready first.
+	Health *Health
+	// Settle is the time between turning unready and the first step, in which clients learn that
+	// this replica is no longer an endpoint while it still serves those that did not.
+	Settle time.Duration
+	// Period bounds the whole, Settle included. It has to be shorter than the pod's
+	// terminationGracePeriodSeconds.
+	Period time.Duration
+	// Log hears of each step; nil discards it.
+	Log *slog.Logger
+}
+
+// Run drains. ctx is usually the one whose end started the drain, so its end is ignored and only
+// its values are kept; the steps' context ends with Period. Every step is run, even after another
+// has failed or the time is up, because a step that closes things must not be skipped.
+func (d Drain) Run(ctx context.Context, steps ...Step) error {
+	if d.Settle < 0 || d.Settle > d.Period {
+		return fmt.Errorf("drain: settle %v, period %v: want 0 <= settle <= period", d.Settle, d.Period)
+	}
+	log := d.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.Period)
+	defer cancel()
+	d.Health.Drain()
+	log.Info("draining: unready", "settle", d.Settle, "period", d.Period)
+	if d.Settle > 0 {
+		sleep(ctx, d.Settle)
+	}
+	var failed []error
+	for _, step := range steps {
+		log.Info("draining: step", "step", step.Name)
+		if err := step.Run(ctx); err != nil {
+			failed = append(failed, fmt.Errorf("drain: %s: %w", step.Name, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// Remaining is the time until ctx's deadline, and zero without one: what a step has left to
+// spread its work over.
+func Remaining(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	return max(0, time.Until(deadline))
+}
+
+// Spread yields 0 to n-1, each once and in order, spaced over the period: one at a random moment
+// of each of n equal slots, so that what is closed reconnects elsewhere neither all at once nor in
+// step with another replica that drains. When ctx ends the rest is yielded without waiting.
+func Spread(ctx context.Context, n int, period time.Duration) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		start := time.Now()
+		for i := range n {
+			slot := float64(period) / float64(n)
+			at := start.Add(time.Duration((float64(i) + rand.Float64()) * slot)) //nolint:gosec // spacing, not a secret
+			sleep(ctx, time.Until(at))
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 || ctx.Err() != nil {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

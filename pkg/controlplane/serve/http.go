@@ -1,0 +1,91 @@
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of a server that faces the cluster: a client that dawdles over its header or holds an
+// idle connection must not hold memory for ever.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	defaultShutdown   = 5 * time.Second
+)
+
+// HTTPServer serves one handler until a context ends.
+type HTTPServer struct {
+	// Addr is host:port for Run.
+	Addr string
+	// Handler answers the requests.
+	Handler http.Handler
+	// TLS, when set, makes it an HTTPS server; it must bring its own certificates.
+	TLS *tls.Config
+	// Shutdown is how long running requests may take after the context ended; zero means 5 s.
+	Shutdown time.Duration
+	// Log receives the server's complaints about clients, at debug level; nil discards them.
+	Log *slog.Logger
+}
+
+// Run listens on Addr and serves until ctx ends. It returns nil after an orderly end.
+func (s HTTPServer) Run(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", s.Addr, err)
+	}
+	return s.Serve(ctx, listener)
+}
+
+// Serve serves on a listener, which it closes, until ctx ends: new connections are refused then
+// and running requests get Shutdown to finish. It returns nil after an orderly end.
+func (s HTTPServer) Serve(ctx context.Context, listener net.Listener) error {
+	server := s.server()
+	failed := make(chan error, 1)
+	go func() { failed <- serveOn(server, listener) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace := s.Shutdown
+	if grace == 0 {
+		grace = defaultShutdown
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := server.Shutdown(end)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests on %s were still running after %v: %w", listener.Addr(), grace, err), server.Close())
+	}
+	<-failed //nolint:errcheck // http.ErrServerClosed: it was told to stop
+	return err
+}
+
+func (s HTTPServer) server() *http.Server {
+	log := s.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &http.Server{
+		Handler:           s.Handler,
+		TLSConfig:         s.TLS,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+func serveOn(server *http.Server, listener net.Listener) error {
+	if server.TLSConfig != nil {
+		return server.ServeTLS(listener, "", "")
+	}
+	return server.Serve(listener)
+}
