@@ -1,0 +1,230 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/coalesce"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/kube"
+	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/pkg/controlplane/xds"
+)
+
+// The burst of changes that becomes one configuration: the first goes out at once.
+const (
+	coalesceIdle = 20 * time.Millisecond
+	coalesceMax  = 250 * time.Millisecond
+)
+
+// settle is how long a leaving replica still serves, until it is no longer an endpoint.
+const settle = 3 * time.Second
+
+// parts are the long-lived things of a running controller.
+type parts struct {
+	cfg      Config
+	client   kubernetes.Interface
+	registry *prometheus.Registry
+	health   *serve.Health
+	metrics  *ca.Metrics
+	root     *ca.Root
+	tresor   ca.Tresor
+	issuer   *ca.Issuer
+	leaves   *ca.Leaves
+	trigger  *coalesce.Trigger
+	watch    *kube.Watch
+	xds      *xds.Server
+	pipeline *pipeline
+	dirty    atomic.Bool   // an object changed since the last configuration was built
+	accounts chan struct{} // one slot: the ServiceAccounts of the mesh may have changed
+}
+
+// Run runs osm-controller until ctx ends and the drain is over.
+func Run(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	p := &parts{cfg: cfg, registry: prometheus.NewRegistry(), health: serve.NewHealth(time.Now), accounts: make(chan struct{}, 1)}
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// What serves outlives ctx: it ends when the drain is over.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, serving := errgroup.WithContext(serving)
+	group.Go(func() error { return p.serveHTTP(serving) })
+
+	// A server that fails ends the start too, and the other way round.
+	starting, started := context.WithCancel(ctx)
+	defer started()
+	context.AfterFunc(serving, started)
+	err := p.start(starting, serving, group)
+	if err == nil {
+		<-starting.Done()
+		err = p.drain(ctx)
+	}
+	stop()
+	if failed := group.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
+		return failed
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // told to stop while starting: in order
+	}
+	return err
+}
+
+func (p *parts) serveHTTP(ctx context.Context) error {
+	handler := serve.Handler(p.health, p.registry, p.cfg.Version)
+	return serve.HTTPServer{Addr: p.cfg.HTTPAddress, Handler: handler, Log: p.cfg.Log}.Run(ctx)
+}
+
+// start brings the parts up one after another; what goes on by itself joins the group.
+func (p *parts) start(starting, serving context.Context, group *errgroup.Group) error {
+	root := p.health.Require("root CA", "loading it from Secret "+p.cfg.Namespace+"/"+p.cfg.CASecret)
+	objects := p.health.Require("objects", "reading the mesh from the API server")
+	proxies := p.health.Require("xDS", "the port is not open yet")
+
+	if err := p.connect(); err != nil {
+		return err
+	}
+	if err := p.loadRoot(starting); err != nil {
+		return err
+	}
+	root.Met()
+	group.Go(func() error { return p.watchRoot(serving, root) })
+
+	group.Go(func() error { return p.watch.Run(serving) })
+	if err := p.awaitObjects(starting, objects); err != nil {
+		return err
+	}
+	if err := p.openXDS(starting, serving, group); err != nil {
+		return err
+	}
+	objects.Met()
+	proxies.Met()
+	group.Go(func() error { return p.leaves.Run(serving) })
+	group.Go(func() error { return p.trigger.Run(serving, p.pipeline.rebuild) })
+	group.Go(func() error { return p.pipeline.beat(serving) })
+	group.Go(func() error { return orderly(starting, p.lease().Run(starting, p.writeProxySecrets)) })
+	p.cfg.Log.Info("osm-controller is ready", "mesh", p.cfg.MeshName, "xds", p.cfg.XDSAddress, "root", p.root.Fingerprint())
+	return nil
+}
+
+// connect makes clients, metrics and the watch; it asks the API server nothing.
+func (p *parts) connect() error {
+	client, err := kubernetes.NewForConfig(p.cfg.REST)
+	if err != nil {
+		return fmt.Errorf("make a client of the API server: %w", err)
+	}
+	dyn, err := dynamic.NewForConfig(p.cfg.REST)
+	if err != nil {
+		return fmt.Errorf("make a client of the API server: %w", err)
+	}
+	p.client = client
+	if p.metrics, err = ca.NewMetrics(p.registry); err != nil {
+		return err
+	}
+	if p.trigger, err = coalesce.New(coalesce.Window{Idle: coalesceIdle, Max: coalesceMax}); err != nil {
+		return err
+	}
+	p.watch, err = kube.New(kube.Config{
+		Client: client, Dynamic: dyn, MeshName: p.cfg.MeshName, Namespace: p.cfg.Namespace, Log: p.cfg.Log,
+	}, p.changed, time.Now)
+	if err != nil {
+		return err
+	}
+	p.health.Note("API server", p.staleness)
+	return nil
+}
+
+// changed is called for each change of an object; it never blocks.
+func (p *parts) changed() {
+	p.dirty.Store(true)
+	p.trigger.Kick()
+	select {
+	case p.accounts <- struct{}{}:
+	default:
+	}
+}
+
+// staleness tells people that the last snapshot is served on while the API server is away.
+func (p *parts) staleness() string {
+	since, err, failing := p.watch.Failing()
+	if !failing {
+		return ""
+	}
+	return fmt.Sprintf("no news from the API server for %s, serving the last snapshot: %v", time.Since(since).Round(time.Second), err)
+}
+
+func (p *parts) awaitObjects(ctx context.Context, condition *serve.Condition) error {
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		waiting := p.watch.Waiting()
+		if len(waiting) == 0 {
+			return nil
+		}
+		condition.Unmet(fmt.Sprintf("reading %v from the API server", waiting))
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// openXDS builds the first configuration, then opens the port, in this order.
+func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group) error {
+	cert, err := ca.NewServingCert(starting, ca.ServingConfig{
+		Authority: p.issuer,
+		Identity:  identity.Identity{Namespace: p.cfg.Namespace, ServiceAccount: api.AppController},
+		DNSNames:  []string{api.AppController + "." + p.cfg.Namespace + ".svc", "localhost"},
+		Log:       p.cfg.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("issue the certificate of the xDS server: %w", err)
+	}
+	p.xds, err = xds.New(xds.Config{
+		TrustDomain: p.cfg.TrustDomain, TLS: cert.MutualTLS(), Leaves: p.leaves, Trust: p.issuer.Trust,
+		Metrics: xds.NewMetrics(p.registry), Log: p.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	p.pipeline = newPipeline(p)
+	if err := p.pipeline.build(); err != nil {
+		return fmt.Errorf("build the first configuration: %w", err)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(starting, "tcp", p.cfg.XDSAddress)
+	if err != nil {
+		return fmt.Errorf("listen for proxies on --xds-address %s: %w", p.cfg.XDSAddress, err)
+	}
+	group.Go(func() error { return p.xds.Serve(listener) })
+	context.AfterFunc(serving, p.xds.Close)
+	return nil
+}
+
+// drain leaves in order: unready first, then the proxies, spread over the rest of the period.
+func (p *parts) drain(ctx context.Context) error {
+	p.cfg.Log.Info("draining", "period", p.cfg.DrainPeriod.String(), "proxies", p.xds.Connected())
+	return serve.Drain{Health: p.health, Settle: min(settle, p.cfg.DrainPeriod/4), Period: p.cfg.DrainPeriod, Log: p.cfg.Log}.Run(ctx,
+		serve.Step{Name: "send proxies to other replicas", Run: func(ctx context.Context) error {
+			ends := p.xds.Streams()
+			for i := range serve.Spread(ctx, len(ends), serve.Remaining(ctx)*3/4) {
+				ends[i]()
+			}
+			return nil
+		}})
+}

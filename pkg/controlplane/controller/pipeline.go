@@ -1,0 +1,137 @@
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/ingest"
+	"github.com/osm-edge/osm/pkg/controlplane/serve"
+)
+
+// rebuildLimit is how long one rebuild may take before liveness calls the loop dead.
+const rebuildLimit = 2 * time.Minute
+
+// pipeline runs the pure part: objects -> snapshot -> configuration, published to xDS.
+type pipeline struct {
+	p         *parts
+	current   *envoy.Config
+	problems  *problems
+	heartbeat *serve.Heartbeat
+	built     prometheus.Histogram
+	failed    prometheus.Counter
+	problemN  prometheus.Gauge
+	published prometheus.Gauge
+}
+
+func newPipeline(p *parts) *pipeline {
+	l := &pipeline{
+		p:        p,
+		problems: &problems{log: p.cfg.Log},
+		built: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "osm_snapshot_build_seconds", Help: "Time to build the configuration of the mesh from its objects.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		}),
+		failed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "osm_snapshot_build_failures_total", Help: "Configurations that could not be built; the last good one was kept."}),
+		problemN: prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_problems", Help: "Objects of users that have no or only partial effect; the log names them."}),
+	}
+	l.published = prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_snapshot_timestamp_seconds", Help: "When the configuration in force was built."})
+	stale := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "osm_snapshot_stale_seconds", Help: "How long the API server has not been heard of; 0 when all is well."}, func() float64 {
+		if since, _, failing := p.watch.Failing(); failing {
+			return time.Since(since).Seconds()
+		}
+		return 0
+	})
+	p.registry.MustRegister(l.built, l.failed, l.problemN, l.published, stale)
+	l.heartbeat = p.health.Heartbeat("configuration", rebuildLimit)
+	return l
+}
+
+// beat keeps the loop turning, and liveness informed of it, while nothing changes.
+func (l *pipeline) beat(ctx context.Context) error {
+	ticker := time.NewTicker(rebuildLimit / 4)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			l.p.trigger.Kick()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// rebuild is the trigger's function. What cannot be built leaves the last good configuration in force.
+func (l *pipeline) rebuild(context.Context) {
+	l.heartbeat.Beat()
+	if !l.p.dirty.Swap(false) {
+		return
+	}
+	if err := l.build(); err != nil {
+		l.failed.Inc()
+		l.p.cfg.Log.Error("the mesh's new configuration cannot be built, the last one stays in force", "error", err)
+	}
+}
+
+func (l *pipeline) build() error {
+	start := time.Now()
+	objects := l.p.watch.Objects()
+	objects.TrustDomain = l.p.cfg.TrustDomain
+	snapshot, found := ingest.Build(objects)
+	config, err := envoy.Build(snapshot, l.current)
+	if err != nil {
+		return err
+	}
+	l.current = config
+	l.p.xds.Publish(config)
+	l.p.leaves.SetProfile(profile(objects.MeshConfig))
+	l.built.Observe(time.Since(start).Seconds())
+	l.published.SetToCurrentTime()
+	l.problemN.Set(float64(len(found)))
+	texts := make([]string, len(found))
+	for i, problem := range found {
+		texts[i] = problem.String()
+	}
+	l.problems.report("objects", texts...)
+	return nil
+}
+
+// profile is what the mesh's configuration says about service certificates.
+func profile(config *v1alpha2.MeshConfig) ca.Profile {
+	if config == nil {
+		return ca.Profile{}
+	}
+	return ca.Profile{
+		Validity: config.Spec.Certificate.ServiceCertValidityDuration.Duration,
+		KeyBits:  config.Spec.Certificate.CertKeyBitSize,
+	}
+}
+
+// problems logs each problem once, when it appears, however often it is found.
+type problems struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	known map[string][]string
+}
+
+func (p *problems) report(about string, texts ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known == nil {
+		p.known = map[string][]string{}
+	}
+	for _, text := range texts {
+		if !slices.Contains(p.known[about], text) {
+			p.log.Warn("an object has not the effect that it asks for", "problem", text)
+		}
+	}
+	p.known[about] = texts
+}

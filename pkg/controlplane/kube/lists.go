@@ -1,0 +1,86 @@
+package kube
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+)
+
+// lister is what every typed client of client-go offers.
+type lister[L runtime.Object] interface {
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+func listWatch[L runtime.Object](client lister[L], selector string) *cache.ListWatch {
+	narrow := func(options metav1.ListOptions) metav1.ListOptions {
+		options.LabelSelector = selector
+		return options
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return client.List(ctx, narrow(options))
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return client.Watch(ctx, narrow(options))
+		},
+	}
+}
+
+// namespaceLists covers namespaces of any mesh and none: a namespace that leaves must be seen to.
+func namespaceLists(client kubernetes.Interface) *cache.ListWatch {
+	return listWatch(client.CoreV1().Namespaces(), "")
+}
+
+// podLists leaves out every pod without a proxy: in most clusters that is most of them.
+func podLists(client kubernetes.Interface) *cache.ListWatch {
+	return listWatch(client.CoreV1().Pods(metav1.NamespaceAll), api.LabelProxyUUID)
+}
+
+func serviceLists(client kubernetes.Interface) *cache.ListWatch {
+	return listWatch(client.CoreV1().Services(metav1.NamespaceAll), "")
+}
+
+func accountLists(client kubernetes.Interface) *cache.ListWatch {
+	return listWatch(client.CoreV1().ServiceAccounts(metav1.NamespaceAll), "")
+}
+
+func sliceLists(client kubernetes.Interface) *cache.ListWatch {
+	return listWatch(client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), "")
+}
+
+// MeshConfigLists follows the one MeshConfig of a namespace. While its CRD does not exist the list
+// is empty, not an error: a mesh without configuration denies everything, which is an answer.
+func MeshConfigLists(client dynamic.Interface, namespace string) *cache.ListWatch {
+	resource := client.Resource(v1alpha2.GroupVersionResource()).Namespace(namespace)
+	narrow := func(options metav1.ListOptions) metav1.ListOptions {
+		options.FieldSelector = fields.OneTermEqualSelector("metadata.name", api.MeshConfigName).String()
+		return options
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			list, err := resource.List(ctx, narrow(options))
+			if apierrors.IsNotFound(err) {
+				return &unstructured.UnstructuredList{}, nil
+			}
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return resource.Watch(ctx, narrow(options))
+		},
+	}
+}
+
+// MeshConfigObject is what the informer of MeshConfigLists expects from the API server.
+func MeshConfigObject() runtime.Object { return &unstructured.Unstructured{} }

@@ -1,0 +1,137 @@
+package kube
+
+import (
+	"fmt"
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+)
+
+// The trim functions run on every object as it arrives. They keep what ingest reads and nothing
+// else: memory follows what is read, and a change to anything else is no change.
+
+func trimMeta(meta metav1.ObjectMeta, keepLabels, keepAnnotations []string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name:            meta.Name,
+		Namespace:       meta.Namespace,
+		UID:             meta.UID,
+		ResourceVersion: meta.ResourceVersion,
+		Labels:          pick(meta.Labels, keepLabels),
+		Annotations:     pick(meta.Annotations, keepAnnotations),
+	}
+}
+
+func pick(from map[string]string, keys []string) map[string]string {
+	var picked map[string]string
+	for _, key := range keys {
+		if value, ok := from[key]; ok {
+			if picked == nil {
+				picked = map[string]string{}
+			}
+			picked[key] = value
+		}
+	}
+	return picked
+}
+
+func trimNamespace(object any) (any, error) {
+	ns, ok := object.(*corev1.Namespace)
+	if !ok {
+		return object, nil
+	}
+	return &corev1.Namespace{ObjectMeta: trimMeta(ns.ObjectMeta,
+		[]string{api.LabelMonitoredBy, api.LabelIgnore}, nil)}, nil
+}
+
+func trimPod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	return &corev1.Pod{
+		ObjectMeta: trimMeta(pod.ObjectMeta, []string{api.LabelProxyUUID}, []string{api.AnnotationInboundPortExclusion}),
+		Spec:       corev1.PodSpec{ServiceAccountName: pod.Spec.ServiceAccountName},
+		Status:     corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs},
+	}, nil
+}
+
+func trimService(object any) (any, error) {
+	service, ok := object.(*corev1.Service)
+	if !ok {
+		return object, nil
+	}
+	ports := make([]corev1.ServicePort, len(service.Spec.Ports))
+	for i, p := range service.Spec.Ports {
+		ports[i] = corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, AppProtocol: p.AppProtocol, Port: p.Port}
+	}
+	return &corev1.Service{
+		ObjectMeta: trimMeta(service.ObjectMeta, nil, nil),
+		Spec: corev1.ServiceSpec{
+			Type: service.Spec.Type, ClusterIP: service.Spec.ClusterIP, ClusterIPs: service.Spec.ClusterIPs,
+			IPFamilies: service.Spec.IPFamilies, Ports: ports,
+		},
+	}, nil
+}
+
+func trimAccount(object any) (any, error) {
+	account, ok := object.(*corev1.ServiceAccount)
+	if !ok {
+		return object, nil
+	}
+	return &corev1.ServiceAccount{ObjectMeta: trimMeta(account.ObjectMeta, nil, nil)}, nil
+}
+
+func trimSlice(object any) (any, error) {
+	slice, ok := object.(*discoveryv1.EndpointSlice)
+	if !ok {
+		return object, nil
+	}
+	endpoints := make([]discoveryv1.Endpoint, len(slice.Endpoints))
+	for i, e := range slice.Endpoints {
+		endpoints[i] = discoveryv1.Endpoint{
+			Addresses:  e.Addresses,
+			Conditions: discoveryv1.EndpointConditions{Ready: e.Conditions.Ready},
+		}
+	}
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta:  trimMeta(slice.ObjectMeta, []string{discoveryv1.LabelServiceName}, nil),
+		AddressType: slice.AddressType, Ports: slice.Ports, Endpoints: endpoints,
+	}, nil
+}
+
+// TrimMeshConfig also gives the object its Go type. One that does not fit it is an error, which
+// the informer reports; the API server checks the type first, so there should be none.
+func TrimMeshConfig(object any) (any, error) {
+	raw, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return object, nil
+	}
+	config := &v1alpha2.MeshConfig{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw.Object, config); err != nil {
+		return nil, fmt.Errorf("read MeshConfig %s/%s: %w", raw.GetNamespace(), raw.GetName(), err)
+	}
+	config.ObjectMeta = trimMeta(config.ObjectMeta, nil, nil)
+	return config, nil
+}
+
+// sameContent says whether two trimmed objects differ in nothing but their resource version.
+func sameContent(before, after any) bool {
+	b, okBefore := before.(metav1.Object)
+	a, okAfter := after.(runtime.Object)
+	if !okBefore || !okAfter {
+		return false
+	}
+	twin, ok := a.DeepCopyObject().(metav1.Object)
+	if !ok {
+		return false
+	}
+	twin.SetResourceVersion(b.GetResourceVersion())
+	return reflect.DeepEqual(before, any(twin))
+}

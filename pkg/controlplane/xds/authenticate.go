@@ -1,0 +1,94 @@
+package xds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	grpcpeer "google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+// peer is who a stream belongs to: proved by the certificate, and the pod that it may speak for.
+type peer struct {
+	identity identity.Identity
+	pod      mesh.PodName
+}
+
+// authenticate reads the identity from the client certificate and the pod from the node id, and
+// waits until the pod is known: a new pod's proxy may be faster than the news of the pod.
+func (s *Server) authenticate(ctx context.Context, node *corev3.Node) (peer, error) {
+	id, err := s.provenIdentity(ctx)
+	if err != nil {
+		return peer{}, s.refuse("certificate", codes.Unauthenticated, "%v", err)
+	}
+	pod, ok := mesh.ParsePodName(node.GetId())
+	if !ok {
+		return peer{}, s.refuse("node", codes.InvalidArgument, "node id %q: want NAMESPACE/POD", node.GetId())
+	}
+	who := peer{identity: id, pod: pod}
+	w, err := s.awaitWorkload(ctx, pod)
+	if err != nil {
+		return peer{}, err
+	}
+	if w.Identity != id {
+		return peer{}, s.refuse("identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", pod, w.Identity, id)
+	}
+	return who, nil
+}
+
+// check refuses a stream that claims another pod later on. Proxies send their node only once.
+func (s *Server) check(who peer, node *corev3.Node) error {
+	if node == nil || node.GetId() == "" || node.GetId() == who.pod.String() {
+		return nil
+	}
+	return s.refuse("identity", codes.PermissionDenied, "the stream is pod %s's and cannot become %q", who.pod, node.GetId())
+}
+
+// provenIdentity is the identity in the only URI SAN of the verified client certificate.
+func (s *Server) provenIdentity(ctx context.Context) (identity.Identity, error) {
+	p, ok := grpcpeer.FromContext(ctx)
+	if !ok {
+		return identity.Identity{}, errors.New("the connection has no peer")
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 {
+		return identity.Identity{}, errors.New("no verified client certificate")
+	}
+	uris := info.State.VerifiedChains[0][0].URIs
+	if len(uris) != 1 {
+		return identity.Identity{}, fmt.Errorf("the client certificate has %d URI names, want one SPIFFE id", len(uris))
+	}
+	return identity.Parse(uris[0].String(), s.cfg.TrustDomain)
+}
+
+// awaitWorkload returns the pod's workload as soon as a published configuration knows it.
+func (s *Server) awaitWorkload(ctx context.Context, pod mesh.PodName) (*mesh.Workload, error) {
+	retry := time.NewTicker(50 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		if w := s.config.Load().Snapshot().Workload(pod); w != nil {
+			return w, nil
+		}
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			return nil, s.refuse("unknown", codes.Unavailable, "pod %s is not known as part of the mesh: will be retried", pod)
+		}
+	}
+}
+
+// refuse counts a refused stream and returns the error that its proxy is told.
+func (s *Server) refuse(reason string, code codes.Code, format string, args ...any) error {
+	s.cfg.Metrics.refused.WithLabelValues(reason).Inc()
+	err := status.Errorf(code, format, args...)
+	s.cfg.Log.Info("xDS stream refused", "reason", reason, "message", status.Convert(err).Message())
+	return err
+}

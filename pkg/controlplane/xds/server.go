@@ -1,0 +1,161 @@
+package xds
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// Leaves lends the certificates that proxies present to each other; *ca.Leaves does.
+type Leaves interface {
+	Acquire(ctx context.Context, id identity.Identity) (*ca.Lease, error)
+}
+
+// Config is what a Server needs. All fields but the last two are required.
+type Config struct {
+	TrustDomain identity.TrustDomain
+	// TLS must demand a client certificate signed by the mesh's root.
+	TLS     *tls.Config
+	Leaves  Leaves
+	Trust   func() ca.Trust
+	Metrics *Metrics
+	Log     *slog.Logger
+	// FirstSyncs bounds how many new proxies are configured at the same time; zero means 32 per CPU.
+	FirstSyncs int
+	// Patience is how long a stream waits for its pod to be known and for its turn; zero means 5 s.
+	Patience time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.FirstSyncs == 0 {
+		c.FirstSyncs = 32 * runtime.GOMAXPROCS(0)
+	}
+	if c.Patience == 0 {
+		c.Patience = 5 * time.Second
+	}
+	return c
+}
+
+// Validate says what is missing.
+func (c Config) Validate() error {
+	if c.TrustDomain == "" || c.TLS == nil || c.Leaves == nil || c.Trust == nil || c.Metrics == nil || c.Log == nil {
+		return errors.New("xds: trust domain, TLS, leaves, trust, metrics and log are required")
+	}
+	return nil
+}
+
+// Server serves ADS to proxies from the envoy.Config that was published last. Make one with New.
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+	cfg    Config
+	grpc   *grpc.Server
+	config atomic.Pointer[envoy.Config]
+	turns  chan struct{} // one slot per proxy that is being configured for the first time
+
+	mu      sync.Mutex
+	streams map[*stream]struct{}
+	closed  bool
+}
+
+// New returns a Server that has nothing to serve yet; call Publish before Serve.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	s := &Server{cfg: cfg, turns: make(chan struct{}, cfg.FirstSyncs), streams: map[*stream]struct{}{}}
+	s.grpc = grpc.NewServer(
+		grpc.Creds(credentials.NewTLS(cfg.TLS)),
+		// A proxy's stream is quiet most of the time: small buffers, and pings that find the dead.
+		grpc.ReadBufferSize(8<<10), grpc.WriteBufferSize(16<<10),
+		grpc.MaxConcurrentStreams(8),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		// Proxies ping every 30 s; with less allowed than that they would be told to go away.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+	)
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(s.grpc, s)
+	return s, nil
+}
+
+// Publish makes config what all proxies should have. It never waits for any of them.
+func (s *Server) Publish(config *envoy.Config) {
+	s.config.Store(config)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.streams {
+		st.wake()
+	}
+}
+
+// Refresh makes every stream look at its secrets again, after the trust bundle changed.
+func (s *Server) Refresh() { s.Publish(s.config.Load()) }
+
+// Serve accepts proxies until Close. There must have been a Publish: a proxy that connects is sent
+// the whole mesh or waits, never a part.
+func (s *Server) Serve(listener net.Listener) error {
+	if s.config.Load() == nil {
+		return errors.New("xds: serve before the first configuration was published")
+	}
+	if err := s.grpc.Serve(listener); err != nil {
+		return fmt.Errorf("serve xDS on %s: %w", listener.Addr(), err)
+	}
+	return nil
+}
+
+// Connected is the number of proxies with an authenticated stream.
+func (s *Server) Connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams)
+}
+
+// Streams returns a function for each connected proxy that ends its stream, telling it to come
+// back; for drains that spread the ends over time. New streams are refused from now on.
+func (s *Server) Streams() []func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	ends := make([]func(), 0, len(s.streams))
+	for st := range s.streams {
+		ends = append(ends, st.end)
+	}
+	return ends
+}
+
+// Close ends all streams and stops serving. It does not wait for proxies, whose streams have no
+// end of their own.
+func (s *Server) Close() { s.grpc.Stop() }
+
+func (s *Server) add(st *stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.streams[st] = struct{}{}
+	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
+	return true
+}
+
+func (s *Server) remove(st *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, st)
+	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
+}

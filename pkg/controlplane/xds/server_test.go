@@ -1,0 +1,310 @@
+package xds
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+const trustDomain = identity.TrustDomain("cluster.local")
+
+// rig is a real Server on loopback with a real root.
+type rig struct {
+	t       *testing.T
+	server  *Server
+	issuer  *ca.Issuer
+	leaves  *ca.Leaves
+	address string
+	metrics *Metrics
+	config  *envoy.Config
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	root, err := ca.NewRoot(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, metrics: NewMetrics(prometheus.NewRegistry())}
+	if r.issuer, err = ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: trustDomain}); err != nil {
+		t.Fatal(err)
+	}
+	if r.leaves, err = ca.NewLeaves(ca.LeavesConfig{Authority: r.issuer}); err != nil {
+		t.Fatal(err)
+	}
+	serving, err := ca.NewServingCert(t.Context(), ca.ServingConfig{
+		Authority: r.issuer, Identity: identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}, DNSNames: []string{"localhost"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.server, err = New(Config{TrustDomain: trustDomain, TLS: serving.MutualTLS(), Leaves: r.leaves, Trust: r.issuer.Trust,
+		Metrics: r.metrics, Log: slog.New(slog.DiscardHandler), Patience: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.address = listener.Addr().String()
+	r.publish(1, "store-0", "buyer-0")
+	served := make(chan error, 1)
+	go func() { served <- r.server.Serve(listener) }()
+	t.Cleanup(func() {
+		r.server.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// publish makes a mesh with the given pods, each of the ServiceAccount before its dash, behind one
+// Service whose only endpoint is 10.0.0.<host>.
+func (r *rig) publish(host byte, pods ...string) {
+	r.t.Helper()
+	var workloads []*mesh.Workload
+	for i, pod := range pods {
+		account := pod[:len(pod)-2]
+		workloads = append(workloads, &mesh.Workload{
+			Name:      mesh.PodName{Namespace: "shop", Name: pod},
+			Identity:  identity.Identity{Namespace: "shop", ServiceAccount: account},
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, byte(i)})},
+		})
+	}
+	service := &mesh.Service{
+		Name:      mesh.ServiceName{Namespace: "shop", Name: "store"},
+		Addresses: []netip.Addr{netip.MustParseAddr("10.1.0.1")},
+		Ports: []mesh.ServicePort{{Number: 80, Protocol: mesh.HTTP, Endpoints: []mesh.Endpoint{
+			{Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, host}), 8080), Meshed: true},
+		}}},
+	}
+	config, err := envoy.Build(mesh.New(mesh.Settings{TrustDomain: trustDomain, Permissive: true, Egress: true}, []*mesh.Service{service}, workloads), r.config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.config = config
+	r.server.Publish(config)
+}
+
+type deltaClient = grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
+
+// dial opens a delta stream with a client certificate of the account.
+func (r *rig) dial(account string) deltaClient {
+	r.t.Helper()
+	leaf, err := r.issuer.Issue(r.t.Context(), ca.Request{Identity: identity.Identity{Namespace: "shop", ServiceAccount: account}, Usage: ca.UsageProxy})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.dialWith(leaf.TLS())
+}
+
+func (r *rig) dialWith(certificates ...tls.Certificate) deltaClient {
+	r.t.Helper()
+	stream, err := r.open(certificates...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return stream
+}
+
+func (r *rig) open(certificates ...tls.Certificate) (deltaClient, error) {
+	r.t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(r.issuer.Trust().Bundle)
+	conn, err := grpc.NewClient(r.address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+		RootCAs: roots, ServerName: "localhost", Certificates: certificates,
+	})))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	r.t.Cleanup(func() {
+		cancel()
+		if err := conn.Close(); err != nil {
+			r.t.Error(err)
+		}
+	})
+	return discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+}
+
+func ask(t *testing.T, c deltaClient, pod, url string, names ...string) {
+	t.Helper()
+	req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: url, ResourceNamesSubscribe: names}
+	if pod != "" {
+		req.Node = &corev3.Node{Id: pod}
+	}
+	if err := c.Send(req); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func take(t *testing.T, c deltaClient) *discoveryv3.DeltaDiscoveryResponse {
+	t.Helper()
+	resp, err := c.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.GetTypeUrl(), ResponseNonce: resp.GetNonce()}); err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
+func TestServerConfiguresAndUpdates(t *testing.T) {
+	r := newRig(t)
+	c := r.dial("store")
+	ask(t, c, "shop/store-0", envoy.TypeCluster)
+	if resp := take(t, c); len(resp.GetResources()) == 0 {
+		t.Fatal("no clusters")
+	}
+	ask(t, c, "", envoy.TypeEndpoint, "shop/store|80")
+	first := take(t, c)
+	ask(t, c, "", envoy.TypeSecret, envoy.SecretWorkload, envoy.SecretTrustBundle)
+	if resp := take(t, c); len(resp.GetResources()) != 2 {
+		t.Fatalf("%d secrets, want certificate and trust bundle", len(resp.GetResources()))
+	}
+	r.publish(2, "store-0", "buyer-0")
+	second := take(t, c)
+	if got := second.GetResources()[0]; second.GetTypeUrl() != envoy.TypeEndpoint || got.GetVersion() == first.GetResources()[0].GetVersion() {
+		t.Errorf("after a change of an endpoint came %s %s", second.GetTypeUrl(), got.GetVersion())
+	}
+	if n := testutil.ToFloat64(r.metrics.connected); n != 1 {
+		t.Errorf("%v proxies counted, want 1", n)
+	}
+}
+
+func TestServerRefuses(t *testing.T) {
+	cases := []struct {
+		name, account, pod string
+		want               codes.Code
+	}{
+		{"a pod of another ServiceAccount", "buyer", "shop/store-0", codes.PermissionDenied},
+		{"a pod that is not in the mesh", "store", "shop/store-9", codes.Unavailable},
+		{"a node id that is no pod", "store", "sidecar~1", codes.InvalidArgument},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			stream := newRig(t).dial(c.account)
+			ask(t, stream, c.pod, envoy.TypeCluster)
+			if _, err := stream.Recv(); status.Code(err) != c.want {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+}
+
+func TestServerRefusesToBecomeAnotherPod(t *testing.T) {
+	r := newRig(t)
+	c := r.dial("store")
+	ask(t, c, "shop/store-0", envoy.TypeCluster)
+	take(t, c)
+	ask(t, c, "shop/buyer-0", envoy.TypeSecret, envoy.SecretWorkload)
+	for {
+		resp, err := c.Recv()
+		if status.Code(err) == codes.PermissionDenied {
+			return
+		}
+		if err != nil || resp.GetTypeUrl() == envoy.TypeSecret {
+			t.Fatalf("got %v, %v, want PermissionDenied", resp, err)
+		}
+	}
+}
+
+func TestServerRefusesWithoutCertificate(t *testing.T) {
+	r := newRig(t)
+	c, err := r.open()
+	if err == nil {
+		err = c.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "shop/store-0"}, TypeUrl: envoy.TypeCluster})
+	}
+	if err == nil {
+		_, err = c.Recv()
+	}
+	if err == nil {
+		t.Error("a client without certificate was served")
+	}
+}
+
+// A proxy that never reads must not keep another one from its update.
+func TestServerStuckProxyDelaysNobody(t *testing.T) {
+	r := newRig(t)
+	stuck := r.dial("store")
+	ask(t, stuck, "shop/store-0", envoy.TypeCluster)
+	lively := r.dial("buyer")
+	ask(t, lively, "shop/buyer-0", envoy.TypeEndpoint, "shop/store|80")
+	last := take(t, lively).GetResources()[0].GetVersion()
+	for host := byte(2); host < 100; host++ {
+		r.publish(host, "store-0", "buyer-0")
+		version := take(t, lively).GetResources()[0].GetVersion()
+		if version == last {
+			t.Fatal("an update did not arrive")
+		}
+		last = version
+	}
+}
+
+func TestServerDrainsAndRefusesNewStreams(t *testing.T) {
+	r := newRig(t)
+	c := r.dial("store")
+	ask(t, c, "shop/store-0", envoy.TypeCluster)
+	take(t, c)
+	ends := r.server.Streams()
+	if len(ends) != 1 {
+		t.Fatalf("%d streams to end, want 1", len(ends))
+	}
+	ends[0]()
+	if _, err := c.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ended with %v, want Unavailable", err)
+	}
+	late := r.dial("buyer")
+	ask(t, late, "shop/buyer-0", envoy.TypeCluster)
+	if _, err := late.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("a new stream got %v, want Unavailable", err)
+	}
+}
+
+// A proxy may be faster than the news of its pod.
+func TestServerWaitsForTheNewsOfAPod(t *testing.T) {
+	r := newRig(t)
+	c := r.dial("late")
+	ask(t, c, "shop/late-0", envoy.TypeCluster)
+	r.publish(1, "store-0", "late-0")
+	if resp := take(t, c); len(resp.GetResources()) == 0 {
+		t.Error("no clusters")
+	}
+}
+
+func TestServerStopsUpdatingAPodThatIsGone(t *testing.T) {
+	r := newRig(t)
+	c := r.dial("store")
+	ask(t, c, "shop/store-0", envoy.TypeEndpoint, "shop/store|80")
+	take(t, c)
+	r.publish(7, "buyer-0")
+	r.publish(8, "store-0", "buyer-0")
+	if got := fmt.Sprint(take(t, c).GetResources()[0].GetResource()); got == "" {
+		t.Error("no endpoints after the pod came back")
+	}
+}
