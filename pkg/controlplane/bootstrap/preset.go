@@ -1,0 +1,51 @@
+package bootstrap
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+)
+
+// defaultPreset is the MeshConfig of a mesh that was given no preset: the one place where a mesh
+// starts out permissive, spelled out, since the zero value of each field is the restrictive one.
+const defaultPreset = `{
+	"sidecar": {"localProxyMode": "Localhost", "logLevel": "error"},
+	"traffic": {"enableEgress": true, "enablePermissiveTrafficPolicyMode": true},
+	"certificate": {"serviceCertValidityDuration": "24h"}
+}`
+
+// readPreset returns the MeshConfig spec to apply, checked against its Go type but kept as it is
+// written: "false" and "not mentioned" are different things to server-side apply.
+func readPreset(file string) (map[string]any, error) {
+	if file == "" {
+		return parsePreset([]byte(defaultPreset))
+	}
+	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("read preset: %w", err)
+	}
+	spec, err := parsePreset(text)
+	if err != nil {
+		return nil, fmt.Errorf("preset %s: %w", file, err)
+	}
+	return spec, nil
+}
+
+func parsePreset(text []byte) (map[string]any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&v1alpha2.MeshConfigSpec{}); err != nil {
+		return nil, fmt.Errorf("not the JSON of a MeshConfig spec: %w", err)
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(text, &spec); err != nil {
+		return nil, fmt.Errorf("not the JSON of a MeshConfig spec: %w", err)
+	}
+	if spec == nil {
+		return nil, fmt.Errorf("not the JSON of a MeshConfig spec: want an object, got %s", bytes.TrimSpace(text))
+	}
+	return spec, nil
+}

@@ -1,0 +1,243 @@
+package injector
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/osm-edge/osm/pkg/api"
+)
+
+const (
+	annotationScrape = "prometheus.io/scrape"
+	annotationPort   = "prometheus.io/port"
+	annotationPath   = "prometheus.io/path"
+)
+
+// Request is one pod that is about to be created.
+type Request struct {
+	Pod       *corev1.Pod
+	Namespace Namespace
+	// UID is the admission request's; it becomes the pod's proxy UUID.
+	UID types.UID
+}
+
+// Operation is one step of a JSON patch (RFC 6902).
+type Operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// Outcome is what became of a pod.
+type Outcome string
+
+// The outcomes of Patch.
+const (
+	Injected  Outcome = "injected"  // the operations make it a pod of the mesh
+	Skipped   Outcome = "skipped"   // it is not to be injected
+	Unchanged Outcome = "unchanged" // it was injected before
+)
+
+// Result is the change to one pod: none, unless it is injected.
+type Result struct {
+	Outcome Outcome
+	// Reason says why, for logs.
+	Reason     string
+	Operations []Operation
+	// Warnings are for whoever creates the pod.
+	Warnings []string
+}
+
+// Patch decides whether a pod is injected and how. It touches only what it must, so that fields
+// of newer Kubernetes versions, which it does not know, survive. An error means that the pod
+// must not be created as it is; it names the annotation, container or setting at fault.
+func Patch(r Request, s Settings) (Result, error) {
+	d, err := decide(r.Pod, r.Namespace, s)
+	if err != nil {
+		return Result{}, err
+	}
+	if !d.inject {
+		result := Result{Outcome: Skipped, Reason: d.reason}
+		if d.asked {
+			result.Warnings = []string{"osm: no sidecar although the pod asks for one: " + d.reason}
+		}
+		return result, nil
+	}
+	if hasSidecar(r.Pod) {
+		return relabel(r, d), nil
+	}
+	operations, warnings, err := inject(r, s)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Outcome: Injected, Reason: d.reason, Operations: operations, Warnings: warnings}, nil
+}
+
+// hasSidecar recognises a pod that was injected before, as a copy made by kubectl debug is.
+func hasSidecar(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
+		return c.Name == api.ContainerEnvoy && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.Name == volumeCertificate && m.MountPath == api.ProxyCertDir
+		})
+	})
+}
+
+// relabel gives the label back to a copy that lost its labels; all else is in place already.
+func relabel(r Request, d decision) Result {
+	if r.Pod.Labels[api.LabelProxyUUID] != "" {
+		return Result{Outcome: Unchanged, Reason: "the pod has its sidecar already"}
+	}
+	return Result{Outcome: Injected, Reason: d.reason, Operations: labelOperations(r)}
+}
+
+func inject(r Request, s Settings) ([]Operation, []string, error) {
+	if err := checkNames(r.Pod); err != nil {
+		return nil, nil, err
+	}
+	if err := checkReserved(r.Pod); err != nil {
+		return nil, nil, err
+	}
+	rules, err := redirection(r.Pod.Annotations, s.Mesh.Traffic)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := probes(r.Pod, rules.ExcludeInboundPorts)
+	if err != nil {
+		return nil, nil, err
+	}
+	bootstrap, err := newProxyBootstrap(s, found).text()
+	if err != nil {
+		return nil, nil, err
+	}
+	account := serviceAccount(r.Pod)
+	annotations, warnings := annotationOperations(r)
+	operations := slices.Concat(
+		labelOperations(r),
+		annotations,
+		addToList(len(r.Pod.Spec.Volumes), "volumes", certificateVolume(account)),
+		// Probes first: they refer to containers by index, which the new containers shift.
+		probeOperations(found),
+		containerOperations(r.Pod, s, initContainer(s, rules), sidecarContainer(s, account, r.Namespace.Name, bootstrap)),
+	)
+	return operations, append(warnings, userWarnings(r.Pod)...), nil
+}
+
+func serviceAccount(pod *corev1.Pod) string {
+	if pod.Spec.ServiceAccountName == "" {
+		return defaultAccount
+	}
+	return pod.Spec.ServiceAccountName
+}
+
+// checkNames refuses a pod that uses the sidecar's names for something else.
+func checkNames(pod *corev1.Pod) error {
+	var errs []error
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if c.Name == api.ContainerEnvoy || c.Name == api.ContainerInit {
+			errs = append(errs, fmt.Errorf("container name %s is reserved for the sidecar: choose another, or set annotation %s to disabled", c.Name, api.AnnotationInjection))
+		}
+	}
+	for _, v := range pod.Spec.Volumes {
+		if v.Name == volumeCertificate {
+			errs = append(errs, fmt.Errorf("volume name %s is reserved for the sidecar: choose another", v.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// userWarnings points at containers whose traffic would pass the mesh by, running as Envoy's user.
+func userWarnings(pod *corev1.Pod) []string {
+	var warnings []string
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		uid := (*int64)(nil)
+		if pod.Spec.SecurityContext != nil {
+			uid = pod.Spec.SecurityContext.RunAsUser
+		}
+		if c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
+			uid = c.SecurityContext.RunAsUser
+		}
+		if uid != nil && *uid == api.ProxyUID {
+			warnings = append(warnings, fmt.Sprintf("osm: container %s runs as user %d like the sidecar: its outgoing traffic bypasses the mesh", c.Name, api.ProxyUID))
+		}
+	}
+	return warnings
+}
+
+func labelOperations(r Request) []Operation {
+	return addToMap(r.Pod.Labels, "labels", [][2]string{{api.LabelProxyUUID, string(r.UID)}})
+}
+
+// annotationOperations makes the proxy scrapable where the namespace wants that. Annotations that
+// the pod has already say where to find the application's own metrics, and stay.
+func annotationOperations(r Request) ([]Operation, []string) {
+	if r.Namespace.Annotations[api.AnnotationMetrics] != metricsEnabled {
+		return nil, nil
+	}
+	for _, key := range []string{annotationScrape, annotationPort, annotationPath} {
+		if _, set := r.Pod.Annotations[key]; set {
+			return nil, []string{"osm: the pod has annotation " + key + " of its own: its proxy's metrics are not announced"}
+		}
+	}
+	return addToMap(r.Pod.Annotations, "annotations", [][2]string{
+		{annotationPath, metricsPath}, {annotationPort, fmt.Sprint(api.PortEnvoyMetrics)}, {annotationScrape, "true"},
+	}), nil
+}
+
+// addToMap sets entries of a map in the metadata, which may not exist yet.
+func addToMap(existing map[string]string, field string, entries [][2]string) []Operation {
+	path := "/metadata/" + field
+	if len(existing) == 0 {
+		all := map[string]string{}
+		for _, e := range entries {
+			all[e[0]] = e[1]
+		}
+		return []Operation{{Op: "add", Path: path, Value: all}}
+	}
+	escape := strings.NewReplacer("~", "~0", "/", "~1")
+	var operations []Operation
+	for _, e := range entries {
+		operations = append(operations, Operation{Op: "add", Path: path + "/" + escape.Replace(e[0]), Value: e[1]})
+	}
+	return operations
+}
+
+func addToList(length int, field string, value any) []Operation {
+	if length == 0 {
+		return []Operation{{Op: "add", Path: "/spec/" + field, Value: []any{value}}}
+	}
+	return []Operation{{Op: "add", Path: "/spec/" + field + "/-", Value: value}}
+}
+
+// containerOperations puts both containers before the user's init containers, so that these are
+// in the mesh too. An Envoy that is no native sidecar starts after all of them; then the traffic
+// is redirected last, or they would talk to nobody.
+func containerOperations(pod *corev1.Pod, s Settings, first, sidecar corev1.Container) []Operation {
+	inits := len(pod.Spec.InitContainers)
+	if s.PlainContainer {
+		return append(addToList(inits, "initContainers", first), Operation{Op: "add", Path: "/spec/containers/0", Value: sidecar})
+	}
+	if inits == 0 {
+		return []Operation{{Op: "add", Path: "/spec/initContainers", Value: []any{first, sidecar}}}
+	}
+	return []Operation{
+		{Op: "add", Path: "/spec/initContainers/0", Value: first},
+		{Op: "add", Path: "/spec/initContainers/1", Value: sidecar},
+	}
+}
+
+// probeOperations replaces the handler of each probe and leaves its timings alone.
+func probeOperations(found []probe) []Operation {
+	var operations []Operation
+	for _, p := range found {
+		path := fmt.Sprintf("/spec/%s/%d/%s/", p.list, p.index, p.kind.field)
+		operations = append(operations,
+			Operation{Op: "remove", Path: path + p.originalField()},
+			Operation{Op: "add", Path: path + "httpGet", Value: p.handler()})
+	}
+	return operations
+}

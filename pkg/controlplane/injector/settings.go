@@ -1,0 +1,67 @@
+package injector
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// Settings are what Patch needs to know besides the pod and its namespace.
+type Settings struct {
+	// MeshName is the mesh whose pods are injected, Namespace the mesh's own; both are required.
+	MeshName, Namespace string
+	// TrustDomain is part of the control plane's SPIFFE id; empty means cluster.local.
+	TrustDomain identity.TrustDomain
+	// ClusterDomain ends the control plane's DNS name; empty means cluster.local.
+	ClusterDomain string
+	// SidecarImage is Envoy's, unless MeshConfig names one; InitImage is the control plane's. Required.
+	SidecarImage, InitImage string
+	// PullPolicy of both images; empty means IfNotPresent.
+	PullPolicy corev1.PullPolicy
+	// PlainContainer makes Envoy an ordinary container instead of a native sidecar, for clusters
+	// that have none. Init containers of such pods run without the mesh.
+	PlainContainer bool
+	// Mesh is the MeshConfig's spec; the zero value has no exclusions and Envoy's defaults.
+	Mesh v1alpha2.MeshConfigSpec
+}
+
+// Validate reports everything that is wrong with s, joined. The MeshConfig is not part of it: the
+// API server checks its values, and Patch those that it cannot check.
+func (s Settings) Validate() error {
+	var errs []error
+	required := map[string]string{
+		"--mesh-name": s.MeshName, "--osm-namespace": s.Namespace,
+		"--sidecar-image": s.SidecarImage, "--init-image": s.InitImage,
+	}
+	for flag, value := range required {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("%s is empty: it is required", flag))
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	policies := []corev1.PullPolicy{"", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}
+	if !slices.Contains(policies, s.PullPolicy) {
+		errs = append(errs, fmt.Errorf("--image-pull-policy %q: want Always, IfNotPresent or Never", s.PullPolicy))
+	}
+	return errors.Join(errs...)
+}
+
+func (s Settings) trustDomain() identity.TrustDomain { return cmp.Or(s.TrustDomain, api.DefaultDomain) }
+
+// controllerName is the DNS name of the control plane's Service.
+func (s Settings) controllerName() string {
+	return fmt.Sprintf("%s.%s.svc.%s", api.AppController, s.Namespace, cmp.Or(s.ClusterDomain, api.DefaultDomain))
+}
+
+func (s Settings) sidecarImage() string { return cmp.Or(s.Mesh.Sidecar.EnvoyImage, s.SidecarImage) }
+
+func (s Settings) pullPolicy() corev1.PullPolicy {
+	return cmp.Or(s.PullPolicy, corev1.PullIfNotPresent)
+}
