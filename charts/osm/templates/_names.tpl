@@ -1,0 +1,62 @@
+{{/*
+The components that scale, by the key of their values. Everything that exists once per component (floors, rules, HPA, PDB)
+ranges over this list, so that both always get the same treatment.
+*/}}
+{{- define "osm.components" -}}
+osmController: osm-controller
+injector: osm-injector
+{{- end }}
+
+{{- define "osm.labels" -}}
+app.kubernetes.io/name: openservicemesh.io
+app.kubernetes.io/instance: {{ .Values.osm.meshName }}
+app.kubernetes.io/version: {{ .Chart.AppVersion }}
+{{- end }}
+
+{{/* Labels that select one component's pods; immutable in a Deployment. Takes (dict "root" $ "app" name). */}}
+{{- define "osm.selectorLabels" -}}
+app: {{ .app }}
+app.kubernetes.io/name: openservicemesh.io
+app.kubernetes.io/instance: {{ .root.Values.osm.meshName }}
+{{- end }}
+
+{{/* The control-plane image. A tag that somebody chose wins over a digest that came as a default. */}}
+{{- define "osm.image" -}}
+{{- $image := .Values.osm.image -}}
+{{- $repository := printf "%s/%s" (trimSuffix "/" $image.registry) $image.name.osmControlPlane -}}
+{{- if $image.tag -}}
+{{ printf "%s:%s" $repository $image.tag }}
+{{- else if $image.digest.osmControlPlane -}}
+{{ printf "%s@%s" $repository $image.digest.osmControlPlane }}
+{{- else -}}
+{{ printf "%s:%s" $repository .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "osm.imagePullSecrets" -}}
+{{- with .Values.osm.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+The fewest replicas a component may have: HPA minimum, or number of replicas without HPA. Unset means 1, or 2 with the
+disruption budget, which would block every drain at 1. Takes the component's values.
+*/}}
+{{- define "osm.replicaFloor" -}}
+{{- $explicit := ternary .autoScale.minReplicas .replicaCount .autoScale.enable -}}
+{{- if kindIs "invalid" $explicit -}}
+{{ ternary 2 1 .enablePodDisruptionBudget }}
+{{- else -}}
+{{ int $explicit }}
+{{- end -}}
+{{- end }}
+
+{{/*
+CustomResourceDefinitions that the install hook applies. The list is here only to bound what the hook may patch; the
+definitions themselves are in the control-plane image.
+*/}}
+{{- define "osm.customResourceDefinitions" -}}
+- meshconfigs.config.openservicemesh.io
+{{- end }}

@@ -1,0 +1,166 @@
+{{/* What the restricted Pod Security Standard asks of a pod. */}}
+{{- define "osm.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "osm.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "osm.image.container" -}}
+image: {{ include "osm.image" . | quote }}
+imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
+{{- end }}
+
+{{- define "osm.commonArgs" -}}
+- --mesh-name={{ .Values.osm.meshName }}
+- --osm-namespace={{ .Release.Namespace }}
+- --trust-domain={{ .Values.osm.trustDomain }}
+- --ca-bundle-secret-name={{ .Values.osm.caBundleSecretName }}
+- --log-level={{ .Values.osm.controllerLogLevel }}
+{{- end }}
+
+{{- define "osm.env" -}}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+- name: POD_IP
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
+# Garbage is collected harder before the kernel would have to kill the process.
+- name: GOMEMLIMIT
+  valueFrom: {resourceFieldRef: {resource: limits.memory}}
+{{- end }}
+
+{{/*
+The startup probe gives the first sync five minutes; only then do the other two begin. Liveness asks whether the process
+answers at all, never whether the API server or the CA does: a restart would cure neither.
+*/}}
+{{- define "osm.probes" -}}
+startupProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 2
+  failureThreshold: 150
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 2
+livenessProbe:
+  httpGet: {path: /livez, port: http}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 3
+{{- end }}
+
+{{- define "osm.resources" -}}
+resources:
+  {{- range $kind, $amounts := . }}
+  {{ $kind }}:
+    {{- range $name, $amount := $amounts }}
+    {{ $name }}: {{ $amount | toString | quote }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+
+{{/*
+A new pod must be ready before an old one goes. With a *required* pod anti-affinity there may be no host left for the new
+one, so then an old one goes first, or the update would never end. Takes the component's values.
+*/}}
+{{- define "osm.strategy" -}}
+{{- $antiAffinity := .affinity.podAntiAffinity | default dict -}}
+strategy:
+  type: RollingUpdate
+  rollingUpdate:
+    maxSurge: 1
+    maxUnavailable: {{ ternary 1 0 (not (empty $antiAffinity.requiredDuringSchedulingIgnoredDuringExecution)) }}
+{{- end }}
+
+{{- define "osm.nodeAffinity" -}}
+requiredDuringSchedulingIgnoredDuringExecution:
+  nodeSelectorTerms:
+    - matchExpressions:
+        - key: kubernetes.io/os
+          operator: In
+          values: [linux]
+        - key: kubernetes.io/arch
+          operator: In
+          values: [amd64, arm64]
+{{- end }}
+
+{{- define "osm.podAntiAffinity" -}}
+preferredDuringSchedulingIgnoredDuringExecution:
+  - weight: 100
+    podAffinityTerm:
+      topologyKey: kubernetes.io/hostname
+      labelSelector:
+        matchLabels:
+          {{- include "osm.selectorLabels" . | nindent 10 }}
+{{- end }}
+
+{{/*
+pod-template-hash keeps the pods of the previous revision out of the count: while a rolling update runs, those would
+otherwise decide where the new ones may go. Takes (dict "root" $ "app" name "key" key of the component's values).
+*/}}
+{{- define "osm.topologySpread" -}}
+{{- $selector := dict "matchLabels" (include "osm.selectorLabels" . | fromYaml) -}}
+{{- $component := index .root.Values.osm .key -}}
+{{- $constraints := list -}}
+{{- range $component.topologySpreadConstraints -}}
+{{- $constraints = append $constraints (merge (deepCopy .) (dict "labelSelector" $selector)) -}}
+{{- end -}}
+{{- if empty $constraints -}}
+{{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" -}}
+{{- $constraints = append $constraints (dict "maxSkew" 1 "topologyKey" . "whenUnsatisfiable" "ScheduleAnyway" "labelSelector" $selector "matchLabelKeys" (list "pod-template-hash")) -}}
+{{- end -}}
+{{- end -}}
+topologySpreadConstraints:
+  {{- toYaml $constraints | nindent 2 }}
+{{- end }}
+
+{{- define "osm.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Where a component's pods run. Takes (dict "root" $ "app" name "key" key of the component's values). */}}
+{{- define "osm.scheduling" -}}
+{{- $component := index .root.Values.osm .key -}}
+{{- $affinity := dict "nodeAffinity" (include "osm.nodeAffinity" .root | fromYaml) "podAntiAffinity" (include "osm.podAntiAffinity" . | fromYaml) -}}
+{{- range $kind, $rules := $component.affinity -}}
+{{- $_ := set $affinity $kind $rules -}}
+{{- end -}}
+affinity:
+  {{- toYaml $affinity | nindent 2 }}
+{{ include "osm.topologySpread" . }}
+{{- include "osm.placement" $component }}
+{{- end }}
+
+{{/* Metadata of a component's pods; labels of the mesh win over podLabels. */}}
+{{- define "osm.podMetadata" -}}
+{{- $component := index .root.Values.osm .key -}}
+{{- $labels := merge (include "osm.selectorLabels" . | fromYaml) (include "osm.labels" .root | fromYaml) $component.podLabels -}}
+labels:
+  {{- toYaml $labels | nindent 2 }}
+annotations:
+  prometheus.io/scrape: "true"
+  prometheus.io/port: "9091"
+  prometheus.io/path: /metrics
+{{- end }}

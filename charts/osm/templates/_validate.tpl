@@ -1,0 +1,50 @@
+{{/*
+Rules that hold between values, which a JSON schema cannot say. Each message names the key, what is allowed and the
+--set that cures it, because a plain Helm user sees nothing else.
+*/}}
+{{- define "osm.validate" -}}
+{{- $name := .Values.osm.meshName -}}
+{{- if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
+{{- fail (printf "osm.meshName %q is not a DNS label: use 1 to 63 characters a-z, 0-9 and '-', beginning and ending with a letter or digit; fix: --set osm.meshName=osm" $name) -}}
+{{- end -}}
+{{- range $key, $app := include "osm.components" . | fromYaml -}}
+{{- include "osm.validate.autoScale" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
+{{- include "osm.validate.budget" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
+{{- include "osm.validate.podLabels" (dict "root" $ "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "osm.validate.autoScale" -}}
+{{- $scale := .component.autoScale -}}
+{{- $prefix := printf "%s.autoScale" .prefix -}}
+{{- $max := int $scale.maxReplicas -}}
+{{- if not (kindIs "invalid" $scale.minReplicas) -}}
+{{- if gt (int $scale.minReplicas) $max -}}
+{{- fail (printf "%s.minReplicas (%d) is greater than %s.maxReplicas (%d): both take an integer from 1 to 10, minReplicas at most maxReplicas; fix: --set %s.maxReplicas=%d" $prefix (int $scale.minReplicas) $prefix $max $prefix (int $scale.minReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- $floor := int (include "osm.replicaFloor" .component) -}}
+{{- if and $scale.enable (gt $floor $max) -}}
+{{- fail (printf "%s.maxReplicas (%d) is less than the %d replicas that %s.enablePodDisruptionBudget=true needs: maxReplicas takes an integer from %d to 10; fix: --set %s.maxReplicas=%d" $prefix $max $floor .prefix $floor $prefix $floor) -}}
+{{- end -}}
+{{- if not (or (int $scale.cpu.targetAverageUtilization) (int $scale.memory.targetAverageUtilization)) -}}
+{{- fail (printf "%s.cpu.targetAverageUtilization and %s.memory.targetAverageUtilization are both 0: each takes an integer from 0 to 100 where 0 leaves the metric out, and at least one must be from 1 to 100; fix: --set %s.cpu.targetAverageUtilization=80" $prefix $prefix $prefix) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "osm.validate.budget" -}}
+{{- if and .component.enablePodDisruptionBudget (lt (int (include "osm.replicaFloor" .component)) 2) -}}
+{{- $key := ternary (printf "%s.autoScale.minReplicas" .prefix) (printf "%s.replicaCount" .prefix) .component.autoScale.enable -}}
+{{- fail (printf "%s is 1 while %s.enablePodDisruptionBudget is true: the budget keeps one pod at all times, so a single pod could never be evicted and every node drain would hang; with the budget %s takes an integer from 2 to 10; fix: --set %s=2, or --set %s.enablePodDisruptionBudget=false" $key .prefix $key $key .prefix) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Selectors, the webhook's exclusion of our own pods and the uninstall inventory hang on these labels. */}}
+{{- define "osm.validate.podLabels" -}}
+{{- $reserved := prepend (include "osm.labels" .root | fromYaml | keys | sortAlpha) "app" -}}
+{{- range $reserved -}}
+{{- if hasKey $.component.podLabels . -}}
+{{- fail (printf "%s.podLabels must not have the key %q: the chart sets %s itself, any other label is allowed; fix: leave it out" $.prefix . (join ", " $reserved)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,148 @@
+package charts_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/cel-go/cel"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/apiserver/pkg/cel/environment"
+)
+
+const (
+	controllerUser = "system:serviceaccount:osm-system:osm-controller"
+	tlsType        = "kubernetes.io/tls"
+)
+
+// secret is a Secret as an expression sees it; meshLabel "" leaves the labels out.
+func secret(name, kind, meshLabel string) map[string]any {
+	metadata := map[string]any{"name": name}
+	if meshLabel != "" {
+		metadata["labels"] = map[string]any{"openservicemesh.io/proxy-certificate": meshLabel}
+	}
+	return map[string]any{"metadata": metadata, "type": kind}
+}
+
+// What the controller's cluster-wide verbs on Secrets come to, once the policy has looked.
+func TestSecretPolicyFencesTheController(t *testing.T) {
+	ours := secret("osm-proxy-bookbuyer", tlsType, "osm")
+	foreign := secret("db-password", "Opaque", "")
+	nameless := secret("", tlsType, "osm")
+	delete(nameless["metadata"].(map[string]any), "name")
+	fence := newFence(t)
+	for _, test := range []struct {
+		name             string
+		user, namespace  string
+		object, existing map[string]any // nil: none, as on DELETE and CREATE
+		want             bool
+	}{
+		{"create ours", controllerUser, "shop", ours, nil, true},
+		{"update ours", controllerUser, "shop", ours, ours, true},
+		{"delete ours", controllerUser, "shop", nil, ours, true},
+		{"create foreign name", controllerUser, "shop", secret("db-password", tlsType, "osm"), nil, false},
+		{"create a name of the mesh's own", controllerUser, "shop", secret("osm-ca-bundle", tlsType, "osm"), nil, false},
+		{"create service account token", controllerUser, "shop", secret("osm-proxy-x", "kubernetes.io/service-account-token", "osm"), nil, false},
+		{"create without label", controllerUser, "shop", secret("osm-proxy-x", tlsType, ""), nil, false},
+		{"create for another mesh", controllerUser, "shop", secret("osm-proxy-x", tlsType, "other"), nil, false},
+		{"create with a generated name", controllerUser, "shop", nameless, nil, false},
+		{"touch foreign", controllerUser, "shop", foreign, foreign, false},
+		{"delete foreign", controllerUser, "shop", nil, foreign, false},
+		{"grab by labelling", controllerUser, "shop", ours, secret("osm-proxy-bookbuyer", tlsType, ""), false},
+		{"grab another mesh's", controllerUser, "shop", ours, secret("osm-proxy-bookbuyer", tlsType, "other"), false},
+		{"delete unlabelled", controllerUser, "shop", nil, secret("osm-proxy-bookbuyer", tlsType, ""), false},
+		{"take the label off", controllerUser, "shop", secret("osm-proxy-bookbuyer", tlsType, ""), ours, false},
+		{"own namespace", controllerUser, releaseNamespace, secret("osm-ca-bundle", "Opaque", ""), nil, true},
+		{"somebody else", "alice", "shop", foreign, foreign, true},
+		{"same name elsewhere", "system:serviceaccount:other:osm-controller", "shop", foreign, foreign, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := fence.admits(t, map[string]any{
+				"object": orNone(test.object), "oldObject": orNone(test.existing),
+				"request": map[string]any{"namespace": test.namespace, "userInfo": map[string]any{"username": test.user}},
+			})
+			if got != test.want {
+				t.Errorf("admitted %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+// orNone turns a missing object into the null that an expression compares with.
+func orNone(object map[string]any) any {
+	if object == nil {
+		return nil
+	}
+	return object
+}
+
+// fence is the rendered policy, compiled in the language of the oldest supported Kubernetes.
+type fence struct{ conditions, validations []cel.Program }
+
+func newFence(t *testing.T) fence {
+	t.Helper()
+	all := objects(t, values{})
+	policy := must[*admissionv1.ValidatingAdmissionPolicy](t, all, "osm-proxy-secrets-osm")
+	binding := must[*admissionv1.ValidatingAdmissionPolicyBinding](t, all, policy.Name)
+	if *policy.Spec.FailurePolicy != admissionv1.Fail {
+		t.Fatalf("failure policy is %s", *policy.Spec.FailurePolicy)
+	}
+	if binding.Spec.PolicyName != policy.Name || fmt.Sprint(binding.Spec.ValidationActions) != "[Deny]" || binding.Spec.MatchResources != nil {
+		t.Fatalf("binding %+v does not deny everywhere", binding.Spec)
+	}
+	base, err := environment.MustBaseEnvSet(version.MajorMinor(1, 31)).Env(environment.NewExpressions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, err := base.Extend(cel.Variable("object", cel.DynType), cel.Variable("oldObject", cel.DynType), cel.Variable("request", cel.DynType))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compiled fence
+	for _, condition := range policy.Spec.MatchConditions {
+		compiled.conditions = append(compiled.conditions, compile(t, env, condition.Expression))
+	}
+	for _, validation := range policy.Spec.Validations {
+		if strings.Contains(validation.Message, "\n") {
+			t.Errorf("the API refuses line breaks in the message %q", validation.Message)
+		}
+		compiled.validations = append(compiled.validations, compile(t, env, validation.Expression))
+	}
+	return compiled
+}
+
+func compile(t *testing.T, env *cel.Env, expression string) cel.Program {
+	t.Helper()
+	checked, issues := env.Compile(expression)
+	if issues.Err() != nil {
+		t.Fatalf("compiling %s: %v", expression, issues.Err())
+	}
+	program, err := env.Program(checked)
+	if err != nil {
+		t.Fatalf("planning %s: %v", expression, err)
+	}
+	return program
+}
+
+// admits does what the API server does: the policy counts when all conditions hold; then all validations must, and an
+// evaluation that fails refuses.
+func (f fence) admits(t *testing.T, variables map[string]any) bool {
+	t.Helper()
+	for _, condition := range f.conditions {
+		result, _, err := condition.Eval(variables)
+		if err != nil {
+			t.Fatalf("evaluating a match condition: %v", err)
+		}
+		if result.Value() != true {
+			return true
+		}
+	}
+	for _, validation := range f.validations {
+		result, _, err := validation.Eval(variables)
+		if err != nil || result.Value() != true {
+			return false
+		}
+	}
+	return true
+}
