@@ -1,0 +1,355 @@
+// Package apitest is an API server in memory, for tests of the CLI: the real clients, Helm's
+// included, talk to it over HTTP, so that nothing of the CLI has to be replaced by a fake.
+//
+// It is not Kubernetes: it validates and defaults nothing, and of the controllers it plays only
+// what the CLI waits for: Deployments get pods that are ready, or stuck for a reason that the test
+// chooses; Jobs complete or fail. Its invariant: everything that a client has written can be read
+// back with the same labels, and a dry run changes nothing.
+package apitest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// Object is a Kubernetes object as a tree.
+type Object = map[string]any
+
+// Server is an API server in memory. Its fields are set before Start, later only by Fix.
+type Server struct {
+	Version   string            // default v1.33.0
+	Metrics   bool              // serve metrics.k8s.io
+	Deny      []string          // "verb resource" that access reviews refuse, such as "create clusterroles"
+	Stuck     map[string]string // app label -> container waiting reason of its pods, or "Unschedulable"
+	FailJobs  bool              // Jobs fail instead of completing
+	Versions  map[string]string // pod name -> body of its /version
+	Logs      string            // what every container has logged
+	Forbidden bool              // refuse every request but the version
+
+	http    *httptest.Server
+	lock    sync.Mutex
+	objects map[string]Object
+	counter int
+	writes  []string // "POST deployments" and so on, dry runs excepted
+}
+
+// Start begins to serve on a free loopback port. Close must be called.
+func (s *Server) Start() {
+	if s.Version == "" {
+		s.Version = "v1.33.0"
+	}
+	s.objects = map[string]Object{}
+	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
+	s.Apply(namespace("default"), namespace("kube-system"))
+	for i := range 3 {
+		s.Apply(node(fmt.Sprintf("node-%d", i+1)))
+	}
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.writes = nil
+}
+
+// Close ends serving.
+func (s *Server) Close() { s.http.Close() }
+
+// URL is where the server listens.
+func (s *Server) URL() string { return s.http.URL }
+
+// Kubeconfig is a kubeconfig file for the server.
+func (s *Server) Kubeconfig() string {
+	return fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: test
+clusters: [{name: test, cluster: {server: %q}}]
+contexts: [{name: test, context: {cluster: test, user: test}}]
+users: [{name: test, user: {}}]
+`, s.http.URL)
+}
+
+// Writes are the requests that changed something, in order.
+func (s *Server) Writes() []string {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return slices.Clone(s.writes)
+}
+
+// Fix changes how the server behaves and lets its controllers act on it.
+func (s *Server) Fix(change func(*Server)) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	change(s)
+	s.reconcile()
+}
+
+// Forget clears what Writes returns.
+func (s *Server) Forget() {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.writes = nil
+}
+
+// Await returns when a write such as "POST deployments" has happened, or fails after a minute.
+func (s *Server) Await(write string) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(time.Minute)
+	for !slices.Contains(s.Writes(), write) {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			return fmt.Errorf("no %q within a minute", write)
+		}
+	}
+	return nil
+}
+
+// Apply stores objects as they are.
+func (s *Server) Apply(objects ...Object) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	for _, object := range objects {
+		kind, ok := kindByName(object)
+		if !ok {
+			panic(fmt.Sprintf("apitest: unknown kind %v %v", object["apiVersion"], object["kind"]))
+		}
+		s.store(kind, object)
+	}
+	s.reconcile()
+}
+
+// List returns the stored objects of a resource such as "deployments", sorted by namespace and name.
+func (s *Server) List(resource string) []Object {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	var found []Object
+	for _, kind := range kinds {
+		if kind.resource == resource {
+			found = append(found, s.list(kind, "", "", "")...)
+		}
+	}
+	return found
+}
+
+// request is a parsed URL path.
+type request struct {
+	*http.Request
+	kind                         kind
+	namespace, name, subresource string
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if s.discovery(w, r) {
+		return
+	}
+	if s.Forbidden {
+		fail(w, http.StatusForbidden, "Forbidden", "user cannot do this", "", "")
+		return
+	}
+	parsed, err := s.parse(r)
+	if err != nil {
+		fail(w, http.StatusNotFound, "NotFound", err.Error(), "", "")
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		fail(w, http.StatusBadRequest, "BadRequest", err.Error(), "", "")
+		return
+	}
+	if body, err = plainJSON(r, body); err != nil {
+		fail(w, http.StatusBadRequest, "BadRequest", err.Error(), "", "")
+		return
+	}
+	s.dispatch(w, parsed, body)
+}
+
+func (s *Server) dispatch(w http.ResponseWriter, r request, body []byte) {
+	dry := r.URL.Query().Get("dryRun") != ""
+	if r.Method != http.MethodGet && !dry && r.kind.kind != "SelfSubjectAccessReview" {
+		s.writes = append(s.writes, r.Method+" "+r.kind.resource)
+	}
+	switch {
+	case r.URL.Query().Get("watch") != "":
+		fail(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "watch is not supported", "", "")
+	case r.kind.kind == "SelfSubjectAccessReview":
+		s.review(w, body)
+	case r.subresource == "log":
+		io.WriteString(w, s.Logs) //nolint:errcheck // a test server
+	case strings.HasPrefix(r.subresource, "proxy"):
+		s.proxy(w, r)
+	case r.Method == http.MethodGet && r.name == "":
+		s.serveList(w, r)
+	case r.Method == http.MethodGet:
+		s.serveObject(w, r)
+	case r.Method == http.MethodPost:
+		s.create(w, r, body, dry)
+	case r.Method == http.MethodPut, r.Method == http.MethodPatch:
+		s.change(w, r, body, dry)
+	case r.Method == http.MethodDelete:
+		s.remove(w, r, dry)
+	default:
+		fail(w, http.StatusMethodNotAllowed, "MethodNotAllowed", r.Method, "", "")
+	}
+}
+
+// parse reads /api/v1/... and /apis/group/version/... paths.
+func (s *Server) parse(r *http.Request) (request, error) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	var group, version string
+	switch {
+	case len(parts) > 2 && parts[0] == "api":
+		version, parts = parts[1], parts[2:]
+	case len(parts) > 3 && parts[0] == "apis":
+		group, version, parts = parts[1], parts[2], parts[3:]
+	default:
+		return request{}, errors.New("the server could not find the requested resource")
+	}
+	out := request{Request: r}
+	if parts[0] == "namespaces" && len(parts) > 2 {
+		out.namespace, parts = parts[1], parts[2:]
+	}
+	for _, kind := range s.kinds() {
+		if kind.group == group && kind.version == version && kind.resource == parts[0] {
+			out.kind = kind
+		}
+	}
+	if out.kind.kind == "" {
+		return request{}, errors.New("the server could not find the requested resource")
+	}
+	if len(parts) > 1 {
+		out.name = parts[1]
+	}
+	out.subresource = strings.Join(parts[min(2, len(parts)):], "/")
+	return out, nil
+}
+
+func (s *Server) serveList(w http.ResponseWriter, r request) {
+	query := r.URL.Query()
+	items := s.list(r.kind, r.namespace, query.Get("labelSelector"), query.Get("fieldSelector"))
+	list := Object{"apiVersion": r.kind.apiVersion(), "kind": r.kind.kind + "List", "metadata": Object{"resourceVersion": "1"}, "items": items}
+	if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
+		list["apiVersion"], list["kind"] = "meta.k8s.io/v1", "PartialObjectMetadataList"
+	}
+	answer(w, http.StatusOK, list)
+}
+
+func (s *Server) list(k kind, namespace, labelSelector, fieldSelector string) []Object {
+	selector, err := labels.Parse(labelSelector)
+	if err != nil {
+		return nil
+	}
+	items := []Object{}
+	for _, key := range s.keys() {
+		object := s.objects[key]
+		if !strings.HasPrefix(key, k.prefix()) || (namespace != "" && meta(object, "namespace") != namespace) {
+			continue
+		}
+		_, field, _ := strings.Cut(fieldSelector, "=")
+		if fieldSelector != "" && meta(object, "name") != field && nested(object, "involvedObject", "name") != field {
+			continue
+		}
+		if selector.Matches(labels.Set(objectLabels(object))) {
+			items = append(items, object)
+		}
+	}
+	return items
+}
+
+func (s *Server) serveObject(w http.ResponseWriter, r request) {
+	object, ok := s.objects[r.kind.key(r.namespace, r.name)]
+	if !ok {
+		notFound(w, r.kind.resource, r.name)
+		return
+	}
+	answer(w, http.StatusOK, object)
+}
+
+func (s *Server) create(w http.ResponseWriter, r request, body []byte, dry bool) {
+	var object Object
+	if err := json.Unmarshal(body, &object); err != nil {
+		fail(w, http.StatusBadRequest, "BadRequest", err.Error(), "", "")
+		return
+	}
+	name := meta(object, "name")
+	if r.namespace != "" {
+		if _, ok := s.objects[namespaces.key("", r.namespace)]; !ok {
+			notFound(w, "namespaces", r.namespace)
+			return
+		}
+		setMeta(object, "namespace", r.namespace)
+	}
+	if _, ok := s.objects[r.kind.key(r.namespace, name)]; ok {
+		fail(w, http.StatusConflict, "AlreadyExists", fmt.Sprintf("%s %q already exists", r.kind.resource, name), r.kind.resource, name)
+		return
+	}
+	if !dry {
+		s.store(r.kind, object)
+		s.reconcile()
+	}
+	answer(w, http.StatusCreated, object)
+}
+
+func (s *Server) change(w http.ResponseWriter, r request, body []byte, dry bool) {
+	old, exists := s.objects[r.kind.key(r.namespace, r.name)]
+	apply := strings.HasPrefix(r.Header.Get("Content-Type"), "application/apply-patch")
+	if !exists && !apply {
+		notFound(w, r.kind.resource, r.name)
+		return
+	}
+	if r.namespace != "" {
+		if _, ok := s.objects[namespaces.key("", r.namespace)]; !ok {
+			notFound(w, "namespaces", r.namespace)
+			return
+		}
+	}
+	object, err := patched(old, body, r)
+	if err != nil {
+		fail(w, http.StatusUnprocessableEntity, "Invalid", err.Error(), r.kind.resource, r.name)
+		return
+	}
+	setMeta(object, "name", r.name)
+	if r.namespace != "" {
+		setMeta(object, "namespace", r.namespace)
+	}
+	if !dry {
+		s.store(r.kind, object)
+		s.reconcile()
+	}
+	answer(w, http.StatusOK, object)
+}
+
+func (s *Server) remove(w http.ResponseWriter, r request, dry bool) {
+	key := r.kind.key(r.namespace, r.name)
+	if _, ok := s.objects[key]; !ok {
+		notFound(w, r.kind.resource, r.name)
+		return
+	}
+	if !dry {
+		delete(s.objects, key)
+		s.collect(r.kind, r.name)
+		s.reconcile()
+	}
+	answer(w, http.StatusOK, Object{"apiVersion": "v1", "kind": "Status", "status": "Success"})
+}
+
+func (s *Server) store(k kind, object Object) {
+	s.counter++
+	object["apiVersion"], object["kind"] = k.apiVersion(), k.kind
+	setMeta(object, "resourceVersion", fmt.Sprint(s.counter))
+	if meta(object, "uid") == "" {
+		setMeta(object, "uid", fmt.Sprintf("uid-%d", s.counter))
+		setMeta(object, "creationTimestamp", time.Unix(0, 0).UTC().Format(time.RFC3339))
+	}
+	s.objects[k.key(meta(object, "namespace"), meta(object, "name"))] = object
+}

@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/osm-edge/osm/pkg/cli/check"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/output"
+	"github.com/osm-edge/osm/pkg/cli/release"
+)
+
+const (
+	defaultTimeout = 5 * time.Minute
+	// cleanup is how long diagnosis and rollback may take: they come after the time limit or after
+	// Ctrl-C, when the command's own context has ended.
+	cleanup = 2 * time.Minute
+)
+
+// change is what install, upgrade and scale have in common: flags, pre-flight checks, waiting
+// with progress, and telling why it failed.
+type change struct {
+	env       *Env
+	cmd       *cobra.Command
+	chartPath string
+	files     []string
+	sets      []string
+	timeout   time.Duration
+	atomic    bool
+	recover   bool
+	dryRun    string
+	format    string
+}
+
+func (c *change) addValueFlags() {
+	flags := c.cmd.Flags()
+	flags.StringArrayVar(&c.sets, "set", nil, "set a chart value as key=value; repeat it, or separate with commas")
+	flags.StringArrayVarP(&c.files, "values", "f", nil, "read chart values from a YAML file (- for standard input); repeat it, the last one wins")
+	flags.StringVar(&c.chartPath, "osm-chart-path", "", "directory or .tgz file of a chart to use instead of the built-in one")
+	flags.StringVar(&c.dryRun, "dry-run", "", `change nothing: "client" checks the values and renders, "server" also runs all checks and a server-side dry run`)
+	flags.Lookup("dry-run").NoOptDefVal = "client"
+	flags.StringVarP(&c.format, "output", "o", "", `"yaml" prints the manifests as helm template would, and changes nothing`)
+}
+
+func (c *change) addWaitFlags() {
+	flags := c.cmd.Flags()
+	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "how long the whole operation may take; 0 means no limit")
+	flags.BoolVar(&c.recover, "recover", false, "take over from an osm or helm process that was killed in the middle")
+}
+
+func (c *change) validFlags() error {
+	switch {
+	case c.timeout < 0:
+		return usagef(c.cmd, "--timeout: %s is negative; use a duration such as 5m, or 0 for no limit", c.timeout)
+	case c.dryRun != "" && c.dryRun != "client" && c.dryRun != "server":
+		return usagef(c.cmd, "--dry-run: %q is not allowed; use client or server", c.dryRun)
+	case c.format != "" && c.format != "yaml":
+		return usagef(c.cmd, "--output: %q is not allowed; use yaml", c.format)
+	}
+	return nil
+}
+
+// target is a mesh and everything that it is about to become.
+type target struct {
+	name      string
+	namespace string
+	chart     *release.Chart
+	user      release.Values // of the user, to be stored
+	values    release.Values // with the chart's defaults
+	manifest  string
+}
+
+// prepare validates and renders. It needs no cluster.
+func (c *change) prepare(t target) (target, error) {
+	if err := check.ValidMeshName(t.name); err != nil {
+		return t, err
+	}
+	if err := t.chart.Validate(t.user); err != nil {
+		return t, err
+	}
+	var err error
+	if t.values, err = t.chart.Effective(t.user); err != nil {
+		return t, err
+	}
+	t.manifest, err = release.Render(t.request(), t.namespace, check.MinKubernetes)
+	return t, err
+}
+
+func (t target) request() release.Request {
+	return release.Request{Name: t.name, Chart: t.chart, Values: t.user}
+}
+
+// plan is the target as the pre-flight checks see it.
+func (c *change) plan(t target, info *release.Info) (check.Plan, error) {
+	objects, err := release.Objects(t.manifest)
+	if err != nil {
+		return check.Plan{}, err
+	}
+	plan := check.Plan{
+		Mesh: t.name, Namespace: t.namespace,
+		EnforceSingle: t.values.Bool("osm.enforceSingleMesh"),
+		Recover:       c.recover, OwnerTimeout: max(c.timeout, defaultTimeout), Now: c.env.Now(),
+	}
+	for _, object := range objects {
+		plan.Objects = append(plan.Objects, check.Object{APIVersion: object.APIVersion, Kind: object.Kind, Namespace: object.Namespace})
+	}
+	for _, component := range components {
+		if t.values.Bool(component.key + ".autoScale.enable") {
+			plan.Autoscaled = append(plan.Autoscaled, component.key)
+		}
+		plan.Floor = max(plan.Floor, component.floor(t.values))
+	}
+	if info != nil {
+		plan.Release = &check.Release{Status: info.Status, Pending: info.Pending, EverDeployed: info.EverDeployed, Since: info.Since}
+	}
+	return plan, nil
+}
+
+// preflight runs the checks. Warnings are printed, failures are the error.
+func (c *change) preflight(ctx context.Context, clients *cluster.Clients, plan check.Plan) error {
+	results := check.Run(ctx, check.PreFlight(clients, plan), func(r check.Result) {
+		c.env.debugf("check %s: %s %s", r.ID, r.Status, r.Message)
+		if r.Status == check.Warned {
+			c.env.errorf("Warning: %s\n", r.Message)
+		}
+	})
+	return check.Err(results)
+}
+
+// limit applies --timeout.
+func (c *change) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("timed out after %s (--timeout)", c.timeout))
+}
+
+// observer prints each change of a workload.
+func (c *change) observer() release.Observer {
+	progress := output.NewProgress(c.env.Err, c.env.Now)
+	return func(component release.Component) {
+		progress.Change(component.Kind, component.Name, component.Ready, component.Desired, component.Done)
+	}
+}
+
+// diagnose prints why the control plane is not ready. It comes before any rollback, which would
+// remove the evidence.
+func (c *change) diagnose(ctx context.Context, clients *cluster.Clients, namespace string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	defer cancel()
+	found, err := cluster.Diagnose(ctx, clients.Kube, namespace)
+	if err != nil {
+		c.env.errorf("Warning: cannot tell what went wrong: %v\n", err)
+		return
+	}
+	for _, diagnosis := range found {
+		c.env.errorf("\n%s is not ready: %s\n", diagnosis.Object, diagnosis.Reason)
+		if diagnosis.Hint != "" {
+			c.env.errorf("  hint: %s\n", diagnosis.Hint)
+		}
+		for _, event := range diagnosis.Events {
+			c.env.errorf("  event: %s\n", event)
+		}
+		for _, line := range diagnosis.Logs {
+			c.env.errorf("  log: %s\n", line)
+		}
+	}
+}
+
+// existing returns the release's state, or nil when there is none.
+func existing(engine *release.Engine, name string) (*release.Info, error) {
+	info, err := engine.Info(name)
+	if errors.Is(err, release.ErrNotFound) {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	return info, err
+}
+
+// preview prints what would be done, for a dry run.
+func (c *change) preview(t target, untried int) error {
+	if c.format == "yaml" {
+		c.env.printf("%s", t.manifest)
+		return nil
+	}
+	objects, err := release.Objects(t.manifest)
+	if err != nil {
+		return err
+	}
+	grid := output.Grid{Header: []string{"KIND", "NAMESPACE", "NAME"}}
+	for _, object := range objects {
+		grid.Rows = append(grid.Rows, []string{object.Kind, object.Namespace, object.Name})
+	}
+	if err := grid.Write(c.env.Out); err != nil {
+		return err
+	}
+	if untried > 0 {
+		c.env.printf("%d objects could not be tried on the server, because namespace [%s] does not exist yet\n", untried, t.namespace)
+	}
+	c.env.printf("dry run (%s): nothing was changed; -o yaml shows the manifests\n", c.dryRun)
+	return nil
+}

@@ -1,0 +1,103 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// Check is one question about a cluster. Its error says why it failed and how to fix that.
+type Check struct {
+	ID          string
+	Description string
+	Fatal       bool // when it fails, the checks after it make no sense and are skipped
+	Run         func(ctx context.Context) error
+}
+
+// Status is the outcome of a check.
+type Status string
+
+// The outcomes.
+const (
+	Passed  Status = "passed"
+	Warned  Status = "warning"
+	Failed  Status = "failed"
+	Skipped Status = "skipped"
+)
+
+// Result is the outcome of one check, with the reason unless it passed.
+type Result struct {
+	ID          string `json:"id"`
+	Description string `json:"description"`
+	Status      Status `json:"status"`
+	Message     string `json:"message,omitempty"`
+}
+
+// warning is a failure that need not stop anything.
+type warning struct{ error }
+
+// Warning makes a check's failure a warning.
+func Warning(err error) error { return warning{err} }
+
+// Run runs the checks in order and tells report, which may be nil, about each as it ends.
+func Run(ctx context.Context, checks []Check, report func(Result)) []Result {
+	results := make([]Result, 0, len(checks))
+	stop := ""
+	for _, check := range checks {
+		result := Result{ID: check.ID, Description: check.Description, Status: Skipped, Message: stop}
+		if stop == "" {
+			result = run(ctx, check)
+			if result.Status == Failed && check.Fatal {
+				stop = "not run because " + check.ID + " failed"
+			}
+		}
+		if report != nil {
+			report(result)
+		}
+		results = append(results, result)
+	}
+	return results
+}
+
+func run(ctx context.Context, check Check) Result {
+	result := Result{ID: check.ID, Description: check.Description, Status: Passed}
+	err := check.Run(ctx)
+	var w warning
+	switch {
+	case err == nil:
+		return result
+	case errors.As(err, &w):
+		result.Status = Warned
+	default:
+		result.Status = Failed
+	}
+	result.Message = err.Error()
+	return result
+}
+
+// FailedError says which checks failed.
+type FailedError struct {
+	Results []Result // the failed ones only
+}
+
+func (e *FailedError) Error() string {
+	messages := make([]string, 0, len(e.Results))
+	for _, result := range e.Results {
+		messages = append(messages, result.Message)
+	}
+	return strings.Join(messages, "\n")
+}
+
+// Err returns a *FailedError when any check failed.
+func Err(results []Result) error {
+	var failed []Result
+	for _, result := range results {
+		if result.Status == Failed {
+			failed = append(failed, result)
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return &FailedError{failed}
+}

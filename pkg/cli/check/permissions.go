@@ -1,0 +1,125 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/restmapper"
+)
+
+// permissions asks the API server, once per kind, namespace and verb, whether the user may do what
+// the plan needs. It asks by SelfSubjectAccessReview, which every user may create.
+func (p preflight) permissions(ctx context.Context) error {
+	questions, err := p.questions()
+	if err != nil {
+		return err
+	}
+	refused := make([]string, len(questions))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for i, question := range questions {
+		group.Go(func() error {
+			err := p.may(ctx, question)
+			if errors.Is(err, errNotAllowed) {
+				refused[i] = describe(question)
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	refused = slices.DeleteFunc(refused, func(s string) bool { return s == "" })
+	if len(refused) > 0 {
+		return fmt.Errorf("you are not allowed to %s; ask the cluster's administrator for these rights, or to run this command", strings.Join(refused, ", "))
+	}
+	return nil
+}
+
+type question = authorizationv1.ResourceAttributes
+
+// questions lists the rights that the plan needs, each once, sorted.
+func (p preflight) questions() ([]question, error) {
+	groups, err := restmapper.GetAPIGroupResources(p.Discovery)
+	if err != nil {
+		return nil, fmt.Errorf("ask the API server for its kinds: %w", err)
+	}
+	mapper := restmapper.NewDiscoveryRESTMapper(groups)
+	verbs := []string{"create"}
+	if p.plan.Upgrade {
+		verbs = []string{"create", "get", "patch"}
+	}
+	// Helm keeps its records in Secrets of the mesh's namespace.
+	objects := append(slices.Clone(p.plan.Objects), Object{"v1", "Secret", p.plan.Namespace})
+	wanted := map[question]bool{}
+	for _, object := range objects {
+		q, err := p.resource(mapper, object)
+		if err != nil {
+			return nil, err
+		}
+		for _, verb := range verbs {
+			q.Verb = verb
+			wanted[q] = true
+		}
+	}
+	questions := make([]question, 0, len(wanted))
+	for q := range wanted {
+		questions = append(questions, q)
+	}
+	slices.SortFunc(questions, func(a, b question) int { return strings.Compare(describe(a), describe(b)) })
+	return questions, nil
+}
+
+func (p preflight) resource(mapper meta.RESTMapper, object Object) (question, error) {
+	version, err := schema.ParseGroupVersion(object.APIVersion)
+	if err != nil {
+		return question{}, fmt.Errorf("read apiVersion %q of a %s in the chart: %w", object.APIVersion, object.Kind, err)
+	}
+	mapping, err := mapper.RESTMapping(version.WithKind(object.Kind).GroupKind(), version.Version)
+	if meta.IsNoMatchError(err) {
+		return question{}, fmt.Errorf("the cluster does not know %s in %s, which the chart needs; it is part of Kubernetes %s", object.Kind, object.APIVersion, MinKubernetes)
+	}
+	if err != nil {
+		return question{}, fmt.Errorf("look up %s in %s: %w", object.Kind, object.APIVersion, err)
+	}
+	q := question{Group: mapping.Resource.Group, Resource: mapping.Resource.Resource}
+	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+		q.Namespace = object.Namespace
+		if q.Namespace == "" {
+			q.Namespace = p.plan.Namespace
+		}
+	}
+	return q, nil
+}
+
+func (p preflight) may(ctx context.Context, q question) error {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &q}}
+	answer, err := p.Kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("ask whether you may %s: %w", describe(q), err)
+	}
+	if !answer.Status.Allowed {
+		return errNotAllowed
+	}
+	return nil
+}
+
+func describe(q question) string {
+	resource := q.Resource
+	if q.Group != "" {
+		resource += "." + q.Group
+	}
+	if q.Namespace == "" {
+		return q.Verb + " " + resource
+	}
+	return q.Verb + " " + resource + " in namespace " + q.Namespace
+}

@@ -1,0 +1,153 @@
+package check_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/osm-edge/osm/pkg/cli/apitest"
+	"github.com/osm-edge/osm/pkg/cli/check"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+)
+
+var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func sound() check.Plan {
+	return check.Plan{
+		Mesh: "osm", Namespace: "osm-system", EnforceSingle: true, Floor: 2,
+		Objects: []check.Object{
+			{APIVersion: "v1", Kind: "ServiceAccount", Namespace: "osm-system"},
+			{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "osm-system"},
+			{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole"},
+		},
+		OwnerTimeout: 5 * time.Minute, Now: now,
+	}
+}
+
+func controller(mesh, namespace, enforce string) apitest.Object {
+	return apitest.Object{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": apitest.Object{
+		"name": "osm-controller", "namespace": namespace,
+		"labels": apitest.Object{"app": "osm-controller", "meshName": mesh, "enforceSingleMesh": enforce},
+	}}
+}
+
+// Every broken cluster fails exactly the checks that are about what is broken.
+func TestPreFlight(t *testing.T) {
+	long := strings.Repeat("a", 64)
+	tests := []struct {
+		name    string
+		cluster apitest.Server
+		objects []apitest.Object
+		change  func(*check.Plan)
+		failed  []string
+		warned  []string
+		says    string
+	}{
+		{name: "sound"},
+		{name: "old", cluster: apitest.Server{Version: "v1.30.9+k3s1"}, failed: []string{check.KubernetesVersion}, says: "1.31 or newer"},
+		{name: "oldest that fits", cluster: apitest.Server{Version: "v1.31.0"}},
+		{name: "long name", change: func(p *check.Plan) { p.Mesh = long }, failed: []string{check.MeshName}, says: "at most 63"},
+		{name: "name with dot", change: func(p *check.Plan) { p.Mesh = "a.b" }, failed: []string{check.MeshName}, says: "DNS label"},
+		{name: "no right", cluster: apitest.Server{Deny: []string{"create clusterroles"}}, failed: []string{check.Permissions}, says: "create clusterroles.rbac.authorization.k8s.io"},
+		{name: "no right to keep records", cluster: apitest.Server{Deny: []string{"create secrets"}}, failed: []string{check.Permissions}, says: "create secrets in namespace osm-system"},
+		{name: "unknown kind", change: func(p *check.Plan) {
+			p.Objects = append(p.Objects, check.Object{APIVersion: "new.io/v1", Kind: "Thing"})
+		}, failed: []string{check.Permissions}, says: "does not know Thing"},
+		{name: "autoscaling without metrics", change: func(p *check.Plan) { p.Autoscaled = []string{"osm.injector"} }, failed: []string{check.MetricsAPI}, says: "osm.injector.autoScale.enable"},
+		{name: "autoscaling with metrics", cluster: apitest.Server{Metrics: true}, change: func(p *check.Plan) { p.Autoscaled = []string{"osm.injector"} }},
+		{name: "few nodes", change: func(p *check.Plan) { p.Floor = 4 }, warned: []string{check.NodeCount}, says: "3 schedulable node(s) for 4 replicas"},
+		{name: "same mesh", objects: []apitest.Object{controller("osm", "elsewhere", "false")}, failed: []string{check.ExistingMeshes}, says: "already exists in namespace [elsewhere]"},
+		{name: "same namespace", objects: []apitest.Object{controller("red", "osm-system", "false")}, failed: []string{check.ExistingMeshes}, says: "already contains mesh [red]"},
+		{name: "other enforces", objects: []apitest.Object{controller("red", "r", "true")}, change: func(p *check.Plan) { p.EnforceSingle = false }, failed: []string{check.ExistingMeshes}, says: "enforces that it is the only mesh"},
+		{name: "this one enforces", objects: []apitest.Object{controller("red", "r", "false")}, failed: []string{check.ExistingMeshes}, says: "meshes [red] exist"},
+		{name: "nobody enforces", objects: []apitest.Object{controller("red", "r", "false")}, change: func(p *check.Plan) { p.EnforceSingle = false }},
+		{name: "upgrade of itself", objects: []apitest.Object{controller("osm", "osm-system", "true")}, change: func(p *check.Plan) {
+			p.Upgrade, p.Release = true, &check.Release{Status: "deployed", EverDeployed: true}
+		}},
+		{name: "upgrade of nothing", change: func(p *check.Plan) { p.Upgrade = true }, failed: []string{check.ReleaseState}, says: "there is no mesh"},
+		{name: "failed before", change: func(p *check.Plan) { p.Release = &check.Release{Status: "failed"} }, failed: []string{check.ReleaseState}, says: "--recover"},
+		{name: "failed before, recover", change: func(p *check.Plan) {
+			p.Release, p.Recover = &check.Release{Status: "failed"}, true
+		}},
+		{name: "at work", change: func(p *check.Plan) {
+			p.Recover, p.Release = true, &check.Release{Status: "pending-install", Pending: true, Since: now.Add(-time.Minute)}
+		}, failed: []string{check.ReleaseState}, says: "in 4m0s"},
+		{name: "stuck", change: func(p *check.Plan) {
+			p.Release = &check.Release{Status: "pending-upgrade", Pending: true, EverDeployed: true, Since: now.Add(-time.Hour)}
+		}, failed: []string{check.ReleaseState}, says: "stuck in pending-upgrade for 1h0m0s"},
+		{name: "stuck, recover", change: func(p *check.Plan) {
+			p.Recover, p.Release = true, &check.Release{Status: "pending-upgrade", Pending: true, EverDeployed: true, Since: now.Add(-time.Hour)}
+		}},
+	}
+	for i := range tests {
+		tt := &tests[i]
+		t.Run(tt.name, func(t *testing.T) {
+			plan := sound()
+			if tt.change != nil {
+				tt.change(&plan)
+			}
+			tt.cluster.Start()
+			defer tt.cluster.Close()
+			tt.cluster.Apply(tt.objects...)
+			tt.cluster.Forget()
+			results := check.Run(t.Context(), check.PreFlight(connect(t, &tt.cluster), plan), nil)
+			if failed := ids(results, check.Failed); !slices.Equal(failed, tt.failed) {
+				t.Errorf("failed %v, want %v: %+v", failed, tt.failed, results)
+			}
+			if warned := ids(results, check.Warned); !slices.Equal(warned, tt.warned) {
+				t.Errorf("warned %v, want %v", warned, tt.warned)
+			}
+			if !slices.ContainsFunc(results, func(r check.Result) bool { return strings.Contains(r.Message, tt.says) }) {
+				t.Errorf("no message says %q: %+v", tt.says, results)
+			}
+			if writes := tt.cluster.Writes(); len(writes) > 0 {
+				t.Errorf("checks wrote %v", writes)
+			}
+		})
+	}
+}
+
+// A cluster that is away fails one check; those after it are skipped, not passed.
+func TestUnreachable(t *testing.T) {
+	var server apitest.Server
+	server.Start()
+	clients := connect(t, &server)
+	server.Close()
+	results := check.Run(t.Context(), check.PreFlight(clients, sound()), nil)
+	if failed := ids(results, check.Failed); !slices.Equal(failed, []string{check.APIReachable}) {
+		t.Errorf("failed %v", failed)
+	}
+	if skipped := ids(results, check.Skipped); len(skipped) != 6 {
+		t.Errorf("skipped %v, want the six checks after it", skipped)
+	}
+	var failure *check.FailedError
+	if err := check.Err(results); !errors.As(err, &failure) || len(failure.Results) != 1 {
+		t.Errorf("Err = %v", err)
+	}
+}
+
+func ids(results []check.Result, status check.Status) []string {
+	var out []string
+	for _, result := range results {
+		if result.Status == status {
+			out = append(out, result.ID)
+		}
+	}
+	return out
+}
+
+func connect(t *testing.T, server *apitest.Server) *cluster.Clients {
+	t.Helper()
+	flags := genericclioptions.NewConfigFlags(false)
+	url := server.URL()
+	flags.APIServer = &url
+	clients, err := cluster.NewClients(flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clients
+}

@@ -1,0 +1,68 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+)
+
+// reachable is how long an API server may take to say its version before it counts as away.
+const reachable = 10 * time.Second
+
+// Clients are the clients for one cluster.
+type Clients struct {
+	Kube      kubernetes.Interface
+	Metadata  metadata.Interface
+	Discovery discovery.DiscoveryInterface
+	Config    *rest.Config
+}
+
+// NewClients reads the kubeconfig that getter stands for. It does not talk to the cluster.
+func NewClients(getter genericclioptions.RESTClientGetter) (*Clients, error) {
+	config, err := getter.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read the Kubernetes configuration: %w; name a kubeconfig with --kubeconfig or in $KUBECONFIG", err)
+	}
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	meta, err := metadata.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	return &Clients{Kube: kube, Metadata: meta, Discovery: kube.Discovery(), Config: config}, nil
+}
+
+// ServerVersion asks the API server for its version: the cheapest question that shows that it can
+// be reached.
+func (c *Clients) ServerVersion(ctx context.Context) (*version.Info, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, reachable, fmt.Errorf("no answer within %s", reachable))
+	defer cancel()
+	type answer struct {
+		info *version.Info
+		err  error
+	}
+	// The discovery client takes no context.
+	answers := make(chan answer, 1)
+	go func() {
+		info, err := c.Discovery.ServerVersion()
+		answers <- answer{info, err}
+	}()
+	select {
+	case a := <-answers:
+		if a.err != nil {
+			return nil, fmt.Errorf("cannot reach the Kubernetes API server at %s: %w; check --kubeconfig, --context and the network", c.Config.Host, a.err)
+		}
+		return a.info, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("cannot reach the Kubernetes API server at %s: %w; check --kubeconfig, --context and the network", c.Config.Host, context.Cause(ctx))
+	}
+}

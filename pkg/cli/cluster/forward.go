@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
+)
+
+// Forward opens a free port on 127.0.0.1 that leads to a port of a pod. It returns the local
+// address; stop ends the forwarding and must be called.
+func Forward(ctx context.Context, config *rest.Config, namespace, pod string, port int) (address string, stop func(), err error) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return "", nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	url := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("portforward").URL()
+	transport, upgrader, err := spdy.RoundTripperFor(config)
+	if err != nil {
+		return "", nil, fmt.Errorf("prepare a port-forward to pod %s/%s: %w", namespace, pod, err)
+	}
+	overSPDY := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+	overWebsocket, err := portforward.NewSPDYOverWebsocketDialer(url, config)
+	if err != nil {
+		return "", nil, fmt.Errorf("prepare a port-forward to pod %s/%s: %w", namespace, pod, err)
+	}
+	dialer := portforward.NewFallbackDialer(overWebsocket, overSPDY, func(err error) bool { return err != nil })
+
+	stopped, ready := make(chan struct{}), make(chan struct{})
+	stop = sync.OnceFunc(func() { close(stopped) })
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, stopped, ready, io.Discard, io.Discard)
+	if err != nil {
+		return "", nil, fmt.Errorf("prepare a port-forward to pod %s/%s: %w", namespace, pod, err)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- forwarder.ForwardPorts() }()
+	select {
+	case <-ready:
+	case err := <-failed:
+		return "", nil, fmt.Errorf("forward a port to pod %s/%s: %w", namespace, pod, err)
+	case <-ctx.Done():
+		stop()
+		return "", nil, fmt.Errorf("forward a port to pod %s/%s: %w", namespace, pod, context.Cause(ctx))
+	}
+	ports, err := forwarder.GetPorts()
+	if err != nil {
+		stop()
+		return "", nil, fmt.Errorf("forward a port to pod %s/%s: %w", namespace, pod, err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", ports[0].Local), stop, nil
+}
+
+// ProxyGet asks a pod by way of the API server's pod proxy: no port is opened, and only the right
+// to "get" pods/proxy is needed.
+func ProxyGet(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, port int, path string) ([]byte, error) {
+	body, err := client.CoreV1().RESTClient().Get().Namespace(pod.Namespace).Resource("pods").
+		Name(fmt.Sprintf("http:%s:%d", pod.Name, port)).SubResource("proxy").Suffix(path).Do(ctx).Raw()
+	if err != nil {
+		return nil, fmt.Errorf("ask pod %s/%s for %s: %w", pod.Namespace, pod.Name, path, err)
+	}
+	return body, nil
+}

@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/osm-edge/osm/pkg/api"
+)
+
+// InjectedPods lists the running pods of a mesh that carry a sidecar, as "namespace/name", sorted.
+func InjectedPods(ctx context.Context, client kubernetes.Interface, mesh string) ([]string, error) {
+	members, err := Members(ctx, client, mesh)
+	if err != nil {
+		return nil, err
+	}
+	var injected []string
+	for _, namespace := range members {
+		pods, err := client.CoreV1().Pods(namespace.Name).List(ctx, metav1.ListOptions{LabelSelector: api.LabelProxyUUID})
+		if err != nil {
+			return nil, fmt.Errorf("list the injected pods of namespace %q: %w", namespace.Name, err)
+		}
+		for _, pod := range pods.Items {
+			if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
+				injected = append(injected, pod.Namespace+"/"+pod.Name)
+			}
+		}
+	}
+	slices.Sort(injected)
+	return injected, nil
+}
+
+// ControlPlanePods lists the pods of one component (api.AppController, api.AppInjector) of the
+// mesh in a namespace, sorted by name.
+func ControlPlanePods(ctx context.Context, client kubernetes.Interface, namespace, app string) ([]corev1.Pod, error) {
+	pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: api.LabelApp + "=" + app})
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of %s in namespace %q: %w", app, namespace, err)
+	}
+	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	return pods.Items, nil
+}
+
+// Placement says where the replicas of one component run.
+type Placement struct {
+	Component string
+	Nodes     map[string]int // node name -> ready replicas; "" for those without a node
+}
+
+// String reads "osm-controller: node-1 2, node-2 1".
+func (p Placement) String() string {
+	parts := make([]string, 0, len(p.Nodes))
+	for _, node := range slices.Sorted(maps.Keys(p.Nodes)) {
+		parts = append(parts, fmt.Sprintf("%s %d", cmp.Or(node, "(no node)"), p.Nodes[node]))
+	}
+	if len(parts) == 0 {
+		return p.Component + ": no ready replica"
+	}
+	return p.Component + ": " + strings.Join(parts, ", ")
+}
+
+// Placements counts the ready replicas of every component of the mesh in a namespace per node.
+func Placements(ctx context.Context, client kubernetes.Interface, namespace string) ([]Placement, error) {
+	var placements []Placement
+	for _, app := range []string{api.AppController, api.AppInjector} {
+		pods, err := ControlPlanePods(ctx, client, namespace, app)
+		if err != nil {
+			return nil, err
+		}
+		placement := Placement{Component: app, Nodes: map[string]int{}}
+		for i := range pods {
+			if Ready(&pods[i]) {
+				placement.Nodes[pods[i].Spec.NodeName]++
+			}
+		}
+		placements = append(placements, placement)
+	}
+	return placements, nil
+}
+
+// Ready says whether a pod is ready and not on its way out.
+func Ready(pod *corev1.Pod) bool {
+	if pod.DeletionTimestamp != nil {
+		return false
+	}
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

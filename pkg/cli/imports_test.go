@@ -1,0 +1,48 @@
+package cli_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Some libraries may be imported in one place only, for the reason given.
+func TestImports(t *testing.T) {
+	rules := []struct{ library, only, reason string }{
+		{"helm.sh/helm", "release", "the rest of the CLI must not depend on how a mesh is installed"},
+		{"github.com/AlecAivazis/survey", "prompt", "a question anywhere else could hang without a terminal"},
+	}
+	used := map[string]bool{}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			for _, rule := range rules {
+				if !strings.HasPrefix(strings.Trim(spec.Path.Value, `"`), rule.library) {
+					continue
+				}
+				used[rule.library] = true
+				if filepath.Dir(path) != rule.only {
+					t.Errorf("%s imports %s; only %s may: %s", path, spec.Path.Value, rule.only, rule.reason)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range rules {
+		if !used[rule.library] {
+			t.Errorf("nothing imports %s any more: remove the rule", rule.library)
+		}
+	}
+}

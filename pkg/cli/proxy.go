@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+)
+
+// adminTime is how long Envoy's admin interface may take to answer.
+const adminTime = 30 * time.Second
+
+func newProxyCmd(env *Env) *cobra.Command {
+	return group("proxy", "Look into the proxies of a mesh", newProxyGetConfigCmd(env), newProxyGetCmd(env))
+}
+
+type proxyOptions struct {
+	env       *Env
+	namespace string
+	file      string
+}
+
+func newProxyGetCmd(env *Env) *cobra.Command {
+	o := &proxyOptions{env: env}
+	cmd := &cobra.Command{
+		Use:   "get QUERY POD",
+		Short: "Ask the Envoy of a pod",
+		Long:  "Send a query to the admin interface of a pod's Envoy, such as stats, clusters, ready or config_dump, and print the answer.",
+		Example: `  osm proxy get clusters bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer
+  osm proxy get config_dump bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer -f dump.json`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := o.query(cmd.Context(), args[1], args[0])
+			if err != nil {
+				return err
+			}
+			return o.write(body)
+		},
+	}
+	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of the pod")
+	cmd.Flags().StringVarP(&o.file, "file", "f", "", "write the answer to a file")
+	return cmd
+}
+
+func (o *proxyOptions) write(body []byte) error {
+	if o.file == "" {
+		_, err := o.env.Out.Write(body)
+		return err
+	}
+	if err := os.WriteFile(o.file, body, 0o600); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+// query asks the admin interface of a pod's Envoy over a port-forward: it listens on the pod's
+// loopback only.
+func (o *proxyOptions) query(ctx context.Context, pod, query string) ([]byte, error) {
+	if err := o.meshed(ctx, pod); err != nil {
+		return nil, err
+	}
+	address, stop, err := o.env.Forward(ctx, o.namespace, pod, api.PortEnvoyAdmin)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, adminTime)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/"+strings.TrimPrefix(query, "/"), nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %w", o.namespace, pod, query, err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %w", o.namespace, pod, query, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of Envoy of pod %s/%s to %q: %w", o.namespace, pod, query, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %s: %s", o.namespace, pod, query, response.Status, strings.TrimSpace(string(body)))
+	}
+	return body, nil
+}
+
+func (o *proxyOptions) meshed(ctx context.Context, name string) error {
+	clients, err := o.env.connect(ctx)
+	if err != nil {
+		return err
+	}
+	pod, err := clients.Kube.CoreV1().Pods(o.namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("pod %s/%s does not exist; name its namespace with -n", o.namespace, name)
+	case err != nil:
+		return fmt.Errorf("read pod %s/%s: %w", o.namespace, name, err)
+	case pod.Labels[api.LabelProxyUUID] == "":
+		return fmt.Errorf("pod %s/%s is not a part of a mesh: it has no sidecar; add its namespace with osm namespace add and restart it", o.namespace, name)
+	case pod.Status.Phase != corev1.PodRunning:
+		return fmt.Errorf("pod %s/%s is not running: phase %s", o.namespace, name, pod.Status.Phase)
+	}
+	return nil
+}

@@ -1,0 +1,9 @@
+// Package release installs, upgrades, rolls back and removes a mesh as a Helm release, and renders
+// and validates what it would install.
+//
+// It is the only package that sees Helm, and it knows nothing of commands: it prints nothing, asks
+// nothing and reads no flags; what a person should see is returned or handed to an observer.
+//
+// Its invariant: an operation that returns an error leaves the release in a final state ("failed"
+// or gone), never in "pending-*", also when its context ends in the middle.
+package release

@@ -1,0 +1,259 @@
+package release
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// Problem is one value that the chart refuses.
+type Problem struct {
+	Key     string // dotted key of the value at fault
+	Message string // a full sentence that names the key and says what to use instead
+}
+
+// InvalidValuesError lists every refused value, sorted by key.
+type InvalidValuesError struct {
+	Problems []Problem
+}
+
+func (e *InvalidValuesError) Error() string {
+	lines := make([]string, 0, len(e.Problems))
+	for _, problem := range e.Problems {
+		lines = append(lines, problem.Message)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Validate checks the user's values against the chart's schema. The error is an
+// *InvalidValuesError when the values are at fault. The user's own values come first and alone:
+// Helm drops a scalar that stands where the chart has a table, so that a merged tree hides it.
+func (c *Chart) Validate(user Values) error {
+	if len(c.chart.Schema) == 0 {
+		return nil
+	}
+	v, err := newValidator(c.chart.Schema)
+	if err != nil {
+		return err
+	}
+	if problems := v.check(user, false); len(problems) > 0 {
+		return &InvalidValuesError{problems}
+	}
+	all, err := c.Effective(user)
+	if err != nil {
+		return err
+	}
+	if problems := v.check(all, true); len(problems) > 0 {
+		return &InvalidValuesError{problems}
+	}
+	return nil
+}
+
+type validator struct {
+	schema   schema
+	compiled *jsonschema.Schema
+	printer  *message.Printer
+}
+
+func newValidator(data []byte) (*validator, error) {
+	parsed, err := parseSchema(data)
+	if err != nil {
+		return nil, err
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("read values.schema.json: %w", err)
+	}
+	const name = "file:///values.schema.json"
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource(name, document); err != nil {
+		return nil, fmt.Errorf("read values.schema.json: %w", err)
+	}
+	compiled, err := compiler.Compile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read values.schema.json: %w", err)
+	}
+	return &validator{parsed, compiled, message.NewPrinter(language.English)}, nil
+}
+
+// check returns the problems of a tree, one per key. Rules about what must be there are for the
+// complete tree only.
+func (v *validator) check(tree Values, complete bool) []Problem {
+	err := v.compiled.Validate(map[string]any(tree))
+	var invalid *jsonschema.ValidationError
+	if !errors.As(err, &invalid) {
+		return nil
+	}
+	var found []Problem
+	for _, leaf := range leaves(invalid) {
+		if !complete && aboutAbsence(tree, leaf) {
+			continue
+		}
+		found = append(found, v.problems(tree, leaf)...)
+	}
+	slices.SortStableFunc(found, func(a, b Problem) int { return strings.Compare(a.Key, b.Key) })
+	return slices.CompactFunc(found, func(a, b Problem) bool { return a.Key == b.Key })
+}
+
+// leaves are the errors that name a cause. An alternative is not split: which branch the user
+// meant is a guess.
+func leaves(err *jsonschema.ValidationError) []*jsonschema.ValidationError {
+	switch err.ErrorKind.(type) {
+	case *kind.AnyOf, *kind.OneOf, *kind.Not:
+		return []*jsonschema.ValidationError{err}
+	}
+	if len(err.Causes) == 0 {
+		return []*jsonschema.ValidationError{err}
+	}
+	var out []*jsonschema.ValidationError
+	for _, cause := range err.Causes {
+		out = append(out, leaves(cause)...)
+	}
+	return out
+}
+
+// aboutAbsence says whether an error may be due to the chart's defaults not being there yet. A
+// null in the user's values deletes a default, so its type is not judged either.
+func aboutAbsence(tree Values, err *jsonschema.ValidationError) bool {
+	value, _ := tree.At(strings.Join(err.InstanceLocation, "."))
+	_, isTable := value.(map[string]any)
+	switch k := err.ErrorKind.(type) {
+	case *kind.Required, *kind.DependentRequired, *kind.Dependency, *kind.MinProperties:
+		return true
+	case *kind.AnyOf, *kind.OneOf, *kind.Not:
+		return isTable || len(err.InstanceLocation) == 0
+	case *kind.Type:
+		return k.Got == "null"
+	}
+	return false
+}
+
+func (v *validator) problems(tree Values, leaf *jsonschema.ValidationError) []Problem {
+	key := strings.Join(leaf.InstanceLocation, ".")
+	switch k := leaf.ErrorKind.(type) {
+	case *kind.AdditionalProperties:
+		var out []Problem
+		for _, name := range k.Properties {
+			out = append(out, v.unknown(tree, leaf.InstanceLocation, name))
+		}
+		return out
+	case *kind.Required:
+		var out []Problem
+		for _, name := range k.Missing {
+			missing := join(key, name)
+			out = append(out, Problem{missing, missing + " is required but was removed; " + v.use(append(slices.Clone(leaf.InstanceLocation), name))})
+		}
+		return out
+	}
+	return []Problem{{key, v.refusal(tree, leaf)}}
+}
+
+// refusal is the sentence for a value that is there and not allowed. A rule over several keys
+// speaks through the description that its author gave it.
+func (v *validator) refusal(tree Values, leaf *jsonschema.ValidationError) string {
+	key := strings.Join(leaf.InstanceLocation, ".")
+	value, _ := tree.At(key)
+	_, isTable := value.(map[string]any)
+	if node, ok := v.schema.pointer(leaf.SchemaURL); ok && isTable {
+		if text, ok := node["description"].(string); ok {
+			return fmt.Sprintf("%s: %s", key, text)
+		}
+	}
+	if use := v.use(leaf.InstanceLocation); use != "" && (!isTable || !v.expectsTable(leaf.InstanceLocation)) {
+		return fmt.Sprintf("%s: %s is not allowed; %s", key, show(value), use)
+	}
+	return fmt.Sprintf("%s: %s", key, leaf.ErrorKind.LocalizedString(v.printer))
+}
+
+func (v *validator) expectsTable(path []string) bool {
+	node, ok := v.schema.at(path)
+	return ok && node.resolve().kind() == "object"
+}
+
+func (v *validator) use(path []string) string {
+	node, ok := v.schema.at(path)
+	if !ok {
+		return ""
+	}
+	if allowed := node.allowed(); allowed != "" {
+		return "use " + allowed
+	}
+	return ""
+}
+
+// unknown is the sentence for a key that the chart does not have. It names what the user wrote,
+// down to the leaf, and the valid key that is nearest to it.
+func (v *validator) unknown(tree Values, parent []string, name string) Problem {
+	key := join(strings.Join(parent, "."), name)
+	full := firstLeaf(tree, key)
+	nearest := v.nearest(key, full)
+	if nearest == "" {
+		return Problem{key, fmt.Sprintf("%s: unknown key; %s", full, v.siblings(parent))}
+	}
+	sentence := fmt.Sprintf("%s: unknown key; did you mean %s", full, nearest)
+	if node, ok := v.schema.at(strings.Split(nearest, ".")); ok && node.allowed() != "" {
+		sentence += " (" + node.allowed() + ")"
+	}
+	return Problem{key, sentence + "?"}
+}
+
+// firstLeaf follows a table down its first key, so that a typo in the middle of a long key is
+// compared as the whole key that the user wrote.
+func firstLeaf(tree Values, key string) string {
+	value, _ := tree.At(key)
+	table, ok := value.(map[string]any)
+	if !ok || len(table) == 0 {
+		return key
+	}
+	return firstLeaf(tree, join(key, slices.Sorted(maps.Keys(table))[0]))
+}
+
+// nearest returns the valid key with the smallest edit distance to what the user wrote. A key
+// with the same last part wins over a shorter distance: it is the right word in the wrong place.
+func (v *validator) nearest(key, full string) string {
+	keys := v.schema.keys()
+	same := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return lastPart(k) != lastPart(full) })
+	if found, _ := closest(full, same); found != "" {
+		return found
+	}
+	found, distance := closest(full, keys)
+	if other, d := closest(key, keys); d < distance {
+		found, distance = other, d
+	}
+	if distance > max(1, len(full)/3) {
+		return ""
+	}
+	return found
+}
+
+// siblings names the keys that exist where an unknown one was found.
+func (v *validator) siblings(parent []string) string {
+	node, ok := v.schema.at(parent)
+	properties, _ := node.resolve().node["properties"].(map[string]any)
+	if !ok || len(properties) == 0 {
+		return "the chart's values.yaml lists the keys that exist"
+	}
+	return "use one of " + strings.Join(slices.Sorted(maps.Keys(properties)), ", ")
+}
+
+func lastPart(key string) string { return strings.ToLower(key[strings.LastIndex(key, ".")+1:]) }
+
+func closest(key string, candidates []string) (string, int) {
+	best, bestDistance := "", math.MaxInt
+	for _, candidate := range candidates {
+		if d := levenshtein.ComputeDistance(strings.ToLower(key), strings.ToLower(candidate)); d < bestDistance {
+			best, bestDistance = candidate, d
+		}
+	}
+	return best, bestDistance
+}

@@ -1,0 +1,145 @@
+package release
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"strconv"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/cli/values"
+)
+
+// Values are chart values as a tree: maps, lists, strings, numbers, booleans and null.
+type Values map[string]any
+
+// Layers are the places that values come from. Precedence, strongest first: Flags, Sets (later
+// over earlier), Files (later over earlier), Stored. The chart's defaults lie below all of them
+// and are never stored, so that an upgrade moves every value that nobody has set.
+type Layers struct {
+	Stored Values         // what the user set on earlier occasions
+	Files  []string       // paths of YAML files, "-" for standard input
+	Sets   []string       // key=value, as helm's --set
+	Flags  map[string]any // dotted key -> value, from flags of the command itself
+}
+
+// Merge returns the user's values of all layers. The layers are not changed.
+func (l Layers) Merge() (Values, error) {
+	for _, set := range l.Sets {
+		if strings.HasPrefix(strings.TrimSpace(set), "=") {
+			return nil, fmt.Errorf("--set %q names no key; use --set key=value", set)
+		}
+	}
+	given, err := (&values.Options{ValueFiles: l.Files, Values: l.Sets}).MergeValues(nil)
+	if err != nil {
+		return nil, valuesError(err)
+	}
+	stored, err := l.Stored.clone()
+	if err != nil {
+		return nil, err
+	}
+	merged := Values(chartutil.MergeTables(given, stored))
+	for key, value := range l.Flags {
+		merged.set(key, value)
+	}
+	return merged, nil
+}
+
+func valuesError(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read values: %w", err)
+	}
+	return fmt.Errorf("read values: %w; use --set key=value and YAML files with -f", err)
+}
+
+// At returns the value at a dotted key, and whether there is one.
+func (v Values) At(key string) (any, bool) {
+	var node any = map[string]any(v)
+	for part := range strings.SplitSeq(key, ".") {
+		found := false
+		switch parent := node.(type) {
+		case map[string]any:
+			node, found = parent[part]
+		case []any: // an item is named by its position
+			if i, err := strconv.Atoi(part); err == nil && i >= 0 && i < len(parent) {
+				node, found = parent[i], true
+			}
+		}
+		if !found {
+			return nil, false
+		}
+	}
+	return node, true
+}
+
+// String returns the string at a dotted key, "" when there is none.
+func (v Values) String(key string) string {
+	node, _ := v.At(key)
+	s, _ := node.(string)
+	return s
+}
+
+// Bool returns the boolean at a dotted key, false when there is none.
+func (v Values) Bool(key string) bool {
+	node, _ := v.At(key)
+	b, _ := node.(bool)
+	return b
+}
+
+// Int returns the whole number at a dotted key, and whether there is one.
+func (v Values) Int(key string) (int, bool) {
+	node, _ := v.At(key)
+	switch n := node.(type) {
+	case int:
+		return n, true
+	case int64:
+		return int(n), true
+	case float64:
+		return int(n), n == float64(int(n))
+	}
+	return 0, false
+}
+
+// set writes one value; a scalar on the way gives way to a table, as with helm's --set.
+func (v Values) set(key string, value any) {
+	parts := strings.Split(key, ".")
+	table := map[string]any(v)
+	for _, part := range parts[:len(parts)-1] {
+		next, ok := table[part].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+		} else {
+			next = maps.Clone(next)
+		}
+		table[part] = next
+		table = next
+	}
+	table[parts[len(parts)-1]] = value
+}
+
+func (v Values) clone() (Values, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("copy stored values: %w", err)
+	}
+	out := Values{}
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("copy stored values: %w", err)
+	}
+	if out == nil {
+		out = Values{}
+	}
+	return out, nil
+}
+
+// Effective returns the user's values on top of the chart's defaults.
+func (c *Chart) Effective(user Values) (Values, error) {
+	all, err := chartutil.CoalesceValues(c.chart, user)
+	if err != nil {
+		return nil, fmt.Errorf("merge values with the chart's defaults: %w", err)
+	}
+	return Values(all), nil
+}

@@ -1,0 +1,140 @@
+package cli_test
+
+import (
+	"context"
+	"flag"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"sigs.k8s.io/yaml"
+
+	"github.com/osm-edge/osm/pkg/cli"
+	"github.com/osm-edge/osm/pkg/cli/apitest"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"osm": runOSM})
+}
+
+// runOSM is cmd/osm's main in the test binary.
+func runOSM() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Main(ctx, cli.NewEnv(cli.Build{Version: "v0.0.0-test", GitCommit: "abc", BuildDate: "today"}), os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           filepath.Join("testdata", "script"),
+		UpdateScripts: *update,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("KUBECONFIG", filepath.Join(env.WorkDir, "kubeconfig"))
+			env.Values[serverKey{}] = &apitest.Server{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"cluster": startCluster, "fix": fixCluster, "apply": applyFile, "objects": printObjects,
+			"unchanged": unchanged, "forget": forget, "await": await,
+		},
+	})
+}
+
+type serverKey struct{}
+
+func server(ts *testscript.TestScript) *apitest.Server {
+	s, ok := ts.Value(serverKey{}).(*apitest.Server)
+	if !ok {
+		ts.Fatalf("no server")
+	}
+	return s
+}
+
+// cluster [setting ...] starts a cluster and points KUBECONFIG at it.
+func startCluster(ts *testscript.TestScript, _ bool, args []string) {
+	s := server(ts)
+	configure(ts, s, args)
+	s.Start()
+	ts.Defer(s.Close)
+	ts.Check(os.WriteFile(ts.MkAbs("kubeconfig"), []byte(s.Kubeconfig()), 0o600))
+}
+
+// fix [setting ...] changes how the cluster behaves.
+func fixCluster(ts *testscript.TestScript, _ bool, args []string) {
+	server(ts).Fix(func(s *apitest.Server) {
+		s.Stuck, s.FailJobs, s.Forbidden, s.Deny = nil, false, false, nil
+		configure(ts, s, args)
+	})
+}
+
+func configure(ts *testscript.TestScript, s *apitest.Server, settings []string) {
+	for _, setting := range settings {
+		key, value, _ := strings.Cut(setting, "=")
+		switch key {
+		case "version":
+			s.Version = value
+		case "metrics":
+			s.Metrics = true
+		case "deny":
+			s.Deny = append(s.Deny, value)
+		case "stuck":
+			app, reason, _ := strings.Cut(value, ":")
+			s.Stuck = map[string]string{app: reason}
+		case "failjobs":
+			s.FailJobs = true
+		case "forbidden":
+			s.Forbidden = true
+		case "logs":
+			s.Logs = value
+		case "answers":
+			s.Versions = map[string]string{value: `{"version":"v9","gitCommit":"c0ffee","buildDate":"then"}`}
+		default:
+			ts.Fatalf("unknown setting %q", setting)
+		}
+	}
+}
+
+// apply FILE stores the objects of a YAML file.
+func applyFile(ts *testscript.TestScript, _ bool, args []string) {
+	for _, document := range strings.Split(ts.ReadFile(args[0]), "\n---\n") {
+		var object apitest.Object
+		ts.Check(yaml.Unmarshal([]byte(document), &object))
+		server(ts).Apply(object)
+	}
+}
+
+// objects RESOURCE prints the objects of a resource as YAML, without the data of Secrets.
+func printObjects(ts *testscript.TestScript, _ bool, args []string) {
+	var shown []apitest.Object
+	for _, object := range server(ts).List(args[0]) {
+		object = maps.Clone(object)
+		delete(object, "data")
+		shown = append(shown, object)
+	}
+	data, err := yaml.Marshal(shown)
+	ts.Check(err)
+	_, err = ts.Stdout().Write(data)
+	ts.Check(err)
+}
+
+// unchanged fails when anything was written to the cluster since it started, or since forget.
+func unchanged(ts *testscript.TestScript, neg bool, _ []string) {
+	if writes := server(ts).Writes(); (len(writes) == 0) == neg {
+		ts.Fatalf("writes: %v", slices.Compact(writes))
+	}
+}
+
+func forget(ts *testscript.TestScript, _ bool, _ []string) { server(ts).Forget() }
+
+// await WRITE waits for a write such as "POST deployments".
+func await(ts *testscript.TestScript, _ bool, args []string) { ts.Check(server(ts).Await(args[0])) }

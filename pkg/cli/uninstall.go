@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/prompt"
+	"github.com/osm-edge/osm/pkg/cli/release"
+)
+
+type uninstallOptions struct {
+	env             *Env
+	cmd             *cobra.Command
+	meshName        string
+	force           bool
+	yes             bool
+	clusterWide     bool
+	deleteNamespace bool
+	timeout         time.Duration
+}
+
+func newUninstallCmd(env *Env) *cobra.Command {
+	cmd := group("uninstall", "Uninstall a mesh", newUninstallMeshCmd(env))
+	cmd.Aliases = []string{"delete", "del"}
+	return cmd
+}
+
+func newUninstallMeshCmd(env *Env) *cobra.Command {
+	o := &uninstallOptions{env: env}
+	o.cmd = &cobra.Command{
+		Use:   "mesh",
+		Short: "Uninstall a mesh",
+		Long: `Remove the control plane of a mesh, the labels that made namespaces its members, and the certificates
+of its proxies. Pods that carry a sidecar would lose their control plane: they are listed, and
+nothing is done without --force.
+
+The CustomResourceDefinitions with all their objects, the mesh's settings and its root certificate
+are kept, so that the mesh can be installed again as it was; --delete-cluster-wide-resources
+deletes them too. At the end the cluster is searched for everything that carries the mesh's label;
+if anything is left, it is listed and the command fails.`,
+		Example: `  osm uninstall mesh
+  osm uninstall mesh --mesh-name osm --force --delete-cluster-wide-resources --delete-namespace`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	flags := o.cmd.Flags()
+	flags.StringVar(&o.meshName, "mesh-name", "", "name of the mesh (default: the only one of the cluster)")
+	flags.BoolVarP(&o.force, "force", "f", false, "do not ask, and do it even though pods carry a sidecar")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	flags.BoolVarP(&o.clusterWide, "delete-cluster-wide-resources", "a", false, "also delete the CRDs (with all their objects), the root certificate and everything else that carries the mesh's label")
+	flags.BoolVar(&o.deleteNamespace, "delete-namespace", false, "also delete the control plane's namespace, with all that is in it")
+	flags.DurationVar(&o.timeout, "timeout", defaultTimeout, "how long the whole operation may take; 0 means no limit")
+	return o.cmd
+}
+
+func (o *uninstallOptions) run(ctx context.Context) error {
+	limited := &change{env: o.env, cmd: o.cmd, timeout: o.timeout}
+	if err := limited.validFlags(); err != nil {
+		return err
+	}
+	clients, err := o.env.connect(ctx)
+	if err != nil {
+		return err
+	}
+	meshes, err := cluster.Meshes(ctx, clients.Kube)
+	if err != nil {
+		return err
+	}
+	mesh, err := o.choose(meshes)
+	if err != nil {
+		return err
+	}
+	engine, err := o.env.Engine(mesh.Namespace)
+	if err != nil {
+		return err
+	}
+	info, err := existing(engine, mesh.Name)
+	if err != nil {
+		return err
+	}
+	removal := &removal{env: o.env, clients: clients, engine: engine, mesh: mesh, info: info, clusterWide: o.clusterWide}
+	removal.others = slices.ContainsFunc(meshes, func(m cluster.Mesh) bool { return m.Name != mesh.Name || m.Namespace != mesh.Namespace })
+	if found, err := removal.anything(ctx); err != nil || !found {
+		if err == nil {
+			o.env.printf("No OSM control plane with mesh name [%s] found in namespace [%s]\n", mesh.Name, mesh.Namespace)
+		}
+		return err
+	}
+	if err := o.permit(ctx, clients, mesh); err != nil {
+		return err
+	}
+	ctx, cancel := limited.limit(ctx)
+	defer cancel()
+	if err := removal.run(ctx); err != nil {
+		return err
+	}
+	return o.finish(ctx, removal)
+}
+
+func (o *uninstallOptions) finish(ctx context.Context, removal *removal) error {
+	if o.deleteNamespace {
+		if err := removal.namespace(ctx); err != nil {
+			return err
+		}
+	}
+	if err := removal.verify(ctx); err != nil {
+		return err
+	}
+	o.env.printf("OSM [mesh name: %s] in namespace [%s] uninstalled\n", removal.mesh.Name, removal.mesh.Namespace)
+	return nil
+}
+
+// choose finds the mesh that is meant. A mesh whose Deployment is gone may still have a release
+// and leftovers, so a name that is given is taken at its word.
+func (o *uninstallOptions) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
+	pinned := o.cmd.Flags().Changed("osm-namespace")
+	var fitting []cluster.Mesh
+	var names []string
+	for _, mesh := range meshes {
+		names = append(names, fmt.Sprintf("%s (in %s)", mesh.Name, mesh.Namespace))
+		if (o.meshName == "" || mesh.Name == o.meshName) && (!pinned || mesh.Namespace == o.env.Namespace) {
+			fitting = append(fitting, mesh)
+		}
+	}
+	switch {
+	case len(fitting) == 1:
+		return fitting[0], nil
+	case len(fitting) > 1:
+		return cluster.Mesh{}, usagef(o.cmd, "there are several meshes: %s; say which with --mesh-name and --osm-namespace", strings.Join(names, ", "))
+	case o.meshName == "" && len(meshes) > 0:
+		return cluster.Mesh{}, fmt.Errorf("there is no mesh in namespace [%s]; the cluster has: %s", o.env.Namespace, strings.Join(names, ", "))
+	case o.meshName == "":
+		return cluster.Mesh{Name: api.DefaultMeshName, Namespace: o.env.Namespace}, nil
+	}
+	return cluster.Mesh{Name: o.meshName, Namespace: o.env.Namespace}, nil
+}
+
+// permit makes sure that the user wants this, knowing what it does to running pods.
+func (o *uninstallOptions) permit(ctx context.Context, clients *cluster.Clients, mesh cluster.Mesh) error {
+	if o.force {
+		return nil
+	}
+	injected, err := cluster.InjectedPods(ctx, clients.Kube, mesh.Name)
+	if err != nil {
+		return err
+	}
+	if len(injected) > 0 {
+		return fmt.Errorf("%d pod(s) carry a sidecar of mesh [%s] and would go on without a control plane until their certificates expire: %s; remove their namespaces from the mesh and restart them, or use --force",
+			len(injected), mesh.Name, strings.Join(injected, ", "))
+	}
+	if o.yes {
+		return nil
+	}
+	question := fmt.Sprintf("Uninstall OSM [mesh name: %s] in namespace [%s]?", mesh.Name, mesh.Namespace)
+	if o.clusterWide {
+		question = fmt.Sprintf("Uninstall OSM [mesh name: %s] in namespace [%s] and delete its CRDs with all their objects?", mesh.Name, mesh.Namespace)
+	}
+	ok, err := o.env.Prompt.Confirm(question)
+	switch {
+	case errors.Is(err, prompt.ErrNoTerminal):
+		return fmt.Errorf("not confirmed: %w; use --yes", err)
+	case err != nil:
+		return err
+	case !ok:
+		return errors.New("not confirmed; nothing was changed")
+	}
+	return nil
+}
+
+// caSecret is the name of the Secret that holds the mesh's root certificate.
+func caSecret(info *release.Info) string {
+	if info != nil {
+		if name := info.Values.String("osm.caBundleSecretName"); name != "" {
+			return name
+		}
+	}
+	return api.CABundleSecret
+}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/output"
+)
+
+// answerTime is how long one replica may take to say its version.
+const answerTime = 5 * time.Second
+
+type versionOptions struct {
+	env        *Env
+	clientOnly bool
+	format     output.Format
+}
+
+type versions struct {
+	Client   Build            `json:"client"`
+	Replicas []replicaVersion `json:"replicas,omitempty"`
+}
+
+type replicaVersion struct {
+	Mesh      string `json:"mesh"`
+	Namespace string `json:"namespace"`
+	Pod       string `json:"pod"`
+	Build
+	Problem string `json:"problem,omitempty"`
+}
+
+func newVersionCmd(env *Env) *cobra.Command {
+	o := &versionOptions{env: env, format: output.Table}
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Show the versions of this osm and of every mesh's replicas",
+		Long: `Show the version of this osm, and that of every replica of every mesh's control plane, as the replica
+itself says it. A replica that does not answer is listed with the reason, and the command fails.`,
+		Example: `  osm version
+  osm version --client-only -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	cmd.Flags().BoolVar(&o.clientOnly, "client-only", false, "show the version of this osm only; needs no cluster")
+	cmd.Flags().VarP(&o.format, "output", "o", "output format")
+	return cmd
+}
+
+func (o *versionOptions) run(ctx context.Context) error {
+	all := versions{Client: o.env.Build}
+	var failure error
+	if !o.clientOnly {
+		all.Replicas, failure = o.replicas(ctx)
+	}
+	if err := o.write(all, failure); err != nil {
+		return err
+	}
+	return failure
+}
+
+func (o *versionOptions) write(all versions, failure error) error {
+	if o.format != output.Table {
+		return output.Write(o.env.Out, o.format, all, output.Grid{})
+	}
+	o.env.printf("CLI Version: %s, Git Commit: %s, Build Date: %s\n", all.Client.Version, all.Client.GitCommit, all.Client.BuildDate)
+	if o.clientOnly {
+		return nil
+	}
+	if len(all.Replicas) == 0 {
+		if failure == nil {
+			o.env.printf("Unable to find OSM control plane in the cluster\n")
+		}
+		return nil
+	}
+	grid := output.Grid{Header: []string{"MESH NAME", "MESH NAMESPACE", "POD", "VERSION", "GIT COMMIT", "BUILD DATE"}}
+	for _, r := range all.Replicas {
+		if r.Problem != "" {
+			grid.Rows = append(grid.Rows, []string{r.Mesh, r.Namespace, r.Pod, "UNKNOWN", "", ""})
+			continue
+		}
+		grid.Rows = append(grid.Rows, []string{r.Mesh, r.Namespace, r.Pod, r.Version, r.GitCommit, r.BuildDate})
+	}
+	o.env.printf("\n")
+	return grid.Write(o.env.Out)
+}
+
+// replicas asks every replica of every mesh. What could be learnt is returned beside the error.
+func (o *versionOptions) replicas(ctx context.Context) ([]replicaVersion, error) {
+	clients, err := o.env.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	meshes, err := cluster.Meshes(ctx, clients.Kube)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		replicas []replicaVersion
+		failures []error
+	)
+	for _, mesh := range meshes {
+		for _, app := range []string{api.AppController, api.AppInjector} {
+			pods, err := cluster.ControlPlanePods(ctx, clients.Kube, mesh.Namespace, app)
+			if err != nil {
+				failures = append(failures, err)
+				continue
+			}
+			for i := range pods {
+				replica := replicaVersion{Mesh: mesh.Name, Namespace: mesh.Namespace, Pod: pods[i].Name}
+				if err := o.ask(ctx, clients, &pods[i], &replica.Build); err != nil {
+					replica.Problem = err.Error()
+					failures = append(failures, err)
+				}
+				replicas = append(replicas, replica)
+			}
+		}
+	}
+	return replicas, errors.Join(failures...)
+}
+
+func (o *versionOptions) ask(ctx context.Context, clients *cluster.Clients, pod *corev1.Pod, build *Build) error {
+	if pod.Status.Phase != corev1.PodRunning {
+		return fmt.Errorf("pod %s/%s is not running: phase %s", pod.Namespace, pod.Name, pod.Status.Phase)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	body, err := cluster.ProxyGet(ctx, clients.Kube, pod, api.PortHTTP, "/version")
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, build); err != nil {
+		return fmt.Errorf("read the version of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
