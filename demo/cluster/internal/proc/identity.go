@@ -1,0 +1,83 @@
+// Package proc starts the cluster's daemons inside their namespace and cgroup, remembers who they are, and ends them.
+// It does not supervise: a daemon that dies stays dead until the next `up`.
+// Invariant: a signal is sent only to a process whose pid, start time and boot all match the record.
+package proc
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Identity tells one process from every other that ever had or will have its pid.
+type Identity struct {
+	PID int `json:"pid"`
+	// Start is the process's start in clock ticks since boot (field 22 of /proc/PID/stat).
+	Start uint64 `json:"start"`
+	// Boot is the kernel's boot id, since ticks begin anew at each boot.
+	Boot string `json:"boot"`
+}
+
+// Table reads identities from a proc file system.
+type Table struct {
+	// Root is /proc on a real machine.
+	Root string
+}
+
+// Boot is the id of the running boot.
+func (t Table) Boot() (string, error) {
+	id, err := os.ReadFile(filepath.Join(t.Root, "sys/kernel/random/boot_id"))
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(id)), nil
+}
+
+// Inspect identifies the process that has pid now. A zombie counts as gone.
+func (t Table) Inspect(pid int) (Identity, error) {
+	boot, err := t.Boot()
+	if err != nil {
+		return Identity{}, err
+	}
+	stat, err := os.ReadFile(filepath.Join(t.Root, strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return Identity{}, fmt.Errorf("inspect process %d: %w", pid, err)
+	}
+	state, start, err := parseStat(stat)
+	if err != nil {
+		return Identity{}, fmt.Errorf("inspect process %d: %w", pid, err)
+	}
+	if state == "Z" || state == "X" {
+		return Identity{}, fmt.Errorf("inspect process %d: it has ended", pid)
+	}
+	return Identity{PID: pid, Start: start, Boot: boot}, nil
+}
+
+// Alive says whether the very process that id describes still runs.
+func (t Table) Alive(id Identity) bool {
+	now, err := t.Inspect(id.PID)
+	return err == nil && id.PID > 0 && now == id
+}
+
+// parseStat looks behind the last parenthesis, as a command's name may itself hold spaces and parentheses.
+func parseStat(stat []byte) (state string, start uint64, err error) {
+	const stateField, startField = 0, 19 // counted behind the name; fields 3 and 22 of proc(5)
+	_, rest, found := cutLast(stat, ')')
+	fields := bytes.Fields(rest)
+	if !found || len(fields) <= startField {
+		return "", 0, fmt.Errorf("malformed stat %q", stat)
+	}
+	start, err = strconv.ParseUint(string(fields[startField]), 10, 64)
+	return string(fields[stateField]), start, err
+}
+
+func cutLast(s []byte, sep byte) (before, after []byte, found bool) {
+	i := bytes.LastIndexByte(s, sep)
+	if i < 0 {
+		return s, nil, false
+	}
+	return s[:i], s[i+1:], true
+}
