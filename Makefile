@@ -1,0 +1,39 @@
+# The table of contents: what can be done here. Everything runs on a fresh machine.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-print-directory
+
+GOLDEN   = $$(grep -rl --include='*_test.go' 'flag.Bool("update"' $(1) | xargs -r -n1 dirname | sort -u | sed 's,^,./,')
+
+##@ Use
+demo: ## a local cluster (or yours, with KUBECONFIG and IMAGE_REGISTRY), the mesh, the bookstore
+	@scripts/demo.sh
+demo-down: ## remove everything that make demo made
+	@scripts/demo-down.sh
+
+##@ Build
+build: ## all programs, into bin/
+	@scripts/build.sh
+images: ## OCI images into bin/images.d, or PUSH=registry/prefix
+	@scripts/images.sh $(if $(filter-out undefined,$(origin PUSH)),--push $(PUSH))
+generate: ## CRDs, deepcopy and the chart's README
+	@scripts/generate.sh
+golden: ## rewrite golden files; read the diff before you commit it
+	@ENVOY=$$(scripts/envoy.sh); export ENVOY; go test $(call GOLDEN,pkg charts demo/report) -update
+	@cd demo/cluster && go test $(call GOLDEN,.) -update
+
+##@ Check
+test: ## unit, golden, story and property tests of all modules, with the race detector
+	@scripts/test.sh
+lint: ## formatting, vet, golangci-lint and generated files that are out of date
+	@scripts/lint.sh
+e2e: ## the whole on a real cluster of three nodes
+	@scripts/e2e.sh
+bench: ## benchmarks
+	@go test -run '^$$' -bench . -benchmem ./pkg/controlplane/...
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo demo-down build images generate golden test lint e2e bench help

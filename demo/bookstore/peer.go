@@ -1,0 +1,43 @@
+package bookstore
+
+import (
+	"net/http"
+	"strings"
+)
+
+// peerHeader is where a server's Envoy writes whose certificate it verified.
+const peerHeader = "X-Forwarded-Client-Cert"
+
+// Peer returns the URI of the client certificate that the proxy in front of this server verified,
+// or "" when no proxy says so. The header is only as trustworthy as whoever can reach the server
+// without its proxy; in a meshed pod that is the pod itself.
+func Peer(h http.Header) string {
+	elements := splitQuoted(strings.Join(h.Values(peerHeader), ","), ',')
+	// Each proxy appends its element; the last one is from the proxy of this very pod.
+	for _, pair := range splitQuoted(elements[len(elements)-1], ';') {
+		key, value, found := strings.Cut(pair, "=")
+		if found && strings.EqualFold(strings.TrimSpace(key), "URI") {
+			return strings.Trim(strings.TrimSpace(value), `"`)
+		}
+	}
+	return ""
+}
+
+// splitQuoted splits s at sep, but not inside double quotes, where a backslash escapes.
+// It returns at least one element.
+func splitQuoted(s string, sep byte) []string {
+	var parts []string
+	start, quoted := 0, false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == sep && !quoted:
+			parts = append(parts, s[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, s[start:])
+}

@@ -1,0 +1,24 @@
+package report_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/osm-edge/osm/demo/report"
+)
+
+// That fetching works is seen on a real cluster; here is what it says when it does not.
+func TestFetchNamesThePod(t *testing.T) {
+	server := httptest.NewServer(nil) // an API server without any pod
+	defer server.Close()
+	config := &rest.Config{Host: server.URL}
+	forwarder := &report.Forwarder{Config: config, Kube: kubernetes.NewForConfigOrDie(config)}
+	_, err := forwarder.Fetch(t.Context(), report.Endpoint{Namespace: "bookstore", Pod: "bookstore-v1-x", Port: 8080, Path: "/raw"})
+	if err == nil || !strings.HasPrefix(err.Error(), "fetch port 8080/raw of pod bookstore/bookstore-v1-x: forward port: ") {
+		t.Errorf("Fetch error = %v, want one that names the pod and the port", err)
+	}
+}

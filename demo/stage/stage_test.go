@@ -1,0 +1,209 @@
+package stage_test
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	kubefake "k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/osm-edge/osm/demo/stage"
+)
+
+func mapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	m.Add(corev1.SchemeGroupVersion.WithKind("Namespace"), meta.RESTScopeRoot)
+	m.Add(appsv1.SchemeGroupVersion.WithKind("Deployment"), meta.RESTScopeNamespace)
+	return m
+}
+
+func object(apiVersion, kind, namespace, name string) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{}
+	o.SetAPIVersion(apiVersion)
+	o.SetKind(kind)
+	o.SetNamespace(namespace)
+	o.SetName(name)
+	return o
+}
+
+func objects() []*unstructured.Unstructured {
+	return []*unstructured.Unstructured{
+		object("v1", "Namespace", "", "bookstore"),
+		object("apps/v1", "Deployment", "bookstore", "bookstore-v1"),
+	}
+}
+
+// recorder is a Stage whose progress is kept, with the fake clusters behind it.
+type recorder struct {
+	stage.Stage
+	dynamic  *dynamicfake.FakeDynamicClient
+	kube     *kubefake.Clientset
+	progress []string
+}
+
+func newRecorder(kubeObjects ...runtime.Object) *recorder {
+	r := &recorder{dynamic: dynamicfake.NewSimpleDynamicClient(scheme.Scheme), kube: kubefake.NewClientset(kubeObjects...)}
+	r.Stage = stage.Stage{Dynamic: r.dynamic, Kube: r.kube, Mapper: mapper(), Progress: func(s string) { r.progress = append(r.progress, s) }}
+	return r
+}
+
+func TestApply(t *testing.T) {
+	r := newRecorder()
+	var applied []string
+	r.dynamic.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		patch := action.(clienttesting.PatchActionImpl)
+		options := patch.PatchOptions
+		if patch.PatchType != types.ApplyPatchType || options.FieldManager != "osm-demo" || options.Force == nil || !*options.Force {
+			t.Errorf("patch of type %s with %+v, want a forced server-side apply as osm-demo", patch.PatchType, options)
+		}
+		o := &unstructured.Unstructured{}
+		if err := json.Unmarshal(patch.Patch, &o.Object); err != nil {
+			return true, nil, err
+		}
+		applied = append(applied, patch.GetResource().Resource+" "+patch.GetNamespace()+"/"+patch.GetName())
+		return true, o, nil
+	})
+	if err := r.Apply(t.Context(), objects()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"namespaces /bookstore", "deployments bookstore/bookstore-v1"}; !slices.Equal(applied, want) {
+		t.Errorf("applied %q, want %q", applied, want)
+	}
+	if want := []string{"applied Namespace bookstore", "applied Deployment bookstore/bookstore-v1"}; !slices.Equal(r.progress, want) {
+		t.Errorf("progress = %q, want %q", r.progress, want)
+	}
+}
+
+func TestApplyNamesTheObject(t *testing.T) {
+	r := newRecorder()
+	r.dynamic.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("the API server said no")
+	})
+	err := r.Apply(t.Context(), objects()[1:])
+	if err == nil || err.Error() != "apply Deployment bookstore/bookstore-v1: the API server said no" {
+		t.Errorf("Apply = %v, want the object and the reason", err)
+	}
+	if err := r.Apply(t.Context(), []*unstructured.Unstructured{object("v1", "Gadget", "a", "b")}); !meta.IsNoMatchError(errors.Unwrap(err)) {
+		t.Errorf("Apply of an unknown kind = %v, want that there is no such kind", err)
+	}
+}
+
+func deployment(status appsv1.DeploymentStatus) *appsv1.Deployment {
+	replicas := int32(2)
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "bookstore", Name: "bookstore-v1", Generation: 3},
+		Spec:       appsv1.DeploymentSpec{Replicas: &replicas},
+		Status:     status,
+	}
+}
+
+func TestWaitRolledOutTellsEachStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder()
+		steps := []appsv1.DeploymentStatus{
+			{ObservedGeneration: 2, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 2},
+			{ObservedGeneration: 3, Replicas: 2, UpdatedReplicas: 1, AvailableReplicas: 2},
+			{ObservedGeneration: 3, Replicas: 3, UpdatedReplicas: 2, AvailableReplicas: 3},
+			{ObservedGeneration: 3, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 1},
+			{ObservedGeneration: 3, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 1},
+			{ObservedGeneration: 3, Replicas: 2, UpdatedReplicas: 2, AvailableReplicas: 2},
+		}
+		calls := 0
+		r.kube.PrependReactor("get", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
+			calls++
+			if calls == 1 {
+				return true, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "deployments"}, "bookstore-v1")
+			}
+			return true, deployment(steps[calls-2]), nil
+		})
+		if err := r.WaitRolledOut(t.Context(), objects(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"Deployment bookstore/bookstore-v1: not readable yet",
+			"Deployment bookstore/bookstore-v1: the Deployment controller has not seen it yet",
+			"Deployment bookstore/bookstore-v1: 1 of 2 new pods made",
+			"Deployment bookstore/bookstore-v1: 1 old pods left",
+			"Deployment bookstore/bookstore-v1: 1 of 2 pods available",
+			"Deployment bookstore/bookstore-v1 is rolled out",
+		}
+		if !slices.Equal(r.progress, want) {
+			t.Errorf("progress:\n%s\nwant:\n%s", strings.Join(r.progress, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+func TestWaitRolledOutExplainsATimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "bookstore", Name: "bookstore-v1-x"},
+			Status: corev1.PodStatus{
+				Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "no node fits"}},
+				ContainerStatuses: []corev1.ContainerStatus{
+					{Name: "bookstore", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "no such image"}}},
+					{Name: "other", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}},
+				},
+			},
+		}
+		r := newRecorder(pod, deployment(appsv1.DeploymentStatus{ObservedGeneration: 3}))
+		began := time.Now()
+		err := r.WaitRolledOut(t.Context(), objects(), time.Minute)
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("gave up after %s, want 1m", took)
+		}
+		for _, want := range []string{"Deployment bookstore/bookstore-v1", "0 of 2 new pods made", "Unschedulable: no node fits", "container bookstore: ErrImagePull: no such image"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v does not tell %q", err, want)
+			}
+		}
+		if err != nil && strings.Contains(err.Error(), "PodInitializing") {
+			t.Errorf("error %v tells of containers that only wait for others", err)
+		}
+	})
+}
+
+func TestRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder()
+		r.dynamic = dynamicfake.NewSimpleDynamicClient(scheme.Scheme, objects()[0])
+		r.Dynamic = r.dynamic
+		if err := r.Remove(t.Context(), objects(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"removed Namespace bookstore", "removed Deployment bookstore/bookstore-v1"}; !slices.Equal(r.progress, want) {
+			t.Errorf("progress = %q, want %q", r.progress, want)
+		}
+		if err := r.Remove(t.Context(), objects(), time.Minute); err != nil {
+			t.Errorf("a second Remove = %v, want nil", err)
+		}
+	})
+}
+
+func TestRemoveGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder()
+		r.dynamic.PrependReactor("get", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, objects()[0], nil
+		})
+		err := r.Remove(t.Context(), objects()[:1], time.Minute)
+		if err == nil || !strings.Contains(err.Error(), "wait for the end of Namespace bookstore (still there)") {
+			t.Errorf("Remove = %v, want that the namespace is still there", err)
+		}
+	})
+}

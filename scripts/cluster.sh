@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# Sourced after lib.sh: the images of this checkout, and how they get to a cluster.
+
+# images ARGS...: builds and delivers images; sets NAME_ref of each.
+images() {
+  local lines name ref
+  lines="$(bin/images --version "$version" --commit "$commit" --date "$date" "$@")"
+  while read -r name ref _; do
+    # Read by the script that sources this one.
+    # shellcheck disable=SC2034
+    case "$name" in
+      osm-controlplane) controlplane_ref=$ref ;;
+      osm-demo) demo_ref=$ref ;;
+      osm-envoy) envoy_ref=$ref ;;
+      osm-testapp) testapp_ref=$ref ;;
+    esac
+  done <<<"$lines"
+}
+
+# local_images FOLDER NAMES [CLUSTER-FLAGS...]: builds the images of these comma-separated names
+# and loads them into the nodes of a local cluster.
+local_images() {
+  local folder=$1 names=$2 envoy
+  shift 2
+  envoy="$(scripts/envoy.sh)"
+  images --out "$folder" --envoy "$envoy" --only "$names"
+  local archives=()
+  for name in ${names//,/ }; do archives+=("$folder/$name.tar"); done
+  bin/cluster load "$@" "${archives[@]}"
+}
+
+# pushed_images NAMES: builds the images and pushes them to IMAGE_REGISTRY, for a cluster that is
+# not ours. Envoy is not among them: such a cluster pulls the official image.
+pushed_images() {
+  [[ -n "${IMAGE_REGISTRY:-}" ]] || die "KUBECONFIG is set but IMAGE_REGISTRY is not: set it to a registry[/prefix] that the cluster can pull from, or unset KUBECONFIG to have a cluster made on this machine"
+  images --push "$IMAGE_REGISTRY" --only "$1" --arch "${IMAGE_ARCH:-$(go env GOHOSTARCH)}"
+  # shellcheck disable=SC2034
+  envoy_ref="${SIDECAR_IMAGE:-}"
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Runs the end-to-end tests: a mesh from its installation to its removal, on a real cluster.
+#
+# Without KUBECONFIG it makes a local cluster of three nodes for itself, beside the demo's, and
+# removes it at the end; one that is there already is used and left. With KUBECONFIG it uses that
+# cluster, WHICH MUST BE FOR TESTS ONLY (a node is drained, every Secret's fence is tried), and:
+#   IMAGE_REGISTRY  registry[/prefix] to push to; the credentials are those of `docker login`
+#   IMAGE_ARCH      architecture of the cluster's nodes (default: this machine's)
+#   SIDECAR_IMAGE   Envoy image (default: the chart's)
+# Arguments go to `go test`, such as -run 'TestMesh/drain'. What is needed to understand a failure
+# is left in out/e2e.
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=scripts/cluster.sh
+source scripts/cluster.sh
+
+if ! command -v go >/dev/null; then
+  die "Go is needed to build the programs: install the version that go.mod names"
+fi
+
+# Of the cluster that is made: a name and addresses that no other one has.
+cluster=(--name e2e --octet 60)
+out="$root/out/e2e"
+made=false
+
+# finish keeps what the cluster's daemons said if the tests failed, and removes what was made.
+finish() {
+  local code=$? logs
+  trap - EXIT
+  if $made; then
+    logs="$(dirname "$(dirname "$(bin/cluster kubeconfig --name e2e)")")/log"
+    if [[ $code -ne 0 && -d "$logs" ]]; then
+      mkdir -p "$out"
+      cp -r "$logs" "$out/cluster-log" || true
+    fi
+    say "removing the cluster"
+    bin/cluster down --name e2e || code=1
+    rm -rf bin/e2e.d
+  fi
+  exit "$code"
+}
+
+mkdir -p bin
+rm -rf "$out"
+controlplane_ref='' demo_ref='' envoy_ref='' testapp_ref=''
+say "building the programs"
+build osm
+build images
+if [[ -n "${KUBECONFIG:-}" ]]; then
+  say "building images and pushing them to ${IMAGE_REGISTRY:-a registry}"
+  pushed_images osm-controlplane,osm-demo,osm-testapp
+else
+  build cluster
+  bin/cluster preflight
+  trap finish EXIT
+  if ! bin/cluster kubeconfig --name e2e >/dev/null 2>&1; then
+    made=true
+    say "starting a cluster of three nodes (the first time takes about ten minutes)"
+  fi
+  bin/cluster up "${cluster[@]}" --nodes 3
+  KUBECONFIG="$(bin/cluster kubeconfig --name e2e)"
+  export KUBECONFIG
+  say "building images and loading them into the nodes"
+  local_images bin/e2e.d osm-controlplane,osm-demo,osm-envoy,osm-testapp --name e2e
+  # What can cut a node's power.
+  export OSM_E2E_CLUSTER="$root/bin/cluster --name e2e"
+fi
+
+export OSM_E2E_CONTROLPLANE_IMAGE=$controlplane_ref OSM_E2E_ENVOY_IMAGE=$envoy_ref
+export OSM_E2E_DEMO_IMAGE=$demo_ref OSM_E2E_TESTAPP_IMAGE=$testapp_ref
+say "running the tests"
+go test -tags e2e -count=1 -timeout 40m -v "$@" ./tests/e2e

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/osm-edge/osm/tools/internal/image"
+)
+
+// nonRoot is the customary "nobody in particular" of distroless images; envoyUser is the uid that
+// the mesh runs its sidecars as, which is also what exempts Envoy's traffic from redirection.
+const (
+	nonRoot   = "65532:65532"
+	envoyUser = "1500:1500"
+	envoyPath = "/usr/local/bin/envoy"
+)
+
+// The images that this command can build.
+const (
+	controlPlane = "osm-controlplane"
+	demoApps     = "osm-demo"
+	demoEnvoy    = "osm-envoy"
+	testApp      = "osm-testapp"
+)
+
+// usual are the images that are built when none is named: all but that of the end-to-end tests.
+func usual() []string { return []string{controlPlane, demoApps, demoEnvoy} }
+
+// recipe makes the Spec of one image, with scratch as a folder for what it has to compile.
+type recipe func(ctx context.Context, opts options, scratch string) (image.Spec, error)
+
+// catalogue maps each image's name to how it is made.
+func catalogue() map[string]recipe {
+	return map[string]recipe{
+		controlPlane: static(controlPlane, "./cmd/osm-controlplane", "control plane of the osm service mesh"),
+		demoApps:     static(demoApps, "./demo/cmd/bookstore", "bookstore applications of the osm demo"),
+		demoEnvoy:    envoy,
+		testApp:      static(testApp, "./tests/e2e/testapp", "application of osm's end-to-end tests"),
+	}
+}
+
+// static is the recipe of an image FROM scratch that holds one Go program under its own name.
+func static(name, pkg, description string) recipe {
+	return func(ctx context.Context, opts options, scratch string) (image.Spec, error) {
+		binary := filepath.Join(scratch, name)
+		program := image.Program{Root: opts.root, Package: pkg, Arch: opts.arch, Variables: map[string]string{
+			"main.version":   opts.version,
+			"main.gitCommit": opts.commit,
+			"main.buildDate": opts.date,
+		}}
+		if err := image.Compile(ctx, program, binary); err != nil {
+			return image.Spec{}, err
+		}
+		spec := opts.spec(name, description)
+		spec.Files = []image.File{{Path: "/" + name, Source: binary, Mode: 0o755}}
+		spec.Entrypoint = []string{"/" + name}
+		spec.User = nonRoot
+		return spec, nil
+	}
+}
+
+// envoy is the recipe of the demo's sidecar: the official binary and the C library of this
+// machine, laid out so that it starts like the upstream distroless image.
+func envoy(ctx context.Context, opts options, _ string) (image.Spec, error) {
+	if opts.envoy == "" {
+		return image.Spec{}, fmt.Errorf("image %s: --envoy is empty: give the path that scripts/envoy.sh prints, or leave the image out with --only", demoEnvoy)
+	}
+	libraries, err := image.Libraries(ctx, opts.envoy)
+	if err != nil {
+		return image.Spec{}, err
+	}
+	spec := opts.spec(demoEnvoy, "Envoy as the sidecar of the osm demo on a cluster without a registry")
+	spec.Files = []image.File{{Path: envoyPath, Source: opts.envoy, Mode: 0o755}}
+	for _, library := range libraries {
+		// 0755 because the loader is itself executed, and the rest may be.
+		spec.Files = append(spec.Files, image.File{Path: filepath.Clean(library), Source: library, Mode: 0o755})
+	}
+	spec.Entrypoint = []string{envoyPath}
+	spec.Cmd = []string{"-c", "/etc/envoy/envoy.yaml"}
+	spec.User = envoyUser
+	return spec, nil
+}
+
+// spec begins an image's Spec with what all images share.
+func (o options) spec(name, description string) image.Spec {
+	return image.Spec{
+		Arch:    o.arch,
+		Created: o.created,
+		Labels: map[string]string{
+			"org.opencontainers.image.title":       name,
+			"org.opencontainers.image.description": description,
+			"org.opencontainers.image.source":      "https://github.com/osm-edge/osm",
+			"org.opencontainers.image.version":     o.version,
+			"org.opencontainers.image.revision":    o.commit,
+		},
+	}
+}
