@@ -13,6 +13,7 @@ import (
 
 const (
 	controllerUser = "system:serviceaccount:osm-system:osm-controller"
+	injectorUser   = "system:serviceaccount:osm-system:osm-injector"
 	tlsType        = "kubernetes.io/tls"
 )
 
@@ -53,7 +54,15 @@ func TestSecretPolicyFencesTheController(t *testing.T) {
 		{"grab another mesh's", controllerUser, "shop", ours, secret("osm-proxy-bookbuyer", tlsType, "other"), false},
 		{"delete unlabelled", controllerUser, "shop", nil, secret("osm-proxy-bookbuyer", tlsType, ""), false},
 		{"take the label off", controllerUser, "shop", secret("osm-proxy-bookbuyer", tlsType, ""), ours, false},
-		{"own namespace", controllerUser, releaseNamespace, secret("osm-ca-bundle", "Opaque", ""), nil, true},
+		{"create the root CA", controllerUser, releaseNamespace, secret("osm-ca-bundle", "Opaque", ""), nil, true},
+		{"create the root CA, as the injector", injectorUser, releaseNamespace, secret("osm-ca-bundle", "Opaque", ""), nil, true},
+		{"create the root CA elsewhere", controllerUser, "shop", secret("osm-ca-bundle", "Opaque", ""), nil, false},
+		{"create a token by the root CA's name", injectorUser, releaseNamespace, secret("osm-ca-bundle", "kubernetes.io/service-account-token", ""), nil, false},
+		{"create a token in the own namespace", controllerUser, releaseNamespace, secret("osm-proxy-x", "kubernetes.io/service-account-token", "osm"), nil, false},
+		{"create a release", controllerUser, releaseNamespace, secret("sh.helm.release.v1.osm.v2", "helm.sh/release.v1", ""), nil, false},
+		{"touch a release", controllerUser, releaseNamespace, secret("sh.helm.release.v1.osm.v1", "helm.sh/release.v1", ""), secret("sh.helm.release.v1.osm.v1", "helm.sh/release.v1", ""), false},
+		{"delete a release", controllerUser, releaseNamespace, nil, secret("sh.helm.release.v1.osm.v1", "helm.sh/release.v1", ""), false},
+		{"change the root CA", controllerUser, releaseNamespace, secret("osm-ca-bundle", "Opaque", ""), secret("osm-ca-bundle", "Opaque", ""), false},
 		{"somebody else", "alice", "shop", foreign, foreign, true},
 		{"same name elsewhere", "system:serviceaccount:other:osm-controller", "shop", foreign, foreign, true},
 	} {
