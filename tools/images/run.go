@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("make a folder for binaries: %w", err)
 	}
-	defer os.RemoveAll(scratch) //nolint:errcheck // best effort: the system cleans its temporary folder
+	defer os.RemoveAll(scratch)
 
 	results := make([]result, len(opts.names))
 	group, ctx := errgroup.WithContext(ctx)

@@ -61,7 +61,7 @@ func interpreter(file string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read ELF header of %s: %w", file, err)
 	}
-	defer f.Close() //nolint:errcheck // opened for reading only
+	defer f.Close()
 	for _, prog := range f.Progs {
 		if prog.Type != elf.PT_INTERP {
 			continue

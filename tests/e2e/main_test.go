@@ -1,0 +1,94 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// environment is what the tests are told by scripts/e2e.sh.
+type environment struct {
+	kubeconfig string
+	// osm is the path of the program under test.
+	osm string
+	// switchboard is the program that cuts the power of nodes, with its flags; nil where nobody can.
+	switchboard []string
+	// out is the folder that evidence of failures is left in.
+	out string
+	// The images, as the cluster's nodes know them; without envoy, the chart's.
+	controlPlane, envoy, demo, testapp string
+}
+
+const (
+	varKubeconfig   = "KUBECONFIG"
+	varOSM          = "OSM_E2E_OSM"
+	varSwitchboard  = "OSM_E2E_CLUSTER"
+	varOut          = "OSM_E2E_OUT"
+	varControlPlane = "OSM_E2E_CONTROLPLANE_IMAGE"
+	varEnvoy        = "OSM_E2E_ENVOY_IMAGE"
+	varDemo         = "OSM_E2E_DEMO_IMAGE"
+	varTestapp      = "OSM_E2E_TESTAPP_IMAGE"
+)
+
+func TestMain(m *testing.M) {
+	if _, err := readEnvironment(); err != nil {
+		fmt.Fprintf(os.Stderr, "tests/e2e needs a cluster and images: %v; scripts/e2e.sh (make e2e) makes both and runs the tests\n", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func readEnvironment() (environment, error) {
+	e := environment{
+		kubeconfig: os.Getenv(varKubeconfig),
+		osm:        cmp.Or(os.Getenv(varOSM), filepath.Join("..", "..", "bin", "osm")),
+		out:        cmp.Or(os.Getenv(varOut), filepath.Join("..", "..", "out", "e2e")),
+
+		switchboard: strings.Fields(os.Getenv(varSwitchboard)),
+
+		controlPlane: os.Getenv(varControlPlane), envoy: os.Getenv(varEnvoy),
+		demo: os.Getenv(varDemo), testapp: os.Getenv(varTestapp),
+	}
+	var missing []string
+	for name, value := range map[string]string{varKubeconfig: e.kubeconfig, varControlPlane: e.controlPlane, varDemo: e.demo, varTestapp: e.testapp} {
+		if value == "" {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return e, errors.New("not set: " + strings.Join(missing, ", "))
+	}
+	var err error
+	if e.osm, err = filepath.Abs(e.osm); err != nil {
+		return e, fmt.Errorf("find bin/osm: %w", err)
+	}
+	if _, err := os.Stat(e.osm); err != nil {
+		return e, fmt.Errorf("find bin/osm: %w", err)
+	}
+	return e, nil
+}
+
+// imageValues point the chart at the images that are to be tested.
+func (e environment) imageValues() []string {
+	repository, tag := cutLast(e.controlPlane, ":")
+	registry, _ := cutLast(repository, "/")
+	values := []string{"--set=osm.image.registry=" + registry, "--set=osm.image.tag=" + tag}
+	if e.envoy != "" {
+		values = append(values, "--set=osm.sidecarImage="+e.envoy)
+	}
+	return values
+}
+
+func cutLast(s, sep string) (before, after string) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, ""
+	}
+	return s[:i], s[i+len(sep):]
+}

@@ -1,0 +1,289 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+	meshcluster "github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
+)
+
+// lostController deletes, without grace, the replica that most proxies are connected to. They must
+// go to the others while traffic flows.
+func (s *story) lostController(t *testing.T) {
+	pod, client := s.resident(t, s.town.client)
+	residents := append(s.ready(t, s.town.server, 2), pod)
+	s.alone(t, residents)
+	s.connected(t, residents, true)
+	load := flow(t, client, s.town.everything()...)
+
+	victim := s.busiest(t)
+	connections := map[string]int{}
+	for _, pod := range residents {
+		connections[pod.Name] = s.connections(t, pod)
+	}
+	err := s.kube.CoreV1().Pods(api.DefaultNamespace).Delete(t.Context(), victim, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))})
+	if err != nil {
+		t.Fatalf("delete pod %s: %v", victim, err)
+	}
+	eventually(t, effectTime, func(ctx context.Context) string { return s.unconnected(ctx, residents, victim) })
+	s.connected(t, residents, true)
+	moved := 0
+	for _, pod := range residents {
+		if s.connections(t, pod) > connections[pod.Name] {
+			moved++
+		}
+	}
+	if moved == 0 {
+		t.Errorf("no proxy has made a new connection, though %s is gone", victim)
+	}
+	t.Logf("%d of %d proxies moved from %s to another replica", moved, len(residents), victim)
+	until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2))
+	load.more(t, 200)
+	load.stop(t)
+}
+
+// powerFailure ends every process of a node at once: its connections break, and nobody says goodbye.
+func (s *story) powerFailure(t *testing.T) { s.lostNode(t, "stop", "start") }
+
+// cutCable pulls a node's cable: connections to it stay open, and are silent. The proxies must find
+// out by themselves that nobody is there any more.
+func (s *story) cutCable(t *testing.T) { s.lostNode(t, "cut", "heal") }
+
+// lostNode takes the quiet node away, with a controller that serves proxies, and gives it back.
+func (s *story) lostNode(t *testing.T, loss, back string) {
+	pod, client := s.resident(t, s.town.client)
+	residents := append(s.ready(t, s.town.server, 2), pod)
+	s.alone(t, residents)
+	s.gather(t, s.town.quiet)
+	s.connected(t, residents, true)
+	load := flow(t, client, s.town.everything()...)
+
+	begin := time.Now()
+	s.power(t, loss, s.town.quiet)
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.power(t, back, s.town.quiet)
+		}
+	})
+	eventually(t, noticeTime, func(ctx context.Context) string { return s.unconnected(ctx, residents, s.town.quiet) })
+	t.Logf("all proxies have found another controller %s after the loss", since(begin))
+	load.more(t, 200)
+
+	s.power(t, back, s.town.quiet)
+	until(t, s.nodes(s.town.quiet), podTime, only(func(node *corev1.Node) string {
+		for _, c := range node.Status.Conditions {
+			if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
+				return c.Message
+			}
+		}
+		return ""
+	}))
+	for _, name := range controlPlane() {
+		until(t, s.pods(api.DefaultNamespace, "app="+name), podTime, allAvailable(2))
+	}
+	load.stop(t)
+}
+
+// alone waits until no other pods than these have sidecars, so that controllers count only them.
+func (s *story) alone(t *testing.T, residents []*corev1.Pod) {
+	t.Helper()
+	until(t, s.pods("", api.LabelProxyUUID), podTime, func(pods []*corev1.Pod) string {
+		if len(pods) == len(residents) {
+			return ""
+		}
+		return fmt.Sprintf("%d pods have sidecars, want only %d: %s", len(pods), len(residents), describe(pods))
+	})
+}
+
+// noticeTime is how long proxies may take to notice that a controller is silent, and to be led to
+// another one: half a minute of keep-alives, and up to a minute until the Service drops the node.
+const noticeTime = 2 * time.Minute
+
+// gather has the controller of a node serve proxies, by ending all others without grace: who comes
+// in their place is not ready before the proxies have gone to the one that is left.
+func (s *story) gather(t *testing.T, node string) {
+	t.Helper()
+	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2)) {
+		if pod.Spec.NodeName == node {
+			continue
+		}
+		if err := s.kube.CoreV1().Pods(pod.Namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))}); err != nil {
+			t.Fatalf("delete pod %s: %v", pod.Name, err)
+		}
+	}
+	pods := until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2))
+	i := slices.IndexFunc(pods, func(pod *corev1.Pod) bool { return pod.Spec.NodeName == node })
+	if i < 0 {
+		t.Fatalf("node %s runs no controller: %s", node, describe(pods))
+	}
+	eventually(t, effectTime, func(ctx context.Context) string {
+		n, err := s.proxies(ctx, pods[i])
+		switch {
+		case err != nil:
+			return err.Error()
+		case n == 0:
+			return fmt.Sprintf("%s serves no proxy, so nobody would miss it", pods[i].Name)
+		}
+		t.Logf("%s on node %s serves %d proxies", pods[i].Name, node, n)
+		return ""
+	})
+}
+
+func (s *story) power(t *testing.T, action, node string) {
+	t.Helper()
+	args := append(slices.Clone(s.env.switchboard[1:]), "node", action, node)
+	text, err := exec.CommandContext(withoutTest(t), s.env.switchboard[0], args...).CombinedOutput() //nolint:gosec // the program is named by who runs the tests
+	if err != nil {
+		t.Fatalf("%s the power of node %s: %v\n%s", action, node, err, text)
+	}
+}
+
+// noController takes all replicas away. Proxies go on with what they have, new connections
+// included; when the controllers are back, so are changes.
+func (s *story) noController(t *testing.T) {
+	pod, client := s.resident(t, s.town.client)
+	residents := append(s.ready(t, s.town.server, 2), pod)
+	load := flow(t, client, s.town.everything()...)
+
+	guard := s.watchOver(t, api.DefaultNamespace, api.AppController)
+	s.scaleController(t, 0)
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.scaleController(t, 2)
+		}
+	})
+	s.gone(t, api.DefaultNamespace, "app="+api.AppController)
+	s.connected(t, residents, false)
+	load.more(t, 500)
+	t.Log("traffic flows without any controller")
+	if len(guard.finish()) == 0 {
+		t.Error("the guard has not noticed that there is no controller, so what it says of the drain is worth nothing")
+	}
+
+	late := app{nsServer, "late", s.town.quiet}
+	address := s.serviceOf(t, s.town.server, late.name, "", port("http-late", portAlias, agent.PortHTTP)).Spec.ClusterIP
+	s.scaleController(t, 2)
+	until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2))
+	s.connected(t, residents, true)
+	seen := reach(t, client, agent.Call{Protocol: agent.HTTP, Address: fmt.Sprintf("%s:%d", address, portAlias)})
+	if seen.Peer != s.town.client.spiffe() {
+		t.Errorf("through a Service that was made meanwhile the server saw peer %q, want %q", seen.Peer, s.town.client.spiffe())
+	}
+	load.more(t, 200)
+	load.stop(t)
+}
+
+// scaleController sets the number of replicas; the autoscaler leaves a Deployment of 0 alone.
+func (s *story) scaleController(t *testing.T, replicas int32) {
+	t.Helper()
+	ctx := withoutTest(t)
+	deployments := s.kube.AppsV1().Deployments(api.DefaultNamespace)
+	scale := must(deployments.GetScale(ctx, api.AppController, metav1.GetOptions{}))(t)
+	scale.Spec.Replicas = replicas
+	must(deployments.UpdateScale(ctx, api.AppController, scale, metav1.UpdateOptions{}))(t)
+}
+
+// connected waits until every proxy says whether it is connected to a controller.
+func (s *story) connected(t *testing.T, pods []*corev1.Pod, want bool) {
+	t.Helper()
+	for _, pod := range pods {
+		eventually(t, effectTime, func(ctx context.Context) string {
+			state, err := s.stat(ctx, pod, "control_plane.connected_state")
+			if err != nil {
+				return err.Error()
+			}
+			if (state == 1) != want {
+				return fmt.Sprintf("proxy of %s has connected_state %d, want connected: %t", pod.Name, state, want)
+			}
+			return ""
+		})
+	}
+}
+
+// connections is how many a proxy has made to controllers in its life.
+func (s *story) connections(t *testing.T, pod *corev1.Pod) int {
+	t.Helper()
+	return must(s.stat(t.Context(), pod, "cluster.osm-controller.upstream_cx_total"))(t)
+}
+
+// stat asks a proxy for a counter or gauge by the osm command.
+func (s *story) stat(ctx context.Context, pod *corev1.Pod, name string) (int, error) {
+	text, err := s.tryOSM(ctx, "proxy", "get", "stats?filter=^"+regexp.QuoteMeta(name)+"$", pod.Name, "-n", pod.Namespace)
+	if err != nil {
+		return 0, err
+	}
+	return number(string(text), name+": ")
+}
+
+// number is what follows the name at the beginning of a line.
+func number(text, name string) (int, error) {
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(strings.TrimSpace(line), name); found {
+			return strconv.Atoi(value)
+		}
+	}
+	return 0, fmt.Errorf("%q is not among %q", name, text)
+}
+
+// proxies is how many a controller serves.
+func (s *story) proxies(ctx context.Context, pod *corev1.Pod) (int, error) {
+	text, err := meshcluster.ProxyGet(ctx, s.kube, pod, api.PortHTTP, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	return number(string(text), "osm_proxy_connect_count ")
+}
+
+// busiest is the controller with the most proxies.
+func (s *story) busiest(t *testing.T) string {
+	t.Helper()
+	most, name := -1, ""
+	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2)) {
+		n := must(s.proxies(t.Context(), pod))(t)
+		t.Logf("%s on %s serves %d proxies", pod.Name, pod.Spec.NodeName, n)
+		if n > most {
+			most, name = n, pod.Name
+		}
+	}
+	if most < 1 {
+		t.Fatal("no controller serves a proxy")
+	}
+	return name
+}
+
+// unconnected says what is missing until the controllers other than the lost one, which is named by
+// its pod or node, serve all proxies.
+func (s *story) unconnected(ctx context.Context, residents []*corev1.Pod, lost string) string {
+	pods, err := s.kube.CoreV1().Pods(api.DefaultNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + api.AppController})
+	if err != nil {
+		return err.Error()
+	}
+	total := 0
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; pod.Name != lost && pod.Spec.NodeName != lost && available(pod) {
+			n, err := s.proxies(ctx, pod)
+			if err != nil {
+				return err.Error()
+			}
+			total += n
+		}
+	}
+	if total < len(residents) {
+		return fmt.Sprintf("the other controllers serve %d proxies, want %d", total, len(residents))
+	}
+	return ""
+}

@@ -1,0 +1,80 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	nsUser     = "e2e-user"
+	userSecret = "osm-proxy-mine" // looks like one of the mesh's, and is not
+)
+
+// settleUser makes what the user had before there was a mesh and must have after it: a namespace,
+// and in it a Secret whose name is like one of the mesh's own. It returns the Secret's version.
+func (s *story) settleUser(t *testing.T) string {
+	t.Helper()
+	s.namespace(t, nsUser)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: userSecret}, StringData: map[string]string{"mine": "yes"}}
+	return must(s.kube.CoreV1().Secrets(nsUser).Create(t.Context(), secret, metav1.CreateOptions{}))(t).ResourceVersion
+}
+
+// uninstall removes the mesh from under applications that run, and sees that they go on, that new
+// ones start, and that in the end nothing is left.
+func (s *story) uninstall(t *testing.T, userVersion string, before inventory) {
+	_, client := s.resident(t, s.town.client)
+	load := flow(t, client, s.town.everything()...)
+	if s.inventory(t).difference(before) == "" {
+		t.Fatal("with a mesh the cluster holds what it held without: the inventory does not see the mesh")
+	}
+	t.Log(s.osm(t, "uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace"))
+	load.more(t, 200)
+	load.stop(t)
+
+	after := app{namespace: nsServer, name: "after"}
+	if pod := s.deploy(t, after, 1)[0]; injected(pod) {
+		t.Errorf("pod %s was given a sidecar though the mesh is gone", pod.Name)
+	}
+	if version := must(s.kube.CoreV1().Secrets(nsUser).Get(t.Context(), userSecret, metav1.GetOptions{}))(t).ResourceVersion; version != userVersion {
+		t.Errorf("the user's own Secret %s was changed: version %s, was %s", userSecret, version, userVersion)
+	}
+	for _, namespace := range s.mine(t) {
+		if namespace != nsUser {
+			s.raze(t, namespace)
+		}
+	}
+	eventually(t, podTime, func(ctx context.Context) string {
+		now, err := s.list(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		return now.difference(before)
+	})
+	t.Logf("all %d objects of before are there, and no other", len(before))
+}
+
+func (s *story) mine(t *testing.T) []string {
+	t.Helper()
+	list := must(s.kube.CoreV1().Namespaces().List(withoutTest(t), metav1.ListOptions{LabelSelector: labelMine}))(t)
+	var names []string
+	for i := range list.Items {
+		names = append(names, list.Items[i].Name)
+	}
+	return names
+}
+
+// raze has a namespace deleted, and does not wait for it.
+func (s *story) raze(t *testing.T, name string) {
+	t.Helper()
+	if err := s.kube.CoreV1().Namespaces().Delete(withoutTest(t), name, metav1.DeleteOptions{}); ignoreMissing(err) != nil {
+		t.Errorf("delete namespace %s: %v", name, err)
+	}
+}
+
+// withoutTest is a context that outlives the test, for its cleanup.
+func withoutTest(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }

@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+)
+
+// Main is the command line: `serve [--drain D]`, or `call PROTOCOL ADDRESS`, which makes one call,
+// prints the answer and fails if the call did.
+func Main(ctx context.Context, args []string, stdout io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("no command: use serve or call")
+	}
+	switch args[0] {
+	case "serve":
+		return serve(ctx, args[1:], stdout)
+	case "call":
+		return call(ctx, args[1:], stdout)
+	}
+	return fmt.Errorf("command %q: use serve or call", args[0])
+}
+
+func serve(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	drain := flags.Duration("drain", 5*time.Second, "how long to serve on, unready, after being asked to stop")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name this server: %w", err)
+	}
+	return Run(ctx, Config{Server: host, Drain: *drain, Listen: new(net.ListenConfig).Listen, Log: slog.New(slog.NewTextHandler(stdout, nil))})
+}
+
+func call(ctx context.Context, args []string, stdout io.Writer) error {
+	const operands = 2
+	if len(args) != operands {
+		return fmt.Errorf("call takes a protocol and an address, got %q", args)
+	}
+	answer := newCaller().do(ctx, Call{Protocol: Protocol(args[0]), Address: args[1]})
+	if !answer.OK() {
+		return errors.New(answer.Error)
+	}
+	return json.NewEncoder(stdout).Encode(answer.Seen)
+}

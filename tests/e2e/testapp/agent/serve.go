@@ -1,0 +1,258 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/osm-edge/osm/demo/bookstore"
+)
+
+// seenHeader carries a Seen as JSON in the header of a gRPC answer.
+const seenHeader = "e2e-seen"
+
+const (
+	headerTimeout   = 5 * time.Second
+	shutdownTimeout = 5 * time.Second
+	tcpIdle         = 30 * time.Second
+)
+
+// Config is what an agent needs to know.
+type Config struct {
+	// Server is the name that it gives itself in answers.
+	Server string
+	// Drain is how long it serves on, unready, after ctx's end.
+	Drain time.Duration
+	// Listen opens addresses; net.ListenConfig's method in production.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	Log    *slog.Logger
+}
+
+// agent is one running process.
+type agent struct {
+	config Config
+	state  *state
+	health *health.Server
+	caller *caller
+	load   *load
+}
+
+// Run serves every port until ctx ends, then for config.Drain more, and returns nil. Addresses are
+// ":port", and "127.0.0.1:port" for the control port.
+func Run(ctx context.Context, config Config) error {
+	group, ctx := errgroup.WithContext(ctx)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	a := &agent{config: config, health: health.NewServer(), caller: newCaller()}
+	a.load = newLoad(serving, a.caller)
+	a.state = newState(a.readiness)
+	group.Go(func() error { return a.tcpReady(serving) })
+	for address, serve := range a.services() {
+		listener, err := config.Listen(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("listen on %s: %w", address, err)
+		}
+		group.Go(func() error {
+			if err := serve(serving, listener); err != nil {
+				return fmt.Errorf("serve on %s: %w", address, err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		a.state.set(State{Live: true})
+		drain := time.NewTimer(config.Drain)
+		defer drain.Stop()
+		<-drain.C
+		stop()
+		return nil
+	})
+	config.Log.InfoContext(ctx, "started", "server", config.Server)
+	return group.Wait()
+}
+
+// service answers on a listener until ctx ends.
+type service func(ctx context.Context, listener net.Listener) error
+
+func (a *agent) services() map[string]service {
+	address := func(port int) string { return ":" + strconv.Itoa(port) }
+	return map[string]service{
+		address(PortHTTP):        serveHTTP(a.pages()),
+		address(PortHTTPSecond):  serveHTTP(a.pages()),
+		address(PortH2C):         serveHTTP(a.pages()),
+		address(PortGRPC):        a.serveGRPC,
+		address(PortTCP):         serveTCP(a.echo),
+		address(PortServerFirst): serveTCP(a.greet),
+		net.JoinHostPort("127.0.0.1", strconv.Itoa(PortControl)): serveHTTP(a.control()),
+	}
+}
+
+// readiness carries the state to the protocols that have a word for it.
+func (a *agent) readiness(now State) {
+	status := grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	if now.Ready {
+		status = grpc_health_v1.HealthCheckResponse_SERVING
+	}
+	a.health.SetServingStatus("", status)
+	status = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	if now.Live {
+		status = grpc_health_v1.HealthCheckResponse_SERVING
+	}
+	a.health.SetServingStatus(ServiceLive, status)
+}
+
+// tcpReady holds the TCP readiness port open while the agent is ready.
+func (a *agent) tcpReady(ctx context.Context) error {
+	for {
+		if err := a.state.until(ctx, func(s State) bool { return s.Ready }); err != nil {
+			return nil //nolint:nilerr // ctx ended: there is nothing to serve any more
+		}
+		listener, err := a.config.Listen(ctx, "tcp", ":"+strconv.Itoa(PortTCPReady))
+		if err != nil {
+			return fmt.Errorf("listen for TCP probes: %w", err)
+		}
+		phase, end := context.WithCancel(ctx)
+		go func() {
+			defer end()
+			_ = a.state.until(ctx, func(s State) bool { return !s.Ready })
+		}()
+		err = serveTCP(func(net.Conn) error { return nil })(phase, listener)
+		end()
+		if err != nil {
+			return fmt.Errorf("serve TCP probes: %w", err)
+		}
+	}
+}
+
+func serveHTTP(handler http.Handler) service {
+	return func(ctx context.Context, listener net.Listener) error {
+		var protocols http.Protocols
+		protocols.SetHTTP1(true)
+		protocols.SetUnencryptedHTTP2(true)
+		server := &http.Server{Handler: handler, Protocols: &protocols, ReadHeaderTimeout: headerTimeout}
+		context.AfterFunc(ctx, func() {
+			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+			defer cancel()
+			_ = server.Shutdown(bounded)
+		})
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+func (a *agent) pages() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc(PathReady, probe(func() bool { return a.state.get().Ready }))
+	mux.HandleFunc(PathLive, probe(func() bool { return a.state.get().Live }))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		seen := a.seen(r.Proto, r.RemoteAddr, r.Context().Value(http.LocalAddrContextKey))
+		seen.Peer = bookstore.Peer(r.Header)
+		writeJSON(w, seen)
+	})
+	return mux
+}
+
+func probe(holds func() bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if !holds() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the client that has gone does not want the answer
+}
+
+// seen is what the server knows of a connection; local is a net.Addr.
+func (a *agent) seen(protocol, source string, local any) Seen {
+	seen := Seen{Server: a.config.Server, Protocol: protocol, Source: source}
+	if address, ok := local.(*net.TCPAddr); ok {
+		seen.Port = address.Port
+	}
+	return seen
+}
+
+func (a *agent) serveGRPC(ctx context.Context, listener net.Listener) error {
+	local := listener.Addr()
+	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		source := ""
+		if from, ok := peer.FromContext(ctx); ok {
+			source = from.Addr.String()
+		}
+		seen := a.seen("grpc", source, local)
+		received, _ := metadata.FromIncomingContext(ctx)
+		seen.Peer = bookstore.Peer(http.Header{http.CanonicalHeaderKey("x-forwarded-client-cert"): received.Get("x-forwarded-client-cert")})
+		text, err := json.Marshal(seen)
+		if err != nil {
+			return nil, err
+		}
+		if err := grpc.SetHeader(ctx, metadata.Pairs(seenHeader, string(text))); err != nil {
+			return nil, err
+		}
+		return next(ctx, request)
+	}))
+	grpc_health_v1.RegisterHealthServer(server, a.health)
+	context.AfterFunc(ctx, server.Stop)
+	return server.Serve(listener)
+}
+
+// serveTCP hands each connection to handle and closes it after that.
+func serveTCP(handle func(net.Conn) error) service {
+	return func(ctx context.Context, listener net.Listener) error {
+		stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+		defer stop()
+		for {
+			connection, err := listener.Accept()
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			go func() {
+				defer connection.Close()
+				if err := connection.SetDeadline(time.Now().Add(tcpIdle)); err == nil {
+					_ = handle(connection) // the client sees the connection end without an answer
+				}
+			}()
+		}
+	}
+}
+
+// echo answers a line with what it saw.
+func (a *agent) echo(connection net.Conn) error {
+	line, err := bufio.NewReader(io.LimitReader(connection, maxAnswer)).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(line) == "" {
+		return errors.New("empty line")
+	}
+	return a.greet(connection)
+}
+
+// greet says what it saw without being asked.
+func (a *agent) greet(connection net.Conn) error {
+	return json.NewEncoder(connection).Encode(a.seen("tcp", connection.RemoteAddr().String(), connection.LocalAddr()))
+}

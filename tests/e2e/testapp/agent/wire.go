@@ -1,0 +1,101 @@
+package agent
+
+import "time"
+
+// Protocol is how a call is made.
+type Protocol string
+
+// The protocols. With TCP the client speaks first, with ServerFirst the server.
+const (
+	HTTP        Protocol = "http"
+	H2C         Protocol = "h2c"
+	GRPC        Protocol = "grpc"
+	TCP         Protocol = "tcp"
+	ServerFirst Protocol = "tcp-server-first"
+)
+
+// Ports that an agent serves on; all but the control port listen on every address of the pod.
+const (
+	PortHTTP        = 8080
+	PortHTTPSecond  = 8081
+	PortH2C         = 8082
+	PortGRPC        = 9000
+	PortTCP         = 7000
+	PortServerFirst = 7001
+	// PortTCPReady is open only while the agent is ready, for TCP readiness probes.
+	PortTCPReady = 7002
+	// PortControl listens on loopback only: who is in the pod (or forwards a port to it) directs.
+	PortControl = 7999
+)
+
+// Paths of the probes, on every HTTP port.
+const (
+	PathReady = "/ready"
+	PathLive  = "/live"
+)
+
+// ServiceLive is the service whose gRPC health says whether the agent is live; that of "" says
+// whether it is ready.
+const ServiceLive = "live"
+
+// Call is one request to another agent.
+type Call struct {
+	Protocol Protocol `json:"protocol"`
+	// Address is host:port.
+	Address string `json:"address"`
+	// Keep lets later calls of the same load use the same connection; HTTP only.
+	Keep bool `json:"keep,omitempty"`
+}
+
+// Seen is what a server saw of a call, and who it is.
+type Seen struct {
+	// Server is the host name of the pod that answered.
+	Server string `json:"server"`
+	// Protocol that the request arrived by, such as HTTP/1.1.
+	Protocol string `json:"protocol"`
+	// Port that it arrived at.
+	Port int `json:"port"`
+	// Peer is the URI of the client certificate that the proxy in front of the server verified; ""
+	// when no proxy says so, and with the TCP protocols, which have no place for it.
+	Peer string `json:"peer,omitempty"`
+	// Source is the address that the connection came from: the pod's own proxy, or the client.
+	Source string `json:"source"`
+}
+
+// Answer is how a call ended: with Seen, or with Error.
+type Answer struct {
+	Seen  Seen   `json:"seen"`
+	Error string `json:"error,omitempty"`
+}
+
+// OK says whether the server answered.
+func (a Answer) OK() bool { return a.Error == "" }
+
+// State is what the probes of an agent answer.
+type State struct {
+	Ready bool `json:"ready"`
+	Live  bool `json:"live"`
+}
+
+// Load is calls to repeat, each on its own, until the agent ends.
+type Load struct {
+	Calls    []Call        `json:"calls"`
+	Interval time.Duration `json:"interval"`
+}
+
+// Tally counts what became of a load since it was started.
+type Tally struct {
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	// Failures are the first of those that failed.
+	Failures []Failure `json:"failures,omitempty"`
+	// Servers that answered, by host name.
+	Servers map[string]int `json:"servers"`
+}
+
+// Failure is one call that failed.
+type Failure struct {
+	At    time.Time `json:"at"`
+	Call  Call      `json:"call"`
+	Error string    `json:"error"`
+}

@@ -1,0 +1,140 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
+)
+
+// town is where traffic flows: a client and two servers in the mesh, and a stranger and a server
+// outside. None of them is on the node quiet, which is kept for being drained.
+type town struct {
+	quiet                             string
+	client, server, stranger, village app
+	// alias is a second Service in front of the servers.
+	alias string
+	// addresses of the servers' Services, by name: a ClusterIP needs no DNS.
+	addresses map[string]string
+}
+
+// Ports of the Service "server"; its alias has the first protocol at another port.
+const (
+	portHTTP        = 80
+	portHTTPSecond  = 81
+	portH2C         = 82
+	portGRPC        = 9000
+	portTCP         = 7000
+	portServerFirst = 7001
+	portAlias       = 8888
+)
+
+const (
+	nsClient   = "e2e-client"
+	nsServer   = "e2e-server"
+	nsStranger = "e2e-stranger"
+)
+
+// effectTime is how long a change may take to reach all proxies; it takes well below a second
+// unless the machine is very busy.
+const effectTime = time.Minute
+
+func (s *story) foundTown(t *testing.T) {
+	quiet := s.shared(t)
+	s.town = town{
+		quiet:     quiet,
+		client:    app{s.namespace(t, nsClient), "client", quiet},
+		server:    app{s.namespace(t, nsServer), "server", quiet},
+		stranger:  app{s.namespace(t, nsStranger), "stranger", quiet},
+		village:   app{nsStranger, "village", quiet},
+		alias:     "server-alias",
+		addresses: map[string]string{},
+	}
+	s.osm(t, "namespace", "add", nsClient, nsServer, nsUser)
+	ports := []corev1.ServicePort{
+		port("http", portHTTP, agent.PortHTTP),
+		port("http-second", portHTTPSecond, agent.PortHTTPSecond),
+		port("web", portH2C, agent.PortH2C, "kubernetes.io/h2c"),
+		port("grpc", portGRPC, agent.PortGRPC),
+		port("tcp", portTCP, agent.PortTCP),
+		port("greeter", portServerFirst, agent.PortServerFirst, "tcp-server-first"),
+	}
+	s.town.addresses["server"] = s.serviceOf(t, s.town.server, "server", "", ports...).Spec.ClusterIP
+	s.town.addresses["alias"] = s.serviceOf(t, s.town.server, s.town.alias, "", port("http-alias", portAlias, agent.PortHTTP)).Spec.ClusterIP
+	s.town.addresses["village"] = s.serviceOf(t, s.town.village, "village", "", ports...).Spec.ClusterIP
+	for _, pods := range [][]*corev1.Pod{s.deploy(t, s.town.server, 2), s.deploy(t, s.town.client, 1)} {
+		for _, pod := range pods {
+			if !injected(pod) {
+				t.Errorf("pod %s/%s of the mesh has no sidecar", pod.Namespace, pod.Name)
+			}
+		}
+	}
+	for _, pods := range [][]*corev1.Pod{s.deploy(t, s.town.stranger, 1), s.deploy(t, s.town.village, 1)} {
+		for _, pod := range pods {
+			if injected(pod) {
+				t.Errorf("pod %s/%s has a sidecar, though its namespace is not in the mesh", pod.Namespace, pod.Name)
+			}
+		}
+	}
+}
+
+// resident is the one agent of an app.
+func (s *story) resident(t *testing.T, a app) (*corev1.Pod, agent.Client) {
+	t.Helper()
+	pod := s.ready(t, a, 1)[0]
+	return pod, s.direct(t, pod)
+}
+
+// at is a port of a Service of the town by its ClusterIP.
+func (w town) at(service string, number int) string {
+	return fmt.Sprintf("%s:%d", w.addresses[service], number)
+}
+
+// everything is a call of each kind to the servers; by address, because DNS is not what is tested
+// and may itself be on a node that is drained.
+func (w town) everything() []agent.Call {
+	return []agent.Call{
+		{Protocol: agent.HTTP, Address: w.at("server", portHTTP)},
+		{Protocol: agent.HTTP, Address: w.at("server", portHTTP), Keep: true},
+		{Protocol: agent.H2C, Address: w.at("server", portH2C)},
+		{Protocol: agent.GRPC, Address: w.at("server", portGRPC)},
+		{Protocol: agent.TCP, Address: w.at("server", portTCP)},
+		{Protocol: agent.ServerFirst, Address: w.at("server", portServerFirst)},
+	}
+}
+
+// reach waits until a call is answered.
+func reach(t *testing.T, from agent.Client, what agent.Call) agent.Seen {
+	t.Helper()
+	var seen agent.Seen
+	eventually(t, effectTime, func(ctx context.Context) string {
+		answer, err := from.Call(ctx, what)
+		if err != nil {
+			return err.Error()
+		}
+		seen = answer.Seen
+		return answer.Error
+	})
+	return seen
+}
+
+// lose waits until a call is refused.
+func lose(t *testing.T, from agent.Client, what agent.Call) {
+	t.Helper()
+	eventually(t, effectTime, func(ctx context.Context) string {
+		answer, err := from.Call(ctx, what)
+		switch {
+		case err != nil:
+			return err.Error()
+		case answer.OK():
+			return fmt.Sprintf("%s %s is answered by %s", what.Protocol, what.Address, answer.Seen.Server)
+		}
+		return ""
+	})
+}

@@ -1,0 +1,131 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
+)
+
+// protocols calls the servers in every way. That the server is told the client's identity proves
+// mTLS: only the server's proxy writes it, from the certificate that it verified. The TCP protocols
+// have no place for it; there, the connection's source shows that the server's proxy made it, and
+// that proxy lets nobody in without a certificate (which "permissive mode" shows).
+func (s *story) protocols(t *testing.T) {
+	_, client := s.resident(t, s.town.client)
+	tests := []struct {
+		name     string
+		call     agent.Call
+		port     int
+		protocol string
+		peer     bool
+	}{
+		{"HTTP", agent.Call{Protocol: agent.HTTP, Address: s.town.at("server", portHTTP)}, agent.PortHTTP, "HTTP/1.1", true},
+		{"HTTP at a second port", agent.Call{Protocol: agent.HTTP, Address: s.town.at("server", portHTTPSecond)}, agent.PortHTTPSecond, "HTTP/1.1", true},
+		{"HTTP by DNS name", agent.Call{Protocol: agent.HTTP, Address: fmt.Sprintf("server.%s:%d", nsServer, portHTTP)}, agent.PortHTTP, "HTTP/1.1", true},
+		{"HTTP by a second Service", agent.Call{Protocol: agent.HTTP, Address: s.town.at("alias", portAlias)}, agent.PortHTTP, "HTTP/1.1", true},
+		{"HTTP/2", agent.Call{Protocol: agent.H2C, Address: s.town.at("server", portH2C)}, agent.PortH2C, "HTTP/2.0", true},
+		{"gRPC", agent.Call{Protocol: agent.GRPC, Address: s.town.at("server", portGRPC)}, agent.PortGRPC, "grpc", true},
+		{"TCP", agent.Call{Protocol: agent.TCP, Address: s.town.at("server", portTCP)}, agent.PortTCP, "tcp", false},
+		{"TCP, server first", agent.Call{Protocol: agent.ServerFirst, Address: s.town.at("server", portServerFirst)}, agent.PortServerFirst, "tcp", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			seen := reach(t, client, tt.call)
+			want := ""
+			if tt.peer {
+				want = s.town.client.spiffe()
+			}
+			if seen.Peer != want || seen.Protocol != tt.protocol || seen.Port != tt.port {
+				t.Errorf("server saw %+v, want protocol %s at port %d from peer %q", seen, tt.protocol, tt.port, want)
+			}
+			if host, _, err := net.SplitHostPort(seen.Source); err != nil || !net.ParseIP(host).IsLoopback() {
+				t.Errorf("connection came from %s, want the server's own proxy (a loopback address)", seen.Source)
+			}
+		})
+	}
+	t.Run("both servers answer", func(t *testing.T) {
+		load := flow(t, client, s.town.everything()...)
+		tally := load.more(t, 100)
+		if len(tally.Servers) != 2 {
+			t.Errorf("calls were answered by %v, want both servers", tally.Servers)
+		}
+		load.stop(t)
+	})
+	t.Run("by a server to its own Service", func(t *testing.T) {
+		pod := s.ready(t, s.town.server, 2)[0]
+		load := flow(t, s.direct(t, pod), s.town.everything()...)
+		tally := load.more(t, 100)
+		if len(tally.Servers) != 2 {
+			t.Errorf("%s was answered by %v, want itself and the other", pod.Name, tally.Servers)
+		}
+		load.stop(t)
+	})
+	t.Run("out of the mesh", func(t *testing.T) {
+		seen := call(t, client, agent.HTTP, s.town.at("village", portHTTP))
+		if seen.Peer != "" {
+			t.Errorf("a server without proxy saw peer %q", seen.Peer)
+		}
+	})
+	t.Run("TCP out of the mesh", func(t *testing.T) {
+		call(t, client, agent.TCP, s.town.at("village", portTCP))
+		call(t, client, agent.ServerFirst, s.town.at("village", portServerFirst))
+	})
+}
+
+// permissive turns permissive mode off and on again. There is no other policy yet, so off means
+// that nobody may talk to anybody. A pod outside the mesh is refused in both cases, because it has
+// no certificate to show: that is how it shall be, there is no mode in which mTLS is optional.
+func (s *story) permissive(t *testing.T) {
+	_, client := s.resident(t, s.town.client)
+	_, stranger := s.resident(t, s.town.stranger)
+	s.strangerIsRefused(t, stranger)
+
+	s.setPermissive(t, false)
+	defer s.setPermissive(t, true)
+	for _, call := range s.town.everything() {
+		lose(t, client, call)
+	}
+	s.strangerIsRefused(t, stranger)
+	t.Log("with permissive mode off, every protocol is refused inside the mesh, too")
+
+	s.setPermissive(t, true)
+	for _, call := range s.town.everything() {
+		reach(t, client, call)
+	}
+	s.strangerIsRefused(t, stranger)
+}
+
+// strangerIsRefused by Services and by pods' own addresses; a server outside does answer it.
+func (s *story) strangerIsRefused(t *testing.T, stranger agent.Client) {
+	t.Helper()
+	call(t, stranger, agent.HTTP, s.town.at("village", portHTTP))
+	for _, c := range s.town.everything() {
+		refused(t, stranger, c.Protocol, c.Address)
+	}
+	for _, pod := range s.ready(t, s.town.server, 2) {
+		refused(t, stranger, agent.HTTP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortHTTP))
+		refused(t, stranger, agent.TCP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortTCP))
+		refused(t, stranger, agent.TCP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortTCPReady)) // no Service leads there
+	}
+}
+
+func meshConfigs() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "config.openservicemesh.io", Version: "v1alpha2", Resource: "meshconfigs"}
+}
+
+func (s *story) setPermissive(t *testing.T, on bool) {
+	t.Helper()
+	patch := must(json.Marshal(map[string]any{"spec": map[string]any{"traffic": map[string]any{"enablePermissiveTrafficPolicyMode": on}}}))(t)
+	must(s.dynamic.Resource(meshConfigs()).Namespace(api.DefaultNamespace).
+		Patch(t.Context(), api.MeshConfigName, types.MergePatchType, patch, metav1.PatchOptions{}))(t)
+}
