@@ -108,8 +108,19 @@ func (o *proxyOptions) meshed(ctx context.Context, name string) error {
 		return fmt.Errorf("read pod %s/%s: %w", o.namespace, name, err)
 	case pod.Labels[api.LabelProxyUUID] == "":
 		return fmt.Errorf("pod %s/%s is not a part of a mesh: it has no sidecar; add its namespace with osm namespace add and restart it", o.namespace, name)
-	case pod.Status.Phase != corev1.PodRunning:
+	case pod.Status.Phase != corev1.PodRunning && !sidecarRuns(pod):
 		return fmt.Errorf("pod %s/%s is not running: phase %s", o.namespace, name, pod.Status.Phase)
 	}
 	return nil
+}
+
+// sidecarRuns says whether the native sidecar is up, which it is long before the pod is: when a pod
+// hangs at its start, its proxy is what one wants to look at.
+func sidecarRuns(pod *corev1.Pod) bool {
+	for _, status := range pod.Status.InitContainerStatuses {
+		if status.Name == api.ContainerEnvoy {
+			return status.State.Running != nil
+		}
+	}
+	return false
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"time"
@@ -56,6 +57,8 @@ type Request struct {
 	Identity identity.Identity
 	// DNSNames are further DNS SANs.
 	DNSNames []string
+	// Addresses are IP SANs.
+	Addresses []net.IP
 	// TTL is the life from now on; zero means DefaultTTL. It ends with the root's at the latest.
 	TTL time.Duration
 	// Usage selects the extended key usage; it is required.
@@ -165,6 +168,7 @@ func (i *Issuer) template(req Request, now time.Time) (*x509.Certificate, error)
 		ExtKeyUsage:           usages,
 		BasicConstraintsValid: true,
 		DNSNames:              dnsNames(name, req.DNSNames),
+		IPAddresses:           req.Addresses,
 		URIs:                  []*url.URL{uri},
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ type ServingConfig struct {
 	Identity  identity.Identity
 	// DNSNames are further names that clients use, such as osm-injector.osm-system.svc.
 	DNSNames []string
+	// Addresses are IP SANs, for clients that dial an address.
+	Addresses []net.IP
 	// TTL is the certificate's life; zero means DefaultTTL.
 	TTL time.Duration
 	// Now is the wall clock; nil means time.Now.
@@ -66,9 +69,11 @@ func (s *ServingCert) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate,
 }
 
 // MutualTLS returns a server's configuration that demands a client certificate signed by the
-// authority, over TLS 1.3 and HTTP/2. Who the client is remains for the caller to check.
+// authority, over HTTP/2. Who the client is remains for the caller to check.
 func (s *ServingCert) MutualTLS() *tls.Config {
 	cfg := s.ServerTLS()
+	// An Envoy whose bootstrap names no version stops at TLS 1.2 as a client.
+	cfg.MinVersion = tls.VersionTLS12
 	cfg.ClientAuth = tls.RequireAndVerifyClientCert
 	cfg.ClientCAs = s.cfg.Authority.Trust().Pool()
 	cfg.NextProtos = []string{"h2"}
@@ -122,7 +127,7 @@ func (s *ServingCert) current() (cert *tls.Certificate, due, expired bool) {
 // renew replaces the certificate.
 func (s *ServingCert) renew(ctx context.Context) error {
 	leaf, err := s.cfg.Authority.Issue(ctx, Request{
-		Identity: s.cfg.Identity, DNSNames: s.cfg.DNSNames, TTL: s.cfg.TTL, Usage: UsageServing,
+		Identity: s.cfg.Identity, DNSNames: s.cfg.DNSNames, Addresses: s.cfg.Addresses, TTL: s.cfg.TTL, Usage: UsageServing,
 	})
 	if err != nil {
 		return fmt.Errorf("renew serving certificate: %w", err)

@@ -36,6 +36,8 @@ const (
 // shared are the flags of every process that talks to the API server.
 type shared struct {
 	kubeconfig, mesh, namespace, trustDomain, caSecret, logLevel string
+
+	level *serve.LogLevel // of the logger, once there is one
 }
 
 func (s *shared) bind(cmd *cobra.Command) {
@@ -45,7 +47,7 @@ func (s *shared) bind(cmd *cobra.Command) {
 	flags.StringVar(&s.namespace, "osm-namespace", api.DefaultNamespace, "namespace of the control plane")
 	flags.StringVar(&s.trustDomain, "trust-domain", api.DefaultDomain, "SPIFFE trust domain of the mesh")
 	flags.StringVar(&s.caSecret, "ca-bundle-secret-name", api.CABundleSecret, "Secret in --osm-namespace that holds the root CA")
-	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error, unless the MeshConfig says otherwise")
 }
 
 func (s *shared) rest() (*rest.Config, error) {
@@ -72,12 +74,13 @@ func (s *shared) load() (*rest.Config, error) {
 	return config, nil
 }
 
-// logger writes JSON lines; the level is fixed for the life of the process.
+// logger writes JSON lines.
 func (s *shared) logger(to io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", s.logLevel)
+	level, err := serve.NewLogLevel(s.logLevel)
+	if err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
 	}
+	s.level = level
 	return slog.New(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: level})), nil
 }
 
@@ -108,7 +111,7 @@ func newController(version serve.Version) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.run(cmd, func(ctx context.Context, config *rest.Config, log *slog.Logger) error {
-				cfg.REST, cfg.Log = config, log
+				cfg.REST, cfg.Log, cfg.Level = config, log, s.level
 				cfg.MeshName, cfg.Namespace, cfg.CASecret = s.mesh, s.namespace, s.caSecret
 				cfg.TrustDomain = identity.TrustDomain(s.trustDomain)
 				return controller.Run(ctx, cfg)

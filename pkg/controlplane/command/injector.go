@@ -146,7 +146,7 @@ func (o *injectorOptions) serveWebhook(ctx context.Context, p webhookParts) erro
 			},
 			Address: o.webhookAddress, Certificate: cert.Certificate, Drain: o.drain,
 			Bundle: func() []byte { return issuer.Trust().Bundle },
-			Health: p.health, Metrics: p.registry, Logger: p.log,
+			Health: p.health, Metrics: p.registry, Logger: p.log, Level: o.level,
 		})
 	})
 	return group.Wait()

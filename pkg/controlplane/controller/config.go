@@ -32,6 +32,8 @@ type Config struct {
 	Version serve.Version
 	// Log is required.
 	Log *slog.Logger
+	// Level is Log's, for the MeshConfig to change; nil leaves it alone.
+	Level *serve.LogLevel
 }
 
 func (c Config) withDefaults() Config {

@@ -187,10 +187,12 @@ func (p *parts) awaitObjects(ctx context.Context, condition *serve.Condition) er
 
 // openXDS builds the first configuration, then opens the port, in this order.
 func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group) error {
+	host := api.AppController + "." + p.cfg.Namespace + ".svc"
 	cert, err := ca.NewServingCert(starting, ca.ServingConfig{
 		Authority: p.issuer,
 		Identity:  identity.Identity{Namespace: p.cfg.Namespace, ServiceAccount: api.AppController},
-		DNSNames:  []string{api.AppController + "." + p.cfg.Namespace + ".svc", "localhost"},
+		DNSNames:  []string{host, host + "." + api.DefaultDomain, "localhost"},
+		Addresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, // outside a cluster, and through port-forwards
 		Log:       p.cfg.Log,
 	})
 	if err != nil {

@@ -92,6 +92,7 @@ func (l *pipeline) build() error {
 	l.current = config
 	l.p.xds.Publish(config)
 	l.p.leaves.SetProfile(profile(objects.MeshConfig))
+	l.p.cfg.Level.Override(logLevel(objects.MeshConfig))
 	l.built.Observe(time.Since(start).Seconds())
 	l.published.SetToCurrentTime()
 	l.problemN.Set(float64(len(found)))
@@ -112,6 +113,14 @@ func profile(config *v1alpha2.MeshConfig) ca.Profile {
 		Validity: config.Spec.Certificate.ServiceCertValidityDuration.Duration,
 		KeyBits:  config.Spec.Certificate.CertKeyBitSize,
 	}
+}
+
+// logLevel is what the mesh's configuration says about the control plane's logs.
+func logLevel(config *v1alpha2.MeshConfig) string {
+	if config == nil {
+		return ""
+	}
+	return config.Spec.Observability.OSMLogLevel
 }
 
 // problems logs each problem once, when it appears, however often it is found.

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,7 +76,7 @@ type liveEnvoy struct {
 
 func startEnvoy(t *testing.T, settings Settings, pod *corev1.Pod, controllerID string) *liveEnvoy {
 	t.Helper()
-	binary := envoyBinary(t)
+	binary := forEverybody(t, envoyBinary(t))
 	e := &liveEnvoy{t: t, pod: redirecttest.New(t), node: redirecttest.New(t), certs: newCertificates(t), control: &controlPlane{streams: make(chan streamStart, 16)}}
 	redirecttest.Connect(t, e.pod, e.node, podIP+"/24", kubeletIP+"/24")
 	e.client = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
@@ -115,6 +117,31 @@ func (e *liveEnvoy) serveControl(id string) {
 	go func() { _ = server.Serve(listener) }()
 	e.stopControl = server.Stop
 	e.t.Cleanup(server.Stop)
+}
+
+// forEverybody returns a path of the binary that Envoy's user may run, too: root's cache is root's alone.
+func forEverybody(t *testing.T, binary string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "osm-envoy-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "envoy")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if os.Link(binary, path) == nil {
+		return path
+	}
+	content, err := os.ReadFile(binary) // on another file system: a copy
+	if err == nil {
+		err = os.WriteFile(path, content, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // run starts Envoy as its own user, with nothing but what the container gives it.

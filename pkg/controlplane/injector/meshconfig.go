@@ -17,6 +17,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
 // meshConfigCache follows the mesh's MeshConfig. While there is none its spec is the zero spec; one
@@ -26,14 +27,15 @@ type meshConfigCache struct {
 	absent   atomic.Bool // the API server does not serve the kind
 	spec     atomic.Pointer[v1alpha2.MeshConfigSpec]
 	log      *slog.Logger
+	level    *serve.LogLevel
 }
 
-func newMeshConfigCache(client dynamic.Interface, namespace string, log *slog.Logger) (*meshConfigCache, error) {
+func newMeshConfigCache(client dynamic.Interface, namespace string, log *slog.Logger, level *serve.LogLevel) (*meshConfigCache, error) {
 	onlyOurs := func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector("metadata.name", api.MeshConfigName).String()
 	}
 	informer := dynamicinformer.NewFilteredDynamicInformer(client, v1alpha2.GroupVersionResource(), namespace, 0, cache.Indexers{}, onlyOurs).Informer()
-	c := &meshConfigCache{informer: informer, log: log}
+	c := &meshConfigCache{informer: informer, log: log, level: level}
 	c.spec.Store(&v1alpha2.MeshConfigSpec{})
 	// A kind that does not exist has no objects: readiness must not wait for it. The reflector
 	// keeps trying, so the kind is picked up when it appears.
@@ -62,6 +64,7 @@ func (c *meshConfigCache) set(object any) {
 		return
 	}
 	c.spec.Store(&config.Spec)
+	c.level.Override(config.Spec.Observability.OSMLogLevel)
 }
 
 // synced says whether the spec is what the API server holds.

@@ -48,6 +48,8 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Logger is required.
 	Logger *slog.Logger
+	// Level is Logger's, for the MeshConfig to change; nil leaves it alone.
+	Level *serve.LogLevel
 	// Now is the clock of the duration metric; nil is time.Now.
 	Now func() time.Time
 }
@@ -119,7 +121,7 @@ func assemble(c Config, objects metadata.Interface, configs dynamic.Interface, w
 	if err != nil {
 		return nil, err
 	}
-	mesh, err := newMeshConfigCache(configs, c.Settings.Namespace, c.Logger)
+	mesh, err := newMeshConfigCache(configs, c.Settings.Namespace, c.Logger, c.Level)
 	if err != nil {
 		return nil, err
 	}

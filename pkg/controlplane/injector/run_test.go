@@ -222,7 +222,7 @@ func TestNamespaceCache(t *testing.T) {
 
 // TestMeshConfigCacheKeepsTheLastGood is fed what a lax API server might hold.
 func TestMeshConfigCacheKeepsTheLastGood(t *testing.T) {
-	c, err := newMeshConfigCache(meshConfigClient(), "osm-system", slog.New(slog.DiscardHandler))
+	c, err := newMeshConfigCache(meshConfigClient(), "osm-system", slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
