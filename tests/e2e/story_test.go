@@ -47,6 +47,7 @@ func TestMesh(t *testing.T) {
 	s.step(t, "jobs", s.jobs)
 	s.step(t, "stateful sets", s.statefulSets)
 	s.step(t, "secrets fence", s.fence)
+	s.step(t, "outside", s.outside)
 	if len(env.switchboard) > 0 {
 		s.step(t, "power failure", s.powerFailure)
 		s.step(t, "cut cable", s.cutCable)
