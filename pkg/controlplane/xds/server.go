@@ -103,9 +103,6 @@ func (s *Server) Publish(config *envoy.Config) {
 	}
 }
 
-// Refresh makes every stream look at its secrets again, after the trust bundle changed.
-func (s *Server) Refresh() { s.Publish(s.config.Load()) }
-
 // Serve accepts proxies until Close. There must have been a Publish: a proxy that connects is sent
 // the whole mesh or waits, never a part.
 func (s *Server) Serve(listener net.Listener) error {

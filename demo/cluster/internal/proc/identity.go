@@ -46,14 +46,14 @@ func (t Table) Inspect(pid int) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("inspect process %d: %w", pid, err)
 	}
-	state, start, err := parseStat(stat)
+	now, err := parseStat(stat)
 	if err != nil {
 		return Identity{}, fmt.Errorf("inspect process %d: %w", pid, err)
 	}
-	if state == "Z" || state == "X" {
+	if now.ended() {
 		return Identity{}, fmt.Errorf("inspect process %d: it has ended", pid)
 	}
-	return Identity{PID: pid, Start: start, Boot: boot}, nil
+	return Identity{PID: pid, Start: now.start, Boot: boot}, nil
 }
 
 // Alive says whether the very process that id describes still runs.
@@ -62,16 +62,32 @@ func (t Table) Alive(id Identity) bool {
 	return err == nil && id.PID > 0 && now == id
 }
 
+// processState is what /proc/PID/stat says.
+type processState struct {
+	state   string
+	threads uint64
+	start   uint64
+}
+
+// ended says whether nothing of the process runs any more. A zombie that still has another thread does:
+// that thread is about to become the process, which is what happens when a thread other than the first
+// calls exec, as Enter's does.
+func (s processState) ended() bool { return s.state == "X" || s.state == "Z" && s.threads <= 1 }
+
 // parseStat looks behind the last parenthesis, as a command's name may itself hold spaces and parentheses.
-func parseStat(stat []byte) (state string, start uint64, err error) {
-	const stateField, startField = 0, 19 // counted behind the name; fields 3 and 22 of proc(5)
+func parseStat(stat []byte) (s processState, err error) {
+	const stateField, threadsField, startField = 0, 17, 19 // counted behind the name; fields 3, 20 and 22 of proc(5)
 	_, rest, found := cutLast(stat, ')')
 	fields := bytes.Fields(rest)
 	if !found || len(fields) <= startField {
-		return "", 0, fmt.Errorf("malformed stat %q", stat)
+		return s, fmt.Errorf("malformed stat %q", stat)
 	}
-	start, err = strconv.ParseUint(string(fields[startField]), 10, 64)
-	return string(fields[stateField]), start, err
+	s.state = string(fields[stateField])
+	if s.threads, err = strconv.ParseUint(string(fields[threadsField]), 10, 64); err != nil {
+		return s, err
+	}
+	s.start, err = strconv.ParseUint(string(fields[startField]), 10, 64)
+	return s, err
 }
 
 func cutLast(s []byte, sep byte) (before, after []byte, found bool) {

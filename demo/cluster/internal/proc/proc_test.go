@@ -13,9 +13,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// statLine is a line of /proc/PID/stat with a name, a state and a start time.
-func statLine(name, state string, start int) string {
-	return "42 (" + name + ") " + state + " 1 42 42 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 9 0 " + strconv.Itoa(start) + " 1000 200 18446744073709551615\n"
+// statLine is a line of /proc/PID/stat with a name, a state, a start time and a number of threads (1).
+func statLine(name, state string, start int, threads ...int) string {
+	n := 1
+	if len(threads) > 0 {
+		n = threads[0]
+	}
+	return "42 (" + name + ") " + state + " 1 42 42 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 " + strconv.Itoa(n) + " 0 " + strconv.Itoa(start) + " 1000 200 18446744073709551615\n"
 }
 
 func fakeProc(t *testing.T, boot, stat string) Table {
@@ -41,14 +45,15 @@ func TestAliveNeedsPIDStartAndBoot(t *testing.T) {
 		id         Identity
 		want       bool
 	}{
-		"the very process":            {"b1", statLine("kubelet", "S", 777), known, true},
-		"name with spaces and parens": {"b1", statLine("a) S (b", "R", 777), known, true},
-		"pid was reused":              {"b1", statLine("kubelet", "S", 778), known, false},
-		"machine was rebooted":        {"b2", statLine("kubelet", "S", 777), known, false},
-		"zombie":                      {"b1", statLine("kubelet", "Z", 777), known, false},
-		"no such pid":                 {"b1", statLine("kubelet", "S", 777), Identity{PID: 43, Start: 777, Boot: "b1"}, false},
-		"zero identity":               {"b1", statLine("kubelet", "S", 777), Identity{}, false},
-		"truncated stat":              {"b1", "42 (kubelet) S 1", known, false},
+		"the very process":               {"b1", statLine("kubelet", "S", 777), known, true},
+		"name with spaces and parens":    {"b1", statLine("a) S (b", "R", 777), known, true},
+		"pid was reused":                 {"b1", statLine("kubelet", "S", 778), known, false},
+		"machine was rebooted":           {"b2", statLine("kubelet", "S", 777), known, false},
+		"zombie":                         {"b1", statLine("kubelet", "Z", 777), known, false},
+		"a thread in the middle of exec": {"b1", statLine("cluster", "Z", 777, 2), known, true},
+		"no such pid":                    {"b1", statLine("kubelet", "S", 777), Identity{PID: 43, Start: 777, Boot: "b1"}, false},
+		"zero identity":                  {"b1", statLine("kubelet", "S", 777), Identity{}, false},
+		"truncated stat":                 {"b1", "42 (kubelet) S 1", known, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,8 +69,8 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("42 (x"))
 	f.Add([]byte(")"))
 	f.Fuzz(func(t *testing.T, stat []byte) {
-		state, _, err := parseStat(stat)
-		if err == nil && state == "" {
+		now, err := parseStat(stat)
+		if err == nil && now.state == "" {
 			t.Errorf("%q gave no state and no error", stat)
 		}
 	})
