@@ -121,7 +121,7 @@ func randomNamespace(random *rand.Rand, namespace string, n int, objects *ingest
 			pod.Labels[api.LabelProxyUUID] = fmt.Sprint(i)
 		}
 		if random.IntN(5) == 0 {
-			pod.Annotations = map[string]string{api.AnnotationInboundPortExclusion: "9000,8080"}
+			pod.Spec.InitContainers = []corev1.Container{{Name: api.ContainerInit, Args: []string{"redirect", "--exclude-inbound-ports=9000,8080"}}}
 		}
 		objects.Pods = append(objects.Pods, pod)
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
@@ -121,7 +122,7 @@ func newController(version serve.Version) *cobra.Command {
 	s.bind(cmd)
 	cmd.Flags().StringVar(&cfg.XDSAddress, "xds-address", fmt.Sprintf(":%d", api.PortXDS), "address for proxies (ADS over mTLS)")
 	cmd.Flags().StringVar(&cfg.HTTPAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
-	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 0, "time to hand proxies over after SIGTERM (default 20s)")
+	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 20*time.Second, "time to hand proxies over after SIGTERM")
 	return cmd
 }
 

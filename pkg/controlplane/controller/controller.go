@@ -141,7 +141,8 @@ func (p *parts) connect() error {
 	}
 	p.watch, err = kube.New(kube.Config{
 		Client: client, Dynamic: dyn, MeshName: p.cfg.MeshName, Namespace: p.cfg.Namespace, Log: p.cfg.Log,
-	}, p.changed, time.Now)
+		Changed: p.changed, MembersChanged: p.membersChanged,
+	}, time.Now)
 	if err != nil {
 		return err
 	}
@@ -153,6 +154,10 @@ func (p *parts) connect() error {
 func (p *parts) changed() {
 	p.dirty.Store(true)
 	p.trigger.Kick()
+}
+
+// membersChanged is called when the ServiceAccounts of the mesh may be others; it never blocks.
+func (p *parts) membersChanged() {
 	select {
 	case p.accounts <- struct{}{}:
 	default:

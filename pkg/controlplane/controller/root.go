@@ -69,7 +69,7 @@ func (p *parts) writeProxySecrets(ctx context.Context) {
 // meshAccounts are the ServiceAccounts of the mesh's namespaces.
 func (p *parts) meshAccounts() []ca.Account {
 	members := map[string]bool{}
-	for _, ns := range p.watch.Objects().Namespaces {
+	for _, ns := range p.watch.Namespaces() {
 		members[ns.Name] = ns.Labels[api.LabelMonitoredBy] == p.cfg.MeshName && ns.Labels[api.LabelIgnore] != "true"
 	}
 	var accounts []ca.Account

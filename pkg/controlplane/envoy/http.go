@@ -35,8 +35,8 @@ func inboundHTTP(route string) *listenerv3.Filter {
 	return networkFilter(filterHCM, manager)
 }
 
-// httpConnectionManager is as transparent as Envoy can be: no timeouts of its own, no header that
-// says who it is, protocol upgrades let through.
+// httpConnectionManager adds no timeouts of its own and no server header, and lets protocol
+// upgrades through.
 func httpConnectionManager(statPrefix, route string) *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
 		StatPrefix: statPrefix,

@@ -8,8 +8,8 @@ import (
 )
 
 // View is the whole configuration of the proxies of one class: references to shared resources.
-// It never changes; equal content from one Builder is one View, so a pointer tells whether
-// anything changed.
+// It never changes; a Config keeps the View of the Config before it where nothing changed, so
+// that a pointer tells.
 type View struct {
 	sets    [numKinds]Set
 	version string

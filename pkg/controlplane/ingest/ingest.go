@@ -66,7 +66,7 @@ type builder struct {
 
 func (b *builder) problem(kind, namespace, name, format string, args ...any) {
 	b.problems = append(b.problems, Problem{
-		Object:  kind + " " + namespace + "/" + name,
+		Object:  kind + " " + strings.TrimPrefix(namespace+"/"+name, "/"),
 		Message: fmt.Sprintf(format, args...),
 	})
 }

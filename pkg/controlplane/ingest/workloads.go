@@ -23,7 +23,7 @@ func (b *builder) workloads() []*mesh.Workload {
 		w := &mesh.Workload{
 			Name:      mesh.PodName{Namespace: pod.Namespace, Name: pod.Name},
 			Identity:  identity.Identity{Namespace: pod.Namespace, ServiceAccount: ServiceAccount(pod)},
-			Unproxied: b.unproxied(pod),
+			Unproxied: unproxied(pod),
 		}
 		for _, ip := range pod.Status.PodIPs {
 			if addr, err := netip.ParseAddr(ip.IP); err == nil {
@@ -60,25 +60,33 @@ func ServiceAccount(pod *corev1.Pod) string {
 	return pod.Spec.ServiceAccountName
 }
 
-// unproxied are the inbound ports that the redirect of the pod leaves alone. The injector refused
-// what does not parse, so anything odd here was put on the pod later and has no effect.
-func (b *builder) unproxied(pod *corev1.Pod) []uint16 {
+// unproxied are the inbound ports that the redirect of the pod leaves alone. They are read from the
+// redirect's own arguments, which cannot change while the pod lives, as its rules cannot: what the
+// MeshConfig or an annotation says now holds for pods to come.
+func unproxied(pod *corev1.Pod) []uint16 {
 	var ports []uint16
-	if config := b.objects.MeshConfig; config != nil {
-		for _, port := range config.Spec.Traffic.InboundPortExclusionList {
-			if port > 0 && port <= 65535 {
-				ports = append(ports, uint16(port))
-			}
+	for _, container := range pod.Spec.InitContainers {
+		if container.Name != api.ContainerInit {
+			continue
 		}
-	}
-	for field := range strings.SplitSeq(pod.Annotations[api.AnnotationInboundPortExclusion], ",") {
-		if port, err := strconv.ParseUint(strings.TrimSpace(field), 10, 16); err == nil && port > 0 {
-			ports = append(ports, uint16(port))
+		for _, arg := range container.Args {
+			list, ok := strings.CutPrefix(arg, redirectExclusion)
+			if !ok {
+				continue
+			}
+			for field := range strings.SplitSeq(list, ",") {
+				if port, err := strconv.ParseUint(field, 10, 16); err == nil && port > 0 {
+					ports = append(ports, uint16(port))
+				}
+			}
 		}
 	}
 	slices.Sort(ports)
 	return slices.Compact(ports)
 }
+
+// redirectExclusion is how the injector spells the list in the redirect's arguments.
+const redirectExclusion = "--exclude-inbound-ports="
 
 func sortedInbound(ports map[uint16]mesh.Protocol) []mesh.InboundPort {
 	var inbound []mesh.InboundPort

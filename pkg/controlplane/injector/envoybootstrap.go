@@ -137,7 +137,7 @@ func (b proxyBootstrap) controllerTLS() *tlsv3.UpstreamTlsContext {
 		Sni: b.controllerName,
 		CommonTlsContext: &tlsv3.CommonTlsContext{
 			AlpnProtocols: []string{"h2"},
-			// As a client Envoy stops at TLS 1.2 unless told otherwise; the control plane starts at 1.3.
+			// As a client Envoy stops at TLS 1.2 unless told otherwise.
 			TlsParams: &tlsv3.TlsParameters{
 				TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
 				TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,

@@ -60,9 +60,9 @@ func sliceLists(client kubernetes.Interface) *cache.ListWatch {
 	return listWatch(client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), "")
 }
 
-// MeshConfigLists follows the one MeshConfig of a namespace. While its CRD does not exist the list
+// meshConfigLists follows the one MeshConfig of a namespace. While its CRD does not exist the list
 // is empty, not an error: a mesh without configuration denies everything, which is an answer.
-func MeshConfigLists(client dynamic.Interface, namespace string) *cache.ListWatch {
+func meshConfigLists(client dynamic.Interface, namespace string) *cache.ListWatch {
 	resource := client.Resource(v1alpha2.GroupVersionResource()).Namespace(namespace)
 	narrow := func(options metav1.ListOptions) metav1.ListOptions {
 		options.FieldSelector = fields.OneTermEqualSelector("metadata.name", api.MeshConfigName).String()
@@ -82,5 +82,5 @@ func MeshConfigLists(client dynamic.Interface, namespace string) *cache.ListWatc
 	}
 }
 
-// MeshConfigObject is what the informer of MeshConfigLists expects from the API server.
-func MeshConfigObject() runtime.Object { return &unstructured.Unstructured{} }
+// meshConfigObject is what the informer of meshConfigLists expects from the API server.
+func meshConfigObject() runtime.Object { return &unstructured.Unstructured{} }

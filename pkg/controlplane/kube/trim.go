@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"fmt"
 	"reflect"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,14 +16,13 @@ import (
 // The trim functions run on every object as it arrives. They keep what ingest reads and nothing
 // else: memory follows what is read, and a change to anything else is no change.
 
-func trimMeta(meta metav1.ObjectMeta, keepLabels, keepAnnotations []string) metav1.ObjectMeta {
+func trimMeta(meta metav1.ObjectMeta, keepLabels ...string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name:            meta.Name,
 		Namespace:       meta.Namespace,
 		UID:             meta.UID,
 		ResourceVersion: meta.ResourceVersion,
 		Labels:          pick(meta.Labels, keepLabels),
-		Annotations:     pick(meta.Annotations, keepAnnotations),
 	}
 }
 
@@ -46,8 +44,7 @@ func trimNamespace(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	return &corev1.Namespace{ObjectMeta: trimMeta(ns.ObjectMeta,
-		[]string{api.LabelMonitoredBy, api.LabelIgnore}, nil)}, nil
+	return &corev1.Namespace{ObjectMeta: trimMeta(ns.ObjectMeta, api.LabelMonitoredBy, api.LabelIgnore)}, nil
 }
 
 func trimPod(object any) (any, error) {
@@ -56,10 +53,20 @@ func trimPod(object any) (any, error) {
 		return object, nil
 	}
 	return &corev1.Pod{
-		ObjectMeta: trimMeta(pod.ObjectMeta, []string{api.LabelProxyUUID}, []string{api.AnnotationInboundPortExclusion}),
-		Spec:       corev1.PodSpec{ServiceAccountName: pod.Spec.ServiceAccountName},
+		ObjectMeta: trimMeta(pod.ObjectMeta, api.LabelProxyUUID),
+		Spec:       corev1.PodSpec{ServiceAccountName: pod.Spec.ServiceAccountName, InitContainers: redirectOnly(pod.Spec.InitContainers)},
 		Status:     corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs},
 	}, nil
+}
+
+// redirectOnly keeps the arguments of the redirect: what was decided when the pod was injected.
+func redirectOnly(containers []corev1.Container) []corev1.Container {
+	for _, c := range containers {
+		if c.Name == api.ContainerInit {
+			return []corev1.Container{{Name: c.Name, Args: c.Args}}
+		}
+	}
+	return nil
 }
 
 func trimService(object any) (any, error) {
@@ -72,7 +79,7 @@ func trimService(object any) (any, error) {
 		ports[i] = corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, AppProtocol: p.AppProtocol, Port: p.Port}
 	}
 	return &corev1.Service{
-		ObjectMeta: trimMeta(service.ObjectMeta, nil, nil),
+		ObjectMeta: trimMeta(service.ObjectMeta),
 		Spec: corev1.ServiceSpec{
 			Type: service.Spec.Type, ClusterIP: service.Spec.ClusterIP, ClusterIPs: service.Spec.ClusterIPs,
 			IPFamilies: service.Spec.IPFamilies, Ports: ports,
@@ -85,7 +92,7 @@ func trimAccount(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	return &corev1.ServiceAccount{ObjectMeta: trimMeta(account.ObjectMeta, nil, nil)}, nil
+	return &corev1.ServiceAccount{ObjectMeta: trimMeta(account.ObjectMeta)}, nil
 }
 
 func trimSlice(object any) (any, error) {
@@ -101,23 +108,23 @@ func trimSlice(object any) (any, error) {
 		}
 	}
 	return &discoveryv1.EndpointSlice{
-		ObjectMeta:  trimMeta(slice.ObjectMeta, []string{discoveryv1.LabelServiceName}, nil),
+		ObjectMeta:  trimMeta(slice.ObjectMeta, discoveryv1.LabelServiceName),
 		AddressType: slice.AddressType, Ports: slice.Ports, Endpoints: endpoints,
 	}, nil
 }
 
-// TrimMeshConfig also gives the object its Go type. One that does not fit it is an error, which
-// the informer reports; the API server checks the type first, so there should be none.
-func TrimMeshConfig(object any) (any, error) {
+// trimMeshConfig also gives the object its Go type. One that does not fit stays as it came, for
+// Watch.MeshConfig to find: an informer would drop it, and no configuration means "deny".
+func trimMeshConfig(object any) (any, error) {
 	raw, ok := object.(*unstructured.Unstructured)
 	if !ok {
 		return object, nil
 	}
 	config := &v1alpha2.MeshConfig{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw.Object, config); err != nil {
-		return nil, fmt.Errorf("read MeshConfig %s/%s: %w", raw.GetNamespace(), raw.GetName(), err)
+		return raw, nil //nolint:nilerr // told by what is returned
 	}
-	config.ObjectMeta = trimMeta(config.ObjectMeta, nil, nil)
+	config.ObjectMeta = trimMeta(config.ObjectMeta)
 	return config, nil
 }
 

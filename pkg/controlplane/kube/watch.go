@@ -11,12 +11,17 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 )
@@ -29,22 +34,25 @@ type Config struct {
 	// Namespace is the mesh's own, where its MeshConfig is.
 	Namespace string
 	Log       *slog.Logger
+	// Changed is called after each change that something reads, MembersChanged after those of
+	// namespaces and ServiceAccounts only. Neither may block.
+	Changed, MembersChanged func()
 }
 
 // Watch follows the objects that a mesh is made of. Make one with New, then Run it.
 type Watch struct {
-	cfg     Config
-	sources []source
-	changed func()
-
+	cfg                                                  Config
+	sources                                              []*source
 	namespaces, pods, services, accounts, slices, config cache.SharedIndexInformer
 
-	failing atomic.Pointer[failure]
+	lastConfig atomic.Pointer[v1alpha2.MeshConfig]
 }
 
+// source is one kind that is followed, and whether asking the API server for it fails.
 type source struct {
 	name     string
 	informer cache.SharedIndexInformer
+	failing  atomic.Pointer[failure]
 }
 
 type failure struct {
@@ -52,53 +60,80 @@ type failure struct {
 	err   error
 }
 
-// New returns a Watch that calls changed, which must not block, after each change that something
-// reads. now is the clock.
-func New(cfg Config, changed func(), now func() time.Time) (*Watch, error) {
-	if cfg.Client == nil || cfg.Dynamic == nil || cfg.MeshName == "" || cfg.Namespace == "" || cfg.Log == nil {
-		return nil, errors.New("kube: clients, mesh name, namespace and log are required")
+// New returns a Watch. now is the clock.
+func New(cfg Config, now func() time.Time) (*Watch, error) {
+	if cfg.Client == nil || cfg.Dynamic == nil || cfg.MeshName == "" || cfg.Namespace == "" || cfg.Log == nil || cfg.Changed == nil || cfg.MembersChanged == nil {
+		return nil, errors.New("kube: clients, mesh name, namespace, log and both callbacks are required")
 	}
-	w := &Watch{cfg: cfg, changed: changed}
-	w.namespaces = w.source("namespaces", namespaceLists(cfg.Client), &corev1.Namespace{}, trimNamespace, now)
-	w.pods = w.source("pods", podLists(cfg.Client), &corev1.Pod{}, trimPod, now)
-	w.services = w.source("services", serviceLists(cfg.Client), &corev1.Service{}, trimService, now)
-	w.accounts = w.source("serviceaccounts", accountLists(cfg.Client), &corev1.ServiceAccount{}, trimAccount, now)
-	w.slices = w.source("endpointslices", sliceLists(cfg.Client), &discoveryv1.EndpointSlice{}, trimSlice, now)
-	w.config = w.source("meshconfigs", MeshConfigLists(cfg.Dynamic, cfg.Namespace), MeshConfigObject(), TrimMeshConfig, now)
+	w := &Watch{cfg: cfg}
+	both := func() { cfg.Changed(); cfg.MembersChanged() }
+	w.namespaces = w.follow("namespaces", kind{namespaceLists(cfg.Client), cfg.Client, &corev1.Namespace{}, trimNamespace}, both, now)
+	w.pods = w.follow("pods", kind{podLists(cfg.Client), cfg.Client, &corev1.Pod{}, trimPod}, cfg.Changed, now)
+	w.services = w.follow("services", kind{serviceLists(cfg.Client), cfg.Client, &corev1.Service{}, trimService}, cfg.Changed, now)
+	w.accounts = w.follow("serviceaccounts", kind{accountLists(cfg.Client), cfg.Client, &corev1.ServiceAccount{}, trimAccount}, both, now)
+	w.slices = w.follow("endpointslices", kind{sliceLists(cfg.Client), cfg.Client, &discoveryv1.EndpointSlice{}, trimSlice}, cfg.Changed, now)
+	w.config = w.follow("meshconfigs", kind{meshConfigLists(cfg.Dynamic, cfg.Namespace), cfg.Dynamic, meshConfigObject(), trimMeshConfig}, cfg.Changed, now)
 	return w, nil
 }
 
-func (w *Watch) source(name string, lists *cache.ListWatch, example runtime.Object, trim cache.TransformFunc, now func() time.Time) cache.SharedIndexInformer {
-	informer := cache.NewSharedIndexInformer(lists, example, 0, cache.Indexers{})
-	w.sources = append(w.sources, source{name, informer})
-	// These fail only on an informer that runs already.
-	must(informer.SetTransform(trim))
-	must(informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
-		w.failing.CompareAndSwap(nil, &failure{since: now(), err: err})
-		cache.DefaultWatchErrorHandler(ctx, r, err)
-	}))
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { w.saw() },
-		UpdateFunc: func(before, after any) {
-			if w.failing.Store(nil); !sameContent(before, after) {
-				w.changed()
-			}
-		},
-		DeleteFunc: func(any) { w.saw() }, // a tombstone is a delete too: nothing is read from it
-	})
-	must(err)
-	return informer
+// kind is what there is to know about a kind of object to follow it.
+type kind struct {
+	lists   *cache.ListWatch
+	client  any // what lists uses; a fake says by it which requests it does not know
+	example runtime.Object
+	trim    cache.TransformFunc
 }
 
+// follow makes an informer that reports only changes of what trim keeps.
+func (w *Watch) follow(name string, k kind, changed func(), now func() time.Time) cache.SharedIndexInformer {
+	src := &source{name: name}
+	lists := cache.ToListWatcherWithWatchListSemantics(src.noting(k.lists, now), k.client)
+	src.informer = cache.NewSharedIndexInformer(lists, k.example, 0, cache.Indexers{})
+	w.sources = append(w.sources, src)
+	must(src.informer.SetTransform(k.trim))
+	_, err := src.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { changed() },
+		UpdateFunc: func(before, after any) {
+			if !sameContent(before, after) {
+				changed()
+			}
+		},
+		DeleteFunc: func(any) { changed() }, // a tombstone is a delete too: nothing is read from it
+	})
+	must(err)
+	return src.informer
+}
+
+// must stops on what fails only on an informer that runs already.
 func must(err error) {
 	if err != nil {
 		panic(fmt.Sprintf("kube: informer set up twice: %v", err))
 	}
 }
 
-func (w *Watch) saw() {
-	w.failing.Store(nil)
-	w.changed()
+// noting notes whether the API server answers. It looks at each request itself: a reflector retries
+// a refused connection on its own, without ever calling its error handler.
+func (s *source) noting(lists *cache.ListWatch, now func() time.Time) *cache.ListWatch {
+	note := func(ctx context.Context, err error) {
+		switch {
+		case err == nil, apierrors.IsNotFound(err):
+			s.failing.Store(nil) // it answered, be it that it does not know the kind
+		case ctx.Err() == nil:
+			s.failing.CompareAndSwap(nil, &failure{since: now(), err: err})
+		}
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			list, err := lists.ListWithContextFunc(ctx, options)
+			note(ctx, err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			events, err := lists.WatchFuncWithContext(ctx, options)
+			note(ctx, err)
+			return events, err
+		},
+	}
 }
 
 // Run watches until ctx ends, and returns its cause.
@@ -125,18 +160,22 @@ func (w *Watch) Waiting() []string {
 			waiting = append(waiting, s.name)
 		}
 	}
+	if len(waiting) == 0 && w.unreadable() {
+		waiting = append(waiting, "a MeshConfig "+w.cfg.Namespace+"/"+api.MeshConfigName+" whose fields have the right types")
+	}
 	slices.Sort(waiting)
 	return waiting
 }
 
-// Failing returns since when a watch has been failing without any news in between, and why; ok is
-// false when all is well.
+// Failing returns since when the API server has not answered for a kind, and how; ok is false when
+// it answers for all.
 func (w *Watch) Failing() (since time.Time, err error, ok bool) { //nolint:revive // the error is data here
-	f := w.failing.Load()
-	if f == nil {
-		return time.Time{}, nil, false
+	for _, s := range w.sources {
+		if f := s.failing.Load(); f != nil && (!ok || f.since.Before(since)) {
+			since, err, ok = f.since, f.err, true
+		}
 	}
-	return f.since, f.err, true
+	return since, err, ok
 }
 
 // Objects returns what is known now, for ingest.
@@ -144,7 +183,7 @@ func (w *Watch) Objects() ingest.Objects {
 	return ingest.Objects{
 		MeshName:       w.cfg.MeshName,
 		MeshConfig:     w.MeshConfig(),
-		Namespaces:     all[corev1.Namespace](w.namespaces),
+		Namespaces:     w.Namespaces(),
 		Pods:           all[corev1.Pod](w.pods),
 		Services:       all[corev1.Service](w.services),
 		EndpointSlices: all[discoveryv1.EndpointSlice](w.slices),
@@ -156,13 +195,27 @@ func (w *Watch) ServiceAccounts() []*corev1.ServiceAccount {
 	return all[corev1.ServiceAccount](w.accounts)
 }
 
-// MeshConfig returns the mesh's configuration, nil while it has none.
+// MeshConfig returns the mesh's configuration, nil while it has none. One that cannot be read
+// leaves the last good one in force.
 func (w *Watch) MeshConfig() *v1alpha2.MeshConfig {
-	for _, config := range all[v1alpha2.MeshConfig](w.config) {
-		return config
+	if len(all[unstructured.Unstructured](w.config)) > 0 {
+		return w.lastConfig.Load()
 	}
-	return nil
+	var config *v1alpha2.MeshConfig
+	for _, found := range all[v1alpha2.MeshConfig](w.config) {
+		config = found
+	}
+	w.lastConfig.Store(config)
+	return config
 }
+
+// unreadable says whether there is a MeshConfig that cannot be read, and none from before.
+func (w *Watch) unreadable() bool {
+	return len(all[unstructured.Unstructured](w.config)) > 0 && w.lastConfig.Load() == nil
+}
+
+// Namespaces returns all namespaces.
+func (w *Watch) Namespaces() []*corev1.Namespace { return all[corev1.Namespace](w.namespaces) }
 
 func all[T any](informer cache.SharedIndexInformer) []*T {
 	var objects []*T

@@ -20,12 +20,14 @@ import (
 type peer struct {
 	identity identity.Identity
 	pod      mesh.PodName
+	// until is when its certificate expires, and with it the proof.
+	until time.Time
 }
 
 // authenticate reads the identity from the client certificate and the pod from the node id, and
 // waits until the pod is known: a new pod's proxy may be faster than the news of the pod.
 func (s *Server) authenticate(ctx context.Context, node *corev3.Node) (peer, error) {
-	id, err := s.provenIdentity(ctx)
+	id, until, err := s.provenIdentity(ctx)
 	if err != nil {
 		return peer{}, s.refuse("certificate", codes.Unauthenticated, "%v", err)
 	}
@@ -33,7 +35,7 @@ func (s *Server) authenticate(ctx context.Context, node *corev3.Node) (peer, err
 	if !ok {
 		return peer{}, s.refuse("node", codes.InvalidArgument, "node id %q: want NAMESPACE/POD", node.GetId())
 	}
-	who := peer{identity: id, pod: pod}
+	who := peer{identity: id, pod: pod, until: until}
 	w, err := s.awaitWorkload(ctx, pod)
 	if err != nil {
 		return peer{}, err
@@ -52,21 +54,23 @@ func (s *Server) check(who peer, node *corev3.Node) error {
 	return s.refuse("identity", codes.PermissionDenied, "the stream is pod %s's and cannot become %q", who.pod, node.GetId())
 }
 
-// provenIdentity is the identity in the only URI SAN of the verified client certificate.
-func (s *Server) provenIdentity(ctx context.Context) (identity.Identity, error) {
+// provenIdentity is the identity in the only URI SAN of the verified client certificate, and when
+// the certificate expires.
+func (s *Server) provenIdentity(ctx context.Context) (id identity.Identity, until time.Time, err error) {
 	p, ok := grpcpeer.FromContext(ctx)
 	if !ok {
-		return identity.Identity{}, errors.New("the connection has no peer")
+		return id, until, errors.New("the connection has no peer")
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok || len(info.State.VerifiedChains) == 0 {
-		return identity.Identity{}, errors.New("no verified client certificate")
+		return id, until, errors.New("no verified client certificate")
 	}
-	uris := info.State.VerifiedChains[0][0].URIs
-	if len(uris) != 1 {
-		return identity.Identity{}, fmt.Errorf("the client certificate has %d URI names, want one SPIFFE id", len(uris))
+	leaf := info.State.VerifiedChains[0][0]
+	if len(leaf.URIs) != 1 {
+		return id, until, fmt.Errorf("the client certificate has %d URI names, want one SPIFFE id", len(leaf.URIs))
 	}
-	return identity.Parse(uris[0].String(), s.cfg.TrustDomain)
+	id, err = identity.Parse(leaf.URIs[0].String(), s.cfg.TrustDomain)
+	return id, leaf.NotAfter, err
 }
 
 // awaitWorkload returns the pod's workload as soon as a published configuration knows it.

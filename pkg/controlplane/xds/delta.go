@@ -207,3 +207,6 @@ func (d *deltaSession) settled() bool {
 	}
 	return true
 }
+
+// configured says whether the proxy asked for its listeners and answered all that it was sent.
+func (d *deltaSession) configured() bool { return d.types[listeners].asked && d.settled() }

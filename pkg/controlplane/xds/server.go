@@ -27,7 +27,7 @@ type Leaves interface {
 	Acquire(ctx context.Context, id identity.Identity) (*ca.Lease, error)
 }
 
-// Config is what a Server needs. All fields but the last two are required.
+// Config is what a Server needs. All fields but the last three are required.
 type Config struct {
 	TrustDomain identity.TrustDomain
 	// TLS must demand a client certificate signed by the mesh's root.
@@ -40,11 +40,16 @@ type Config struct {
 	FirstSyncs int
 	// Patience is how long a stream waits for its pod to be known and for its turn; zero means 5 s.
 	Patience time.Duration
+	// Farewell is how long the proxy of a pod that left the mesh keeps its stream; zero means 10 min.
+	Farewell time.Duration
 }
 
 func (c Config) withDefaults() Config {
 	if c.FirstSyncs == 0 {
 		c.FirstSyncs = 32 * runtime.GOMAXPROCS(0)
+	}
+	if c.Farewell == 0 {
+		c.Farewell = 10 * time.Minute
 	}
 	if c.Patience == 0 {
 		c.Patience = 5 * time.Second
@@ -122,12 +127,14 @@ func (s *Server) Connected() int {
 	return len(s.streams)
 }
 
-// Streams returns a function for each connected proxy that ends its stream, telling it to come
-// back; for drains that spread the ends over time. New streams are refused from now on.
+// Streams returns a function for each connected proxy that ends its stream, for drains that spread
+// the ends over time. From now on nobody can connect, and every proxy is told (GOAWAY) to make a
+// new connection for its next stream: on the old one it would only come back here.
 func (s *Server) Streams() []func() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	go s.grpc.GracefulStop() // it returns when the last stream has ended, at the latest at Close
 	ends := make([]func(), 0, len(s.streams))
 	for st := range s.streams {
 		ends = append(ends, st.end)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,12 +11,14 @@ import (
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
@@ -61,7 +62,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.server, err = New(Config{TrustDomain: trustDomain, TLS: serving.MutualTLS(), Leaves: r.leaves, Trust: r.issuer.Trust,
-		Metrics: r.metrics, Log: slog.New(slog.DiscardHandler), Patience: 2 * time.Second})
+		Metrics: r.metrics, Log: slog.New(slog.DiscardHandler), Patience: 2 * time.Second, Farewell: 300 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,11 +116,16 @@ type deltaClient = grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, d
 // dial opens a delta stream with a client certificate of the account.
 func (r *rig) dial(account string) deltaClient {
 	r.t.Helper()
+	return r.dialWith(r.certificate(account))
+}
+
+func (r *rig) certificate(account string) tls.Certificate {
+	r.t.Helper()
 	leaf, err := r.issuer.Issue(r.t.Context(), ca.Request{Identity: identity.Identity{Namespace: "shop", ServiceAccount: account}, Usage: ca.UsageProxy})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return r.dialWith(leaf.TLS())
+	return leaf.TLS()
 }
 
 func (r *rig) dialWith(certificates ...tls.Certificate) deltaClient {
@@ -133,6 +139,14 @@ func (r *rig) dialWith(certificates ...tls.Certificate) deltaClient {
 
 func (r *rig) open(certificates ...tls.Certificate) (deltaClient, error) {
 	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	r.t.Cleanup(cancel)
+	return discoveryv3.NewAggregatedDiscoveryServiceClient(r.connect(certificates...)).DeltaAggregatedResources(ctx)
+}
+
+// connect makes a connection of its own.
+func (r *rig) connect(certificates ...tls.Certificate) *grpc.ClientConn {
+	r.t.Helper()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(r.issuer.Trust().Bundle)
 	conn, err := grpc.NewClient(r.address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
@@ -141,14 +155,12 @@ func (r *rig) open(certificates ...tls.Certificate) (deltaClient, error) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	r.t.Cleanup(func() {
-		cancel()
 		if err := conn.Close(); err != nil {
 			r.t.Error(err)
 		}
 	})
-	return discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	return conn
 }
 
 func ask(t *testing.T, c deltaClient, pod, url string, names ...string) {
@@ -279,9 +291,7 @@ func TestServerDrainsAndRefusesNewStreams(t *testing.T) {
 	if _, err := c.Recv(); status.Code(err) != codes.Unavailable {
 		t.Errorf("the stream ended with %v, want Unavailable", err)
 	}
-	late := r.dial("buyer")
-	ask(t, late, "shop/buyer-0", envoy.TypeCluster)
-	if _, err := late.Recv(); status.Code(err) != codes.Unavailable {
+	if _, err := r.open(r.certificate("buyer")); status.Code(err) != codes.Unavailable {
 		t.Errorf("a new stream got %v, want Unavailable", err)
 	}
 }
@@ -297,14 +307,68 @@ func TestServerWaitsForTheNewsOfAPod(t *testing.T) {
 	}
 }
 
-func TestServerStopsUpdatingAPodThatIsGone(t *testing.T) {
+// A pod that is gone keeps its last configuration for a while; one that comes back is updated again.
+func TestServerKeepsAPodThatIsGoneForAWhile(t *testing.T) {
 	r := newRig(t)
 	c := r.dial("store")
 	ask(t, c, "shop/store-0", envoy.TypeEndpoint, "shop/store|80")
 	take(t, c)
 	r.publish(7, "buyer-0")
 	r.publish(8, "store-0", "buyer-0")
-	if got := fmt.Sprint(take(t, c).GetResources()[0].GetResource()); got == "" {
-		t.Error("no endpoints after the pod came back")
+	if got := endpointOf(t, take(t, c)); got != "10.0.0.8" {
+		t.Errorf("after the pod came back its proxy got endpoint %s, want 10.0.0.8 and nothing from between", got)
+	}
+	r.publish(9, "buyer-0")
+	if _, err := c.Recv(); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("the stream of a pod that stays away ended with %v, want PermissionDenied", err)
+	}
+}
+
+func endpointOf(t *testing.T, resp *discoveryv3.DeltaDiscoveryResponse) string {
+	t.Helper()
+	var assignment endpointv3.ClusterLoadAssignment
+	if err := resp.GetResources()[0].GetResource().UnmarshalTo(&assignment); err != nil {
+		t.Fatal(err)
+	}
+	return assignment.GetEndpoints()[0].GetLbEndpoints()[0].GetEndpoint().GetAddress().GetSocketAddress().GetAddress()
+}
+
+// A stream ends with the certificate that proved it, whatever the connection is still good for.
+func TestServerEndsAStreamWithItsCertificate(t *testing.T) {
+	r := newRig(t)
+	leaf, err := r.issuer.Issue(t.Context(), ca.Request{
+		Identity: identity.Identity{Namespace: "shop", ServiceAccount: "store"}, Usage: ca.UsageProxy, TTL: 3 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := r.dialWith(leaf.TLS())
+	ask(t, c, "shop/store-0", envoy.TypeCluster)
+	take(t, c)
+	if _, err := c.Recv(); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("the stream ended with %v, want Unauthenticated", err)
+	}
+}
+
+// A proxy that is sent away makes a new connection: on the old one it would come back to the same replica.
+func TestServerSendsProxiesToOtherReplicas(t *testing.T) {
+	r := newRig(t)
+	conn := r.connect(r.certificate("store"))
+	client := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
+	c, err := client.DeltaAggregatedResources(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, c, "shop/store-0", envoy.TypeCluster)
+	take(t, c)
+	ends := r.server.Streams()
+	for conn.GetState() == connectivity.Ready {
+		if !conn.WaitForStateChange(t.Context(), connectivity.Ready) {
+			t.Fatal("the proxy was not told to leave the connection")
+		}
+	}
+	ends[0]()
+	if _, err := c.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ended with %v, want Unavailable", err)
 	}
 }

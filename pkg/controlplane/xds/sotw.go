@@ -14,6 +14,8 @@ import (
 type sotwSession struct {
 	types  [numTypes]sotwType
 	nonces uint64
+	// clusters is the version of each cluster in the last response of that type.
+	clusters map[string]string
 }
 
 type sotwType struct {
@@ -92,6 +94,9 @@ func (s *sotwSession) respond(typ resourceType, version string, resources []*env
 	t := &s.types[typ]
 	s.nonces++
 	t.nonce, t.sent, t.awaiting = strconv.FormatUint(s.nonces, 10), version, true
+	if typ == clusters {
+		s.resendEndpoints(resources)
+	}
 	resp := &discoveryv3.DiscoveryResponse{TypeUrl: typeURLs[typ], VersionInfo: version, Nonce: t.nonce}
 	t.sentNames = t.sentNames[:0:0]
 	for _, r := range resources {
@@ -109,4 +114,20 @@ func (s *sotwSession) settled() bool {
 		}
 	}
 	return true
+}
+
+// configured says whether the proxy asked for its listeners and answered all that it was sent.
+func (s *sotwSession) configured() bool { return s.types[listeners].asked && s.settled() }
+
+// resendEndpoints makes the endpoints go out again after a cluster changed: Envoy warms a changed
+// cluster anew and waits for them.
+func (s *sotwSession) resendEndpoints(now []*envoy.Resource) {
+	before := s.clusters
+	s.clusters = make(map[string]string, len(now))
+	for _, r := range now {
+		s.clusters[r.Name] = r.Version
+		if version, known := before[r.Name]; known && version != r.Version {
+			s.types[endpoints].sent = ""
+		}
+	}
 }

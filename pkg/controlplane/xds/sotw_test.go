@@ -77,6 +77,12 @@ func TestSotw(t *testing.T) {
 	answer("", "a", "b")
 	st[endpoints]["c"] = 1
 	expect("")
+	st[clusters]["a"] = 9
+	expect("cds a")
+	answer("")
+	expect("eds a b") // the changed cluster waits for its endpoints
+	answer("", "a", "b")
+	expect("")
 	s.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.TypeEndpoint, ResponseNonce: "stale", ResourceNames: []string{"c"}})
 	expect("")
 	answer("", "*")

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -35,8 +36,8 @@ type session[Req, Resp any] interface {
 	handle(Req) *rejection
 	// next returns the next response, the zero value when there is none.
 	next(offer) Resp
-	// settled says whether the proxy has answered everything that it was sent.
-	settled() bool
+	// configured says whether the proxy asked for its listeners and answered all that it was sent.
+	configured() bool
 }
 
 // DeltaAggregatedResources is the incremental variant, which osm's proxies use.
@@ -56,6 +57,7 @@ type stream struct {
 	offer   offer
 	changed chan struct{} // one slot: the published configuration changed
 	ended   chan struct{} // closed when the proxy should go elsewhere
+	gone    *time.Timer   // set while the pod is not in the mesh: when that is taken for final
 	endOnce sync.Once
 }
 
@@ -66,6 +68,29 @@ func (st *stream) wake() {
 	case st.changed <- struct{}{}:
 	default:
 	}
+}
+
+// left starts the time after which a pod that is not in the mesh any more loses its stream.
+func (st *stream) left(after time.Duration) {
+	if st.gone == nil {
+		st.gone = time.NewTimer(after)
+	}
+}
+
+// back stops that time.
+func (st *stream) back() {
+	if st.gone != nil {
+		st.gone.Stop()
+		st.gone = nil
+	}
+}
+
+// away receives when that time is over, and never while the pod is in the mesh.
+func (st *stream) away() <-chan time.Time {
+	if st.gone == nil {
+		return nil
+	}
+	return st.gone.C
 }
 
 func (st *stream) end() { st.endOnce.Do(func() { close(st.ended) }) }
@@ -120,6 +145,10 @@ func converse[Req request, Resp interface {
 	comparable
 	response
 }](s *Server, st *stream, c conversation[Req, Resp]) error {
+	// A stream must not outlive what proved it: a proxy comes back with its renewed certificate.
+	expired := time.NewTimer(time.Until(st.peer.until))
+	defer expired.Stop()
+	defer st.back()
 	var none Resp
 	for {
 		for resp := c.session.next(st.offer); resp != none; resp = c.session.next(st.offer) {
@@ -134,7 +163,7 @@ func converse[Req request, Resp interface {
 				return err
 			}
 			s.record(st, c.session.handle(req))
-			if c.session.settled() {
+			if c.session.configured() {
 				c.configured()
 			}
 		case <-st.changed:
@@ -145,6 +174,10 @@ func converse[Req request, Resp interface {
 			if err := s.refreshSecrets(st); err != nil {
 				return err
 			}
+		case <-expired.C:
+			return s.refuse("expired", codes.Unauthenticated, "the client certificate of pod %s has expired: connect again", st.peer.pod)
+		case <-st.away():
+			return s.refuse("gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
 		case <-st.ended:
 			return status.Error(codes.Unavailable, "this replica is going away: connect again")
 		case err := <-c.failed:
@@ -218,7 +251,7 @@ func (s *Server) admit(ctx context.Context, st *stream) error {
 }
 
 func (s *Server) admitRefresh(st *stream) error {
-	if err := s.refresh(st); err != nil {
+	if err := errors.Join(s.refresh(st), s.refreshSecrets(st)); err != nil {
 		return err
 	}
 	if st.offer.view == nil {
@@ -227,23 +260,27 @@ func (s *Server) admitRefresh(st *stream) error {
 	return nil
 }
 
-// refresh looks up what the proxy should have now. A pod that is gone keeps what it has: it may
-// still be finishing its last requests.
+// refresh looks up what the proxy should have now. A pod that is gone keeps what it has for a
+// while: it may still be finishing its last requests.
 func (s *Server) refresh(st *stream) error {
 	config := s.config.Load()
-	if w := config.Snapshot().Workload(st.peer.pod); w != nil {
-		if w.Identity != st.peer.identity {
-			return s.refuse("identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", st.peer.pod, w.Identity, st.peer.identity)
-		}
-		view, err := config.View(w)
-		if err != nil {
-			// The last good configuration stays; the fault is osm's own, so it is loud.
-			s.cfg.Log.Error("configuration of a proxy cannot be built, it keeps the last one", "pod", st.peer.pod.String(), "error", err)
-		} else {
-			st.offer.view = view
-		}
+	w := config.Snapshot().Workload(st.peer.pod)
+	if w == nil {
+		st.left(s.cfg.Farewell)
+		return nil
 	}
-	return s.refreshSecrets(st)
+	st.back()
+	if w.Identity != st.peer.identity {
+		return s.refuse("identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", st.peer.pod, w.Identity, st.peer.identity)
+	}
+	view, err := config.View(w)
+	if err != nil {
+		// The last good configuration stays; the fault is osm's own, so it is loud.
+		s.cfg.Log.Error("configuration of a proxy cannot be built, it keeps the last one", "pod", st.peer.pod.String(), "error", err)
+		return nil
+	}
+	st.offer.view = view
+	return nil
 }
 
 func (s *Server) refreshSecrets(st *stream) error {

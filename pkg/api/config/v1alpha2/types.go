@@ -98,6 +98,7 @@ type ObservabilitySpec struct {
 // CertificateSpec is about service certificates.
 type CertificateSpec struct {
 	// ServiceCertValidityDuration is the life of a service certificate; zero means 24h.
+	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || (duration(self) >= duration('10m') && duration(self) <= duration('87600h'))",message="takes a duration from 10m to 87600h, or 0s for the default of 24h"
 	ServiceCertValidityDuration metav1.Duration `json:"serviceCertValidityDuration,omitempty"`
 	// CertKeyBitSize selects RSA keys of that size; zero means ECDSA P-256.
 	// +kubebuilder:validation:Enum=0;2048;3072;4096

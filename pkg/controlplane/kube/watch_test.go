@@ -1,0 +1,176 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+)
+
+func meshConfig(validity any) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha2.GroupVersion().String(), "kind": v1alpha2.Kind,
+		"metadata": map[string]any{"namespace": "osm-system", "name": api.MeshConfigName},
+		"spec": map[string]any{
+			"traffic":     map[string]any{"enableEgress": true},
+			"certificate": map[string]any{"serviceCertValidityDuration": validity},
+		},
+	}}
+}
+
+type rig struct {
+	watch   *Watch
+	dynamic *dynamicfake.FakeDynamicClient
+	client  *fake.Clientset
+	changes chan struct{}
+}
+
+// start runs a Watch on fakes until the test ends.
+func start(t *testing.T, config *unstructured.Unstructured, objects ...runtime.Object) *rig {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	kinds := map[schema.GroupVersionResource]string{v1alpha2.GroupVersionResource(): "MeshConfigList"}
+	r := &rig{
+		dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(scheme, kinds, config),
+		client:  fake.NewClientset(objects...), changes: make(chan struct{}, 100),
+	}
+	var err error
+	r.watch, err = New(Config{
+		Client: r.client, Dynamic: r.dynamic, MeshName: "osm", Namespace: "osm-system", Log: slog.New(slog.DiscardHandler),
+		Changed: func() { r.changes <- struct{}{} }, MembersChanged: func() {},
+	}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.watch.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the watch ended with %v", err)
+		}
+		goleak.VerifyNone(t)
+	})
+	return r
+}
+
+// until waits for a condition after each change that the Watch reports.
+func (r *rig) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	retry := time.NewTicker(10 * time.Millisecond) // syncing is no change
+	defer retry.Stop()
+	for !holds() {
+		select {
+		case <-r.changes:
+		case <-retry.C:
+		case <-deadline:
+			t.Fatalf("%s: not so after 20 s; waiting for %v", what, r.watch.Waiting())
+		}
+	}
+}
+
+func TestWatchKeepsTheLastMeshConfigThatCouldBeRead(t *testing.T) {
+	r := start(t, meshConfig("24h"))
+	r.until(t, "synced", func() bool { return len(r.watch.Waiting()) == 0 })
+	if config := r.watch.MeshConfig(); config == nil || !config.Spec.Traffic.EnableEgress {
+		t.Fatalf("MeshConfig is %v", config)
+	}
+	configs := r.dynamic.Resource(v1alpha2.GroupVersionResource()).Namespace("osm-system")
+	if _, err := configs.Update(t.Context(), meshConfig("1 day"), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.until(t, "the broken one arrived", func() bool { return len(all[unstructured.Unstructured](r.watch.config)) == 1 })
+	if config := r.watch.MeshConfig(); config == nil || !config.Spec.Traffic.EnableEgress {
+		t.Errorf("a MeshConfig that cannot be read replaced the last good one by %v", config)
+	}
+	if waiting := r.watch.Waiting(); len(waiting) != 0 {
+		t.Errorf("a replica that has a good MeshConfig waits for %v", waiting)
+	}
+}
+
+func TestWatchIsNotReadyWithAMeshConfigThatCannotBeRead(t *testing.T) {
+	r := start(t, meshConfig("1 day"))
+	r.until(t, "says what it waits for", func() bool {
+		return strings.Contains(strings.Join(r.watch.Waiting(), ","), "MeshConfig osm-system/osm-mesh-config")
+	})
+}
+
+func TestWatchReportsOnlyWhatIsRead(t *testing.T) {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", ResourceVersion: "1"}}
+	r := start(t, meshConfig("24h"), ns)
+	r.until(t, "synced", func() bool { return len(r.watch.Waiting()) == 0 && len(r.watch.Namespaces()) == 1 })
+	if !sameContent(trimmed(t, ns, "1", nil), trimmed(t, ns, "2", map[string]string{"note": "nobody reads this"})) {
+		t.Error("an annotation that nothing reads counts as a change")
+	}
+	labelled := ns.DeepCopy()
+	labelled.Labels = map[string]string{api.LabelMonitoredBy: "osm"}
+	if sameContent(trimmed(t, ns, "1", nil), trimmed(t, labelled, "2", nil)) {
+		t.Error("joining the mesh does not count as a change")
+	}
+}
+
+func trimmed(t *testing.T, ns *corev1.Namespace, version string, annotations map[string]string) any {
+	t.Helper()
+	copied := ns.DeepCopy()
+	copied.ResourceVersion, copied.Annotations = version, annotations
+	result, err := trimNamespace(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// An API server that refuses connections is noticed at the request, and forgotten at the next answer.
+func TestSourceNotesOutages(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var refused error
+	s := &source{name: "pods"}
+	lists := s.noting(&cache.ListWatch{
+		ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) {
+			return &corev1.PodList{}, refused
+		},
+		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
+			return watch.NewFake(), refused
+		},
+	}, func() time.Time { return now })
+	w := &Watch{sources: []*source{{name: "services"}, s}}
+	request := func() { _, _ = lists.WatchFuncWithContext(t.Context(), metav1.ListOptions{}) }
+
+	if request(); w.failed() {
+		t.Error("an API server that answers is said to fail")
+	}
+	refused = errors.New("connection refused")
+	request()
+	now = now.Add(time.Minute)
+	request()
+	if since, err, ok := w.Failing(); !ok || !since.Equal(time.Unix(1000, 0)) || !errors.Is(err, refused) {
+		t.Errorf("failing since %v with %v, %t; want since the first refusal", since, err, ok)
+	}
+	refused = nil
+	if _, _ = lists.ListWithContextFunc(t.Context(), metav1.ListOptions{}); w.failed() {
+		t.Error("an API server that answers again is still said to fail")
+	}
+}
+
+func (w *Watch) failed() bool {
+	_, _, ok := w.Failing()
+	return ok
+}
