@@ -85,7 +85,14 @@ func (s *story) absentPod(t *testing.T, a app) string {
 	pod := &corev1.Pod{ObjectMeta: a.meta(), Spec: template.Spec}
 	pod.Labels = map[string]string{api.LabelProxyUUID: "00000000-0000-0000-0000-000000000001"}
 	pod.Spec.NodeSelector = map[string]string{"e2e": "nowhere"}
-	return must(s.kube.CoreV1().Pods(a.namespace).Create(t.Context(), pod, metav1.CreateOptions{}))(t).Name
+	name := must(s.kube.CoreV1().Pods(a.namespace).Create(t.Context(), pod, metav1.CreateOptions{}))(t).Name
+	// The steps that follow count the mesh's proxies.
+	t.Cleanup(func() {
+		if err := s.kube.CoreV1().Pods(a.namespace).Delete(withoutTest(t), name, metav1.DeleteOptions{}); err != nil {
+			t.Errorf("delete pod %s/%s: %v", a.namespace, name, err)
+		}
+	})
+	return name
 }
 
 // outsideController runs a controller until the step ends and returns where it serves xDS.
