@@ -106,7 +106,7 @@ func (o *injectorOptions) serveWebhook(ctx context.Context, p webhookParts) erro
 	tresor := ca.Tresor{Client: p.client, Namespace: o.namespace, Mesh: o.mesh, SecretName: o.caSecret, Log: p.log}
 	root, err := tresor.Load(ctx)
 	if err != nil {
-		return fmt.Errorf("load the root CA: %w", err)
+		return err // says which Secret, which key and what to do
 	}
 	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: identity.TrustDomain(o.trustDomain), Metrics: metrics})
 	if err != nil {

@@ -17,7 +17,7 @@ func (p *parts) loadRoot(ctx context.Context) error {
 	p.tresor = ca.Tresor{Client: p.client, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName, SecretName: p.cfg.CASecret, Log: p.cfg.Log}
 	var err error
 	if p.root, err = p.tresor.Load(ctx); err != nil {
-		return fmt.Errorf("load the root CA: %w", err)
+		return err // says which Secret, which key and what to do
 	}
 	p.issuer, err = ca.NewIssuer(ca.IssuerConfig{Root: p.root, TrustDomain: p.cfg.TrustDomain, Metrics: p.metrics})
 	if err != nil {
