@@ -64,6 +64,7 @@ const (
 const (
 	PortXDS     = 15128
 	PortHTTP    = 9091
+	PortDebug   = 9092 // loopback only
 	PortWebhook = 9090
 )
 

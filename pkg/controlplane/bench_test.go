@@ -14,36 +14,100 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 )
 
-// BenchmarkPipeline is one rebuild, from objects to every class's View, after one endpoint of a
-// mesh changed its readiness: what a controller does today for each coalesced burst of changes.
+// sizes are the meshes that are measured.
+func sizes() []struct{ services, pods int } {
+	return []struct{ services, pods int }{{10, 10}, {100, 10}, {1000, 1}, {1000, 10}}
+}
+
+// BenchmarkPipeline is what a controller does for one change, from the object to the configuration of
+// every proxy.
 func BenchmarkPipeline(b *testing.B) {
-	for _, size := range []struct{ services, pods int }{{10, 10}, {100, 10}, {1000, 1}} {
+	changes := map[string]func(*testing.B, ingest.Objects, *ingest.State) func(){
+		// One endpoint turns unready, and ready again.
+		"readiness": func(_ *testing.B, objects ingest.Objects, state *ingest.State) func() {
+			slice := objects.EndpointSlices[0]
+			ready := slice.Endpoints[0].Conditions.Ready
+			return func() {
+				*ready = !*ready
+				state.SetEndpointSlice(slice.Namespace, slice.Name, slice)
+			}
+		},
+		// A pod goes, and comes again.
+		"pod": func(_ *testing.B, objects ingest.Objects, state *ingest.State) func() {
+			pod, there := objects.Pods[0], true
+			return func() {
+				if there = !there; there {
+					state.SetPod(pod.Namespace, pod.Name, pod)
+				} else {
+					state.SetPod(pod.Namespace, pod.Name, nil)
+				}
+			}
+		},
+		// A Service goes, and comes again.
+		"service": func(_ *testing.B, objects ingest.Objects, state *ingest.State) func() {
+			service, there := objects.Services[0], true
+			return func() {
+				if there = !there; there {
+					state.SetService(service.Namespace, service.Name, service)
+				} else {
+					state.SetService(service.Namespace, service.Name, nil)
+				}
+			}
+		},
+	}
+	for _, name := range []string{"readiness", "pod", "service"} {
+		for _, size := range sizes() {
+			b.Run(fmt.Sprintf("change=%s/services=%d/pods=%d", name, size.services, size.services*size.pods), func(b *testing.B) {
+				objects := regularMesh(size.services, size.pods)
+				state, builder := told(objects), envoy.NewBuilder(nil)
+				rebuild(b, state, builder)
+				change := changes[name](b, objects, state)
+				b.ReportAllocs()
+				for b.Loop() {
+					change()
+					rebuild(b, state, builder)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkStart is a controller's first configuration, from objects that it has all read.
+func BenchmarkStart(b *testing.B) {
+	for _, size := range sizes() {
 		b.Run(fmt.Sprintf("services=%d/pods=%d", size.services, size.services*size.pods), func(b *testing.B) {
 			objects := regularMesh(size.services, size.pods)
-			ready := objects.EndpointSlices[0].Endpoints[0].Conditions.Ready
-			config := rebuild(b, objects, nil)
 			b.ReportAllocs()
 			for b.Loop() {
-				*ready = !*ready
-				config = rebuild(b, objects, config)
+				rebuild(b, told(objects), envoy.NewBuilder(nil))
 			}
 		})
 	}
 }
 
-func rebuild(b *testing.B, objects ingest.Objects, previous *envoy.Config) *envoy.Config {
+func told(objects ingest.Objects) *ingest.State {
+	state := ingest.NewState(objects.MeshName, objects.TrustDomain)
+	state.SetMeshConfig(objects.MeshConfig)
+	for _, ns := range objects.Namespaces {
+		state.SetNamespace(ns.Name, ns)
+	}
+	for i, service := range objects.Services {
+		state.SetService(service.Namespace, service.Name, service)
+		slice := objects.EndpointSlices[i]
+		state.SetEndpointSlice(slice.Namespace, slice.Name, slice)
+	}
+	for _, pod := range objects.Pods {
+		state.SetPod(pod.Namespace, pod.Name, pod)
+	}
+	return state
+}
+
+func rebuild(b *testing.B, state *ingest.State, builder *envoy.Builder) {
 	b.Helper()
-	snapshot, _ := ingest.Build(objects)
-	config, err := envoy.Build(snapshot, previous)
-	if err != nil {
+	snapshot, _ := state.Snapshot()
+	if _, err := builder.Build(snapshot); err != nil {
 		b.Fatal(err)
 	}
-	for _, w := range snapshot.Workloads() {
-		if _, err := config.View(w); err != nil {
-			b.Fatal(err)
-		}
-	}
-	return config
 }
 
 // regularMesh is services with a ServiceAccount and so many injected pods each, in permissive mode.

@@ -50,16 +50,13 @@ func tellStory(t *testing.T, file string) {
 		t.Fatalf("%s: the first file must be objects.yaml, got %s", file, story.Files[0].Name)
 	}
 	snapshot, problems := ingest.Build(parseObjects(t, story.Files[0].Data))
-	config, err := envoy.Build(snapshot, nil)
+	config, err := envoy.NewBuilder(nil).Build(snapshot)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := []txtar.File{story.Files[0], {Name: "problems.txt", Data: problemText(problems)}}
 	for _, w := range snapshot.Workloads() {
-		view, err := config.View(w)
-		if err != nil {
-			t.Fatal(err)
-		}
+		view, _ := config.View(w.Name)
 		got = append(got, txtar.File{Name: w.Name.String() + ".yaml", Data: viewYAML(t, view)})
 		t.Run("envoy accepts "+w.Name.String(), func(t *testing.T) { envoyAccepts(t, view) })
 	}
@@ -119,12 +116,12 @@ func parse[T any](t *testing.T, document []byte) *T {
 }
 
 // viewYAML is the view as a person reads it.
-func viewYAML(t *testing.T, view *envoy.View) []byte {
+func viewYAML(t *testing.T, view envoy.View) []byte {
 	t.Helper()
 	kinds := map[string][]json.RawMessage{}
 	for _, k := range envoy.Kinds() {
 		name := k.TypeURL()[strings.LastIndex(k.TypeURL(), ".")+1:]
-		for _, r := range view.Set(k).All() {
+		for _, r := range view.All(k) {
 			kinds[name] = append(kinds[name], resourceJSON(t, r))
 		}
 	}
@@ -137,7 +134,7 @@ func viewYAML(t *testing.T, view *envoy.View) []byte {
 
 func resourceJSON(t *testing.T, r *envoy.Resource) json.RawMessage {
 	t.Helper()
-	message, err := r.Body.UnmarshalNew()
+	message, err := r.Body().UnmarshalNew()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,27 +148,27 @@ func resourceJSON(t *testing.T, r *envoy.Resource) json.RawMessage {
 // envoyAccepts puts the view into a static bootstrap and lets Envoy check it. Routes and endpoints,
 // which a proxy fetches by name, are put where a bootstrap can hold them: in a listener and a
 // cluster made for each.
-func envoyAccepts(t *testing.T, view *envoy.View) {
+func envoyAccepts(t *testing.T, view envoy.View) {
 	binary := envoyBinary(t)
 	listeners, clusters := []any{}, []any{map[string]any{"name": "xds", "type": "STATIC", "http2_protocol_options": map[string]any{}}}
-	for _, r := range view.Set(envoy.Listeners).All() {
+	for _, r := range view.All(envoy.Listeners) {
 		listeners = append(listeners, resourceJSON(t, r))
 	}
 	secrets := filepath.Join(t.TempDir(), "secrets.yaml")
 	if err := os.WriteFile(secrets, []byte("resources: []\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range view.Set(envoy.Clusters).All() {
+	for _, r := range view.All(envoy.Clusters) {
 		clusters = append(clusters, withSecretsFrom(t, secrets, resourceJSON(t, r)))
 	}
-	for i, r := range view.Set(envoy.Endpoints).All() {
+	for i, r := range view.All(envoy.Endpoints) {
 		clusters = append(clusters, map[string]any{
 			"name": fmt.Sprintf("endpoints-%d", i), "type": "STATIC", "load_assignment": resourceJSON(t, r),
 			"transport_socket_matches": []any{map[string]any{"name": "plaintext", "match": map[string]any{"plaintext": true},
 				"transport_socket": map[string]any{"name": "envoy.transport_sockets.raw_buffer", "typed_config": map[string]any{"@type": "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"}}}},
 		})
 	}
-	for i, r := range view.Set(envoy.Routes).All() {
+	for i, r := range view.All(envoy.Routes) {
 		listeners = append(listeners, routeListener(10000+i, resourceJSON(t, r)))
 	}
 	bootstrap, err := json.Marshal(map[string]any{

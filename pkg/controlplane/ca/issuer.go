@@ -143,7 +143,7 @@ func (i *Issuer) template(req Request, now time.Time) (*x509.Certificate, error)
 	if err != nil {
 		return nil, err
 	}
-	notAfter, err := i.notAfter(now, req.TTL)
+	end, err := notAfter(now, req.TTL, i.root.cert.NotAfter)
 	if err != nil {
 		return nil, err
 	}
@@ -151,41 +151,56 @@ func (i *Issuer) template(req Request, now time.Time) (*x509.Certificate, error)
 	if err != nil {
 		return nil, err
 	}
-	uri, err := url.Parse(req.Identity.SPIFFE(i.domain))
+	names, err := namesOf(req, i.domain)
 	if err != nil {
-		return nil, fmt.Errorf("SPIFFE id: %w", err)
-	}
-	if _, err := identity.Parse(uri.String(), i.domain); err != nil {
 		return nil, err
 	}
-	name := req.Identity.CommonName(i.domain)
 	return &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: name},
+		Subject:               pkix.Name{CommonName: names.common},
 		NotBefore:             now.Add(-leafBackdate).Truncate(time.Second),
-		NotAfter:              notAfter,
+		NotAfter:              end,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           usages,
 		BasicConstraintsValid: true,
-		DNSNames:              dnsNames(name, req.DNSNames),
+		DNSNames:              names.dns,
 		IPAddresses:           req.Addresses,
-		URIs:                  []*url.URL{uri},
+		URIs:                  []*url.URL{names.uri},
 	}, nil
 }
 
+// names are what a leaf of a request is called, whoever signs it.
+type names struct {
+	common string
+	dns    []string
+	uri    *url.URL
+}
+
+func namesOf(req Request, domain identity.TrustDomain) (names, error) {
+	uri, err := url.Parse(req.Identity.SPIFFE(domain))
+	if err != nil {
+		return names{}, fmt.Errorf("SPIFFE id: %w", err)
+	}
+	if _, err := identity.Parse(uri.String(), domain); err != nil {
+		return names{}, err
+	}
+	common := req.Identity.CommonName(domain)
+	return names{common, dnsNames(common, req.DNSNames), uri}, nil
+}
+
 // notAfter is now + ttl or the root's end, whichever is first.
-func (i *Issuer) notAfter(now time.Time, ttl time.Duration) (time.Time, error) {
+func notAfter(now time.Time, ttl time.Duration, rootEnd time.Time) (time.Time, error) {
 	if ttl < 0 {
 		return time.Time{}, fmt.Errorf("validity %v: want more than 0", ttl)
 	}
 	end := now.Add(cmp.Or(ttl, DefaultTTL))
-	if i.root.cert.NotAfter.Before(end) {
-		end = i.root.cert.NotAfter
+	if rootEnd.Before(end) {
+		end = rootEnd
 	}
 	end = end.Truncate(time.Second) // the resolution of certificates
 	if end.Sub(now) < minLife {
 		return time.Time{}, fmt.Errorf("a leaf would live until %s, the root until %s: less than %v is left; ask for a longer validity or rotate the root CA",
-			stamp(end), stamp(i.root.cert.NotAfter), minLife)
+			stamp(end), stamp(rootEnd), minLife)
 	}
 	return end, nil
 }

@@ -316,16 +316,16 @@ osm_ca_expiry_timestamp_seconds %s
 # TYPE osm_cert_issued_total counter
 osm_cert_issued_total{result="error",usage="proxy"} 1
 osm_cert_issued_total{result="ok",usage="service"} 1
-# HELP osm_headless_budget_seconds How long the proxies served here keep valid certificates without a control plane; +Inf without proxies.
-# TYPE osm_headless_budget_seconds gauge
-osm_headless_budget_seconds %v
 # HELP osm_leaf_certificates Identities whose certificate this replica keeps current.
 # TYPE osm_leaf_certificates gauge
 osm_leaf_certificates 1
 # HELP osm_root_info Always 1; the label is the SHA-256 of the CA that this replica signs with, equal on all replicas.
 # TYPE osm_root_info gauge
-osm_root_info{fingerprint=%q} 1
-`, strconv.FormatFloat(float64(root.NotAfter().Unix()), 'g', -1, 64), lease.Current().NotAfter.Sub(today).Seconds(), root.Fingerprint())
+osm_root_info{fingerprint=%[2]q} 1
+# HELP osm_trusted_root_info Always 1; one series for each CA that this replica trusts, by the SHA-256 of the CA, equal on all replicas.
+# TYPE osm_trusted_root_info gauge
+osm_trusted_root_info{fingerprint=%[2]q} 1
+`, strconv.FormatFloat(float64(root.NotAfter().Unix()), 'g', -1, 64), root.Fingerprint())
 	scrape := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(scrape, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if diff := cmp.Diff(want, scrape.Body.String()); diff != "" {
@@ -342,3 +342,4 @@ type failing struct{ ca.Authority }
 var errAway = errors.New("authority is away")
 
 func (failing) Issue(context.Context, ca.Request) (*ca.Leaf, error) { return nil, errAway }
+func (failing) Trust() ca.Trust                                     { return ca.Trust{} }

@@ -33,7 +33,7 @@ type Leaf struct {
 	chain []*x509.Certificate
 }
 
-// newLeaf describes a signed chain, leaf first. Providers other than Issuer use it too.
+// newLeaf describes a signed chain, leaf first.
 func newLeaf(id identity.Identity, chain []*x509.Certificate, key Key, issued time.Time) *Leaf {
 	notAfter := chain[0].NotAfter
 	return &Leaf{
@@ -43,9 +43,14 @@ func newLeaf(id identity.Identity, chain []*x509.Certificate, key Key, issued ti
 		Serial:   chain[0].SerialNumber.Text(16),
 		Issued:   issued,
 		NotAfter: notAfter,
-		RenewAt:  issued.Add(fraction(notAfter.Sub(issued), renewFrom+(renewTo-renewFrom)*jitter(id))),
+		RenewAt:  renewAt(id, issued, notAfter),
 		chain:    chain,
 	}
+}
+
+// renewAt is when a leaf with this life is due.
+func renewAt(id identity.Identity, issued, notAfter time.Time) time.Time {
+	return issued.Add(fraction(notAfter.Sub(issued), renewFrom+(renewTo-renewFrom)*jitter(id)))
 }
 
 // KeyPEM returns the private key as PKCS #8 PEM. The caller must not change it.

@@ -64,8 +64,15 @@ type Leaves struct {
 
 	mu      sync.Mutex
 	profile Profile
+	reissue reissue
 	next    time.Time // when Run looks again
 	entries map[identity.Identity]*entry
+}
+
+// reissue is the last wish to replace all leaves.
+type reissue struct {
+	count int // of such wishes
+	until time.Time
 }
 
 // entry is an identity in use. Its fields are guarded by Leaves.mu.
@@ -144,13 +151,13 @@ func (l *Leaves) issue(ctx context.Context, id identity.Identity) (*Leaf, error)
 		// One caller's end must not fail the others: the shared attempt has an end of its own.
 		attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), issueTimeout)
 		defer cancel()
-		profile := l.currentProfile()
+		profile, count := l.current()
 		leaf, err := l.cfg.Authority.Issue(attempt, Request{Identity: id, TTL: profile.Validity, KeyBits: profile.KeyBits, Usage: UsageService})
 		if err != nil {
 			l.postpone(id)
 			return nil, err
 		}
-		l.adopt(id, leaf)
+		l.adopt(id, leaf, count)
 		return leaf, nil
 	})
 	select {
@@ -165,12 +172,19 @@ func (l *Leaves) issue(ctx context.Context, id identity.Identity) (*Leaf, error)
 }
 
 // adopt makes a leaf the current one of its identity, if anybody still uses that, and tells the
-// leases.
-func (l *Leaves) adopt(id identity.Identity, leaf *Leaf) {
+// leases. A leaf that was asked for before the last Reissue does not escape that.
+func (l *Leaves) adopt(id identity.Identity, leaf *Leaf, count int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.entries[id]; e != nil {
-		l.put(e, leaf)
+	e := l.entries[id]
+	if e == nil {
+		return
+	}
+	l.put(e, leaf)
+	if count != l.reissue.count {
+		now := l.now()
+		l.hasten(id, e, now, max(l.reissue.until.Sub(now), 0))
+		poke(l.wake)
 	}
 }
 
@@ -218,13 +232,19 @@ func (l *Leaves) SetProfile(p Profile) {
 	l.profile = p
 	l.mu.Unlock()
 	if !same {
-		l.Reissue(min(maxSpread, cmp.Or(p.Validity, DefaultTTL)/4))
+		l.ReissueSoon()
 	}
+}
+
+// ReissueSoon renews every leaf in use within at most five minutes: call it when another CA signs.
+func (l *Leaves) ReissueSoon() {
+	profile, _ := l.current()
+	l.Reissue(min(maxSpread, cmp.Or(profile.Validity, DefaultTTL)/4))
 }
 
 // SetValidity changes only the life of new leaves; see SetProfile.
 func (l *Leaves) SetValidity(validity time.Duration) {
-	p := l.currentProfile()
+	p, _ := l.current()
 	p.Validity = validity
 	l.SetProfile(p)
 }
@@ -234,12 +254,18 @@ func (l *Leaves) Reissue(over time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
+	l.reissue = reissue{l.reissue.count + 1, now.Add(over)}
 	for id, e := range l.entries {
-		if due := now.Add(fraction(over, jitter(id))); due.Before(e.due) {
-			e.due = due
-		}
+		l.hasten(id, e, now, over)
 	}
 	poke(l.wake)
+}
+
+// hasten makes an entry due within the given time. l.mu is held.
+func (l *Leaves) hasten(id identity.Identity, e *entry, now time.Time, within time.Duration) {
+	if due := now.Add(fraction(within, jitter(id))); due.Before(e.due) {
+		e.due = due
+	}
 }
 
 // Run renews leaves until ctx ends, and returns its cause.
@@ -302,24 +328,11 @@ func (l *Leaves) Len() int {
 	return len(l.entries)
 }
 
-// HeadlessBudget is the time until the first leaf in use expires: how long the proxies served
-// here can do without a control plane (HA-14). Without leaves it is the longest duration.
-func (l *Leaves) HeadlessBudget() time.Duration {
+// current returns the profile, and how often all leaves were to be replaced until now.
+func (l *Leaves) current() (Profile, int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	budget, now := noBudget, l.now()
-	for _, e := range l.entries {
-		if e.leaf != nil {
-			budget = min(budget, max(0, e.leaf.NotAfter.Sub(now)))
-		}
-	}
-	return budget
-}
-
-func (l *Leaves) currentProfile() Profile {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.profile
+	return l.profile, l.reissue.count
 }
 
 // now is the wall clock without its monotonic reading.

@@ -1,9 +1,8 @@
 package ca
 
 import (
+	"context"
 	"fmt"
-	"math"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -13,6 +12,7 @@ type Metrics struct {
 	certs    *prometheus.CounterVec
 	caExpiry prometheus.Gauge
 	rootInfo *prometheus.GaugeVec
+	trusted  *prometheus.GaugeVec
 	secrets  *prometheus.CounterVec
 	registry prometheus.Registerer
 }
@@ -29,17 +29,38 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		rootInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "osm_root_info", Help: "Always 1; the label is the SHA-256 of the CA that this replica signs with, equal on all replicas.",
 		}, []string{"fingerprint"}),
+		trusted: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "osm_trusted_root_info", Help: "Always 1; one series for each CA that this replica trusts, by the SHA-256 of the CA, equal on all replicas.",
+		}, []string{"fingerprint"}),
 		secrets: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "osm_proxy_secret_operations_total", Help: "Work on proxies' client certificate Secrets, by operation (write, delete, probe) and result (ok, error).",
 		}, []string{"operation", "result"}),
 		registry: registry,
 	}
-	for _, c := range []prometheus.Collector{m.certs, m.caExpiry, m.rootInfo, m.secrets} {
+	for _, c := range []prometheus.Collector{m.certs, m.caExpiry, m.rootInfo, m.trusted, m.secrets} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register certificate metrics: %w", err)
 		}
 	}
 	return m, nil
+}
+
+// Measured counts what an outside provider issues and shows its CA. An Issuer counts by itself.
+func Measured(authority Authority, metrics *Metrics) Authority {
+	metrics.rootLoaded(authority.Trust())
+	return measured{authority, metrics}
+}
+
+type measured struct {
+	Authority
+	metrics *Metrics
+}
+
+// Issue passes the request on and counts it.
+func (m measured) Issue(ctx context.Context, req Request) (*Leaf, error) {
+	leaf, err := m.Authority.Issue(ctx, req)
+	m.metrics.issued(req.Usage, err)
+	return leaf, err
 }
 
 func (m *Metrics) issued(usage Usage, err error) {
@@ -53,6 +74,10 @@ func (m *Metrics) rootLoaded(trust Trust) {
 		m.caExpiry.Set(float64(trust.NotAfter.Unix()))
 		m.rootInfo.Reset()
 		m.rootInfo.WithLabelValues(trust.Fingerprint).Set(1)
+		m.trusted.Reset()
+		for _, fingerprint := range trust.Fingerprints() {
+			m.trusted.WithLabelValues(fingerprint).Set(1)
+		}
 	}
 }
 
@@ -62,27 +87,16 @@ func (m *Metrics) secret(operation string, err error) {
 	}
 }
 
-// leaves registers what is read from the cache when the metrics are scraped, so that a renewal
-// loop that hangs shows as a shrinking budget.
+// leaves registers what is read from the cache when the metrics are scraped.
 func (m *Metrics) leaves(l *Leaves) error {
 	if m == nil {
 		return nil
 	}
-	budget := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "osm_headless_budget_seconds", Help: "How long the proxies served here keep valid certificates without a control plane; +Inf without proxies.",
-	}, func() float64 {
-		if budget := l.HeadlessBudget(); budget != noBudget {
-			return budget.Seconds()
-		}
-		return math.Inf(1)
-	})
 	count := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "osm_leaf_certificates", Help: "Identities whose certificate this replica keeps current.",
 	}, func() float64 { return float64(l.Len()) })
-	for _, c := range []prometheus.Collector{budget, count} {
-		if err := m.registry.Register(c); err != nil {
-			return fmt.Errorf("register certificate metrics: %w", err)
-		}
+	if err := m.registry.Register(count); err != nil {
+		return fmt.Errorf("register certificate metrics: %w", err)
 	}
 	return nil
 }
@@ -93,6 +107,3 @@ func result(err error) string {
 	}
 	return "ok"
 }
-
-// noBudget is the headless budget without proxies: nobody can run out.
-const noBudget = time.Duration(1<<63 - 1)

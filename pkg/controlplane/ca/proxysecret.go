@@ -70,10 +70,10 @@ func (p *ProxySecrets) probeConfig(id identity.Identity) *applycore.SecretApplyC
 
 // fullConfig is the whole Secret. It belongs to its ServiceAccount, so that the cluster's garbage
 // collector removes it even when no replica remembers it.
-func (p *ProxySecrets) fullConfig(account Account, leaf *Leaf) *applycore.SecretApplyConfiguration {
+func (p *ProxySecrets) fullConfig(account Account, leaf *Leaf, trust Trust) *applycore.SecretApplyConfiguration {
 	config := p.probeConfig(account.Identity).
 		WithLabels(map[string]string{api.LabelName: api.NameValue, api.LabelInstance: p.cfg.Mesh}).
-		WithData(proxySecretData(leaf, p.cfg.Authority.Trust()))
+		WithData(proxySecretData(leaf, trust))
 	if account.UID != "" {
 		config.WithOwnerReferences(applymeta.OwnerReference().
 			WithAPIVersion("v1").WithKind("ServiceAccount").WithName(account.ServiceAccount).WithUID(account.UID))
@@ -91,34 +91,49 @@ func ours(secret *corev1.Secret) bool {
 	})
 }
 
-// fit says until when a Secret may stay as it is, or why it has to be replaced.
-func (p *ProxySecrets) fit(secret *corev1.Secret, account Account) (renewAt time.Time, err error) {
-	trust := p.cfg.Authority.Trust()
-	for key, want := range map[string][]byte{
-		api.ProxyTrustFile: trust.Bundle, api.ProxySDSCert: []byte(sdsCert), api.ProxySDSTrust: []byte(sdsTrust),
-	} {
+// fit says until when a Secret may stay as it is, or why it has to be replaced at once. A Secret of
+// before a change of the roots may stay for a while: its holder is served, and serves, as before.
+func (p *ProxySecrets) fit(secret *corev1.Secret, account Account, trust Trust) (renewAt time.Time, err error) {
+	for key, want := range map[string][]byte{api.ProxySDSCert: []byte(sdsCert), api.ProxySDSTrust: []byte(sdsTrust)} {
 		if !bytes.Equal(secret.Data[key], want) {
 			return time.Time{}, fmt.Errorf("%s is not current", key)
 		}
 	}
+	if !shareCA(secret.Data[api.ProxyTrustFile], trust.Bundle) {
+		return time.Time{}, fmt.Errorf("%s holds no CA of the mesh", api.ProxyTrustFile)
+	}
 	if !owned(secret, account) {
 		return time.Time{}, fmt.Errorf("owner is not ServiceAccount %s with uid %s", account.Identity, account.UID)
 	}
-	pair, err := tls.X509KeyPair(secret.Data[api.ProxyCertFile], secret.Data[api.ProxyKeyFile])
-	if err != nil {
+	if _, err := tls.X509KeyPair(secret.Data[api.ProxyCertFile], secret.Data[api.ProxyKeyFile]); err != nil {
 		return time.Time{}, fmt.Errorf("certificate and key: %w", err)
 	}
-	return p.fitLeaf(pair.Leaf, account.Identity, trust)
+	chain, err := parseProvided(secret.Data[api.ProxyCertFile])
+	if err != nil {
+		return time.Time{}, err
+	}
+	return p.fitLeaf(chain, account.Identity, trust)
+}
+
+// shareCA says whether two bundles have a certificate in common.
+func shareCA(a, b []byte) bool {
+	known := certificatesIn(b)
+	for fingerprint := range certificatesIn(a) {
+		if known[fingerprint] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // fitLeaf checks identity, signature and age.
-func (p *ProxySecrets) fitLeaf(cert *x509.Certificate, id identity.Identity, trust Trust) (time.Time, error) {
-	now := p.now()
+func (p *ProxySecrets) fitLeaf(chain []*x509.Certificate, id identity.Identity, trust Trust) (time.Time, error) {
+	now, cert := p.now(), chain[0]
 	if want := id.SPIFFE(p.cfg.TrustDomain); len(cert.URIs) != 1 || cert.URIs[0].String() != want {
 		return time.Time{}, fmt.Errorf("certificate names %v, want %s", cert.URIs, want)
 	}
 	_, err := cert.Verify(x509.VerifyOptions{
-		Roots: trust.Pool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: trust.Pool(), Intermediates: poolOf(chain[1:]), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("certificate: %w", err)

@@ -25,6 +25,8 @@ const (
 	// proxyRenew is the share of its life after which a proxy's certificate is replaced. It is
 	// fixed, unlike a leaf's: the kubelet takes up to two minutes to bring it to the proxy.
 	proxyRenew = 0.5
+	// defaultRewrites is how many Secrets per second a change of the roots rewrites at most.
+	defaultRewrites = 20
 	// defaultProbe is how often a Secret is looked at again, in case somebody deleted or changed
 	// it: the control plane may not watch Secrets outside its namespace.
 	defaultProbe = 10 * time.Minute
@@ -58,6 +60,10 @@ type ProxySecretsConfig struct {
 	ProbeEvery time.Duration
 	// Concurrency bounds simultaneous requests; zero means 8.
 	Concurrency int
+	// RewritesPerSecond bounds the rate at which a change of the roots rewrites Secrets; zero means 20.
+	RewritesPerSecond int
+	// SweepEvery is the pause of Sweep between two accounts; zero means a fifth of a second.
+	SweepEvery time.Duration
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
 	// Log may be nil.
@@ -72,20 +78,25 @@ type ProxySecretsConfig struct {
 type ProxySecrets struct {
 	cfg ProxySecretsConfig
 
-	mu      sync.Mutex // one Reconcile at a time
+	mu      sync.Mutex // one Reconcile, or one step of Sweep, at a time
+	aim     aim
 	records map[identity.Identity]*record
+	swept   bool
+
+	reading  sync.Mutex
+	evidence []SecretEvidence // of the last Reconcile
 }
 
 // record is what is known of one Secret.
 type record struct {
-	owner       types.UID
-	uid         types.UID // of the Secret; empty while none is known to exist
-	fingerprint string
-	nextAt      time.Time // when to look again
-	renewAt     time.Time
-	failures    int
-	removing    bool   // the last attempt was to delete it
-	problem     string // what a user has to mend
+	owner    types.UID
+	uid      types.UID // of the Secret; empty while none is known to exist
+	holds    SecretEvidence
+	nextAt   time.Time // when to look again
+	renewAt  time.Time
+	failures int
+	removing bool   // the last attempt was to delete it
+	problem  string // what a user has to mend
 }
 
 // Result is what a Reconcile did.
@@ -108,6 +119,8 @@ func NewProxySecrets(cfg ProxySecretsConfig) (*ProxySecrets, error) {
 	cfg.TTL = cmp.Or(cfg.TTL, DefaultTTL)
 	cfg.ProbeEvery = cmp.Or(cfg.ProbeEvery, defaultProbe)
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, defaultConcurrency)
+	cfg.RewritesPerSecond = max(cmp.Or(cfg.RewritesPerSecond, defaultRewrites), 1)
+	cfg.SweepEvery = cmp.Or(cfg.SweepEvery, defaultSweep)
 	cfg.Now, cfg.Log = clock(cfg.Now), logger(cfg.Log)
 	return &ProxySecrets{cfg: cfg, records: map[identity.Identity]*record{}}, nil
 }
@@ -145,6 +158,7 @@ func (p *ProxySecrets) Run(ctx context.Context, desired func() []Account, trigge
 func (p *ProxySecrets) Reconcile(ctx context.Context, desired []Account) (Result, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.retarget(len(desired))
 	var work []func()
 	var tally tally
 	wanted := make(map[identity.Identity]bool, len(desired))
@@ -170,35 +184,12 @@ func (p *ProxySecrets) Reconcile(ctx context.Context, desired []Account) (Result
 		}
 	}
 	p.perform(ctx, work)
+	p.note()
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
 	maps.DeleteFunc(p.records, func(id identity.Identity, r *record) bool { return !wanted[id] && r.uid == "" && r.failures == 0 })
 	return p.summary(&tally), nil
-}
-
-// Sweep deletes the Secrets of accounts that should have none, known or not, for a replica that
-// has just obtained the Lease: its predecessor may have left some in namespaces that have left the
-// mesh meanwhile. Secrets that are not this mesh's stay.
-func (p *ProxySecrets) Sweep(ctx context.Context, leftovers []identity.Identity) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var tally tally
-	var work []func()
-	for _, id := range leftovers {
-		work = append(work, func() {
-			secret, err := p.probe(ctx, id)
-			if err != nil || secret == nil {
-				return // not there, or not ours
-			}
-			tally.add(p.remove(ctx, id, &record{uid: secret.UID}))
-		})
-	}
-	p.perform(ctx, work)
-	if ctx.Err() != nil {
-		return tally.counts[deleted], context.Cause(ctx)
-	}
-	return tally.counts[deleted], nil
 }
 
 // perform runs the work, a few pieces at a time, and leaves out what is left when ctx ends.
@@ -223,10 +214,7 @@ func (p *ProxySecrets) summary(t *tally) Result {
 		if r.problem != "" {
 			result.Problems = append(result.Problems, Problem{Object: "Secret " + secretName(id), Message: r.problem})
 		}
-		next := r.nextAt
-		if r.failures == 0 && r.renewAt.Before(next) {
-			next = r.renewAt
-		}
+		next := p.nextLook(id, r)
 		if result.Next.IsZero() || next.Before(result.Next) {
 			result.Next = next
 		}

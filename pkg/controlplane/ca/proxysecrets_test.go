@@ -41,7 +41,7 @@ func newWriter(t *testing.T) *writer {
 	w := &writer{server: newAPIServer(t), clock: &wall{}}
 	issuer, root := newIssuer(t, w.clock.now)
 	w.root = root
-	w.config = ca.ProxySecretsConfig{Client: w.server.client, Authority: issuer, Mesh: "osm", TrustDomain: domain, Now: w.clock.now}
+	w.config = ca.ProxySecretsConfig{Client: w.server.client, Authority: issuer, Mesh: "osm", TrustDomain: domain, Now: w.clock.now, SweepEvery: time.Millisecond}
 	w.restart(t)
 	return w
 }
@@ -229,8 +229,10 @@ func TestNeverOverwritesForeign(t *testing.T) {
 				}
 				w.clock.jump(2 * time.Minute)
 			}
-			if deleted, err := w.Sweep(t.Context(), []identity.Identity{workload("a")}); deleted != 0 || err != nil {
-				t.Errorf("swept %d, %v", deleted, err)
+			next, err := ca.NewProxySecrets(w.config)
+			must(t, err)
+			if swept, err := next.Sweep(t.Context(), []identity.Identity{workload("a")}); swept != (ca.Swept{Looked: 1}) || err != nil {
+				t.Errorf("swept %+v, %v", swept, err)
 			}
 			w.reconcile(t, "b")
 			if diff := cmp.Diff(stored, w.server.secret(keyA)); diff != "" {
@@ -302,17 +304,6 @@ func TestTerminatingNamespaceIsNoProblem(t *testing.T) {
 	}
 	if r := w.reconcile(t, "a"); len(r.Problems) != 0 || r.Failed != 1 {
 		t.Errorf("%+v", r)
-	}
-}
-
-func TestSweep(t *testing.T) {
-	w := newWriter(t)
-	w.reconcile(t, "a", "b")
-	w.restart(t)
-	deleted, err := w.Sweep(t.Context(), []identity.Identity{workload("a"), workload("nobody")})
-	must(t, err)
-	if deleted != 1 || w.server.secret(keyA) != nil || w.server.secret(keyB) == nil {
-		t.Errorf("deleted %d: %v", deleted, w.server.secrets)
 	}
 }
 

@@ -20,8 +20,49 @@ func (p *ProxySecrets) due(r *record, account Account) bool {
 	if r.failures > 0 && !r.removing && r.owner == account.UID {
 		return !now.Before(r.nextAt)
 	}
-	return r.uid == "" || r.owner != account.UID || r.fingerprint != p.cfg.Authority.Trust().Fingerprint ||
-		!now.Before(r.nextAt) || !now.Before(r.renewAt)
+	return r.uid == "" || r.owner != account.UID || !now.Before(p.nextLook(account.Identity, r))
+}
+
+// nextLook is when a Secret that is known has to be looked at again.
+func (p *ProxySecrets) nextLook(id identity.Identity, r *record) time.Time {
+	next := r.nextAt
+	if r.failures > 0 {
+		return next
+	}
+	if r.renewAt.Before(next) {
+		next = r.renewAt
+	}
+	if at := p.aim.rewriteAt(id); !p.aim.met(r.holds) && at.Before(next) {
+		next = at
+	}
+	return next
+}
+
+// aim is what all Secrets are to carry, since when, and how long the rewriting may take.
+type aim struct {
+	trust  Trust
+	bundle string // fingerprint of the whole bundle
+	since  time.Time
+	over   time.Duration
+}
+
+// retarget notices that the roots have changed. The rewriting is spread so that it costs the API
+// server a bounded rate; each account has its own moment in it.
+func (p *ProxySecrets) retarget(accounts int) {
+	next := aim{trust: p.cfg.Authority.Trust(), since: p.now()}
+	next.bundle = next.trust.BundleFingerprint()
+	next.over = time.Duration(accounts) * time.Second / time.Duration(p.cfg.RewritesPerSecond)
+	if next.bundle != p.aim.bundle || next.trust.Fingerprint != p.aim.trust.Fingerprint {
+		p.aim = next
+	}
+}
+
+func (a aim) rewriteAt(id identity.Identity) time.Time {
+	return a.since.Add(fraction(a.over, jitter(id)))
+}
+
+func (a aim) met(holds SecretEvidence) bool {
+	return holds.Bundle == a.bundle && holds.Signer == a.trust.Fingerprint
 }
 
 // standing is the outcome of a Secret that is not looked at.
@@ -40,9 +81,13 @@ func (p *ProxySecrets) ensure(ctx context.Context, account Account, r *record) o
 		return p.fail(ctx, account.Identity, r, err)
 	}
 	if secret != nil {
-		renewAt, unfit := p.fit(secret, account)
+		renewAt, unfit := p.fit(secret, account, p.aim.trust)
+		holds := evidenceOf(account.Identity, secret, p.aim.trust)
+		if unfit == nil && !p.aim.met(holds) && !p.now().Before(p.aim.rewriteAt(account.Identity)) {
+			unfit = errors.New("the roots have changed")
+		}
 		if unfit == nil {
-			p.settle(account.Identity, r, secret, renewAt)
+			p.settle(account.Identity, r, secret, holds, renewAt)
 			return kept
 		}
 		p.cfg.Log.Debug("proxy certificate to be replaced", "secret", secretName(account.Identity), "reason", unfit)
@@ -56,24 +101,30 @@ func (p *ProxySecrets) write(ctx context.Context, account Account, r *record) ou
 	if err != nil {
 		return p.fail(ctx, account.Identity, r, err)
 	}
-	secret, err := p.cfg.Client.CoreV1().Secrets(account.Namespace).Apply(ctx, p.fullConfig(account, leaf),
+	trust := p.cfg.Authority.Trust() // after Issue: it holds the leaf's CA in any case
+	secret, err := p.cfg.Client.CoreV1().Secrets(account.Namespace).Apply(ctx, p.fullConfig(account, leaf, trust),
 		metav1.ApplyOptions{FieldManager: proxyManager, Force: true})
 	p.cfg.Metrics.secret("write", err)
 	if err != nil {
 		return p.fail(ctx, account.Identity, r, fmt.Errorf("apply Secret %s: %w", secretName(account.Identity), err))
 	}
-	p.settle(account.Identity, r, secret, leaf.Issued.Add(fraction(leaf.NotAfter.Sub(leaf.Issued), proxyRenew)))
+	holds := evidenceOf(account.Identity, secret, trust)
+	holds.Since = p.now()
+	p.settle(account.Identity, r, secret, holds, leaf.Issued.Add(fraction(leaf.NotAfter.Sub(leaf.Issued), proxyRenew)))
 	return written
 }
 
-// settle records a Secret that is as it should be.
-func (p *ProxySecrets) settle(id identity.Identity, r *record, secret *corev1.Secret, renewAt time.Time) {
+// settle records a Secret that is as it should be, for now.
+func (p *ProxySecrets) settle(id identity.Identity, r *record, secret *corev1.Secret, holds SecretEvidence, renewAt time.Time) {
+	if holds.Since.IsZero() {
+		holds.Since = p.now()
+	}
+	if r.holds.Signer == holds.Signer && r.holds.Bundle == holds.Bundle {
+		holds.Since = r.holds.Since
+	}
 	// Half of the pause is jittered: Secrets written together are not looked at together for ever.
 	pause := p.cfg.ProbeEvery/2 + fraction(p.cfg.ProbeEvery/2, jitter(id))
-	*r = record{
-		owner: r.owner, uid: secret.UID, fingerprint: p.cfg.Authority.Trust().Fingerprint,
-		nextAt: p.now().Add(pause), renewAt: renewAt,
-	}
+	*r = record{owner: r.owner, uid: secret.UID, holds: holds, nextAt: p.now().Add(pause), renewAt: renewAt}
 }
 
 // probe returns the Secret as it is, nil if there is none, or a foreignError.

@@ -3,10 +3,8 @@ package ca
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
@@ -31,23 +29,6 @@ type Root struct {
 	key         Key
 	bundle      []byte
 	fingerprint string
-}
-
-// Trust is what peers need to know about an authority. It is immutable.
-type Trust struct {
-	// Bundle holds the issuing CA certificates as PEM, and only those.
-	Bundle []byte
-	// Fingerprint is the SHA-256 of the signing CA's DER form, in hex.
-	Fingerprint string
-	// NotAfter is when the signing CA expires.
-	NotAfter time.Time
-}
-
-// Pool returns the bundle for use with crypto/x509 and crypto/tls.
-func (t Trust) Pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(t.Bundle)
-	return pool
 }
 
 // NewRoot makes a new self-signed ECDSA P-256 root that is valid for ten years.
@@ -84,13 +65,12 @@ func NewRoot(now time.Time) (*Root, error) {
 
 // newRoot derives the constant parts from a checked chain, signer first.
 func newRoot(chain []*x509.Certificate, key Key) *Root {
-	sum := sha256.Sum256(chain[0].Raw)
 	return &Root{
 		cert:        chain[0],
 		parents:     chain[1:],
 		key:         key,
 		bundle:      encodeCertificates(chain[:1]),
-		fingerprint: hex.EncodeToString(sum[:]),
+		fingerprint: sum(chain[0].Raw),
 	}
 }
 

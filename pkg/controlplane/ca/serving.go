@@ -1,9 +1,11 @@
 package ca
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,8 +36,8 @@ type ServingConfig struct {
 	Log *slog.Logger
 }
 
-// ServingCert is a server's certificate, which renews itself when a handshake finds it due: no
-// goroutine, and no timer that a sleeping host could stop.
+// ServingCert is a server's certificate, which renews itself when a handshake finds it due or of a
+// CA that no longer signs: no goroutine, and no timer that a sleeping host could stop.
 type ServingCert struct {
 	cfg ServingConfig
 
@@ -44,6 +46,7 @@ type ServingCert struct {
 	mu      sync.Mutex
 	leaf    *Leaf
 	cert    *tls.Certificate
+	signer  string // fingerprint of the CA that signed it
 	retryAt time.Time
 }
 
@@ -68,17 +71,43 @@ func (s *ServingCert) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate,
 	return s.certificate(hello.Context())
 }
 
-// MutualTLS returns a server's configuration that demands a client certificate signed by the
-// authority, over HTTP/2. Who the client is remains for the caller to check.
+// MutualTLS returns a server's configuration that demands a client certificate signed by a CA that
+// the authority trusts at the time of the handshake, over HTTP/2. Who the client is remains for the
+// caller to check.
 func (s *ServingCert) MutualTLS() *tls.Config {
 	cfg := s.ServerTLS()
 	// An Envoy whose bootstrap names no version stops at TLS 1.2 as a client.
 	cfg.MinVersion = tls.VersionTLS12
 	cfg.ClientAuth = tls.RequireAndVerifyClientCert
-	cfg.ClientCAs = s.cfg.Authority.Trust().Pool()
 	cfg.NextProtos = []string{"h2"}
 	cfg.Time = func() time.Time { return s.now() }
+	// A resumed session is not verified again: it would outlive a CA that is no longer trusted.
+	cfg.SessionTicketsDisabled = true
+	clients := &clientTrust{base: cfg.Clone(), authority: s.cfg.Authority}
+	cfg.GetConfigForClient = clients.config
+	cfg.ClientCAs = x509.NewCertPool() // trusts nobody, should a caller lose GetConfigForClient
 	return cfg
+}
+
+// clientTrust makes the configuration of a handshake out of the trust in force, once per bundle.
+type clientTrust struct {
+	base      *tls.Config
+	authority Truster
+
+	mu     sync.Mutex
+	bundle []byte
+	made   *tls.Config
+}
+
+func (c *clientTrust) config(*tls.ClientHelloInfo) (*tls.Config, error) {
+	trust := c.authority.Trust()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.made == nil || !bytes.Equal(c.bundle, trust.Bundle) {
+		c.bundle, c.made = trust.Bundle, c.base.Clone()
+		c.made.ClientCAs = trust.Pool()
+	}
+	return c.made, nil
 }
 
 // ServerTLS returns a server's configuration that asks for no client certificate, over TLS 1.3.
@@ -120,12 +149,14 @@ func (s *ServingCert) current() (cert *tls.Certificate, due, expired bool) {
 	defer s.mu.Unlock()
 	now := s.now()
 	expired = !s.leaf.validAt(now)
-	due = expired || !now.Before(s.leaf.RenewAt) && !now.Before(s.retryAt)
+	replace := !now.Before(s.leaf.RenewAt) || s.signer != s.cfg.Authority.Trust().Fingerprint
+	due = expired || replace && !now.Before(s.retryAt)
 	return s.cert, due, expired
 }
 
 // renew replaces the certificate.
 func (s *ServingCert) renew(ctx context.Context) error {
+	signer := s.cfg.Authority.Trust().Fingerprint // if it changes meanwhile, the next handshake renews again
 	leaf, err := s.cfg.Authority.Issue(ctx, Request{
 		Identity: s.cfg.Identity, DNSNames: s.cfg.DNSNames, Addresses: s.cfg.Addresses, TTL: s.cfg.TTL, Usage: UsageServing,
 	})
@@ -135,8 +166,24 @@ func (s *ServingCert) renew(ctx context.Context) error {
 	cert := leaf.TLS()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leaf, s.cert, s.retryAt = leaf, &cert, time.Time{}
+	s.leaf, s.cert, s.signer, s.retryAt = leaf, &cert, signer, time.Time{}
 	return nil
+}
+
+// Refresh renews the certificate if it is due, for a server that no handshake reminds: the
+// evidence of a rotation asks for it.
+func (s *ServingCert) Refresh(ctx context.Context) error {
+	if _, err := s.certificate(ctx); err != nil {
+		return fmt.Errorf("refresh serving certificate: %w", err)
+	}
+	return nil
+}
+
+// Signer is the fingerprint of the CA that signed the current certificate.
+func (s *ServingCert) Signer() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.signer
 }
 
 func (s *ServingCert) postpone() {

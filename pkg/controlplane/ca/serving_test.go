@@ -148,3 +148,94 @@ func TestNewServingCertFails(t *testing.T) {
 		t.Error("started without a certificate")
 	}
 }
+
+// TestServingDuringRotation: a server keeps up with the roots from handshake to handshake, without
+// a restart, and connections that exist go on.
+func TestServingDuringRotation(t *testing.T) {
+	clock := &wall{}
+	a, _ := newIssuer(t, clock.now)
+	b, _ := newIssuer(t, clock.now)
+	roots := newRoots(t, a)
+	cert, err := ca.NewServingCert(t.Context(), ca.ServingConfig{
+		Authority: roots, Identity: identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}, DNSNames: []string{"osm-controller"}, Now: clock.now,
+	})
+	must(t, err)
+	config := cert.MutualTLS()
+	ofA, ofB := issue(t, a, "a"), issue(t, b, "b")
+	sessions := tls.NewLRUClientSessionCache(10)
+	resumed := false
+	try := func(leaf *ca.Leaf, trusted ca.Truster) error {
+		return connect(config, &tls.Config{
+			RootCAs: trusted.Trust().Pool(), ServerName: "osm-controller", Certificates: []tls.Certificate{leaf.TLS()}, MinVersion: tls.VersionTLS12,
+			NextProtos: []string{"h2"}, ClientSessionCache: sessions,
+			VerifyConnection: func(s tls.ConnectionState) error { resumed = resumed || s.DidResume; return nil },
+		})
+	}
+	steps := []struct {
+		name                 string
+		set                  func() error
+		clientA, clientB     bool // may connect
+		servedToA, servedToB bool // to a client that trusts only that root
+	}{
+		{"one root", func() error { return nil }, true, false, true, false},
+		{"trust both", func() error { return roots.Set(a, b) }, true, true, true, false},
+		{"sign with the new one", func() error { return roots.Set(b, a) }, true, true, false, true},
+		{"drop the old one", func() error { return roots.Set(b) }, false, true, false, true},
+	}
+	for _, step := range steps {
+		must(t, step.set())
+		for _, c := range []struct {
+			what    string
+			leaf    *ca.Leaf
+			trusted ca.Truster
+			works   bool
+		}{
+			{"client of a", ofA, newRoots(t, a, b), step.clientA},
+			{"client of b", ofB, newRoots(t, a, b), step.clientB},
+			{"client that trusts a", issue(t, roots, "w"), a, step.servedToA},
+			{"client that trusts b", issue(t, roots, "w"), b, step.servedToB},
+		} {
+			if err := try(c.leaf, c.trusted); (err == nil) != c.works {
+				t.Errorf("%s, %s: connects %v, want %v (%v)", step.name, c.what, err == nil, c.works, err)
+			}
+		}
+		if cert.Signer() != roots.Trust().Fingerprint {
+			t.Errorf("%s: serves with %s", step.name, cert.Signer())
+		}
+	}
+	if resumed {
+		t.Error("a session was resumed: it would outlive a dropped root")
+	}
+}
+
+// TestServingRefresh: a server that nobody calls changes over when it is asked for its evidence.
+func TestServingRefresh(t *testing.T) {
+	clock := &wall{}
+	a, _ := newIssuer(t, clock.now)
+	b, rootB := newIssuer(t, clock.now)
+	roots := newRoots(t, a, b)
+	authority := &counting{Authority: roots}
+	cert, err := ca.NewServingCert(t.Context(), ca.ServingConfig{Authority: authority, Identity: workload("x"), Now: clock.now})
+	must(t, err)
+	must(t, roots.Set(b, a))
+	must(t, cert.Refresh(t.Context()))
+	must(t, cert.Refresh(t.Context()))
+	if cert.Signer() != rootB.Fingerprint() || authority.issued.Load() != 2 {
+		t.Errorf("signed by %s after %d certificates", cert.Signer(), authority.issued.Load())
+	}
+	// While the new signer is away the old certificate serves on, and the attempts are bounded.
+	must(t, roots.Set(a, b))
+	authority.away.Store(true)
+	for range 10 {
+		must(t, cert.Refresh(t.Context()))
+	}
+	if n := authority.asked.Load(); n != 3 || cert.Signer() != rootB.Fingerprint() {
+		t.Errorf("asked %d times, serves with %s", n, cert.Signer())
+	}
+	clock.jump(time.Minute)
+	authority.away.Store(false)
+	must(t, cert.Refresh(t.Context()))
+	if cert.Signer() == rootB.Fingerprint() {
+		t.Error("not renewed after the pause")
+	}
+}

@@ -27,11 +27,13 @@ const (
 	RootMissing RootState = "missing"
 )
 
-// RootStatus is what Watch reports.
+// RootStatus is what Watch reports, and what outside providers report of their CA.
 type RootStatus struct {
 	State RootState
-	// Secret is namespace/name of the root's Secret.
+	// Secret is namespace/name of the root's Secret; it is empty with an outside provider.
 	Secret string
+	// Provider names the outside provider, for example "Vault at https://vault:8200".
+	Provider string
 	// Loaded and Found are fingerprints; Found is empty unless the Secret holds a root.
 	Loaded, Found string
 	// Err says why the Secret holds no usable root.
@@ -48,8 +50,8 @@ func (s RootStatus) String() string {
 	case RootSame:
 		return ""
 	case RootDiffers:
-		return fmt.Sprintf("Secret %s holds another root CA (sha256:%s) than this replica loaded (sha256:%s): restore it, or restart the control plane to use the new one",
-			s.Secret, s.Found, s.Loaded)
+		return fmt.Sprintf("%s holds another root CA (sha256:%s) than this replica loaded (sha256:%s): restore it, or restart the control plane to use the new one",
+			s.holder(), s.Found, s.Loaded)
 	case RootBroken:
 		return fmt.Sprintf("Secret %s holds no usable root CA, serving with the one loaded before (sha256:%s): %v", s.Secret, s.Loaded, s.Err)
 	case RootMissing:
@@ -57,6 +59,14 @@ func (s RootStatus) String() string {
 			s.Secret, s.Loaded)
 	}
 	return fmt.Sprintf("root CA in unknown state %q", s.State)
+}
+
+// holder is where the root is kept.
+func (s RootStatus) holder() string {
+	if s.Provider != "" {
+		return s.Provider
+	}
+	return "Secret " + s.Secret
 }
 
 // Watch compares the root in the cluster with the loaded one and reports each change of the

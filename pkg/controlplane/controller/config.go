@@ -2,7 +2,10 @@ package controller
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"time"
 
@@ -25,6 +28,8 @@ type Config struct {
 	CASecret string
 	// XDSAddress and HTTPAddress default to :15128 and :9091.
 	XDSAddress, HTTPAddress string
+	// DebugAddress is where people look into the process; empty for nowhere. It must be of loopback.
+	DebugAddress string
 	// DrainPeriod bounds the way out, from the signal to the end; zero means 20 s.
 	DrainPeriod time.Duration
 	// Holder names this replica in the Lease; empty means the host's name.
@@ -63,8 +68,18 @@ func (c Config) Validate() error {
 	if c.REST == nil || c.Log == nil {
 		return errors.New("controller: the way to the API server and a log are required")
 	}
+	if c.DebugAddress != "" && !loopback(c.DebugAddress) {
+		return fmt.Errorf("controller: --debug-address %s: want host:port with a loopback host, such as 127.0.0.1:%d: profiles and names of pods are not for the whole cluster", c.DebugAddress, api.PortDebug)
+	}
 	if c.DrainPeriod < 0 {
 		return errors.New("controller: --drain-period must not be negative")
 	}
 	return nil
+}
+
+// loopback says whether only this pod can reach the address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip, parseErr := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || parseErr == nil && ip.IsLoopback())
 }

@@ -90,6 +90,15 @@ func (p *parts) serveHTTP(ctx context.Context) error {
 	return serve.HTTPServer{Addr: p.cfg.HTTPAddress, Handler: handler, Log: p.cfg.Log}.Run(ctx)
 }
 
+// serveDebug lets people look at what each proxy holds and refuses, and at profiles.
+func (p *parts) serveDebug(ctx context.Context) error {
+	if p.cfg.DebugAddress == "" {
+		return nil
+	}
+	states := map[string]func() any{"xds": func() any { return p.xds.Debug() }}
+	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(states), Log: p.cfg.Log}.Run(ctx)
+}
+
 // start brings the parts up one after another; what goes on by itself joins the group.
 func (p *parts) start(starting, serving context.Context, group *errgroup.Group) error {
 	root := p.health.Require("root CA", "loading it from Secret "+p.cfg.Namespace+"/"+p.cfg.CASecret)
@@ -116,6 +125,7 @@ func (p *parts) start(starting, serving context.Context, group *errgroup.Group) 
 	proxies.Met()
 	group.Go(func() error { return p.leaves.Run(serving) })
 	group.Go(func() error { return p.trigger.Run(serving, p.pipeline.rebuild) })
+	group.Go(func() error { return p.serveDebug(serving) })
 	group.Go(func() error { return p.pipeline.beat(serving) })
 	group.Go(func() error { return orderly(starting, p.lease().Run(starting, p.writeProxySecrets)) })
 	p.cfg.Log.Info("osm-controller is ready", "mesh", p.cfg.MeshName, "xds", p.cfg.XDSAddress, "root", p.root.Fingerprint())
@@ -210,6 +220,7 @@ func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group
 	if err != nil {
 		return err
 	}
+	p.registry.MustRegister(newHeadless(p.xds.EarliestExpiry, time.Now))
 	p.pipeline = newPipeline(p)
 	if err := p.pipeline.build(); err != nil {
 		return fmt.Errorf("build the first configuration: %w", err)

@@ -13,19 +13,27 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
 // rebuildLimit is how long one rebuild may take before liveness calls the loop dead.
 const rebuildLimit = 2 * time.Minute
 
+// reissueSpread is the time over which certificates of an old profile are replaced.
+const reissueSpread = 5 * time.Minute
+
 // pipeline runs the pure part: objects -> snapshot -> configuration, published to xDS.
 type pipeline struct {
 	p         *parts
-	current   *envoy.Config
+	state     *ingest.State
+	builder   *envoy.Builder
+	current   *mesh.Snapshot // what the published configuration was built from
+	profile   ca.Profile     // of service certificates, as the MeshConfig had it last
 	problems  *problems
 	heartbeat *serve.Heartbeat
 	built     prometheus.Histogram
+	resources *prometheus.CounterVec
 	failed    prometheus.Counter
 	problemN  prometheus.Gauge
 	published prometheus.Gauge
@@ -34,11 +42,15 @@ type pipeline struct {
 func newPipeline(p *parts) *pipeline {
 	l := &pipeline{
 		p:        p,
+		state:    ingest.NewState(p.cfg.MeshName, p.cfg.TrustDomain),
 		problems: &problems{log: p.cfg.Log},
 		built: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "osm_snapshot_build_seconds", Help: "Time to build the configuration of the mesh from its objects.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
+		resources: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "osm_resources_built_total", Help: "Resources that were built and encoded, by type (cds, eds, lds, rds): what changes cost, whatever the number of proxies.",
+		}, []string{"type"}),
 		failed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "osm_snapshot_build_failures_total", Help: "Configurations that could not be built; the last good one was kept."}),
 		problemN: prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_problems", Help: "Objects of users that have no or only partial effect; the log names them."}),
 	}
@@ -49,7 +61,8 @@ func newPipeline(p *parts) *pipeline {
 		}
 		return 0
 	})
-	p.registry.MustRegister(l.built, l.failed, l.problemN, l.published, stale)
+	p.registry.MustRegister(l.built, l.failed, l.problemN, l.published, l.resources, stale)
+	l.builder = envoy.NewBuilder(func(k envoy.Kind) { l.resources.WithLabelValues(k.String()).Inc() })
 	l.heartbeat = p.health.Heartbeat("configuration", rebuildLimit)
 	return l
 }
@@ -82,26 +95,44 @@ func (l *pipeline) rebuild(context.Context) {
 
 func (l *pipeline) build() error {
 	start := time.Now()
-	objects := l.p.watch.Objects()
-	objects.TrustDomain = l.p.cfg.TrustDomain
-	snapshot, found := ingest.Build(objects)
-	config, err := envoy.Build(snapshot, l.current)
+	l.p.watch.Update(l.state)
+	snapshot, found := l.state.Snapshot()
+	meshConfig := l.p.watch.MeshConfig()
+	l.setProfile(profile(meshConfig))
+	l.p.cfg.Level.Override(logLevel(meshConfig))
+	l.report(found)
+	if snapshot == l.current {
+		return nil
+	}
+	config, err := l.builder.Build(snapshot)
 	if err != nil {
 		return err
 	}
-	l.current = config
+	l.current = snapshot
 	l.p.xds.Publish(config)
-	l.p.leaves.SetProfile(profile(objects.MeshConfig))
-	l.p.cfg.Level.Override(logLevel(objects.MeshConfig))
 	l.built.Observe(time.Since(start).Seconds())
 	l.published.SetToCurrentTime()
+	return nil
+}
+
+// setProfile has certificates reissued that are not as they should be, spread over some minutes:
+// those of this replica by Leaves, those that proxies brought from others by xDS.
+func (l *pipeline) setProfile(p ca.Profile) {
+	l.p.leaves.SetProfile(p)
+	if l.current != nil && p != l.profile {
+		l.p.xds.Reissue(reissueSpread)
+	}
+	l.profile = p
+}
+
+// report tells people what is wrong with their objects.
+func (l *pipeline) report(found []ingest.Problem) {
 	l.problemN.Set(float64(len(found)))
 	texts := make([]string, len(found))
 	for i, problem := range found {
 		texts[i] = problem.String()
 	}
 	l.problems.report("objects", texts...)
-	return nil
 }
 
 // profile is what the mesh's configuration says about service certificates.

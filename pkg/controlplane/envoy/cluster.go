@@ -17,7 +17,6 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
-	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
 const (
@@ -35,7 +34,7 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 	// Not round robin: a client whose requests come in a fixed pattern would hit the same endpoint
 	// with the same kind of request for ever.
 	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
-	c.TransportSocket = upstreamTLS(td, p.Identities)
+	c.TransportSocket = upstreamTLS(exactly(td, p.Identities))
 	if egress {
 		c.TransportSocketMatches = []*clusterv3.Cluster_TransportSocketMatch{{
 			Name:            plaintextKey,
@@ -49,10 +48,19 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 	return c
 }
 
-// peerClusterFor goes to the very pod that the client dialled and accepts only its identity there.
-func peerClusterFor(td identity.TrustDomain, peer policy.Peer) *clusterv3.Cluster {
-	c := originalDestination(peerCluster(peer.Identity))
-	c.TransportSocket = upstreamTLS(td, []identity.Identity{peer.Identity})
+// headlessClusterFor goes to the very pod that the client dialled and accepts only the service's
+// identities there.
+func headlessClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.ServicePort) *clusterv3.Cluster {
+	c := originalDestination(serviceCluster(s.Name, p.Number))
+	c.TransportSocket = upstreamTLS(exactly(td, p.Identities))
+	return c
+}
+
+// podsCluster goes to the very pod that the client dialled and accepts whichever workload is there:
+// a bare address says no more.
+func podsCluster(td identity.TrustDomain) *clusterv3.Cluster {
+	c := originalDestination(clusterPods)
+	c.TransportSocket = upstreamTLS(anyWorkload(td))
 	return c
 }
 

@@ -3,7 +3,6 @@ package envoy
 import (
 	"strconv"
 
-	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
@@ -19,10 +18,12 @@ const (
 	ListenerOutbound = "outbound-listener"
 	ListenerInbound  = "inbound-listener"
 
+	clusterPods        = "pods"
 	clusterPassthrough = "passthrough"
 	clusterBlackhole   = "blackhole"
 	clusterLocalAny    = "local"
 
+	chainPods        = "pods"
 	chainPassthrough = "passthrough"
 	chainUnproxied   = "unproxied"
 	chainBlackhole   = "blackhole"
@@ -39,9 +40,6 @@ func serviceCluster(name mesh.ServiceName, port uint16) string {
 func serviceRoute(name mesh.ServiceName, port uint16) string {
 	return "outbound|" + serviceCluster(name, port)
 }
-
-// peerCluster names the cluster, and the filter chain, for the pod addresses of one identity.
-func peerCluster(id identity.Identity) string { return "pods|" + id.String() }
 
 func localCluster(port uint16) string { return "local|" + portString(port) }
 

@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -18,38 +20,32 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
-// outboundListener has one filter chain per Service port and one per identity (for pod addresses),
-// chosen by where the application connected to. A matcher tree chooses, not the chains' own match
-// conditions: those look at the port before the address and do not come back, so a Service's port
-// 80 would hide port 80 of every pod; and a pod that comes or goes must not drain connections.
-func outboundListener(out *policy.Outbound) *listenerv3.Listener {
-	chains := map[string]*listenerv3.FilterChain{}
+// outboundListener has one filter chain per Service port and one for pods' own addresses, chosen by
+// where the application connected to. A matcher tree chooses, not the chains' own match conditions:
+// those look at the port before the address and do not come back, so a Service's port 80 would hide
+// port 80 of every pod; and a pod that comes or goes must not drain connections.
+func outboundListener(out *policy.Outbound, parts func(mesh.ServiceName) *serviceParts) *listenerv3.Listener {
+	l := listener(ListenerOutbound, api.PortEnvoyOutbound, corev3.TrafficDirection_OUTBOUND)
 	var ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher
 	for _, s := range out.Services {
+		chains := parts(s.Name).chains
+		l.FilterChains = append(l.FilterChains, chains...)
+		if s.Headless() || len(chains) == 0 {
+			continue
+		}
 		ports := map[string]*xdsmatcherv3.Matcher_OnMatch{}
 		for i := range s.Ports {
-			chain := serviceChain(s, &s.Ports[i])
-			chains[chain.Name] = chain
-			ports[portString(s.Ports[i].Number)] = toChain(chain.Name)
+			ports[portString(s.Ports[i].Number)] = toChain(chains[i].Name)
 		}
-		if len(s.Addresses) > 0 && len(ports) > 0 {
-			ranges = append(ranges, rangeMatcher(s.Addresses, byPort(ports, nil)))
-		}
+		ranges = append(ranges, rangeMatcher(hosts(s.Addresses), nested(byPort(ports, nil))))
 	}
-	for _, peer := range out.Peers {
-		name := peerCluster(peer.Identity)
-		chains[name] = chainOf(name, tcpProxy("outbound", name))
-		ranges = append(ranges, peerRanges(peer)...)
-	}
-	chains[chainUnproxied] = chainOf(chainUnproxied, tcpProxy("unproxied", clusterPassthrough))
-	chains[chainBlackhole] = chainOf(chainBlackhole, tcpProxy("blackhole", clusterBlackhole))
-
-	l := listener(ListenerOutbound, api.PortEnvoyOutbound, corev3.TrafficDirection_OUTBOUND)
+	ranges = append(ranges, podRanges(out)...)
+	l.FilterChains = append(l.FilterChains,
+		chainOf(chainPods, tcpProxy("outbound", clusterPods)),
+		chainOf(chainUnproxied, tcpProxy("unproxied", clusterPassthrough)),
+		chainOf(chainBlackhole, tcpProxy("blackhole", clusterBlackhole)))
 	if out.Egress {
 		l.DefaultFilterChain = chainOf(chainPassthrough, tcpProxy("passthrough", clusterPassthrough))
-	}
-	for _, name := range sortedKeys(chains) {
-		l.FilterChains = append(l.FilterChains, chains[name])
 	}
 	l.FilterChainMatcher = outboundMatcher(ranges)
 	return l
@@ -67,40 +63,82 @@ func outboundMatcher(ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher) *xdsmatche
 	}, addresses)
 }
 
-func serviceChain(s *mesh.Service, p *mesh.ServicePort) *listenerv3.FilterChain {
-	name := serviceCluster(s.Name, p.Number)
-	if p.Protocol.IsHTTP() {
-		return chainOf(name, outboundHTTP(serviceRoute(s.Name, p.Number)))
+// serviceChains are the chains of a service's ports, in their order. What goes to a headless
+// service's pods is passed on as bytes: the client chose the pod itself.
+func serviceChains(s *mesh.Service) []*listenerv3.FilterChain {
+	var chains []*listenerv3.FilterChain
+	for i := range s.Ports {
+		name := serviceCluster(s.Name, s.Ports[i].Number)
+		filter := tcpProxy("outbound", name)
+		if s.Ports[i].Protocol.IsHTTP() && !s.Headless() {
+			filter = outboundHTTP(serviceRoute(s.Name, s.Ports[i].Number))
+		}
+		chains = append(chains, chainOf(name, filter))
 	}
-	return chainOf(name, tcpProxy("outbound", name))
+	return chains
 }
 
-// peerRanges sends all ports of the peer's pods through mTLS, but for ports that bypass their proxies.
-func peerRanges(peer policy.Peer) []*xdsmatcherv3.IPMatcher_IPRangeMatcher {
-	toPeer := toChain(peerCluster(peer.Identity))
-	plain := map[netip.Addr][]uint16{}
-	for port, addresses := range peer.Unproxied {
-		for _, a := range addresses {
-			plain[a] = append(plain[a], port)
-		}
-	}
-	var common []netip.Addr
+// podRanges leads pods' own addresses to mTLS: with the identities of the headless service whose pod
+// it is, else with any workload's. Ports that bypass the pods' proxies are left alone.
+func podRanges(out *policy.Outbound) []*xdsmatcherv3.IPMatcher_IPRangeMatcher {
+	toPods := toChain(chainPods)
 	var ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher
-	for _, a := range peer.Addresses {
-		if len(plain[a]) == 0 {
-			common = append(common, a)
-			continue
-		}
-		ports := map[string]*xdsmatcherv3.Matcher_OnMatch{}
-		for _, port := range plain[a] {
-			ports[portString(port)] = toChain(chainUnproxied)
-		}
-		ranges = append(ranges, rangeMatcher([]netip.Addr{a}, byPort(ports, toPeer)))
+	if len(out.Pods) > 0 {
+		ranges = append(ranges, rangeMatcher(out.Pods, toPods))
 	}
-	if len(common) > 0 {
-		ranges = append(ranges, &xdsmatcherv3.IPMatcher_IPRangeMatcher{Ranges: cidrs(common), OnMatch: toPeer})
+	for _, group := range dialledPorts(out) {
+		ports := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+		for port, chain := range group.chains {
+			ports[portString(port)] = toChain(chain)
+		}
+		ranges = append(ranges, rangeMatcher(hosts(group.addresses), nested(byPort(ports, toPods))))
 	}
 	return ranges
+}
+
+// portGroup is pods whose ports lead to the same chains.
+type portGroup struct {
+	addresses []netip.Addr
+	chains    map[uint16]string
+}
+
+// dialledPorts groups the pods that have a port with a chain of its own, by these ports, in the order
+// of their first address. Where two headless services share a pod's port, the first name has it.
+func dialledPorts(out *policy.Outbound) []*portGroup {
+	chains := map[netip.Addr]map[uint16]string{}
+	lead := func(to netip.AddrPort, chain string) {
+		ports := chains[to.Addr()]
+		if ports == nil {
+			ports = map[uint16]string{}
+			chains[to.Addr()] = ports
+		}
+		if ports[to.Port()] == "" {
+			ports[to.Port()] = chain
+		}
+	}
+	for _, at := range out.Unproxied {
+		lead(at, chainUnproxied)
+	}
+	for _, s := range out.Services {
+		for i := range s.Ports {
+			for _, at := range s.Ports[i].Pods {
+				lead(at, serviceCluster(s.Name, s.Ports[i].Number))
+			}
+		}
+	}
+	var groups []*portGroup
+	byChains := map[string]*portGroup{}
+	for _, addr := range slices.SortedFunc(maps.Keys(chains), netip.Addr.Compare) {
+		key := fmt.Sprint(chains[addr]) // maps are printed sorted
+		group := byChains[key]
+		if group == nil {
+			group = &portGroup{chains: chains[addr]}
+			byChains[key] = group
+			groups = append(groups, group)
+		}
+		group.addresses = append(group.addresses, addr)
+	}
+	return groups
 }
 
 func listener(name string, port uint16, direction corev3.TrafficDirection) *listenerv3.Listener {
@@ -152,27 +190,23 @@ func byAddress(ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher) *xdsmatcherv3.Ma
 	}
 }
 
-func rangeMatcher(addresses []netip.Addr, m *xdsmatcherv3.Matcher) *xdsmatcherv3.IPMatcher_IPRangeMatcher {
-	return &xdsmatcherv3.IPMatcher_IPRangeMatcher{Ranges: cidrs(addresses), OnMatch: nested(m)}
+func rangeMatcher(prefixes []netip.Prefix, to *xdsmatcherv3.Matcher_OnMatch) *xdsmatcherv3.IPMatcher_IPRangeMatcher {
+	m := &xdsmatcherv3.IPMatcher_IPRangeMatcher{OnMatch: to}
+	for _, p := range prefixes {
+		m.Ranges = append(m.Ranges, &xdscorev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))})
+	}
+	return m
 }
 
-func cidrs(addresses []netip.Addr) []*xdscorev3.CidrRange {
-	var ranges []*xdscorev3.CidrRange
-	for _, a := range addresses {
-		ranges = append(ranges, &xdscorev3.CidrRange{AddressPrefix: a.String(), PrefixLen: wrapperspb.UInt32(uint32(a.BitLen()))})
+// hosts are the prefixes that stand for one address each.
+func hosts(addresses []netip.Addr) []netip.Prefix {
+	prefixes := make([]netip.Prefix, len(addresses))
+	for i, a := range addresses {
+		prefixes[i] = netip.PrefixFrom(a, a.BitLen())
 	}
-	return ranges
+	return prefixes
 }
 
 func extension(name string, config proto.Message) *xdscorev3.TypedExtensionConfig {
 	return &xdscorev3.TypedExtensionConfig{Name: name, TypedConfig: packed(config)}
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

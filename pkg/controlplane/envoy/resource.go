@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -41,28 +42,104 @@ func (k Kind) TypeURL() string {
 	return [numKinds]string{TypeCluster, TypeEndpoint, TypeListener, TypeRoute}[k]
 }
 
+// String returns "cds", "eds", "lds" or "rds".
+func (k Kind) String() string { return [numKinds]string{"cds", "eds", "lds", "rds"}[k] }
+
 // Resource is one named piece of configuration, encoded once and shared by every View and stream
 // that refers to it. It never changes.
 type Resource struct {
 	Name string
 	// Version is the hash of the content, the same on every replica.
 	Version string
-	Body    *anypb.Any
+	// wire is the Resource as an element of DeltaDiscoveryResponse.resources. The Any in it is its
+	// last field, and has the number of DiscoveryResponse.resources too: wire[body:] is that element.
+	wire []byte
+	body int
 }
+
+// Field numbers of the discovery service's messages.
+const (
+	fieldResources = 2 // of both responses
+	fieldVersion   = 1 // of Resource, as the next two
+	fieldBody      = 2
+	fieldName      = 3
+	fieldTypeURL   = 1 // of Any, as the next one
+	fieldValue     = 2
+)
 
 // NewResource validates and encodes a message. An error means that osm built something that
 // Envoy would reject; it names the resource and the field.
 func NewResource(name string, message proto.Message) (*Resource, error) {
+	content, err := checked(name, message)
+	if err != nil {
+		return nil, err
+	}
+	return newResource(name, versionOf(content.Value), content), nil
+}
+
+// NewVersioned is NewResource for content whose version says more than its hash can. The caller
+// makes sure that two contents never share a version.
+func NewVersioned(name, version string, message proto.Message) (*Resource, error) {
+	content, err := checked(name, message)
+	if err != nil {
+		return nil, err
+	}
+	return newResource(name, version, content), nil
+}
+
+func checked(name string, message proto.Message) (*anypb.Any, error) {
 	if v, ok := message.(interface{ ValidateAll() error }); ok {
 		if err := v.ValidateAll(); err != nil {
 			return nil, fmt.Errorf("build %s %q: %w", message.ProtoReflect().Descriptor().Name(), name, err)
 		}
 	}
-	body, err := encode(message)
+	content, err := encode(message)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s %q: %w", message.ProtoReflect().Descriptor().Name(), name, err)
 	}
-	return &Resource{Name: name, Version: versionOf(body.Value), Body: body}, nil
+	return content, nil
+}
+
+func newResource(name, version string, content *anypb.Any) *Resource {
+	r := &Resource{Name: name, Version: version}
+	bodyLen := sizeOfField(fieldTypeURL, len(content.TypeUrl)) + sizeOfField(fieldValue, len(content.Value))
+	innerLen := sizeOfField(fieldVersion, len(version)) + sizeOfField(fieldName, len(name)) + sizeOfField(fieldBody, bodyLen)
+	wire := make([]byte, 0, sizeOfField(fieldResources, innerLen))
+	wire = appendLength(wire, fieldResources, innerLen)
+	wire = append(appendLength(wire, fieldVersion, len(version)), version...)
+	wire = append(appendLength(wire, fieldName, len(name)), name...)
+	r.body = len(wire)
+	wire = appendLength(wire, fieldBody, bodyLen)
+	wire = append(appendLength(wire, fieldTypeURL, len(content.TypeUrl)), content.TypeUrl...)
+	r.wire = append(appendLength(wire, fieldValue, len(content.Value)), content.Value...)
+	return r
+}
+
+func sizeOfField(number protowire.Number, length int) int {
+	return protowire.SizeTag(number) + protowire.SizeBytes(length)
+}
+
+func appendLength(b []byte, number protowire.Number, length int) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.BytesType), uint64(length))
+}
+
+// Delta returns the resource encoded as one element of DeltaDiscoveryResponse.resources, its field
+// number included: protobuf messages may be put together by putting their fields in a row. Not to
+// be changed.
+func (r *Resource) Delta() []byte { return r.wire }
+
+// StateOfTheWorld returns the resource encoded as one element of DiscoveryResponse.resources, its
+// field number included. Not to be changed.
+func (r *Resource) StateOfTheWorld() []byte { return r.wire[r.body:] }
+
+// Body decodes the resource's content, for people and tests: streams send the encoded form.
+func (r *Resource) Body() *anypb.Any {
+	element, _ := protowire.ConsumeBytes(r.wire[r.body+protowire.SizeTag(fieldBody):])
+	body := &anypb.Any{}
+	if err := proto.Unmarshal(element, body); err != nil {
+		panic(fmt.Sprintf("decode %q, which was encoded here: %v", r.Name, err))
+	}
+	return body
 }
 
 // versionOf is the content hash: 128 bits, enough that two contents never share a version.

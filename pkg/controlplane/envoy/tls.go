@@ -12,9 +12,9 @@ import (
 
 const transportSocketTLS = "envoy.transport_sockets.tls"
 
-// upstreamTLS presents the proxy's own certificate and accepts exactly the given identities. With
-// none it accepts nobody: an empty list of names would mean "any name" to Envoy.
-func upstreamTLS(td identity.TrustDomain, accept []identity.Identity) *corev3.TransportSocket {
+// exactly accepts the given identities and no other. With none it accepts nobody: an empty list of
+// names would mean "any name" to Envoy.
+func exactly(td identity.TrustDomain, accept []identity.Identity) []*matcherv3.StringMatcher {
 	var names []*matcherv3.StringMatcher
 	for _, id := range accept {
 		names = append(names, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: id.SPIFFE(td)}})
@@ -22,15 +22,24 @@ func upstreamTLS(td identity.TrustDomain, accept []identity.Identity) *corev3.Tr
 	if len(names) == 0 {
 		names = append(names, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "spiffe://" + string(td) + "/nobody"}})
 	}
-	return tlsSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: commonTLS(names, alpnMesh)})
+	return names
+}
+
+// anyWorkload accepts every workload of the trust domain.
+func anyWorkload(td identity.TrustDomain) []*matcherv3.StringMatcher {
+	return []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + string(td) + "/ns/"}}}
+}
+
+// upstreamTLS presents the proxy's own certificate and accepts peers by their names.
+func upstreamTLS(accept []*matcherv3.StringMatcher) *corev3.TransportSocket {
+	return tlsSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: commonTLS(accept, alpnMesh)})
 }
 
 // downstreamTLS demands a certificate of any workload of the trust domain. It offers no ALPN of
 // its own: with one negotiated, Envoy would take it for the HTTP version.
 func downstreamTLS(td identity.TrustDomain) *corev3.TransportSocket {
-	anyWorkload := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + string(td) + "/ns/"}}
 	return tlsSocket(&tlsv3.DownstreamTlsContext{
-		CommonTlsContext:         commonTLS([]*matcherv3.StringMatcher{anyWorkload}),
+		CommonTlsContext:         commonTLS(anyWorkload(td)),
 		RequireClientCertificate: wrapperspb.Bool(true),
 	})
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -13,38 +14,150 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// workloads are the injected pods of the member namespaces that still own their addresses.
-func (b *builder) workloads() []*mesh.Workload {
-	var workloads []*mesh.Workload
-	for _, pod := range b.objects.Pods {
-		if !b.members[pod.Namespace] || pod.Labels[api.LabelProxyUUID] == "" || finished(pod) {
-			continue
-		}
-		w := &mesh.Workload{
-			Name:      mesh.PodName{Namespace: pod.Namespace, Name: pod.Name},
-			Identity:  identity.Identity{Namespace: pod.Namespace, ServiceAccount: ServiceAccount(pod)},
-			Unproxied: unproxied(pod),
-		}
-		for _, ip := range pod.Status.PodIPs {
-			if addr, err := netip.ParseAddr(ip.IP); err == nil {
-				w.Addresses = append(w.Addresses, addr)
-			}
-		}
-		slices.SortFunc(w.Addresses, netip.Addr.Compare)
-		workloads = append(workloads, w)
-		for _, addr := range w.Addresses {
-			b.claim(addr, w)
-		}
-	}
-	return workloads
+// workload is an injected pod of the mesh that still owns its addresses.
+type workload struct {
+	mesh.Workload // without Inbound
+	// current is what the last snapshot says, with Inbound; nil before the first.
+	current *mesh.Workload
+	// servedBy are the services that lead to it.
+	servedBy map[mesh.ServiceName]bool
 }
 
-// claim records whose address it is. Two live pods can show one address for a moment, when a pod's
-// end is seen late: the smaller name wins, so that all replicas agree whatever the order of events.
-func (b *builder) claim(addr netip.Addr, w *mesh.Workload) {
-	if other, taken := b.byIP[addr]; !taken || w.Name.Compare(other.Name) < 0 {
-		b.byIP[addr] = w
+// updatePod looks at a pod again. When its workload is another one, so may be every service that
+// leads to one of its addresses.
+func (s *State) updatePod(name mesh.PodName) {
+	before, now := s.workloads[name], s.workloadOf(name)
+	if before != nil && now != nil && sameWorkload(&before.Workload, &now.Workload) {
+		return
 	}
+	if before == nil && now == nil {
+		return
+	}
+	if before != nil {
+		for _, addr := range before.Addresses {
+			s.disclaim(addr, before)
+		}
+		delete(s.workloads, name)
+	}
+	if now != nil {
+		if before != nil {
+			now.current, now.servedBy = before.current, before.servedBy
+		}
+		s.workloads[name] = now
+		for _, addr := range now.Addresses {
+			s.claim(addr, now)
+		}
+	}
+	s.changedWorkloads[name] = true
+}
+
+// workloadOf returns the pod's workload, nil when it is none of the mesh's.
+func (s *State) workloadOf(name mesh.PodName) *workload {
+	in := s.spaces[name.Namespace]
+	if in == nil || !in.member {
+		return nil
+	}
+	pod := in.pods[name.Name]
+	if pod == nil || pod.Labels[api.LabelProxyUUID] == "" || finished(pod) {
+		return nil
+	}
+	w := &workload{Workload: mesh.Workload{
+		Name:      name,
+		Identity:  identity.Identity{Namespace: pod.Namespace, ServiceAccount: ServiceAccount(pod)},
+		Unproxied: unproxied(pod),
+	}, servedBy: map[mesh.ServiceName]bool{}}
+	for _, ip := range pod.Status.PodIPs {
+		if addr, err := netip.ParseAddr(ip.IP); err == nil {
+			w.Addresses = append(w.Addresses, addr)
+		}
+	}
+	slices.SortFunc(w.Addresses, netip.Addr.Compare)
+	return w
+}
+
+func sameWorkload(a, b *mesh.Workload) bool {
+	return a.Name == b.Name && a.Identity == b.Identity && slices.Equal(a.Addresses, b.Addresses) &&
+		slices.Equal(a.Inbound, b.Inbound) && slices.Equal(a.Unproxied, b.Unproxied)
+}
+
+// claim records that a workload shows an address. Two live pods can show one for a moment, when a
+// pod's end is seen late: the smaller name wins, so that all replicas agree whatever the order of
+// events.
+func (s *State) claim(addr netip.Addr, w *workload) {
+	list := s.claims[addr]
+	i, _ := slices.BinarySearchFunc(list, w, func(a, b *workload) int { return a.Name.Compare(b.Name) })
+	s.claims[addr] = slices.Insert(list, i, w)
+	s.touchUsers(addr)
+}
+
+func (s *State) disclaim(addr netip.Addr, w *workload) {
+	list := slices.DeleteFunc(s.claims[addr], func(other *workload) bool { return other == w })
+	if s.claims[addr] = list; len(list) == 0 {
+		delete(s.claims, addr)
+	}
+	s.touchUsers(addr)
+}
+
+func (s *State) touchUsers(addr netip.Addr) {
+	for service := range s.users[addr] {
+		s.changedServices[service] = true
+	}
+}
+
+// owner is the workload that has the address, nil when no workload of the mesh does.
+func (s *State) owner(addr netip.Addr) *workload {
+	if list := s.claims[addr]; len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
+// updateWorkload works out the ports on which services lead to a workload, and puts the workload
+// into changed if it is not as it was.
+func (s *State) updateWorkload(name mesh.PodName, changed map[mesh.PodName]*mesh.Workload) {
+	part := "Pod " + name.String()
+	w := s.workloads[name]
+	if w == nil {
+		s.problems.set(part)
+		if s.last != nil && s.last.Workload(name) != nil {
+			changed[name] = nil
+		}
+		return
+	}
+	now := w.Workload
+	inbound, problems := s.inbound(w)
+	now.Inbound = inbound
+	s.problems.set(part, problems...)
+	if w.current == nil || !sameWorkload(w.current, &now) {
+		w.current = &now
+		changed[name] = &now
+	}
+}
+
+// inbound folds what the services say about a workload's ports, in the order of their names. Where
+// two disagree about the protocol, TCP is what both can live with.
+func (s *State) inbound(w *workload) ([]mesh.InboundPort, []Problem) {
+	ports := map[uint16]mesh.Protocol{}
+	var problems []Problem
+	for _, name := range slices.SortedFunc(maps.Keys(w.servedBy), mesh.ServiceName.Compare) {
+		for _, serve := range s.services[name].serves {
+			if serve.pod != w.Name {
+				continue
+			}
+			known, seen := ports[serve.port]
+			switch {
+			case !seen, known == serve.protocol:
+				ports[serve.port] = serve.protocol
+			case known.IsHTTP() && serve.protocol.IsHTTP():
+				ports[serve.port] = mesh.HTTP
+			default:
+				ports[serve.port] = mesh.TCP
+				problems = append(problems, problemOf("Service", name.Namespace, name.Name,
+					"port %d of pod %s is served as TCP, because the Services that lead to it disagree about its protocol: give their ports the same appProtocol", serve.port, w.Name))
+			}
+		}
+	}
+	return sortedInbound(ports), problems
 }
 
 // finished says whether the pod gave its address back to the node.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,7 @@ type Config struct {
 type Watch struct {
 	cfg                                                  Config
 	sources                                              []*source
-	namespaces, pods, services, accounts, slices, config cache.SharedIndexInformer
+	namespaces, pods, services, accounts, slices, config *source
 
 	lastConfig atomic.Pointer[v1alpha2.MeshConfig]
 }
@@ -52,7 +53,13 @@ type Watch struct {
 type source struct {
 	name     string
 	informer cache.SharedIndexInformer
+	told     cache.InformerSynced // whether the handler was told of everything that was there first
 	failing  atomic.Pointer[failure]
+
+	mu sync.Mutex
+	// changed are the objects that Update has not looked at yet. However many events there are for
+	// one, it is there once.
+	changed map[cache.ObjectName]struct{}
 }
 
 type failure struct {
@@ -85,29 +92,55 @@ type kind struct {
 }
 
 // follow makes an informer that reports only changes of what trim keeps.
-func (w *Watch) follow(name string, k kind, changed func(), now func() time.Time) cache.SharedIndexInformer {
-	src := &source{name: name}
+func (w *Watch) follow(name string, k kind, changed func(), now func() time.Time) *source {
+	src := &source{name: name, changed: map[cache.ObjectName]struct{}{}}
 	lists := cache.ToListWatcherWithWatchListSemantics(src.noting(k.lists, now), k.client)
 	src.informer = cache.NewSharedIndexInformer(lists, k.example, 0, cache.Indexers{})
 	w.sources = append(w.sources, src)
 	must(src.informer.SetTransform(k.trim))
-	_, err := src.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { changed() },
+	note := func(object any) {
+		src.note(object)
+		changed()
+	}
+	handler, err := src.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: note,
 		UpdateFunc: func(before, after any) {
 			if !sameContent(before, after) {
-				changed()
+				note(after)
 			}
 		},
-		DeleteFunc: func(any) { changed() }, // a tombstone is a delete too: nothing is read from it
+		DeleteFunc: note,
 	})
 	must(err)
-	return src.informer
+	src.told = handler.HasSynced
+	return src
 }
 
-// must stops on what fails only on an informer that runs already.
+// note remembers that an object is not as it was. What it is now, Update reads from the informer's
+// store, which is never behind an event; so neither the order of events nor a tombstone's content
+// matters.
+func (s *source) note(object any) {
+	name, err := cache.DeletionHandlingObjectToName(object)
+	must(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed[name] = struct{}{}
+}
+
+// take returns the objects that changed since the last call.
+func (s *source) take() map[cache.ObjectName]struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.changed
+	s.changed = map[cache.ObjectName]struct{}{}
+	return taken
+}
+
+// must stops on what fails only when osm itself is wrong: an informer that is set up while it runs,
+// something in one that is no object.
 func must(err error) {
 	if err != nil {
-		panic(fmt.Sprintf("kube: informer set up twice: %v", err))
+		panic(fmt.Sprintf("kube: informer misused: %v", err))
 	}
 }
 
@@ -156,7 +189,7 @@ func (w *Watch) Run(ctx context.Context) error {
 func (w *Watch) Waiting() []string {
 	var waiting []string
 	for _, s := range w.sources {
-		if !s.informer.HasSynced() {
+		if !s.told() {
 			waiting = append(waiting, s.name)
 		}
 	}
@@ -178,15 +211,24 @@ func (w *Watch) Failing() (since time.Time, err error, ok bool) { //nolint:reviv
 	return since, err, ok
 }
 
-// Objects returns what is known now, for ingest.
-func (w *Watch) Objects() ingest.Objects {
-	return ingest.Objects{
-		MeshName:       w.cfg.MeshName,
-		MeshConfig:     w.MeshConfig(),
-		Namespaces:     w.Namespaces(),
-		Pods:           all[corev1.Pod](w.pods),
-		Services:       all[corev1.Service](w.services),
-		EndpointSlices: all[discoveryv1.EndpointSlice](w.slices),
+// Update tells state of everything that changed since the last Update.
+func (w *Watch) Update(state *ingest.State) {
+	update(w.namespaces, func(_, name string, ns *corev1.Namespace) { state.SetNamespace(name, ns) })
+	update(w.pods, state.SetPod)
+	update(w.services, state.SetService)
+	update(w.slices, state.SetEndpointSlice)
+	if len(w.config.take()) > 0 {
+		state.SetMeshConfig(w.MeshConfig())
+	}
+}
+
+// update calls set for each object that changed, with nil for one that is gone.
+func update[T any](s *source, set func(namespace, name string, object *T)) {
+	for name := range s.take() {
+		// The store is a map in memory: it has no errors to return.
+		object, _, _ := s.informer.GetStore().GetByKey(name.String())
+		typed, _ := object.(*T)
+		set(name.Namespace, name.Name, typed)
 	}
 }
 
@@ -217,10 +259,10 @@ func (w *Watch) unreadable() bool {
 // Namespaces returns all namespaces.
 func (w *Watch) Namespaces() []*corev1.Namespace { return all[corev1.Namespace](w.namespaces) }
 
-func all[T any](informer cache.SharedIndexInformer) []*T {
+func all[T any](s *source) []*T {
 	var objects []*T
 	// Everything is selected, so there is no error that could come of it.
-	_ = cache.ListAll(informer.GetStore(), labels.Everything(), func(object any) {
+	_ = cache.ListAll(s.informer.GetStore(), labels.Everything(), func(object any) {
 		if typed, ok := object.(*T); ok {
 			objects = append(objects, typed)
 		}

@@ -3,7 +3,9 @@ package kube
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 )
 
 func meshConfig(validity any) *unstructured.Unstructured {
@@ -48,7 +51,7 @@ func start(t *testing.T, config *unstructured.Unstructured, objects ...runtime.O
 	kinds := map[schema.GroupVersionResource]string{v1alpha2.GroupVersionResource(): "MeshConfigList"}
 	r := &rig{
 		dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(scheme, kinds, config),
-		client:  fake.NewClientset(objects...), changes: make(chan struct{}, 100),
+		client:  fake.NewClientset(objects...), changes: make(chan struct{}, 1000),
 	}
 	var err error
 	r.watch, err = New(Config{
@@ -173,4 +176,50 @@ func TestSourceNotesOutages(t *testing.T) {
 func (w *Watch) failed() bool {
 	_, _, ok := w.Failing()
 	return ok
+}
+
+// However many events there are, and whatever they carry, the state hears of each object once, and
+// of what the store holds.
+func TestUpdateTellsWhatTheStoreHolds(t *testing.T) {
+	src := &source{changed: map[cache.ObjectName]struct{}{}, informer: cache.NewSharedIndexInformer(&cache.ListWatch{}, &corev1.Pod{}, 0, nil)}
+	pod := func(name, ip string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Status: corev1.PodStatus{PodIP: ip}}
+	}
+	if err := src.informer.GetStore().Add(pod("store", "10.0.0.2")); err != nil {
+		t.Fatal(err)
+	}
+	src.note(pod("store", "10.0.0.1"))
+	src.note(pod("store", "10.0.0.2"))
+	src.note(pod("store", "10.0.0.1")) // late news
+	src.note(cache.DeletedFinalStateUnknown{Key: "shop/buyer", Obj: pod("buyer", "10.0.0.9")})
+	src.note(cache.DeletedFinalStateUnknown{Key: "shop/thief"}) // its last state is not known at all
+	told := map[string]string{}
+	update(src, func(namespace, name string, pod *corev1.Pod) {
+		if _, again := told[name]; again {
+			t.Errorf("%s/%s is told twice", namespace, name)
+		}
+		if told[name] = "gone"; pod != nil {
+			told[name] = pod.Status.PodIP
+		}
+	})
+	want := map[string]string{"store": "10.0.0.2", "buyer": "gone", "thief": "gone"}
+	if !maps.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+	update(src, func(_, name string, _ *corev1.Pod) { t.Errorf("%s is told again without news", name) })
+}
+
+// The first Update after Waiting is empty tells everything.
+func TestFirstUpdateIsComplete(t *testing.T) {
+	objects := []runtime.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{api.LabelMonitoredBy: "osm"}}}}
+	for i := range 300 {
+		objects = append(objects, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("service-", i)}})
+	}
+	r := start(t, meshConfig("24h"), objects...)
+	state := ingest.NewState("osm", "cluster.local")
+	r.until(t, "synced", func() bool { return len(r.watch.Waiting()) == 0 })
+	r.watch.Update(state)
+	if snapshot, _ := state.Snapshot(); len(snapshot.Services()) != 300 || !snapshot.Settings().Egress {
+		t.Errorf("the first snapshot has %d services of 300, settings %+v", len(snapshot.Services()), snapshot.Settings())
+	}
 }

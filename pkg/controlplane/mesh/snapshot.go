@@ -35,6 +35,9 @@ type ServicePort struct {
 	Endpoints []Endpoint
 	// Identities are the distinct identities of the meshed workloads behind the port, ready or not, sorted.
 	Identities []identity.Identity
+	// Pods are, for a headless service only, where meshed workloads listen behind their proxies, ready
+	// or not, sorted: clients dial them themselves.
+	Pods []netip.AddrPort
 }
 
 // Service is a Kubernetes Service in a namespace of the mesh.
@@ -45,6 +48,9 @@ type Service struct {
 	// Ports are its TCP ports, sorted by number.
 	Ports []ServicePort
 }
+
+// Headless says whether clients dial the service's pods and not an address of its own.
+func (s *Service) Headless() bool { return len(s.Addresses) == 0 }
 
 // InboundPort is a port on which a workload serves some Service.
 type InboundPort struct {
@@ -82,18 +88,20 @@ type Snapshot struct {
 	settings  Settings
 	services  []*Service
 	workloads []*Workload
-	byPod     map[PodName]*Workload
 }
 
-// New takes ownership of its arguments, sorts them and returns the snapshot.
+// New takes ownership of its arguments, sorts them where they are not sorted, and returns the snapshot.
 func New(settings Settings, services []*Service, workloads []*Workload) *Snapshot {
-	slices.SortFunc(services, func(a, b *Service) int { return a.Name.Compare(b.Name) })
-	slices.SortFunc(workloads, func(a, b *Workload) int { return a.Name.Compare(b.Name) })
-	s := &Snapshot{settings: settings, services: services, workloads: workloads, byPod: make(map[PodName]*Workload, len(workloads))}
-	for _, w := range workloads {
-		s.byPod[w.Name] = w
+	sorted(services, func(a, b *Service) int { return a.Name.Compare(b.Name) })
+	sorted(workloads, func(a, b *Workload) int { return a.Name.Compare(b.Name) })
+	return &Snapshot{settings: settings, services: services, workloads: workloads}
+}
+
+// sorted does not write to what is sorted already: an older Snapshot may share it.
+func sorted[T any](list []*T, compare func(a, b *T) int) {
+	if !slices.IsSortedFunc(list, compare) {
+		slices.SortFunc(list, compare)
 	}
-	return s
 }
 
 // Settings of the mesh.
@@ -105,5 +113,21 @@ func (s *Snapshot) Services() []*Service { return s.services }
 // Workloads of the mesh, sorted by name. Not to be changed.
 func (s *Snapshot) Workloads() []*Workload { return s.workloads }
 
+// SameWorkloads says whether the workloads of both snapshots are one list, which they are where
+// ingest saw none of them change.
+func (s *Snapshot) SameWorkloads(o *Snapshot) bool {
+	return len(s.workloads) == len(o.workloads) && (len(s.workloads) == 0 || &s.workloads[0] == &o.workloads[0])
+}
+
+// Find returns the place of that pod's workload in Workloads; ok is false when the pod is not in the mesh.
+func (s *Snapshot) Find(pod PodName) (i int, ok bool) {
+	return slices.BinarySearchFunc(s.workloads, pod, func(w *Workload, name PodName) int { return w.Name.Compare(name) })
+}
+
 // Workload returns the workload of that pod, nil when the pod is not in the mesh.
-func (s *Snapshot) Workload(pod PodName) *Workload { return s.byPod[pod] }
+func (s *Snapshot) Workload(pod PodName) *Workload {
+	if i, ok := s.Find(pod); ok {
+		return s.workloads[i]
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -23,62 +24,55 @@ type Inbound struct {
 	From Principals
 }
 
-// Peer is the workloads of one identity, for connections to a pod's own address: what headless
-// services and StatefulSets do.
-type Peer struct {
-	Identity identity.Identity
-	// Addresses of its pods, sorted.
-	Addresses []netip.Addr
-	// Unproxied are the pod ports that bypass the peers' proxies, by port the addresses where they
-	// do, sorted; a connection to one of them must not be wrapped in mTLS.
-	Unproxied map[uint16][]netip.Addr
-}
-
 // Outbound is what workloads may send to. Workloads with the same rights share one.
 type Outbound struct {
 	// Services, sorted by name.
 	Services []*mesh.Service
-	// Peers, sorted by identity.
-	Peers []Peer
+	// Pods are where connections to pods' own addresses go over mTLS to whatever workload of the mesh
+	// answers, sorted. With egress they are the very pods' addresses: elsewhere is the world. Without
+	// egress there is nothing else to be reached, and they are whole blocks of addresses around the
+	// pods, which seldom change when pods do: what is in a block and not in the mesh fails to prove
+	// an identity, as it should.
+	Pods []netip.Prefix
+	// Unproxied are pods' ports that bypass their proxies, where mTLS would find nobody to speak it.
+	Unproxied []netip.AddrPort
 	// Egress says whether destinations outside the mesh may be reached.
 	Egress bool
+
+	of *mesh.Snapshot
 }
 
-// Proxy is everything that the proxies of one class do.
+// Proxy is everything that the proxies of one class do, but for Outbound.
 type Proxy struct {
 	Identity identity.Identity
 	// Inbound, sorted by port.
 	Inbound []Inbound
 	// OtherPorts are the peers that may connect to ports that no Service leads to.
 	OtherPorts Principals
-	Outbound   *Outbound
 }
 
-// Policies are the decisions for one snapshot. Safe for concurrent use; make one with New.
-type Policies struct {
-	permissive bool
-	outbound   *Outbound
-}
-
-// New prepares what all classes share.
-func New(snapshot *mesh.Snapshot) *Policies {
+// OutboundOf is what every workload may send to: permissive mode does not tell them apart, and
+// without it nobody may send anything inside the mesh. last, which may be nil, is the Outbound of an
+// earlier snapshot with the same settings: it spares work, and changes nothing.
+func OutboundOf(snapshot *mesh.Snapshot, last *Outbound) *Outbound {
 	settings := snapshot.Settings()
-	outbound := &Outbound{Egress: settings.Egress}
-	if settings.Permissive {
-		outbound.Services = snapshot.Services()
-		outbound.Peers = peers(snapshot.Workloads())
+	outbound := &Outbound{Egress: settings.Egress, of: snapshot}
+	if !settings.Permissive {
+		return outbound
 	}
-	return &Policies{permissive: settings.Permissive, outbound: outbound}
+	outbound.Services = snapshot.Services()
+	if last != nil && snapshot.SameWorkloads(last.of) {
+		outbound.Pods, outbound.Unproxied = last.Pods, last.Unproxied
+	} else {
+		outbound.Pods, outbound.Unproxied = pods(snapshot.Workloads(), settings.Egress)
+	}
+	return outbound
 }
-
-// Outbound is what every workload may send to: permissive mode does not tell them apart, and
-// without it nobody may send anything inside the mesh.
-func (p *Policies) Outbound() *Outbound { return p.outbound }
 
 // For returns the decisions for the workload's class: all workloads of a class get equal ones.
-func (p *Policies) For(w *mesh.Workload) Proxy {
-	proxy := Proxy{Identity: w.Identity, Outbound: p.outbound}
-	if !p.permissive {
+func For(settings mesh.Settings, w *mesh.Workload) Proxy {
+	proxy := Proxy{Identity: w.Identity}
+	if !settings.Permissive {
 		return proxy
 	}
 	proxy.OtherPorts = AnyWorkload()
@@ -88,31 +82,37 @@ func (p *Policies) For(w *mesh.Workload) Proxy {
 	return proxy
 }
 
-// peers groups the workloads that have an address by identity.
-func peers(workloads []*mesh.Workload) []Peer {
-	byIdentity := map[identity.Identity]*Peer{}
+// The blocks of addresses that stand for the pods in them.
+const (
+	blockBits4 = 24
+	blockBits6 = 120
+)
+
+// pods lists where workloads are, and their ports that bypass their proxies.
+func pods(workloads []*mesh.Workload, exactly bool) ([]netip.Prefix, []netip.AddrPort) {
+	where := map[netip.Prefix]struct{}{}
+	var unproxied []netip.AddrPort
 	for _, w := range workloads {
-		if len(w.Addresses) == 0 {
-			continue
-		}
-		peer := byIdentity[w.Identity]
-		if peer == nil {
-			peer = &Peer{Identity: w.Identity, Unproxied: map[uint16][]netip.Addr{}}
-			byIdentity[w.Identity] = peer
-		}
-		peer.Addresses = append(peer.Addresses, w.Addresses...)
-		for _, port := range w.Unproxied {
-			peer.Unproxied[port] = append(peer.Unproxied[port], w.Addresses...)
+		for _, addr := range w.Addresses {
+			where[around(addr, exactly)] = struct{}{}
+			for _, port := range w.Unproxied {
+				unproxied = append(unproxied, netip.AddrPortFrom(addr, port))
+			}
 		}
 	}
-	var sorted []Peer
-	for _, peer := range byIdentity {
-		slices.SortFunc(peer.Addresses, netip.Addr.Compare)
-		for _, addresses := range peer.Unproxied {
-			slices.SortFunc(addresses, netip.Addr.Compare)
-		}
-		sorted = append(sorted, *peer)
+	slices.SortFunc(unproxied, netip.AddrPort.Compare)
+	return slices.SortedFunc(maps.Keys(where), netip.Prefix.Compare), slices.Compact(unproxied)
+}
+
+// around is the address itself or its block.
+func around(addr netip.Addr, exactly bool) netip.Prefix {
+	bits := addr.BitLen()
+	switch {
+	case exactly:
+	case addr.Is4():
+		bits = blockBits4
+	default:
+		bits = blockBits6
 	}
-	slices.SortFunc(sorted, func(a, b Peer) int { return identity.Compare(a.Identity, b.Identity) })
-	return sorted
+	return netip.PrefixFrom(addr, bits).Masked()
 }

@@ -73,22 +73,6 @@ func (s *Server) provenIdentity(ctx context.Context) (id identity.Identity, unti
 	return id, leaf.NotAfter, err
 }
 
-// awaitWorkload returns the pod's workload as soon as a published configuration knows it.
-func (s *Server) awaitWorkload(ctx context.Context, pod mesh.PodName) (*mesh.Workload, error) {
-	retry := time.NewTicker(50 * time.Millisecond)
-	defer retry.Stop()
-	for {
-		if w := s.config.Load().Snapshot().Workload(pod); w != nil {
-			return w, nil
-		}
-		select {
-		case <-retry.C:
-		case <-ctx.Done():
-			return nil, s.refuse("unknown", codes.Unavailable, "pod %s is not known as part of the mesh: will be retried", pod)
-		}
-	}
-}
-
 // refuse counts a refused stream and returns the error that its proxy is told.
 func (s *Server) refuse(reason string, code codes.Code, format string, args ...any) error {
 	s.cfg.Metrics.refused.WithLabelValues(reason).Inc()

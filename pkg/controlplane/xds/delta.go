@@ -3,25 +3,15 @@ package xds
 import (
 	"slices"
 	"strconv"
-	"strings"
+	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-
-	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
-
-const wildcardName = "*"
-
-// rejection is what a proxy said about a response that it did not accept.
-type rejection struct {
-	typ       resourceType
-	resources []string
-	message   string
-}
 
 // deltaSession is the state of one incremental stream: what the proxy asked for and what it holds.
 // The rules are those of the xDS protocol specification, "Incremental xDS".
 type deltaSession struct {
+	lists  *nameLists
 	types  [numTypes]deltaType
 	nonces uint64
 }
@@ -29,179 +19,185 @@ type deltaSession struct {
 type deltaType struct {
 	asked    bool // a request of this type has come
 	wildcard bool
-	explicit map[string]bool
-	// held is the version of each resource at the proxy, as far as it was sent or reported;
-	// "" stands for "was told that it does not exist". A rejected version counts as held: it is
-	// not sent again until it changes.
-	held map[string]string
-	// awaiting is the nonce of the response that is not answered yet, "" if there is none, and
-	// sentNames what was in it.
-	awaiting  string
-	sentNames []string
+	names    *nameList // the explicit subscription
+	// held is what the proxy was brought to last: it has been offered each resource of it that it
+	// wants, but for those in except. A refused version counts as held.
+	held layers
+	// except maps wanted names to the version that the proxy holds of them, where that is not the
+	// one in held; "" is for what it does not hold and must be told of. It is nil nearly always.
+	except map[string]string
+	// awaiting is the nonce of the response that is not answered yet, 0 if there is none, and sent
+	// what was in it.
+	awaiting uint64
+	sent     sent
+	pushed   time.Time
+	refusals refusals
 }
 
-// handle takes a request. A rejection is returned for the record; the stream goes on.
-func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest) *rejection {
+func (t *deltaType) wants(name string) bool { return t.wildcard || t.names.has(name) }
+
+// hold remembers that the proxy holds another version than held says.
+func (t *deltaType) hold(name, version string) {
+	if t.except == nil {
+		t.except = map[string]string{}
+	}
+	t.except[name] = version
+}
+
+// forget makes the session hold nothing against a name.
+func (t *deltaType) forget(name string) {
+	if delete(t.except, name); len(t.except) == 0 {
+		t.except = nil
+	}
+}
+
+// handle takes a request and returns what it says about a response, if it answers the last one.
+func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest, o offer, now time.Time) answer {
 	typ, ok := typeOf(req.GetTypeUrl())
 	if !ok {
-		return nil
+		return answer{}
 	}
 	t := &d.types[typ]
 	if !t.asked {
-		t.begin(typ, req)
+		d.begin(t, typ, req, o.layers(typ))
 	} else {
-		// The proxy may have dropped what it asks for again, so it must be sent again.
-		for _, name := range req.GetResourceNamesSubscribe() {
-			delete(t.held, name)
-		}
+		d.subscribe(t, req.GetResourceNamesSubscribe())
 	}
-	t.subscribe(req)
-	if req.GetResponseNonce() == "" || req.GetResponseNonce() != t.awaiting {
-		return nil
+	d.unsubscribe(t, req.GetResourceNamesUnsubscribe())
+	if t.awaiting == 0 || req.GetResponseNonce() != strconv.FormatUint(t.awaiting, 10) {
+		return answer{}
 	}
-	names := t.sentNames
-	t.awaiting, t.sentNames = "", nil
+	what := t.sent
+	t.awaiting, t.sent = 0, sent{}
 	if detail := req.GetErrorDetail(); detail != nil {
-		return &rejection{typ: typ, resources: names, message: detail.GetMessage()}
+		return answer{typ: typ, refusal: t.refusals.refused(what, detail.GetMessage(), now, t.wants)}
 	}
-	return nil
+	t.refusals.accepted(what)
+	return answer{typ: typ, accepted: true}
 }
 
-// begin takes what a proxy says first: on a new stream, what it still holds from an older one.
-func (t *deltaType) begin(typ resourceType, req *discoveryv3.DeltaDiscoveryRequest) {
+// begin takes what a proxy says first: what it wants, and what it still holds from an older stream.
+func (d *deltaSession) begin(t *deltaType, typ resourceType, req *discoveryv3.DeltaDiscoveryRequest, now layers) {
+	subscribe, holds := req.GetResourceNamesSubscribe(), req.GetInitialResourceVersions()
 	t.asked = true
-	t.wildcard = typ.mayBeWildcard() && len(req.GetResourceNamesSubscribe()) == 0
-	t.explicit = map[string]bool{}
-	t.held = make(map[string]string, len(req.GetInitialResourceVersions()))
-	for name, version := range req.GetInitialResourceVersions() {
-		t.held[name] = version
+	t.wildcard = slices.Contains(subscribe, wildcardName) || typ.mayBeWildcard() && len(subscribe) == 0
+	t.names = d.lists.of(slices.Clone(subscribe))
+	if len(holds) > 0 {
+		t.resume(holds, now)
+	}
+	t.dropUnwanted() // clusters may have asked for the endpoints to be sent again before the proxy did
+	for _, name := range t.names.all() {
+		if _, held := holds[name]; !held && now.named(name) == nil {
+			t.hold(name, "") // it must be told that there is none
+		}
 	}
 }
 
-func (t *deltaType) subscribe(req *discoveryv3.DeltaDiscoveryRequest) {
-	for _, name := range req.GetResourceNamesSubscribe() {
-		if name == wildcardName {
-			t.wildcard = true
-		} else {
-			t.explicit[name] = true
-		}
-	}
-	for _, name := range req.GetResourceNamesUnsubscribe() {
-		if name != wildcardName {
-			delete(t.explicit, name)
-			delete(t.held, name)
+// resume notes where what the proxy holds differs from what it should have.
+func (t *deltaType) resume(holds map[string]string, now layers) {
+	t.held = now
+	for _, set := range now {
+		if set == nil {
 			continue
 		}
+		for _, r := range set.All() {
+			if version := holds[r.Name]; version != r.Version && t.wants(r.Name) {
+				t.holdFirst(r.Name, version)
+			}
+		}
+	}
+	for name, version := range holds {
+		if t.wants(name) && now.named(name) == nil {
+			t.holdFirst(name, version)
+		}
+	}
+}
+
+// holdFirst is hold for what is not an exception already.
+func (t *deltaType) holdFirst(name, version string) {
+	if _, noted := t.except[name]; !noted {
+		t.hold(name, version)
+	}
+}
+
+// dropUnwanted drops the exceptions that the proxy has not subscribed to.
+func (t *deltaType) dropUnwanted() {
+	for name := range t.except {
+		if !t.wants(name) {
+			t.forget(name)
+		}
+	}
+}
+
+// subscribe adds to what the proxy wants. It may have dropped what it asks for again, so that is
+// sent again.
+func (d *deltaSession) subscribe(t *deltaType, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	t.names = d.lists.change(t.names, names, nil)
+	for _, name := range names {
+		switch {
+		case name != wildcardName:
+			t.hold(name, "")
+		case !t.wildcard:
+			t.widen()
+		}
+	}
+}
+
+// widen makes the proxy want everything: what it did not subscribe to by name it does not hold.
+func (t *deltaType) widen() {
+	t.wildcard = true
+	for _, set := range t.held {
+		if set == nil {
+			continue
+		}
+		for _, r := range set.All() {
+			if !t.names.has(r.Name) {
+				t.hold(r.Name, "")
+			}
+		}
+	}
+}
+
+// unsubscribe takes from what the proxy wants. A name that the wildcard still covers is told again:
+// the proxy may forget it with its explicit subscription.
+func (d *deltaSession) unsubscribe(t *deltaType, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	t.names = d.lists.change(t.names, nil, names)
+	if slices.Contains(names, wildcardName) {
 		t.wildcard = false
-		for held := range t.held {
-			if !t.explicit[held] {
-				delete(t.held, held)
-			}
+	}
+	for _, name := range names {
+		if t.wildcard && name != wildcardName {
+			t.hold(name, "")
 		}
 	}
+	t.dropUnwanted()
+	t.refusals.dropped(t.wants)
 }
 
-// next returns the next response to send, or nil when the proxy has all it should have or owes
-// answers first. New and changed resources go in push order; only when all of them were answered
-// are resources taken away, in the reverse order, so that nothing in use is missing in between.
-func (d *deltaSession) next(o offer) *discoveryv3.DeltaDiscoveryResponse {
-	quiet := true
-	for typ := range numTypes {
-		t := &d.types[typ]
-		if t.awaiting != "" {
-			quiet = false
-			continue
-		}
-		if changed := t.changed(typ, o); len(changed) > 0 {
-			if typ == clusters {
-				d.resendEndpoints(changed)
-			}
-			return d.respond(typ, changed, nil)
-		}
-	}
-	if !quiet {
-		return nil
-	}
-	for typ := numTypes - 1; typ >= 0; typ-- {
-		if removed := d.types[typ].removed(typ, o); len(removed) > 0 {
-			return d.respond(typ, nil, removed)
-		}
-	}
-	return nil
-}
-
-// changed lists what the proxy wants and does not hold in its current version.
-func (t *deltaType) changed(typ resourceType, o offer) []*envoy.Resource {
-	var changed []*envoy.Resource
-	if t.wildcard {
-		for _, r := range o.all(typ) {
-			if t.held[r.Name] != r.Version {
-				changed = append(changed, r)
-			}
-		}
-		return changed
-	}
-	for name := range t.explicit {
-		if r := o.named(typ, name); r != nil && t.held[name] != r.Version {
-			changed = append(changed, r)
-		}
-	}
-	slices.SortFunc(changed, func(a, b *envoy.Resource) int { return strings.Compare(a.Name, b.Name) })
-	return changed
-}
-
-// removed lists what the proxy holds, or waits for, and what does not exist.
-func (t *deltaType) removed(typ resourceType, o offer) []string {
-	var removed []string
-	for name, version := range t.held {
-		if version != "" && o.named(typ, name) == nil {
-			removed = append(removed, name)
-		}
-	}
-	for name := range t.explicit {
-		if _, told := t.held[name]; !told && o.named(typ, name) == nil {
-			removed = append(removed, name)
-		}
-	}
-	slices.Sort(removed)
-	return removed
-}
-
-// resendEndpoints forgets that the proxy holds the endpoints of clusters that change: Envoy warms a
-// changed cluster anew and waits for its endpoints to come again.
-func (d *deltaSession) resendEndpoints(changed []*envoy.Resource) {
-	for _, r := range changed {
-		if _, update := d.types[clusters].held[r.Name]; update {
-			delete(d.types[endpoints].held, r.Name)
-		}
-	}
-}
-
-func (d *deltaSession) respond(typ resourceType, changed []*envoy.Resource, removed []string) *discoveryv3.DeltaDiscoveryResponse {
+// lacks says whether the proxy is to be sent that resource: it wants it and does not hold it.
+func (d *deltaSession) lacks(typ resourceType, name string, o offer) bool {
 	t := &d.types[typ]
-	d.nonces++
-	t.awaiting = strconv.FormatUint(d.nonces, 10)
-	resp := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: typeURLs[typ], Nonce: t.awaiting, RemovedResources: removed}
-	for _, r := range changed {
-		resp.Resources = append(resp.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
-		t.sentNames = append(t.sentNames, r.Name)
-		t.held[r.Name] = r.Version
+	r := o.layers(typ).named(name)
+	if r == nil || !t.wants(name) {
+		return false
 	}
-	for _, name := range removed {
-		t.sentNames = append(t.sentNames, name)
-		if t.explicit[name] {
-			t.held[name] = ""
-		} else {
-			delete(t.held, name)
-		}
+	version, ok := t.except[name]
+	if held := t.held.named(name); !ok && held != nil {
+		version = held.Version
 	}
-	return resp
+	return version != r.Version
 }
 
 // settled says whether the proxy answered everything that it was sent.
 func (d *deltaSession) settled() bool {
 	for typ := range numTypes {
-		if d.types[typ].awaiting != "" {
+		if d.types[typ].awaiting != 0 {
 			return false
 		}
 	}

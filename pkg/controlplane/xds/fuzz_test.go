@@ -3,7 +3,7 @@ package xds
 import (
 	"maps"
 	"math/rand/v2"
-	"strconv"
+	"slices"
 	"testing"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -11,128 +11,466 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 )
 
-// modelProxy is a proxy as the protocol's text describes it: it takes what it is sent.
-type modelProxy struct {
-	wildcard bool
-	wants    map[string]bool
-	has      map[string]string
-	refused  map[string]string // name -> version that it does not want
-	owes     *discoveryv3.DeltaDiscoveryResponse
-}
-
-// FuzzDelta plays random requests, answers, rejections and changes of the mesh, and asks at the end,
-// once everything is answered, whether the proxy holds exactly what it asked for and accepted.
-func FuzzDelta(f *testing.F) {
+// A script is pairs of bytes: what to do, and with which name of which type.
+func seed(f *testing.F) {
+	f.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
-		script := make([]byte, 10+random.IntN(120))
+	for range 300 {
+		script := make([]byte, 20+random.IntN(300))
 		for i := range script {
 			script[i] = byte(random.IntN(256))
 		}
 		f.Add(script)
 	}
-	f.Fuzz(func(t *testing.T, script []byte) {
-		for _, typ := range []resourceType{clusters, secrets} {
-			playDelta(t, typ, script)
-		}
-	})
 }
 
-func playDelta(t *testing.T, typ resourceType, script []byte) {
-	session := &deltaSession{}
-	st := state{typ: {"a": 1, "b": 1}}
-	p := &modelProxy{wants: map[string]bool{}, has: map[string]string{}, refused: map[string]string{}}
-	p.first(session, typ)
+// step is a pair of bytes, read.
+type step struct {
+	op      byte
+	typ     resourceType
+	name    string
+	content int
+}
+
+func steps(script []byte) []step {
+	var all []step
 	for i := 0; i+1 < len(script); i += 2 {
-		name := string(rune('a' + script[i+1]%5))
-		switch script[i] % 8 {
-		case 0, 1:
-			st[typ][name] = int(script[i+1]) + 1
-		case 2:
-			delete(st[typ], name)
-		case 3:
-			p.wants[name] = true
-			delete(p.refused, name)
-			session.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURLs[typ], ResourceNamesSubscribe: []string{name}})
-		case 4:
-			if p.wants[name] {
-				delete(p.wants, name)
-				delete(p.has, name)
-				delete(p.refused, name)
-				session.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURLs[typ], ResourceNamesUnsubscribe: []string{name}})
-			}
-		case 5:
-			p.receive(session.next(st.offer(t)))
-		case 6:
-			p.answer(session, "")
-		case 7:
-			p.answer(session, "no")
+		arg := int(script[i+1])
+		all = append(all, step{script[i] % 16, resourceType(arg % int(numTypes)), string(rune('a' + arg/5%4)), 1 + arg/20%3 + arg%2*100})
+	}
+	return all
+}
+
+// change does what the mesh does: half of all steps.
+func (s state) change(to step) bool {
+	switch to.op {
+	case 0, 1, 2, 3, 4:
+		s[to.typ][to.name] = to.content
+	case 5, 6:
+		delete(s[to.typ], to.name)
+	default:
+		return false
+	}
+	return true
+}
+
+func emptyMesh() state {
+	s := state{}
+	for typ := range numTypes {
+		s[typ] = map[string]int{"a": 1}
+	}
+	return s
+}
+
+// deltaModel is a proxy as the protocol's text describes it: it takes what it is sent.
+type deltaModel struct {
+	*deltaProxy
+	types [numTypes]deltaModelType
+}
+
+type deltaModelType struct {
+	wildcard bool
+	wants    map[string]bool
+	has      map[string]string
+	// offered is what it refused: it was offered that, which is all that can be done. refused is what
+	// the server must remember.
+	offered, refused map[string]string
+	owes             *discoveryv3.DeltaDiscoveryResponse
+	warming          map[string]bool // endpoints that must come again
+	again            map[string]bool // what it asked for since
+}
+
+func (m *deltaModelType) wanted(name string) bool { return m.wildcard || m.wants[name] }
+
+func FuzzDelta(f *testing.F) {
+	seed(f)
+	f.Fuzz(playDelta)
+}
+
+func playDelta(t *testing.T, script []byte) {
+	m := &deltaModel{deltaProxy: newDeltaProxy(t, emptyMesh())}
+	for typ := range numTypes {
+		m.types[typ] = deltaModelType{wildcard: typ.mayBeWildcard(), wants: map[string]bool{}, has: map[string]string{}, offered: map[string]string{}, refused: map[string]string{}, warming: map[string]bool{}, again: map[string]bool{}}
+	}
+	m.connect("")
+	for _, s := range steps(script) {
+		if !m.state.change(s) {
+			m.play(s)
 		}
 	}
 	for range 100 {
-		p.answer(session, "")
-		if p.receive(session.next(st.offer(t))); p.owes == nil {
+		for typ := range numTypes {
+			m.reply(typ, "")
+		}
+		if !m.receive() {
 			break
 		}
 	}
-	p.compare(t, typ, st.offer(t))
+	m.compare()
 }
 
-func (p *modelProxy) first(session *deltaSession, typ resourceType) {
-	p.wildcard = typ.mayBeWildcard()
-	session.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURLs[typ]})
+// connect opens a stream, with a lie about one name.
+func (m *deltaModel) connect(lie string) {
+	m.session = deltaSession{lists: m.session.lists}
+	for typ := range numTypes {
+		t := &m.types[typ]
+		t.owes, t.refused, t.offered, t.warming = nil, map[string]string{}, map[string]string{}, map[string]bool{}
+		if t.wanted(lie) && lie != "" {
+			t.has[lie] = "lie"
+			if r := m.state.offer(m.t).layers(typ).named(lie); r != nil && len(t.has)%2 == 0 {
+				t.has[lie] = r.Version
+			}
+		}
+		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.url(), InitialResourceVersions: maps.Clone(t.has), ResourceNamesSubscribe: slices.Sorted(maps.Keys(t.wants))}
+		if t.wildcard && (len(t.wants) > 0 || !typ.mayBeWildcard()) {
+			req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, "*")
+		}
+		if !t.wildcard && len(t.wants) == 0 {
+			if typ.mayBeWildcard() {
+				t.wildcard = true // a first request without names
+			}
+			t.has = map[string]string{}
+			req.InitialResourceVersions = nil
+		}
+		m.handle(req)
+	}
 }
 
-func (p *modelProxy) receive(resp *discoveryv3.DeltaDiscoveryResponse) {
+func (m *deltaModel) play(s step) {
+	t := &m.types[s.typ]
+	switch s.op {
+	case 7:
+		t.wants[s.name], t.again[s.name] = true, true
+		delete(t.has, s.name)
+		delete(t.offered, s.name)
+		m.ask(s.typ, s.name)
+	case 8:
+		if t.wants[s.name] {
+			t.again[s.name] = true // the wildcard may cover it
+			delete(t.wants, s.name)
+			delete(t.has, s.name)
+			delete(t.offered, s.name)
+			m.drop(s.typ, s.name)
+			t.settleNames()
+		}
+	case 9:
+		if s.content == 1 {
+			t.wildcard = !t.wildcard
+			if t.wildcard {
+				for _, name := range []string{"a", "b", "c", "d"} {
+					t.again[name] = true
+				}
+				m.ask(s.typ, "*")
+				return
+			}
+			m.drop(s.typ, "*")
+			t.settleNames()
+		}
+	case 10:
+		if s.name == "a" {
+			m.connect(map[bool]string{true: "b"}[s.content > 1])
+		}
+	case 11, 12:
+		m.receive()
+	case 13, 14:
+		m.reply(s.typ, "")
+	case 15:
+		m.reply(s.typ, "no")
+	}
+}
+
+// settleNames forgets what is not wanted any more.
+func (m *deltaModelType) settleNames() {
+	for _, names := range []map[string]string{m.has, m.offered, m.refused} {
+		maps.DeleteFunc(names, func(name, _ string) bool { return !m.wanted(name) })
+	}
+	maps.DeleteFunc(m.warming, func(name string, _ bool) bool { return !m.wanted(name) })
+}
+
+// receive takes a response and checks what must hold for it whatever it says.
+func (m *deltaModel) receive() bool {
+	resp := m.next()
+	if resp == nil {
+		return false
+	}
+	typ, _ := typeOf(resp.GetTypeUrl())
+	t := &m.types[typ]
+	if t.owes != nil {
+		m.t.Fatalf("%q came before %q was answered", told(resp), told(t.owes))
+	}
+	for _, r := range resp.GetResources() {
+		if t.offered[r.GetName()] == r.GetVersion() && typ != endpoints && !t.again[r.GetName()] {
+			m.t.Errorf("%s %s was refused and came again unchanged", typ.name(), r.GetName())
+		}
+		delete(t.again, r.GetName())
+		if last := t.has[r.GetName()]; typ == clusters && last != "" && last != "lie" && last != r.GetVersion() {
+			m.types[endpoints].warming[r.GetName()] = m.types[endpoints].wanted(r.GetName())
+		}
+		if typ == endpoints {
+			delete(t.warming, r.GetName())
+		}
+	}
+	if len(resp.GetRemovedResources()) > 0 {
+		for other := range numTypes {
+			if m.types[other].owes != nil {
+				m.t.Errorf("%q came before %q was answered", told(resp), told(m.types[other].owes))
+			}
+		}
+	}
+	t.owes = resp
+	return true
+}
+
+func (m *deltaModel) reply(typ resourceType, complaint string) {
+	t := &m.types[typ]
+	resp := t.owes
 	if resp == nil {
 		return
 	}
-	p.owes = resp
+	t.owes = nil
+	for _, r := range resp.GetResources() {
+		delete(t.refused, r.GetName())
+		delete(t.offered, r.GetName())
+		switch {
+		case !t.wanted(r.GetName()): // it has unsubscribed meanwhile
+		case complaint != "":
+			t.offered[r.GetName()], t.refused[r.GetName()] = r.GetVersion(), r.GetVersion()
+		default:
+			t.has[r.GetName()] = r.GetVersion()
+		}
+	}
+	for _, name := range resp.GetRemovedResources() {
+		delete(t.has, name)
+		delete(t.offered, name)
+		delete(t.refused, name)
+		if typ == clusters || typ == endpoints {
+			delete(m.types[endpoints].warming, name)
+		}
+	}
+	m.answer(resp, complaint)
 }
 
-func (p *modelProxy) answer(session *deltaSession, complaint string) {
-	if p.owes == nil {
-		return
+// compare asks, once everything is answered, whether the proxy holds exactly what it asked for and accepted.
+func (m *deltaModel) compare() {
+	m.t.Helper()
+	o, refused := m.state.offer(m.t), 0
+	for typ := range numTypes {
+		t := &m.types[typ]
+		want := map[string]string{}
+		for _, set := range o.layers(typ) {
+			for _, r := range set.All() {
+				if t.wanted(r.Name) {
+					want[r.Name] = r.Version
+				}
+			}
+		}
+		got := maps.Clone(t.has)
+		maps.Copy(got, t.offered)
+		if diff := cmp.Diff(want, got); diff != "" {
+			m.t.Errorf("%s: the proxy's resources differ from what it should hold:\n%s", typ.name(), diff)
+		}
+		for name := range t.warming {
+			if typ == endpoints && t.warming[name] && want[name] != "" {
+				m.t.Errorf("cluster %s changed and its endpoints did not come again", name)
+			}
+		}
+		if t.owes != nil {
+			m.t.Errorf("%s: still talking after 100 answers", typ.name())
+		}
+		refused += len(t.refused)
+		if s := &m.session.types[typ]; s.except != nil || s.sent.parts[0] != nil || s.sent.removed != nil {
+			m.t.Errorf("%s: a settled session remembers names: %v %v", typ.name(), s.except, s.sent)
+		}
 	}
-	req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: p.owes.GetTypeUrl(), ResponseNonce: p.owes.GetNonce()}
+	if got := m.session.rejected(); got != refused {
+		m.t.Errorf("%d resources counted as rejected, want %d", got, refused)
+	}
+}
+
+// sotwModel is a proxy of the other variant.
+type sotwModel struct {
+	*sotwProxy
+	types [numTypes]sotwModelType
+}
+
+type sotwModelType struct {
+	asked    bool
+	wildcard bool
+	wants    map[string]bool
+	offered  map[string]string // what came last, taken or refused
+	nonce    string            // of the last response that it saw
+	owes     *discoveryv3.DiscoveryResponse
+	carried  map[string]string // what it carries
+	seen     map[string]string // what the last response carried, of clusters only
+	warming  map[string]bool
+}
+
+func FuzzSotw(f *testing.F) {
+	seed(f)
+	f.Fuzz(playSotw)
+}
+
+func playSotw(t *testing.T, script []byte) {
+	m := &sotwModel{sotwProxy: newSotwProxy(t, emptyMesh())}
+	m.connect()
+	for _, s := range steps(script) {
+		if !m.state.change(s) {
+			m.play(s)
+		}
+	}
+	for range 100 {
+		for typ := range numTypes {
+			m.reply(typ, "")
+		}
+		if !m.receive() {
+			break
+		}
+	}
+	m.compare()
+}
+
+func (m *sotwModel) connect() {
+	m.session = sotwSession{lists: m.session.lists}
+	for typ := range numTypes {
+		m.types[typ] = sotwModelType{wildcard: typ.mayBeWildcard(), wants: map[string]bool{}, offered: map[string]string{}, warming: map[string]bool{}}
+		m.send(typ, "")
+	}
+}
+
+func (m *sotwModel) send(typ resourceType, complaint string) {
+	t := &m.types[typ]
+	req := &discoveryv3.DiscoveryRequest{TypeUrl: typ.url(), ResponseNonce: t.nonce, ResourceNames: slices.Sorted(maps.Keys(t.wants))}
+	if t.wildcard && len(t.wants) > 0 {
+		req.ResourceNames = append(req.ResourceNames, "*")
+	}
 	if complaint != "" {
 		req.ErrorDetail = &rpcstatus.Status{Message: complaint}
 	}
-	for _, r := range p.owes.GetResources() {
-		if !p.wildcard && !p.wants[r.GetName()] {
-			continue // it has unsubscribed meanwhile
-		}
-		if complaint != "" {
-			p.refused[r.GetName()] = r.GetVersion()
-			continue
-		}
-		p.has[r.GetName()] = r.GetVersion()
-		delete(p.refused, r.GetName())
-	}
-	for _, name := range p.owes.GetRemovedResources() {
-		delete(p.has, name)
-		delete(p.refused, name)
-	}
-	p.owes = nil
-	session.handle(req)
+	m.session.handle(req, m.state.offer(m.t), instant)
 }
 
-func (p *modelProxy) compare(t *testing.T, typ resourceType, o offer) {
-	t.Helper()
-	want, got := map[string]string{}, maps.Clone(p.has)
-	for _, r := range o.all(typ) {
-		if !p.wildcard && !p.wants[r.Name] {
+func (m *sotwModel) play(s step) {
+	t := &m.types[s.typ]
+	switch s.op {
+	case 7, 8:
+		if t.wildcard && len(t.wants) == 0 {
+			t.wildcard = s.content != 1 // the first names end the wildcard that goes without saying
+		}
+		t.wants[s.name] = true
+		m.send(s.typ, "")
+	case 9, 10:
+		if t.wants[s.name] && len(t.wants) > 1 {
+			delete(t.wants, s.name)
+			if !t.wildcard {
+				delete(t.offered, s.name)
+			}
+			m.send(s.typ, "")
+		}
+	case 11, 12:
+		m.receive()
+	case 13, 14:
+		m.reply(s.typ, "")
+	case 15:
+		if s.name == "d" && s.content == 1 {
+			m.connect()
+			return
+		}
+		m.reply(s.typ, "no")
+	}
+}
+
+func (m *sotwModel) receive() bool {
+	encoded := m.session.next(m.state.offer(m.t), instant)
+	if encoded == nil {
+		return false
+	}
+	resp := decode(m.t, encoded, &discoveryv3.DiscoveryResponse{})
+	t := &m.types[encoded.typ]
+	if t.owes != nil {
+		m.t.Fatalf("%q came before %q was answered", toldAll(m.t, resp), toldAll(m.t, t.owes))
+	}
+	t.owes, t.carried = resp, map[string]string{}
+	for _, part := range m.session.types[encoded.typ].sent.parts {
+		for _, r := range part {
+			t.carried[r.Name] = r.Version
+			if encoded.typ == clusters && t.seen[r.Name] != "" && t.seen[r.Name] != r.Version {
+				m.types[endpoints].warming[r.Name] = true
+			}
+			if encoded.typ == endpoints {
+				delete(t.warming, r.Name)
+			}
+		}
+	}
+	if len(t.carried) != len(resp.GetResources()) {
+		m.t.Errorf("%d resources on the wire, %d remembered", len(resp.GetResources()), len(t.carried))
+	}
+	if encoded.typ == clusters {
+		m.quietWhenLess(t.offered, t.carried, t)
+		t.seen = t.carried
+	}
+	return true
+}
+
+// quietWhenLess asks that no cluster leaves while the proxy has not answered all else.
+func (m *sotwModel) quietWhenLess(before, now map[string]string, t *sotwModelType) {
+	for name := range before {
+		if _, there := now[name]; there || !t.wildcard && !t.wants[name] {
 			continue
 		}
-		want[r.Name] = r.Version
-		if p.refused[r.Name] == r.Version {
-			got[r.Name] = r.Version // it was offered, which is all that can be done
+		for other := range numTypes {
+			if other != clusters && m.types[other].owes != nil {
+				m.t.Errorf("cluster %s left before %q was answered", name, toldAll(m.t, m.types[other].owes))
+			}
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s: the proxy's resources differ from what it should hold:\n%s", typ.name(), diff)
+}
+
+func (m *sotwModel) reply(typ resourceType, complaint string) {
+	t := &m.types[typ]
+	if t.owes == nil {
+		return
 	}
-	if p.owes != nil {
-		t.Errorf("%s: still talking after %s answers", typ.name(), strconv.Itoa(100))
+	if typ.mayBeWildcard() {
+		maps.DeleteFunc(t.offered, func(name, _ string) bool { return t.carried[name] == "" })
+	}
+	for name, version := range t.carried {
+		if t.wildcard || t.wants[name] {
+			t.offered[name] = version
+		}
+	}
+	t.nonce, t.owes = t.owes.GetNonce(), nil
+	m.send(typ, complaint)
+}
+
+func (m *sotwModel) compare() {
+	m.t.Helper()
+	o := m.state.offer(m.t)
+	for typ := range numTypes {
+		t := &m.types[typ]
+		want, got := map[string]string{}, map[string]string{}
+		for _, set := range o.layers(typ) {
+			for _, r := range set.All() {
+				if t.wildcard || t.wants[r.Name] {
+					want[r.Name] = r.Version
+				}
+			}
+		}
+		for name, version := range t.offered {
+			// Of other types the protocol cannot say that one is gone.
+			if _, there := want[name]; there || typ.mayBeWildcard() && (t.wildcard || t.wants[name]) {
+				got[name] = version
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			m.t.Errorf("%s: the proxy's resources differ from what it should hold:\n%s", typ.name(), diff)
+		}
+		for name := range t.warming {
+			if _, there := want[name]; there && typ == endpoints && !t.wildcard {
+				m.t.Errorf("cluster %s changed and its endpoints did not come again", name)
+			}
+		}
+		if t.owes != nil {
+			m.t.Errorf("%s: still talking after 100 answers", typ.name())
+		}
 	}
 }

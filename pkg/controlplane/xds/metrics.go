@@ -2,39 +2,40 @@ package xds
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/proto"
 )
 
 // Metrics is what the server counts; labels are bounded, none names a proxy.
 type Metrics struct {
 	connected prometheus.Gauge
-	pushes    *prometheus.CounterVec
-	bytes     *prometheus.CounterVec
-	nacks     *prometheus.CounterVec
+	rejected  prometheus.Gauge
 	refused   *prometheus.CounterVec
+	// By type.
+	pushes, bytes, nacks [numTypes]prometheus.Counter
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	counter := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		registry.MustRegister(c)
+		return c
 	}
 	m := &Metrics{
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_proxy_connect_count", Help: "Proxies connected to this replica."}),
-		pushes:    counter("osm_xds_pushes_total", "Responses sent to proxies, by type (cds, eds, sds, lds, rds).", "type"),
-		bytes:     counter("osm_xds_push_bytes_total", "Encoded size of the responses sent to proxies, by type.", "type"),
-		nacks:     counter("osm_xds_nacks_total", "Responses that proxies rejected, by type.", "type"),
+		rejected:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_xds_rejected_resources", Help: "Resources that connected proxies refuse at the moment, counted once for each proxy."}),
 		refused:   counter("osm_xds_refused_streams_total", "Streams refused, by reason.", "reason"),
 	}
-	registry.MustRegister(m.connected, m.pushes, m.bytes, m.nacks, m.refused)
+	registry.MustRegister(m.connected, m.rejected)
+	pushes := counter("osm_xds_pushes_total", "Responses sent to proxies, by type (cds, eds, sds, lds, rds).", "type")
+	bytes := counter("osm_xds_push_bytes_total", "Encoded size of the responses sent to proxies, by type.", "type")
+	nacks := counter("osm_xds_nacks_total", "Responses that proxies rejected, by type.", "type")
+	for t := range numTypes {
+		m.pushes[t], m.bytes[t], m.nacks[t] = pushes.WithLabelValues(t.name()), bytes.WithLabelValues(t.name()), nacks.WithLabelValues(t.name())
+	}
 	return m
 }
 
-func (m *Metrics) pushed(resp response) {
-	typ, ok := typeOf(resp.GetTypeUrl())
-	if !ok {
-		return
-	}
-	m.pushes.WithLabelValues(typ.name()).Inc()
-	m.bytes.WithLabelValues(typ.name()).Add(float64(proto.Size(resp)))
+func (m *Metrics) pushed(resp *response) {
+	m.pushes[resp.typ].Inc()
+	m.bytes[resp.typ].Add(float64(resp.size))
 }

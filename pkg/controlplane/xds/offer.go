@@ -17,26 +17,22 @@ const (
 	numTypes
 )
 
-var typeURLs = [numTypes]string{
-	clusters:  envoy.TypeCluster,
-	endpoints: envoy.TypeEndpoint,
-	secrets:   envoy.TypeSecret,
-	listeners: envoy.TypeListener,
-	routes:    envoy.TypeRoute,
-}
-
-var kinds = map[resourceType]envoy.Kind{
-	clusters:  envoy.Clusters,
-	endpoints: envoy.Endpoints,
-	listeners: envoy.Listeners,
-	routes:    envoy.Routes,
+// url is what the type is called on the wire.
+func (t resourceType) url() string {
+	return [numTypes]string{
+		clusters:  envoy.TypeCluster,
+		endpoints: envoy.TypeEndpoint,
+		secrets:   envoy.TypeSecret,
+		listeners: envoy.TypeListener,
+		routes:    envoy.TypeRoute,
+	}[t]
 }
 
 // typeOf returns the type of a URL; ok is false for types that osm does not serve.
 func typeOf(url string) (t resourceType, ok bool) {
-	for t, known := range typeURLs {
-		if known == url {
-			return resourceType(t), true
+	for t := range numTypes {
+		if t.url() == url {
+			return t, true
 		}
 	}
 	return 0, false
@@ -50,29 +46,69 @@ func (t resourceType) name() string {
 // mayBeWildcard says whether a first request without names asks for everything (CDS and LDS only).
 func (t resourceType) mayBeWildcard() bool { return t == clusters || t == listeners }
 
-// offer is all that a stream's proxy should have at the moment.
-type offer struct {
-	view    *envoy.View
-	secrets []*envoy.Resource
-}
+// layers are the two Sets that the resources of a type are in: what all proxies share, and what is
+// the proxy's own. No name is in both. A nil Set is an empty one.
+type layers [2]*envoy.Set
 
-// all returns the resources of a type, sorted by name.
-func (o offer) all(t resourceType) []*envoy.Resource {
-	if t == secrets {
-		return o.secrets
-	}
-	return o.view.Set(kinds[t]).All()
-}
-
-// named returns the resource of that type and name, or nil.
-func (o offer) named(t resourceType, name string) *envoy.Resource {
-	if t != secrets {
-		return o.view.Set(kinds[t]).Named(name)
-	}
-	for _, r := range o.secrets {
-		if r.Name == name {
+// named returns the resource of that name, or nil.
+func (l layers) named(name string) *envoy.Resource {
+	for _, set := range l {
+		if set == nil {
+			continue
+		}
+		if r := set.Named(name); r != nil {
 			return r
 		}
 	}
 	return nil
 }
+
+// version is a digest of all that is in the layers.
+func (l layers) version() string {
+	digest := ""
+	for _, set := range l {
+		if set != nil {
+			digest += set.Version()[:16]
+		}
+	}
+	return digest
+}
+
+// since returns what changed in each layer, nil for nothing. A layer never goes back to nil while its
+// type is ready.
+func (l layers) since(older layers) [2]*envoy.Diff {
+	var diffs [2]*envoy.Diff
+	for i, set := range l {
+		if set != older[i] && set != nil {
+			diffs[i] = set.Since(older[i])
+		}
+	}
+	return diffs
+}
+
+// offer is all that a stream's proxy should have at the moment.
+type offer struct {
+	view envoy.View
+	// trust is the secret that all proxies share; workload is the proxy's certificate, nil until
+	// there is one.
+	trust, workload *envoy.Set
+}
+
+func (o offer) layers(t resourceType) layers {
+	switch t {
+	case clusters:
+		return o.view.Sets(envoy.Clusters)
+	case endpoints:
+		return o.view.Sets(envoy.Endpoints)
+	case listeners:
+		return o.view.Sets(envoy.Listeners)
+	case routes:
+		return o.view.Sets(envoy.Routes)
+	default:
+		return layers{o.trust, o.workload}
+	}
+}
+
+// ready says whether the type can be offered: secrets wait for the proxy's certificate, because
+// what is not there would be taken for what does not exist.
+func (o offer) ready(t resourceType) bool { return t != secrets || o.workload != nil }

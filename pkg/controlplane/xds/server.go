@@ -18,7 +18,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
@@ -27,12 +26,13 @@ type Leaves interface {
 	Acquire(ctx context.Context, id identity.Identity) (*ca.Lease, error)
 }
 
-// Config is what a Server needs. All fields but the last three are required.
+// Config is what a Server needs. What has a default is said to have one.
 type Config struct {
 	TrustDomain identity.TrustDomain
 	// TLS must demand a client certificate signed by the mesh's root.
-	TLS     *tls.Config
-	Leaves  Leaves
+	TLS    *tls.Config
+	Leaves Leaves
+	// Trust is read by New and by Retrust.
 	Trust   func() ca.Trust
 	Metrics *Metrics
 	Log     *slog.Logger
@@ -42,6 +42,8 @@ type Config struct {
 	Patience time.Duration
 	// Farewell is how long the proxy of a pod that left the mesh keeps its stream; zero means 10 min.
 	Farewell time.Duration
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
 }
 
 func (c Config) withDefaults() Config {
@@ -53,6 +55,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Patience == 0 {
 		c.Patience = 5 * time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return c
 }
@@ -68,13 +73,17 @@ func (c Config) Validate() error {
 // Server serves ADS to proxies from the envoy.Config that was published last. Make one with New.
 type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
-	cfg    Config
-	grpc   *grpc.Server
-	config atomic.Pointer[envoy.Config]
-	turns  chan struct{} // one slot per proxy that is being configured for the first time
+	cfg      Config
+	grpc     *grpc.Server
+	config   atomic.Pointer[source]
+	trust    atomic.Pointer[trusted]
+	turns    chan struct{} // one slot per proxy that is being configured for the first time
+	lists    *nameLists
+	leafSets leafSets
 
 	mu      sync.Mutex
 	streams map[*stream]struct{}
+	waiters map[*waiter]struct{}
 	closed  bool
 }
 
@@ -84,27 +93,28 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	s := &Server{cfg: cfg, turns: make(chan struct{}, cfg.FirstSyncs), streams: map[*stream]struct{}{}}
-	s.grpc = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(cfg.TLS)),
-		// A proxy's stream is quiet most of the time: small buffers, and pings that find the dead.
-		grpc.ReadBufferSize(8<<10), grpc.WriteBufferSize(16<<10),
-		grpc.MaxConcurrentStreams(8),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		// Proxies ping every 30 s; with less allowed than that they would be told to go away.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-	)
+	s := &Server{
+		cfg: cfg, turns: make(chan struct{}, cfg.FirstSyncs), lists: newNameLists(),
+		streams: map[*stream]struct{}{}, waiters: map[*waiter]struct{}{},
+	}
+	if err := s.Retrust(); err != nil {
+		return nil, err
+	}
+	s.grpc = grpc.NewServer(options(cfg)...)
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(s.grpc, s)
 	return s, nil
 }
 
-// Publish makes config what all proxies should have. It never waits for any of them.
-func (s *Server) Publish(config *envoy.Config) {
-	s.config.Store(config)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for st := range s.streams {
-		st.wake()
+// options are chosen for very many quiet streams; BenchmarkStreams tells what they cost.
+func options(cfg Config) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(credentials.NewTLS(cfg.TLS)),
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ReadBufferSize(8 << 10), grpc.WriteBufferSize(16 << 10),
+		grpc.MaxConcurrentStreams(8),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		// Proxies ping every 30 s; with less allowed than that they would be told to go away.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
 }
 
@@ -145,21 +155,3 @@ func (s *Server) Streams() []func() {
 // Close ends all streams and stops serving. It does not wait for proxies, whose streams have no
 // end of their own.
 func (s *Server) Close() { s.grpc.Stop() }
-
-func (s *Server) add(st *stream) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.streams[st] = struct{}{}
-	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
-	return true
-}
-
-func (s *Server) remove(st *stream) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.streams, st)
-	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
-}

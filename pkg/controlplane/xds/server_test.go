@@ -38,7 +38,7 @@ type rig struct {
 	leaves  *ca.Leaves
 	address string
 	metrics *Metrics
-	config  *envoy.Config
+	builder *envoy.Builder
 }
 
 func newRig(t *testing.T) *rig {
@@ -48,7 +48,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, metrics: NewMetrics(prometheus.NewRegistry())}
+	r := &rig{t: t, metrics: NewMetrics(prometheus.NewRegistry()), builder: envoy.NewBuilder(nil)}
 	if r.issuer, err = ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: trustDomain}); err != nil {
 		t.Fatal(err)
 	}
@@ -103,11 +103,10 @@ func (r *rig) publish(host byte, pods ...string) {
 			{Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, host}), 8080), Meshed: true},
 		}}},
 	}
-	config, err := envoy.Build(mesh.New(mesh.Settings{TrustDomain: trustDomain, Permissive: true, Egress: true}, []*mesh.Service{service}, workloads), r.config)
+	config, err := r.builder.Build(mesh.New(mesh.Settings{TrustDomain: trustDomain, Permissive: true, Egress: true}, []*mesh.Service{service}, workloads))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.config = config
 	r.server.Publish(config)
 }
 
@@ -174,7 +173,7 @@ func ask(t *testing.T, c deltaClient, pod, url string, names ...string) {
 	}
 }
 
-func take(t *testing.T, c deltaClient) *discoveryv3.DeltaDiscoveryResponse {
+func receiveAndAck(t *testing.T, c deltaClient) *discoveryv3.DeltaDiscoveryResponse {
 	t.Helper()
 	resp, err := c.Recv()
 	if err != nil {
@@ -190,17 +189,17 @@ func TestServerConfiguresAndUpdates(t *testing.T) {
 	r := newRig(t)
 	c := r.dial("store")
 	ask(t, c, "shop/store-0", envoy.TypeCluster)
-	if resp := take(t, c); len(resp.GetResources()) == 0 {
+	if resp := receiveAndAck(t, c); len(resp.GetResources()) == 0 {
 		t.Fatal("no clusters")
 	}
 	ask(t, c, "", envoy.TypeEndpoint, "shop/store|80")
-	first := take(t, c)
+	first := receiveAndAck(t, c)
 	ask(t, c, "", envoy.TypeSecret, envoy.SecretWorkload, envoy.SecretTrustBundle)
-	if resp := take(t, c); len(resp.GetResources()) != 2 {
+	if resp := receiveAndAck(t, c); len(resp.GetResources()) != 2 {
 		t.Fatalf("%d secrets, want certificate and trust bundle", len(resp.GetResources()))
 	}
 	r.publish(2, "store-0", "buyer-0")
-	second := take(t, c)
+	second := receiveAndAck(t, c)
 	if got := second.GetResources()[0]; second.GetTypeUrl() != envoy.TypeEndpoint || got.GetVersion() == first.GetResources()[0].GetVersion() {
 		t.Errorf("after a change of an endpoint came %s %s", second.GetTypeUrl(), got.GetVersion())
 	}
@@ -233,7 +232,7 @@ func TestServerRefusesToBecomeAnotherPod(t *testing.T) {
 	r := newRig(t)
 	c := r.dial("store")
 	ask(t, c, "shop/store-0", envoy.TypeCluster)
-	take(t, c)
+	receiveAndAck(t, c)
 	ask(t, c, "shop/buyer-0", envoy.TypeSecret, envoy.SecretWorkload)
 	for {
 		resp, err := c.Recv()
@@ -267,10 +266,10 @@ func TestServerStuckProxyDelaysNobody(t *testing.T) {
 	ask(t, stuck, "shop/store-0", envoy.TypeCluster)
 	lively := r.dial("buyer")
 	ask(t, lively, "shop/buyer-0", envoy.TypeEndpoint, "shop/store|80")
-	last := take(t, lively).GetResources()[0].GetVersion()
+	last := receiveAndAck(t, lively).GetResources()[0].GetVersion()
 	for host := byte(2); host < 100; host++ {
 		r.publish(host, "store-0", "buyer-0")
-		version := take(t, lively).GetResources()[0].GetVersion()
+		version := receiveAndAck(t, lively).GetResources()[0].GetVersion()
 		if version == last {
 			t.Fatal("an update did not arrive")
 		}
@@ -282,7 +281,7 @@ func TestServerDrainsAndRefusesNewStreams(t *testing.T) {
 	r := newRig(t)
 	c := r.dial("store")
 	ask(t, c, "shop/store-0", envoy.TypeCluster)
-	take(t, c)
+	receiveAndAck(t, c)
 	ends := r.server.Streams()
 	if len(ends) != 1 {
 		t.Fatalf("%d streams to end, want 1", len(ends))
@@ -302,7 +301,7 @@ func TestServerWaitsForTheNewsOfAPod(t *testing.T) {
 	c := r.dial("late")
 	ask(t, c, "shop/late-0", envoy.TypeCluster)
 	r.publish(1, "store-0", "late-0")
-	if resp := take(t, c); len(resp.GetResources()) == 0 {
+	if resp := receiveAndAck(t, c); len(resp.GetResources()) == 0 {
 		t.Error("no clusters")
 	}
 }
@@ -312,10 +311,10 @@ func TestServerKeepsAPodThatIsGoneForAWhile(t *testing.T) {
 	r := newRig(t)
 	c := r.dial("store")
 	ask(t, c, "shop/store-0", envoy.TypeEndpoint, "shop/store|80")
-	take(t, c)
+	receiveAndAck(t, c)
 	r.publish(7, "buyer-0")
 	r.publish(8, "store-0", "buyer-0")
-	if got := endpointOf(t, take(t, c)); got != "10.0.0.8" {
+	if got := endpointOf(t, receiveAndAck(t, c)); got != "10.0.0.8" {
 		t.Errorf("after the pod came back its proxy got endpoint %s, want 10.0.0.8 and nothing from between", got)
 	}
 	r.publish(9, "buyer-0")
@@ -344,7 +343,7 @@ func TestServerEndsAStreamWithItsCertificate(t *testing.T) {
 	}
 	c := r.dialWith(leaf.TLS())
 	ask(t, c, "shop/store-0", envoy.TypeCluster)
-	take(t, c)
+	receiveAndAck(t, c)
 	if _, err := c.Recv(); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("the stream ended with %v, want Unauthenticated", err)
 	}
@@ -360,7 +359,7 @@ func TestServerSendsProxiesToOtherReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask(t, c, "shop/store-0", envoy.TypeCluster)
-	take(t, c)
+	receiveAndAck(t, c)
 	ends := r.server.Streams()
 	for conn.GetState() == connectivity.Ready {
 		if !conn.WaitForStateChange(t.Context(), connectivity.Ready) {

@@ -3,6 +3,7 @@ package xds
 import (
 	"slices"
 	"strconv"
+	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
@@ -10,100 +11,191 @@ import (
 )
 
 // sotwSession is the state of one state-of-the-world stream. Every response carries all resources
-// that the proxy asked for; its version is the hash of their content.
+// that the proxy asked for; its version is a digest of their content.
 type sotwSession struct {
+	lists  *nameLists
 	types  [numTypes]sotwType
 	nonces uint64
-	// clusters is the version of each cluster in the last response of that type.
-	clusters map[string]string
 }
 
 type sotwType struct {
 	asked    bool
 	wildcard bool
-	names    []string // sorted
-	// sent is the version and names of the last response; a rejected one is not sent again.
-	sent      string
-	sentNames []string
-	nonce     string
-	awaiting  bool
+	named    bool      // names were given at least once
+	names    *nameList // the explicit subscription
+	// held is what the proxy was brought to last; a refused version counts as held. dirty says that
+	// there is something to send whatever held says.
+	held  layers
+	dirty bool
+	// linger are clusters that do not exist any more. They are sent with the others until everything
+	// that may refer to them was replaced: here absence means removal.
+	linger []*envoy.Resource
+
+	nonce    uint64 // of the last response
+	awaiting bool   // it is not answered yet
+	sent     sent
+	pushed   time.Time
+	refusals refusals
 }
 
-func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest) *rejection {
+func (t *sotwType) wants(name string) bool { return t.wildcard || t.names.has(name) }
+
+// handle takes a request and returns what it says about a response, if it answers the last one.
+func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now time.Time) answer {
 	typ, ok := typeOf(req.GetTypeUrl())
 	if !ok {
-		return nil
+		return answer{}
 	}
 	t := &s.types[typ]
-	if req.GetResponseNonce() != "" && req.GetResponseNonce() != t.nonce {
-		return nil // about a response that a newer one has replaced
+	nonce := req.GetResponseNonce()
+	if nonce != "" && nonce != strconv.FormatUint(t.nonce, 10) {
+		return answer{} // about a response that a newer one has replaced
 	}
-	names := slices.Sorted(slices.Values(req.GetResourceNames()))
-	names = slices.Compact(names)
-	explicitAll := slices.Contains(names, wildcardName)
-	switch {
-	case !t.asked:
-		t.wildcard = explicitAll || typ.mayBeWildcard() && len(names) == 0
-	case len(names) > 0:
-		// Once names were given, their absence means "nothing", never again "everything".
-		t.wildcard = explicitAll
+	s.subscribe(t, typ, req.GetResourceNames(), o.layers(typ))
+	if nonce == "" || !t.awaiting {
+		return answer{}
 	}
-	t.asked = true
-	t.names = slices.DeleteFunc(names, func(name string) bool { return name == wildcardName })
-	if req.GetResponseNonce() == "" {
-		return nil
-	}
-	t.awaiting = false
+	what := t.sent
+	t.awaiting, t.sent = false, sent{}
 	if detail := req.GetErrorDetail(); detail != nil {
-		return &rejection{typ: typ, resources: t.sentNames, message: detail.GetMessage()}
+		return answer{typ: typ, refusal: t.refusals.refused(what, detail.GetMessage(), now, t.wants)}
 	}
-	return nil
+	t.refusals.accepted(what)
+	return answer{typ: typ, accepted: true}
 }
 
-// next returns the next response to send, or nil.
-func (s *sotwSession) next(o offer) *discoveryv3.DiscoveryResponse {
+// subscribe takes the whole subscription, which every request repeats.
+func (s *sotwSession) subscribe(t *sotwType, typ resourceType, names []string, now layers) {
+	before, first := t.names, !t.asked
+	t.asked, t.named = true, t.named || len(names) > 0
+	t.names = s.lists.of(slices.Clone(names))
+	// Once names were given, their absence means "nothing", never again "everything".
+	all := slices.Contains(names, wildcardName) || typ.mayBeWildcard() && !t.named
+	if all && !t.wildcard {
+		t.dirty = true
+	}
+	t.wildcard = all
+	if before == t.names {
+		t.dirty = t.dirty || first && typ.mayBeWildcard()
+		return
+	}
+	for _, name := range t.names.all() {
+		// What is asked for again is sent again: the proxy may have dropped it. For clusters and
+		// listeners a response without a name says that there is none.
+		if !before.has(name) && (typ.mayBeWildcard() || now.named(name) != nil || t.held.named(name) != nil) {
+			t.dirty = true
+			break
+		}
+	}
+	t.refusals.dropped(t.wants)
+}
+
+// next returns the next response to send, or nil. Clusters that are gone leave last.
+func (s *sotwSession) next(o offer, now time.Time) *response {
+	quiet := true
 	for typ := range numTypes {
 		t := &s.types[typ]
-		if !t.asked || t.awaiting {
-			continue
+		switch {
+		case !t.asked || !o.ready(typ):
+		case t.awaiting:
+			quiet = false
+		case s.changed(typ, o.layers(typ)):
+			return s.respond(typ, now)
 		}
-		resources := t.wanted(typ, o)
-		version := envoy.VersionOf(resources)
-		if t.nonce != "" && version == t.sent || t.nonce == "" && len(resources) == 0 && !t.wildcard {
-			continue
-		}
-		return s.respond(typ, version, resources)
+	}
+	if t := &s.types[clusters]; quiet && t.linger != nil {
+		t.linger = nil
+		return s.respond(clusters, now)
 	}
 	return nil
 }
 
-func (t *sotwType) wanted(typ resourceType, o offer) []*envoy.Resource {
-	if t.wildcard {
-		return o.all(typ)
+// changed brings the type to what it should be and says whether the proxy must be told.
+func (s *sotwSession) changed(typ resourceType, now layers) bool {
+	t := &s.types[typ]
+	tell, before := t.dirty, t.held
+	if before == now {
+		t.dirty = false
+		return tell
 	}
-	var resources []*envoy.Resource
-	for _, name := range t.names {
-		if r := o.named(typ, name); r != nil {
-			resources = append(resources, r)
+	for _, diff := range now.since(before) {
+		if diff == nil {
+			continue
+		}
+		for _, r := range diff.Changed {
+			was := t.offered(r.Name)
+			if !t.wants(r.Name) || was != nil && was.Version == r.Version { // it moved to the other layer
+				continue
+			}
+			tell = true
+			if typ == clusters && was != nil && s.types[endpoints].wants(r.Name) {
+				s.types[endpoints].dirty = true // Envoy warms a changed cluster anew and waits for them
+			}
+		}
+		for _, name := range diff.Removed {
+			switch {
+			case !t.wants(name) || now.named(name) != nil:
+			case typ == clusters:
+				t.linger = append(t.linger, before.named(name))
+			case typ == listeners:
+				tell = true
+			}
 		}
 	}
-	return resources
+	t.linger = without(t.linger, func(name string) bool { return now.named(name) != nil })
+	t.held, t.dirty = now, false
+	return tell
 }
 
-func (s *sotwSession) respond(typ resourceType, version string, resources []*envoy.Resource) *discoveryv3.DiscoveryResponse {
+// offered returns what the proxy was sent last under a name, nil for nothing.
+func (t *sotwType) offered(name string) *envoy.Resource {
+	for _, r := range t.linger {
+		if r.Name == name {
+			return r
+		}
+	}
+	return t.held.named(name)
+}
+
+// respond sends all that the proxy wants of a type.
+func (s *sotwSession) respond(typ resourceType, now time.Time) *response {
 	t := &s.types[typ]
 	s.nonces++
-	t.nonce, t.sent, t.awaiting = strconv.FormatUint(s.nonces, 10), version, true
-	if typ == clusters {
-		s.resendEndpoints(resources)
+	t.nonce, t.awaiting, t.pushed = s.nonces, true, now
+	resp := &response{typ: typ}
+	var version string
+	t.sent, version = t.content()
+	for _, part := range t.sent.parts {
+		resp.addEach(part, (*envoy.Resource).StateOfTheWorld)
 	}
-	resp := &discoveryv3.DiscoveryResponse{TypeUrl: typeURLs[typ], VersionInfo: version, Nonce: t.nonce}
-	t.sentNames = t.sentNames[:0:0]
-	for _, r := range resources {
-		resp.Resources = append(resp.Resources, r.Body)
-		t.sentNames = append(t.sentNames, r.Name)
+	resp.field(fieldVersionInfo, version)
+	return resp.finish(s.nonces)
+}
+
+// content returns all that the proxy wants, and its version.
+func (t *sotwType) content() (sent, string) {
+	if t.wildcard && len(t.linger) == 0 {
+		what := sent{}
+		for i, set := range t.held {
+			if set != nil {
+				what.parts[i] = set.All()
+			}
+		}
+		return what, t.held.version()
 	}
-	return resp
+	var all []*envoy.Resource
+	for _, set := range t.held {
+		if set != nil {
+			all = append(all, set.All()...)
+		}
+	}
+	all = slices.DeleteFunc(joined(all, t.linger), func(r *envoy.Resource) bool { return !t.wants(r.Name) })
+	return sent{parts: [2][]*envoy.Resource{all}}, envoy.VersionOf(all)
+}
+
+// lacks says whether the proxy is to be sent that resource. It is all or nothing here.
+func (s *sotwSession) lacks(typ resourceType, name string, _ offer) bool {
+	return s.types[typ].dirty && s.types[typ].wants(name)
 }
 
 // settled says whether the proxy answered everything that it was sent.
@@ -118,16 +210,3 @@ func (s *sotwSession) settled() bool {
 
 // configured says whether the proxy asked for its listeners and answered all that it was sent.
 func (s *sotwSession) configured() bool { return s.types[listeners].asked && s.settled() }
-
-// resendEndpoints makes the endpoints go out again after a cluster changed: Envoy warms a changed
-// cluster anew and waits for them.
-func (s *sotwSession) resendEndpoints(now []*envoy.Resource) {
-	before := s.clusters
-	s.clusters = make(map[string]string, len(now))
-	for _, r := range now {
-		s.clusters[r.Name] = r.Version
-		if version, known := before[r.Name]; known && version != r.Version {
-			s.types[endpoints].sent = ""
-		}
-	}
-}

@@ -7,15 +7,49 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
-
-	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
+
+// sotwProxy plays a proxy against a sotwSession.
+type sotwProxy struct {
+	t       *testing.T
+	session sotwSession
+	state   state
+	last    *discoveryv3.DiscoveryResponse
+}
+
+func newSotwProxy(t *testing.T, s state) *sotwProxy {
+	return &sotwProxy{t: t, session: sotwSession{lists: newNameLists()}, state: s}
+}
+
+func (p *sotwProxy) ask(typ resourceType, names ...string) {
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: typ.url(), ResourceNames: names}, p.state.offer(p.t), instant)
+}
+
+// expect takes the next response, without an answer; "" is for none.
+func (p *sotwProxy) expect(want string) {
+	p.t.Helper()
+	resp := p.session.next(p.state.offer(p.t), instant)
+	got := ""
+	if resp != nil {
+		p.last = decode(p.t, resp, &discoveryv3.DiscoveryResponse{})
+		got = toldAll(p.t, p.last)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		p.t.Fatalf("response differs:\n%s", diff)
+	}
+}
+
+// answer answers the last response, with the names of the subscription.
+func (p *sotwProxy) answer(complaint string, names ...string) *refusal {
+	req := &discoveryv3.DiscoveryRequest{TypeUrl: p.last.GetTypeUrl(), VersionInfo: p.last.GetVersionInfo(), ResponseNonce: p.last.GetNonce(), ResourceNames: names}
+	if complaint != "" {
+		req.ErrorDetail = &rpcstatus.Status{Message: complaint}
+	}
+	return p.session.handle(req, p.state.offer(p.t), instant).refusal
+}
 
 func toldAll(t *testing.T, resp *discoveryv3.DiscoveryResponse) string {
 	t.Helper()
-	if resp == nil {
-		return ""
-	}
 	typ, _ := typeOf(resp.GetTypeUrl())
 	words := []string{typ.name()}
 	for _, body := range resp.GetResources() {
@@ -33,58 +67,102 @@ func toldAll(t *testing.T, resp *discoveryv3.DiscoveryResponse) string {
 }
 
 func TestSotw(t *testing.T) {
-	s := sotwSession{}
-	st := state{clusters: {"a": 1, "b": 1}, endpoints: {"a": 1, "b": 1}}
-	var last *discoveryv3.DiscoveryResponse
-	expect := func(want string) {
-		t.Helper()
-		resp := s.next(st.offer(t))
-		if diff := cmp.Diff(want, toldAll(t, resp)); diff != "" {
-			t.Fatalf("response differs:\n%s", diff)
-		}
-		if resp != nil {
-			last = resp
-		}
-	}
-	answer := func(complaint string, names ...string) *rejection {
-		req := &discoveryv3.DiscoveryRequest{TypeUrl: last.GetTypeUrl(), VersionInfo: last.GetVersionInfo(), ResponseNonce: last.GetNonce(), ResourceNames: names}
-		if complaint != "" {
-			req.ErrorDetail = &rpcstatus.Status{Message: complaint}
-		}
-		return s.handle(req)
-	}
-
+	p := newSotwProxy(t, state{clusters: {"a": 1, "b": 1}, endpoints: {"a": 1, "b": 1}})
 	// A reconnecting proxy reports the version it holds; the stream still starts with everything.
-	s.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.TypeCluster, VersionInfo: envoy.VersionOf(st.offer(t).all(clusters))})
-	expect("cds a b")
-	expect("")
-	answer("")
-	expect("")
-	st[clusters]["a"] = 2
-	expect("cds a b")
-	if r := answer("bad cluster"); r == nil || r.message != "bad cluster" {
-		t.Errorf("rejection %v, want one that says bad cluster", r)
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: clusters.url(), VersionInfo: p.state.offer(t).layers(clusters).version()}, p.state.offer(t), instant)
+	p.expect("cds a b")
+	first := p.last.GetVersionInfo()
+	p.expect("")
+	p.answer("")
+	p.expect("")
+	p.state[clusters]["a"] = 2
+	p.expect("cds a b")
+	if p.last.GetVersionInfo() == first {
+		t.Error("other clusters have the same version")
 	}
-	expect("")
-	delete(st[clusters], "b")
-	expect("cds a")
-	answer("")
+	if r := p.answer("bad cluster"); r == nil || r.message != "bad cluster" || len(r.resources) != 2 {
+		t.Errorf("refusal %v, want one of two resources that says bad cluster", r)
+	}
+	p.expect("")
+	p.ask(endpoints, "b", "nowhere")
+	p.expect("eds b")
+	p.answer("", "a", "b")
+	p.expect("eds a b")
+	p.answer("", "a", "b")
+	p.state[endpoints]["c"] = 1
+	p.expect("")
+	p.state[clusters]["a"] = 9
+	p.expect("cds a b")
+	p.answer("")
+	p.expect("eds a b") // the changed cluster waits for its endpoints
+	p.answer("", "a", "b")
+	p.expect("")
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: endpoints.url(), ResponseNonce: "stale", ResourceNames: []string{"c"}}, p.state.offer(t), instant)
+	p.expect("")
+	p.answer("", "*")
+	p.expect("eds a b c")
+}
 
-	s.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.TypeEndpoint, ResourceNames: []string{"b"}})
-	expect("eds b")
-	answer("", "a", "b")
-	expect("eds a b")
-	answer("", "a", "b")
-	st[endpoints]["c"] = 1
-	expect("")
-	st[clusters]["a"] = 9
-	expect("cds a")
-	answer("")
-	expect("eds a b") // the changed cluster waits for its endpoints
-	answer("", "a", "b")
-	expect("")
-	s.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.TypeEndpoint, ResponseNonce: "stale", ResourceNames: []string{"c"}})
-	expect("")
-	answer("", "*")
-	expect("eds a b c")
+// Clusters that are gone stay in the responses until what may refer to them was replaced.
+func TestSotwMakesBeforeItBreaks(t *testing.T) {
+	p := newSotwProxy(t, state{clusters: {"a": 1, "b": 1}, endpoints: {"a": 1, "b": 1}, listeners: {"own": 1}, routes: {"r": 1}})
+	p.ask(clusters)
+	p.expect("cds a b")
+	p.answer("")
+	p.ask(endpoints, "a", "b")
+	p.expect("eds a b")
+	p.answer("", "a", "b")
+	p.ask(listeners)
+	p.expect("lds own")
+	p.answer("")
+	p.ask(routes, "r")
+	p.expect("rds r")
+	p.answer("", "r")
+
+	p.state = state{clusters: {"a": 1, "c": 1}, endpoints: {"a": 1, "c": 1}, listeners: {"own": 1}, routes: {"r": 2}}
+	p.expect("cds a b c")
+	p.expect("rds r")
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: routes.url(), ResponseNonce: p.last.GetNonce(), ResourceNames: []string{"r"}}, p.state.offer(t), instant)
+	p.expect("") // the clusters are not answered
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: clusters.url(), ResponseNonce: "5"}, p.state.offer(t), instant)
+	p.expect("cds a c")
+	p.answer("")
+	p.expect("")
+
+	// What only goes away goes after one more look at the rest.
+	delete(p.state[clusters], "c")
+	p.state[clusters]["b"] = 1
+	p.expect("cds a b c")
+	p.answer("")
+	p.expect("cds a b")
+	p.answer("")
+	delete(p.state[clusters], "b")
+	p.expect("cds a")
+	p.answer("")
+	delete(p.state[listeners], "own")
+	p.expect("lds")
+}
+
+// Subscriptions by name, as gRPC's client makes them: what does not exist is said at once, where
+// the protocol can say it.
+func TestSotwSubscriptionsByName(t *testing.T) {
+	p := newSotwProxy(t, state{listeners: {"x": 1, "own": 1}, routes: {"r": 1}})
+	p.ask(listeners, "x", "nowhere")
+	p.expect("lds x")
+	p.answer("", "x", "nowhere")
+	p.ask(routes, "nowhere")
+	p.expect("")
+	p.ask(routes, "nowhere", "r")
+	p.expect("rds r")
+	p.answer("", "r")
+	p.expect("")
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: routes.url(), ResponseNonce: p.last.GetNonce()}, p.state.offer(t), instant)
+	p.state[routes]["r"] = 2
+	p.expect("") // nobody wants it any more
+	p.answer("", "r")
+	p.expect("rds r") // asked for again
+	p.answer("", "r")
+	p.ask(listeners)
+	p.state[listeners]["x"] = 3
+	p.expect("") // no names, after there were some, is nothing
 }

@@ -2,63 +2,95 @@ package xds
 
 import (
 	"context"
-	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// request and response are what the messages of both variants have in common.
-type request interface{ GetNode() *corev3.Node }
-
-type response interface {
-	proto.Message
+// request is what the requests of both variants have in common.
+type request interface {
+	GetNode() *corev3.Node
 	GetTypeUrl() string
 }
 
 // wire is the gRPC stream, as much of it as is needed.
-type wire[Req, Resp any] interface {
+type wire[Req any] interface {
 	Context() context.Context
 	Recv() (Req, error)
-	Send(Resp) error
+	SendMsg(message any) error
+}
+
+// protocol is the half of a session that does not depend on the variant.
+type protocol interface {
+	// next returns the next response, nil when there is none.
+	next(offer, time.Time) *response
+	// configured says whether the proxy asked for its listeners and answered all that it was sent.
+	configured() bool
+	// lacks says whether the proxy is to be sent a resource.
+	lacks(typ resourceType, name string, o offer) bool
+	// rejected is the number of resources that the proxy refuses at the moment.
+	rejected() int
+	// report describes the session for people.
+	report() []TypeState
 }
 
 // session is one variant of the protocol: deltaSession or sotwSession.
-type session[Req, Resp any] interface {
-	// handle takes a request and returns the proxy's complaint, if it has one.
-	handle(Req) *rejection
-	// next returns the next response, the zero value when there is none.
-	next(offer) Resp
-	// configured says whether the proxy asked for its listeners and answered all that it was sent.
-	configured() bool
+type session[Req any] interface {
+	protocol
+	// handle takes a request and returns what the proxy says in it about a response.
+	handle(Req, offer, time.Time) answer
 }
+
+// The variants, as people know them.
+const (
+	variantDelta = "delta"
+	variantSotw  = "state-of-the-world"
+)
 
 // DeltaAggregatedResources is the incremental variant, which osm's proxies use.
 func (s *Server) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	return run(s, g, &deltaSession{})
+	return run(s, g, &deltaSession{lists: s.lists}, variantDelta)
 }
 
 // StreamAggregatedResources is the state-of-the-world variant.
 func (s *Server) StreamAggregatedResources(g discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	return run(s, g, &sotwSession{})
+	return run(s, g, &sotwSession{lists: s.lists}, variantSotw)
 }
 
 // stream is one proxy's connection as the server sees it.
 type stream struct {
 	peer    peer
-	lease   *ca.Lease
-	offer   offer
-	changed chan struct{} // one slot: the published configuration changed
+	since   time.Time
+	variant string
+	changed chan struct{} // one slot: there may be something else to offer
 	ended   chan struct{} // closed when the proxy should go elsewhere
-	gone    *time.Timer   // set while the pod is not in the mesh: when that is taken for final
 	endOnce sync.Once
+	// expires is when the workload certificate at the proxy expires, as Unix time; 0 if it has none.
+	expires atomic.Int64
+	// hasten is within how many nanoseconds a certificate that the proxy brought is to be replaced; 0
+	// when nobody asked for it.
+	hasten atomic.Int64
+	seen   lookedUp // what Publish found last; guarded by Server.mu
+
+	// What follows belongs to the stream's goroutine. It holds mu while it changes the protocol's
+	// state, never while it sends, so that Debug can look at it.
+	mu       sync.Mutex
+	protocol protocol
+	offer    offer
+	trust    *trusted
+	secrets  bool // the proxy asked for secrets
+	cred     credential
+	offered  time.Time   // when the certificate in the offer expires
+	sent     time.Time   // when the certificate that was sent last expires
+	rejected int         // what it added to the metric
+	gone     *time.Timer // set while the pod is not in the mesh: when that is taken for final
 }
 
 // wake tells the stream to look at its configuration again. It never blocks: a stream that is busy
@@ -95,85 +127,101 @@ func (st *stream) away() <-chan time.Time {
 
 func (st *stream) end() { st.endOnce.Do(func() { close(st.ended) }) }
 
-// run serves one stream: who is it, wait for a turn, then answer and push until one side ends it.
-func run[Req request, Resp interface {
-	comparable
-	response
-}](s *Server, g wire[Req, Resp], session session[Req, Resp]) error {
-	ctx := g.Context()
-	requests, failed := receive(ctx, g)
-	opened := time.NewTimer(s.cfg.Patience)
-	defer opened.Stop()
-
-	var first Req
-	select {
-	case first = <-requests:
-	case err := <-failed:
-		return err
-	case <-opened.C:
-		return s.refuse("silent", codes.DeadlineExceeded, "no request within %s of opening the stream", s.cfg.Patience)
+// next returns the next response to send.
+func (st *stream) next(now time.Time) *response {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	resp := st.protocol.next(st.offer, now)
+	if resp != nil && resp.typ == secrets {
+		st.sent = st.offered
 	}
-	st, err := s.accept(ctx, first.GetNode())
+	return resp
+}
+
+// run serves one stream: who is it, wait for a turn, then answer and push until one side ends it.
+func run[Req request](s *Server, g wire[Req], session session[Req], variant string) error {
+	ctx, cancel := context.WithCancel(g.Context())
+	defer cancel()
+	c := conversation[Req]{wire: g, session: session}
+	c.requests, c.failed = receive(ctx, g)
+	first, err := opening(s, c)
+	if err != nil {
+		return err
+	}
+	st, err := s.accept(ctx, first.GetNode(), variant, session)
 	if err != nil {
 		return err
 	}
 	defer s.remove(st)
-	defer st.lease.Release()
-
+	defer func() {
+		cancel() // ends what may be acquiring a certificate
+		st.cred.release()
+	}()
 	// The turn ends when the proxy is configured, at the latest after a while: a proxy that never
 	// answers must not hold it.
 	release := sync.OnceFunc(func() { <-s.turns })
 	defer release()
-	defer time.AfterFunc(s.cfg.Patience, release).Stop()
-
+	late := time.AfterFunc(s.cfg.Patience, release)
+	defer late.Stop()
+	c.configured = release
 	s.cfg.Log.Debug("proxy connected", "pod", st.peer.pod.String(), "identity", st.peer.identity.String())
-	s.record(st, session.handle(first))
-	return converse(s, st, conversation[Req, Resp]{g, session, requests, failed, release})
+	if err := c.take(ctx, s, st, first); err != nil {
+		return err
+	}
+	return c.converse(ctx, s, st)
 }
 
-// conversation is what a stream runs on once it is accepted.
-type conversation[Req, Resp any] struct {
-	wire       wire[Req, Resp]
-	session    session[Req, Resp]
+// conversation is what a stream runs on.
+type conversation[Req request] struct {
+	wire       wire[Req]
+	session    session[Req]
 	requests   <-chan Req
 	failed     <-chan error
 	configured func() // to be called when the proxy has all that it should have
 }
 
+// opening waits for the request that a stream starts with.
+func opening[Req request](s *Server, c conversation[Req]) (first Req, err error) {
+	patience := time.NewTimer(s.cfg.Patience)
+	defer patience.Stop()
+	select {
+	case first = <-c.requests:
+		return first, nil
+	case err = <-c.failed:
+		return first, err
+	case <-patience.C:
+		return first, s.refuse("silent", codes.DeadlineExceeded, "no request within %s of opening the stream", s.cfg.Patience)
+	}
+}
+
 // converse answers and pushes until one side ends the stream.
-func converse[Req request, Resp interface {
-	comparable
-	response
-}](s *Server, st *stream, c conversation[Req, Resp]) error {
+func (c conversation[Req]) converse(ctx context.Context, s *Server, st *stream) error {
 	// A stream must not outlive what proved it: a proxy comes back with its renewed certificate.
-	expired := time.NewTimer(time.Until(st.peer.until))
+	expired := time.NewTimer(st.peer.until.Sub(s.cfg.Now()))
 	defer expired.Stop()
 	defer st.back()
-	var none Resp
 	for {
-		for resp := c.session.next(st.offer); resp != none; resp = c.session.next(st.offer) {
-			if err := c.wire.Send(resp); err != nil {
+		for resp := st.next(s.cfg.Now()); resp != nil; resp = st.next(s.cfg.Now()) {
+			if err := c.wire.SendMsg(resp); err != nil {
 				return err
 			}
 			s.cfg.Metrics.pushed(resp)
 		}
 		select {
 		case req := <-c.requests:
-			if err := s.check(st.peer, req.GetNode()); err != nil {
+			if err := c.take(ctx, s, st, req); err != nil {
 				return err
-			}
-			s.record(st, c.session.handle(req))
-			if c.session.configured() {
-				c.configured()
 			}
 		case <-st.changed:
 			if err := s.refresh(st); err != nil {
 				return err
 			}
-		case <-st.lease.Changed():
-			if err := s.refreshSecrets(st); err != nil {
-				return err
-			}
+		case <-st.cred.changed():
+			s.renewed(st)
+		case got := <-st.cred.coming:
+			s.acquired(st, got)
+		case <-st.cred.waiting():
+			s.onDue(ctx, st)
 		case <-expired.C:
 			return s.refuse("expired", codes.Unauthenticated, "the client certificate of pod %s has expired: connect again", st.peer.pod)
 		case <-st.away():
@@ -186,8 +234,37 @@ func converse[Req request, Resp interface {
 	}
 }
 
+// take handles a request.
+func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req Req) error {
+	if err := s.check(st.peer, req.GetNode()); err != nil {
+		return err
+	}
+	if !st.secrets && req.GetTypeUrl() == envoy.TypeSecret {
+		st.secrets = true
+		s.firstSecrets(ctx, st, broughtVersion(req))
+	}
+	st.mu.Lock()
+	said := c.session.handle(req, st.offer, s.cfg.Now())
+	st.mu.Unlock()
+	s.ensureSendable(ctx, st)
+	s.record(st, said)
+	if c.session.configured() {
+		c.configured()
+	}
+	return nil
+}
+
+// broughtVersion is the version of the workload certificate that a proxy reports with its first
+// request for secrets, as the incremental variant allows.
+func broughtVersion(req any) string {
+	if r, ok := req.(interface{ GetInitialResourceVersions() map[string]string }); ok {
+		return r.GetInitialResourceVersions()[envoy.SecretWorkload]
+	}
+	return ""
+}
+
 // receive reads requests in a goroutine of its own, which ends with the stream.
-func receive[Req, Resp any](ctx context.Context, g wire[Req, Resp]) (<-chan Req, <-chan error) {
+func receive[Req any](ctx context.Context, g wire[Req]) (<-chan Req, <-chan error) {
 	requests, failed := make(chan Req), make(chan error, 1)
 	go func() {
 		for {
@@ -207,97 +284,18 @@ func receive[Req, Resp any](ctx context.Context, g wire[Req, Resp]) (<-chan Req,
 	return requests, failed
 }
 
-// accept authenticates the proxy, waits until its pod is known and for its turn, and adds the
-// stream to those that are told of changes.
-func (s *Server) accept(ctx context.Context, node *corev3.Node) (*stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
-	defer cancel()
-	who, err := s.authenticate(ctx, node)
-	if err != nil {
-		return nil, err
+// record keeps what a proxy said about a response.
+func (s *Server) record(st *stream, said answer) {
+	if said.accepted && said.typ == secrets && !st.sent.IsZero() {
+		st.expires.Store(st.sent.Unix())
 	}
-	select {
-	case s.turns <- struct{}{}:
-	case <-ctx.Done():
-		return nil, s.refuse("overload", codes.ResourceExhausted, "too many proxies are being configured at the moment: will be retried, no action needed")
+	if r := said.refusal; r != nil {
+		s.cfg.Metrics.nacks[said.typ].Inc()
+		s.cfg.Log.Error("proxy rejected configuration and keeps its last one; it is not sent again until it changes",
+			"pod", st.peer.pod.String(), "type", said.typ.name(), "resources", few(r.names()), "count", len(r.names()), "reason", r.message)
 	}
-	st := &stream{peer: who, changed: make(chan struct{}, 1), ended: make(chan struct{})}
-	if err := s.admit(ctx, st); err != nil {
-		<-s.turns
-		return nil, err
+	if now := st.protocol.rejected(); now != st.rejected {
+		s.cfg.Metrics.rejected.Add(float64(now - st.rejected))
+		st.rejected = now
 	}
-	return st, nil
-}
-
-// admit adds the stream, which then has to be removed, after it has all that it can be offered.
-func (s *Server) admit(ctx context.Context, st *stream) error {
-	lease, err := s.cfg.Leaves.Acquire(ctx, st.peer.identity)
-	if err != nil {
-		s.cfg.Log.Error("no certificate for a proxy", "pod", st.peer.pod.String(), "error", err)
-		return s.refuse("certificate", codes.Unavailable, "no certificate for %s yet: will be retried", st.peer.identity)
-	}
-	st.lease = lease
-	if !s.add(st) {
-		lease.Release()
-		return s.refuse("draining", codes.Unavailable, "this replica is going away: connect again")
-	}
-	// Added first, refreshed second: a change in between is either seen here or wakes the stream.
-	if err := s.admitRefresh(st); err != nil {
-		s.remove(st)
-		lease.Release()
-		return err
-	}
-	return nil
-}
-
-func (s *Server) admitRefresh(st *stream) error {
-	if err := errors.Join(s.refresh(st), s.refreshSecrets(st)); err != nil {
-		return err
-	}
-	if st.offer.view == nil {
-		return s.refuse("unknown", codes.Unavailable, "pod %s left the mesh: will be retried", st.peer.pod)
-	}
-	return nil
-}
-
-// refresh looks up what the proxy should have now. A pod that is gone keeps what it has for a
-// while: it may still be finishing its last requests.
-func (s *Server) refresh(st *stream) error {
-	config := s.config.Load()
-	w := config.Snapshot().Workload(st.peer.pod)
-	if w == nil {
-		st.left(s.cfg.Farewell)
-		return nil
-	}
-	st.back()
-	if w.Identity != st.peer.identity {
-		return s.refuse("identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", st.peer.pod, w.Identity, st.peer.identity)
-	}
-	view, err := config.View(w)
-	if err != nil {
-		// The last good configuration stays; the fault is osm's own, so it is loud.
-		s.cfg.Log.Error("configuration of a proxy cannot be built, it keeps the last one", "pod", st.peer.pod.String(), "error", err)
-		return nil
-	}
-	st.offer.view = view
-	return nil
-}
-
-func (s *Server) refreshSecrets(st *stream) error {
-	resources, err := secretResources(st.lease.Current(), s.cfg.Trust())
-	if err != nil {
-		return status.Errorf(codes.Internal, "secrets of %s: %v", st.peer.identity, err)
-	}
-	st.offer.secrets = resources
-	return nil
-}
-
-// record keeps what a proxy complained about.
-func (s *Server) record(st *stream, r *rejection) {
-	if r == nil {
-		return
-	}
-	s.cfg.Metrics.nacks.WithLabelValues(r.typ.name()).Inc()
-	s.cfg.Log.Error("proxy rejected configuration and keeps its last one; it is not sent again until it changes",
-		"pod", st.peer.pod.String(), "type", r.typ.name(), "resources", r.resources, "reason", r.message)
 }

@@ -1,0 +1,159 @@
+package xds
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+const (
+	// fewNames and messageLimit bound what is shown of a refusal.
+	fewNames     = 20
+	messageLimit = 1000
+)
+
+// Debug is what the server knows about its proxies, for people. It holds no secret.
+type Debug struct {
+	Proxies []ProxyState `json:"proxies"`
+}
+
+// ProxyState is one stream.
+type ProxyState struct {
+	Pod      string    `json:"pod"`
+	Identity string    `json:"identity"`
+	Variant  string    `json:"variant"`
+	Since    time.Time `json:"since"`
+	// CertificateExpires is when the workload certificate that the proxy holds expires.
+	CertificateExpires *time.Time  `json:"certificateExpires,omitempty"`
+	Types              []TypeState `json:"types"`
+}
+
+// TypeState is what a proxy was offered of one type.
+type TypeState struct {
+	Type     string `json:"type"`
+	Wildcard bool   `json:"wildcard,omitempty"`
+	// Names is how many resources it subscribed to by name.
+	Names int `json:"names,omitempty"`
+	// Version is a digest of all resources that the proxy may ask for of the type, as of the last push.
+	Version string `json:"version"`
+	// Awaiting says that the proxy has not answered the last push yet.
+	Awaiting bool        `json:"awaiting,omitempty"`
+	LastPush *time.Time  `json:"lastPush,omitempty"`
+	Rejected []Rejection `json:"rejected,omitempty"`
+}
+
+// Rejection is a response that the proxy refused, as far as nothing newer has replaced it.
+type Rejection struct {
+	// Resources are the first names in it; Count is how many there are.
+	Resources []string  `json:"resources"`
+	Count     int       `json:"count"`
+	Message   string    `json:"message"`
+	At        time.Time `json:"at"`
+	// Times is how many responses in a row were refused.
+	Times int `json:"times"`
+}
+
+// Debug describes all streams, sorted by pod. It looks at one stream after another and stops none.
+func (s *Server) Debug() Debug {
+	s.mu.Lock()
+	streams := make([]*stream, 0, len(s.streams))
+	for st := range s.streams {
+		streams = append(streams, st)
+	}
+	s.mu.Unlock()
+	d := Debug{Proxies: make([]ProxyState, 0, len(streams))}
+	for _, st := range streams {
+		d.Proxies = append(d.Proxies, st.report())
+	}
+	slices.SortFunc(d.Proxies, func(a, b ProxyState) int { return cmp.Or(cmp.Compare(a.Pod, b.Pod), a.Since.Compare(b.Since)) })
+	return d
+}
+
+func (st *stream) report() ProxyState {
+	p := ProxyState{Pod: st.peer.pod.String(), Identity: st.peer.identity.String(), Variant: st.variant, Since: st.since}
+	if at := st.expires.Load(); at != 0 {
+		expires := time.Unix(at, 0).UTC()
+		p.CertificateExpires = &expires
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	p.Types = st.protocol.report()
+	return p
+}
+
+// EarliestExpiry is when the first workload certificate of a connected proxy expires, and whose it
+// is; ok is false when no proxy has one.
+func (s *Server) EarliestExpiry() (at time.Time, pod mesh.PodName, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := int64(0)
+	for st := range s.streams {
+		if expires := st.expires.Load(); expires != 0 && (first == 0 || expires < first) {
+			first, pod = expires, st.peer.pod
+		}
+	}
+	return time.Unix(first, 0).UTC(), pod, first != 0
+}
+
+func (d *deltaSession) report() []TypeState {
+	var all []TypeState
+	for typ := range numTypes {
+		if t := &d.types[typ]; t.asked {
+			all = append(all, TypeState{
+				Type: typ.name(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
+				Awaiting: t.awaiting != 0, LastPush: known(t.pushed), Rejected: t.refusals.report(),
+			})
+		}
+	}
+	return all
+}
+
+func (d *deltaSession) rejected() int {
+	n := 0
+	for typ := range numTypes {
+		n += d.types[typ].refusals.size()
+	}
+	return n
+}
+
+func (s *sotwSession) report() []TypeState {
+	var all []TypeState
+	for typ := range numTypes {
+		if t := &s.types[typ]; t.asked {
+			all = append(all, TypeState{
+				Type: typ.name(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
+				Awaiting: t.awaiting, LastPush: known(t.pushed), Rejected: t.refusals.report(),
+			})
+		}
+	}
+	return all
+}
+
+func (s *sotwSession) rejected() int {
+	n := 0
+	for typ := range numTypes {
+		n += s.types[typ].refusals.size()
+	}
+	return n
+}
+
+func (rs *refusals) report() []Rejection {
+	var all []Rejection
+	for _, r := range *rs {
+		names := r.names()
+		all = append(all, Rejection{Resources: few(names), Count: len(names), Message: short(r.message, messageLimit), At: r.at.UTC(), Times: r.count})
+	}
+	return all
+}
+
+func few(names []string) []string { return names[:min(len(names), fewNames)] }
+
+func known(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	at = at.UTC()
+	return &at
+}

@@ -1,0 +1,208 @@
+package xds
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+)
+
+// next returns the next response to send, or nil when the proxy has all it should have or owes
+// answers first. New and changed resources go in push order; only when all of them were answered
+// are resources taken away, in the reverse order, so that nothing in use is missing in between.
+func (d *deltaSession) next(o offer, now time.Time) *response {
+	quiet := true
+	for typ := range numTypes {
+		t := &d.types[typ]
+		switch {
+		case !t.asked || !o.ready(typ):
+		case t.awaiting != 0:
+			quiet = false
+		default:
+			if resp := d.changed(typ, o.layers(typ), now); resp != nil {
+				return resp
+			}
+		}
+	}
+	if !quiet {
+		return nil
+	}
+	for typ := numTypes - 1; typ >= 0; typ-- {
+		if t := &d.types[typ]; t.asked && len(t.except) > 0 && o.ready(typ) {
+			// What is wanted, and was not sent although nothing is on its way, does not exist.
+			gone := slices.Sorted(maps.Keys(t.except))
+			t.except = nil
+			return d.respond(typ, &response{}, sent{removed: gone}, now)
+		}
+	}
+	return nil
+}
+
+// changed returns the response with what the proxy wants and does not hold in its current version,
+// nil if there is nothing. In t.except it leaves what does not exist any more.
+func (d *deltaSession) changed(typ resourceType, now layers, at time.Time) *response {
+	t := &d.types[typ]
+	if t.held == now && t.except == nil {
+		return nil
+	}
+	if typ == clusters {
+		d.resendExcepted(now)
+	}
+	before := t.held
+	diffs := now.since(before)
+	t.held = now
+	for _, diff := range diffs {
+		if diff != nil {
+			t.noteRemoved(diff.Removed, before, now)
+		}
+	}
+	resp, what := &response{}, sent{}
+	for i, diff := range diffs {
+		if diff == nil || len(diff.Changed) == 0 {
+			continue
+		}
+		// A name that left the other layer may only have moved.
+		moved := diffs[1-i] != nil && len(diffs[1-i].Removed) > 0
+		if !moved && t.wantsAllOf(diff.Changed) {
+			what.parts[i] = diff.Changed
+			resp.add(diff.Delta())
+		} else if some := t.filter(diff.Changed, before); len(some) > 0 {
+			what.parts[i] = some
+			resp.addEach(some, (*envoy.Resource).Delta)
+		}
+	}
+	if more := t.excepted(now); len(more) > 0 {
+		resp.addEach(more, (*envoy.Resource).Delta)
+		what.parts = [2][]*envoy.Resource{joined(what.parts[0], what.parts[1], more)}
+	}
+	if len(resp.buffers) == 0 {
+		return nil
+	}
+	if typ == clusters {
+		d.resendEndpoints(what, before)
+	}
+	return d.respond(typ, resp, what, at)
+}
+
+// noteRemoved puts off what is gone until nothing refers to it any more.
+func (t *deltaType) noteRemoved(names []string, before, now layers) {
+	for _, name := range names {
+		if t.wants(name) && now.named(name) == nil {
+			t.holdFirst(name, before.named(name).Version)
+		}
+	}
+}
+
+// wantsAllOf says whether a change can be passed on as it is.
+func (t *deltaType) wantsAllOf(changed []*envoy.Resource) bool {
+	if len(t.except) > 0 {
+		return false
+	}
+	if t.wildcard {
+		return true
+	}
+	// Both are sorted: mostly the next name wanted is the next one that changed.
+	wanted := t.names.all()
+	for _, r := range changed {
+		if len(wanted) == 0 {
+			return false
+		}
+		if wanted[0] != r.Name {
+			i, found := slices.BinarySearch(wanted, r.Name)
+			if !found {
+				return false
+			}
+			wanted = wanted[i:]
+		}
+		wanted = wanted[1:]
+	}
+	return true
+}
+
+// filter returns what of a change the proxy wants and does not hold, and settles its exceptions.
+func (t *deltaType) filter(changed []*envoy.Resource, before layers) []*envoy.Resource {
+	var some []*envoy.Resource
+	for _, r := range changed {
+		if !t.wants(r.Name) {
+			continue
+		}
+		version, excepted := t.except[r.Name]
+		if was := before.named(r.Name); was != nil && !excepted {
+			version = was.Version
+		}
+		if t.forget(r.Name); version != r.Version {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
+// excepted returns the exceptions that are to be sent, and settles them. Those that do not exist stay.
+func (t *deltaType) excepted(now layers) []*envoy.Resource {
+	var some []*envoy.Resource
+	for name, version := range t.except {
+		r := now.named(name)
+		if r == nil {
+			continue
+		}
+		if t.forget(name); version != r.Version {
+			some = append(some, r)
+		}
+	}
+	slices.SortFunc(some, byName)
+	return some
+}
+
+// resendEndpoints makes the endpoints of clusters that change go out again: Envoy warms a changed
+// cluster anew and waits for them.
+func (d *deltaSession) resendEndpoints(what sent, before layers) {
+	if before == (layers{}) {
+		return // all clusters are new
+	}
+	for _, part := range what.parts {
+		for _, r := range part {
+			if before.named(r.Name) != nil {
+				d.resend(r.Name)
+			}
+		}
+	}
+}
+
+// resendExcepted does so for clusters that the proxy holds in a version that is not in held.
+func (d *deltaSession) resendExcepted(now layers) {
+	for name, version := range d.types[clusters].except {
+		if r := now.named(name); r != nil && version != "" && version != r.Version {
+			d.resend(name)
+		}
+	}
+}
+
+// resend makes a cluster's endpoints go out again. On a new stream the proxy may not have asked for
+// them yet.
+func (d *deltaSession) resend(cluster string) {
+	if t := &d.types[endpoints]; !t.asked || t.wants(cluster) {
+		t.hold(cluster, "")
+	}
+}
+
+func (d *deltaSession) respond(typ resourceType, resp *response, what sent, now time.Time) *response {
+	t := &d.types[typ]
+	d.nonces++
+	t.awaiting, t.sent, t.pushed = d.nonces, what, now
+	resp.typ = typ
+	for _, name := range what.removed {
+		resp.field(fieldRemoved, name)
+	}
+	return resp.finish(d.nonces)
+}
+
+func byName(a, b *envoy.Resource) int { return strings.Compare(a.Name, b.Name) }
+
+// joined puts lists together, sorted by name.
+func joined(lists ...[]*envoy.Resource) []*envoy.Resource {
+	all := slices.Concat(lists...)
+	slices.SortFunc(all, byName)
+	return all
+}

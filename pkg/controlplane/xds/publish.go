@@ -1,0 +1,153 @@
+package xds
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+// source is what proxies' configuration is looked up in; *envoy.Config is one.
+type source interface {
+	View(pod mesh.PodName) (envoy.View, *mesh.Workload)
+}
+
+// lookedUp is what a source says of a pod. Two equal ones need no look at the stream.
+type lookedUp struct {
+	view     envoy.View
+	workload *mesh.Workload
+}
+
+func lookUp(from source, pod mesh.PodName) lookedUp {
+	view, w := from.View(pod)
+	return lookedUp{view, w}
+}
+
+// differs says whether a stream has to act on the newer one.
+func (l lookedUp) differs(newer lookedUp) bool {
+	if l.view != newer.view || (l.workload == nil) != (newer.workload == nil) {
+		return true
+	}
+	return l.workload != newer.workload && l.workload.Identity != newer.workload.Identity
+}
+
+// waiter is a stream whose pod no configuration knows yet.
+type waiter struct {
+	pod   mesh.PodName
+	known chan struct{}
+}
+
+// Publish makes config what all proxies should have, and wakes those for whom that is something
+// else. It never waits for any of them.
+func (s *Server) Publish(config *envoy.Config) { s.publish(config) }
+
+func (s *Server) publish(config source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config.Store(&config)
+	for st := range s.streams {
+		if now := lookUp(config, st.peer.pod); st.seen.differs(now) {
+			st.seen = now
+			st.wake()
+		}
+	}
+	for w := range s.waiters {
+		if lookUp(config, w.pod).workload != nil {
+			close(w.known)
+			delete(s.waiters, w)
+		}
+	}
+}
+
+// source returns what was published last, nil before the first Publish.
+func (s *Server) source() source {
+	if config := s.config.Load(); config != nil {
+		return *config
+	}
+	return nil
+}
+
+// awaitWorkload returns the pod's workload as soon as a published configuration knows it.
+func (s *Server) awaitWorkload(ctx context.Context, pod mesh.PodName) (*mesh.Workload, error) {
+	for {
+		found, w := s.workloadOrWait(pod)
+		if found != nil {
+			return found, nil
+		}
+		select {
+		case <-w.known:
+		case <-ctx.Done():
+			s.mu.Lock()
+			delete(s.waiters, w)
+			s.mu.Unlock()
+			return nil, s.refuse("unknown", codes.Unavailable, "pod %s is not known as part of the mesh: will be retried", pod)
+		}
+	}
+}
+
+// workloadOrWait returns the workload, or what tells when there is one.
+func (s *Server) workloadOrWait(pod mesh.PodName) (*mesh.Workload, *waiter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := lookUp(s.source(), pod).workload; found != nil {
+		return found, nil
+	}
+	w := &waiter{pod, make(chan struct{})}
+	s.waiters[w] = struct{}{}
+	return nil, w
+}
+
+// Retrust reads Config.Trust again, and makes every proxy trust what it says. Certificates that
+// proxies brought from earlier streams and that another root signed are replaced within a minute;
+// those that were issued here are for ca.Leaves to renew.
+func (s *Server) Retrust() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	trust := s.cfg.Trust()
+	if last := s.trust.Load(); last != nil && last.same(trust) {
+		return nil
+	}
+	now, err := newTrusted(trust)
+	if err != nil {
+		return err
+	}
+	s.trust.Store(now)
+	for st := range s.streams {
+		st.wake()
+	}
+	return nil
+}
+
+// Reissue replaces the certificates that proxies brought from earlier streams, spread over the
+// given time; what ca.Leaves.Reissue is for those that were issued here.
+func (s *Server) Reissue(over time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.streams {
+		st.hasten.Store(int64(max(over, 1)))
+		st.wake()
+	}
+}
+
+func (s *Server) add(st *stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	st.seen = lookUp(s.source(), st.peer.pod)
+	s.streams[st] = struct{}{}
+	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
+	return true
+}
+
+func (s *Server) remove(st *stream) {
+	s.cfg.Metrics.rejected.Sub(float64(st.rejected))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, st)
+	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
+}
