@@ -173,6 +173,8 @@ func envoyAccepts(t *testing.T, view envoy.View) {
 	}
 	bootstrap, err := json.Marshal(map[string]any{
 		"node": map[string]any{"id": "test/test", "cluster": "test"},
+		"bootstrap_extensions": []any{map[string]any{"name": "envoy.bootstrap.internal_listener",
+			"typed_config": map[string]any{"@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"}}},
 		"dynamic_resources": map[string]any{"ads_config": map[string]any{"api_type": "DELTA_GRPC", "transport_api_version": "V3",
 			"grpc_services": []any{map[string]any{"envoy_grpc": map[string]any{"cluster_name": "xds"}}}}},
 		"static_resources": map[string]any{"listeners": listeners, "clusters": clusters},

@@ -70,6 +70,22 @@ func (s *story) protocols(t *testing.T) {
 		}
 		load.stop(t)
 	})
+	t.Run("to a pod's own address", func(t *testing.T) {
+		for _, pod := range s.ready(t, s.town.server, 2) {
+			seen := call(t, client, agent.HTTP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortHTTP))
+			if seen.Peer != s.town.client.spiffe() {
+				t.Errorf("pod %s saw peer %q, want %q", pod.Name, seen.Peer, s.town.client.spiffe())
+			}
+			call(t, client, agent.TCP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortTCP))
+		}
+	})
+	t.Run("to the address of a pod outside the mesh, among those inside", func(t *testing.T) {
+		pod := s.ready(t, s.town.village, 1)[0]
+		if seen := call(t, client, agent.HTTP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortHTTP)); seen.Peer != "" {
+			t.Errorf("a server without proxy saw peer %q", seen.Peer)
+		}
+		call(t, client, agent.ServerFirst, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortServerFirst))
+	})
 	t.Run("out of the mesh", func(t *testing.T) {
 		seen := call(t, client, agent.HTTP, s.town.at("village", portHTTP))
 		if seen.Peer != "" {

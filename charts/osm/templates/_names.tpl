@@ -59,4 +59,5 @@ definitions themselves are in the control-plane image.
 */}}
 {{- define "osm.customResourceDefinitions" -}}
 - meshconfigs.config.openservicemesh.io
+- meshrootcertificates.config.openservicemesh.io
 {{- end }}

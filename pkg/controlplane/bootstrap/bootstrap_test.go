@@ -229,7 +229,11 @@ func (s *crdServer) Patch(_ context.Context, name string, pt types.PatchType, da
 	if pt != types.ApplyPatchType || opts.FieldManager != FieldManager || opts.Force == nil || !*opts.Force {
 		return nil, apierrors.NewBadRequest("want a forced server-side apply by osm-bootstrap")
 	}
-	if strings.Contains(string(data), `"status"`) {
+	var sent map[string]any
+	if err := json.Unmarshal(data, &sent); err != nil {
+		return nil, err
+	}
+	if sent["status"] != nil {
 		return nil, apierrors.NewBadRequest("a CRD's status is not the client's to set")
 	}
 	crd := &apiextensionsv1.CustomResourceDefinition{}

@@ -54,7 +54,7 @@ func (b *Builder) Build(snapshot *mesh.Snapshot) (*Config, error) {
 	to := &collector{built: b.built}
 	now.services = now.outbound.Services
 	parts := to.changedParts(before, now)
-	shared := to.sharedLayer(before, &now, parts)
+	shared := to.sharedLayer(before, now, parts)
 	classes, own := to.ownLayers(before, snapshot)
 	if to.err != nil {
 		return nil, to.err
@@ -90,50 +90,46 @@ func (to *collector) changedParts(before, now state) map[mesh.ServiceName]*servi
 }
 
 // sharedLayer makes the Layer that is the same for every class: all that outbound traffic needs.
-func (to *collector) sharedLayer(before state, now *state, parts map[mesh.ServiceName]*serviceParts) *Layer {
-	relisten := before.config == nil || !slices.Equal(before.outbound.Pods, now.outbound.Pods) ||
-		!slices.Equal(before.outbound.Unproxied, now.outbound.Unproxied)
-	gone, added := [numKinds]map[string]bool{}, [numKinds][]*Resource{}
-	for _, k := range Kinds() {
-		gone[k] = map[string]bool{}
+func (to *collector) sharedLayer(before, now state, parts map[mesh.ServiceName]*serviceParts) *Layer {
+	edit := &edits{}
+	relisten := edit.editParts(before.parts, parts)
+	var last *Layer
+	if before.config != nil {
+		last = before.config.shared
+		relisten = relisten || !slices.Equal(before.outbound.Unproxied, now.outbound.Unproxied)
+	} else {
+		before.outbound, relisten = &policy.Outbound{}, true
+		edit.add(Clusters, to.fixedClusters(now.settings)...)
+		last = NewLayer(nil)
 	}
-	for name, p := range parts {
-		was := before.parts[name]
-		relisten = relisten || was == nil || p == nil || !was.shape.equal(p.shape)
-		for _, k := range Kinds() {
-			for _, r := range was.of(k) {
-				gone[k][r.Name] = true
-			}
-			added[k] = append(added[k], p.of(k)...)
-		}
-	}
-	if before.config == nil {
-		added[Clusters] = append(added[Clusters], to.fixedClusters(now.settings)...)
-	}
-	if relisten && to.err == nil {
-		all := func(name mesh.ServiceName) *serviceParts {
-			if p := parts[name]; p != nil {
-				return p
-			}
-			return before.parts[name]
-		}
-		added[Listeners] = append(added[Listeners], to.encode(Listeners, ListenerOutbound, outboundListener(now.outbound, all)))
+	if others := to.changedBlocks(before.outbound, now.outbound, edit); relisten || others {
+		edit.add(Listeners, to.outboundListener(now.outbound, before.parts, parts))
 	}
 	if to.err != nil {
 		return nil
 	}
 	layer := &Layer{}
 	for _, k := range Kinds() {
-		last := sortedSet(nil)
-		if before.config != nil {
-			last = before.config.shared.sets[k]
-		}
-		layer.sets[k] = last.replace(gone[k], added[k])
+		layer.sets[k] = last.sets[k].replace(edit.gone[k], edit.added[k])
 	}
-	if before.config != nil && layer.sets == before.config.shared.sets {
-		return before.config.shared
+	if layer.sets == last.sets {
+		return last
 	}
 	return layer
+}
+
+// outboundListener encodes the outbound listener, of which the parts that did not change are those
+// of before.
+func (to *collector) outboundListener(out *policy.Outbound, before, changed map[mesh.ServiceName]*serviceParts) *Resource {
+	if to.err != nil {
+		return nil
+	}
+	return to.encode(Listeners, ListenerOutbound, outboundListener(out, func(name mesh.ServiceName) *serviceParts {
+		if p := changed[name]; p != nil {
+			return p
+		}
+		return before[name]
+	}))
 }
 
 // fixedClusters are in every mesh.

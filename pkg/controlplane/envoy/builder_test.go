@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"testing"
 
@@ -60,5 +61,41 @@ func TestBuilderKeepsTheLastGoodConfig(t *testing.T) {
 	}
 	if again.shared != first.shared {
 		t.Error("after a failed build the next one starts from something else")
+	}
+}
+
+// A pod that comes or goes among others changes no listener that all proxies have; with egress, the
+// one of its block.
+func TestBuilderPodsChangeNoOutboundListener(t *testing.T) {
+	for _, egress := range []bool{false, true} {
+		t.Run(fmt.Sprint("egress=", egress), func(t *testing.T) {
+			built := map[Kind]int{}
+			b := NewBuilder(func(k Kind) { built[k]++ })
+			settings := mesh.Settings{TrustDomain: "cluster.local", Permissive: true, Egress: egress}
+			before, err := b.Build(mesh.New(settings, nil, []*mesh.Workload{workload(1), workload(2)}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(built)
+			third := workload(3)
+			third.Identity = workload(1).Identity
+			after, err := b.Build(mesh.New(settings, nil, []*mesh.Workload{workload(1), workload(2), third}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := after.shared.Set(Listeners).Since(before.shared.Set(Listeners)).Changed
+			want := map[Kind]int{}
+			if egress {
+				want[Listeners] = 1
+			}
+			if len(changed) != want[Listeners] || !maps.Equal(built, want) {
+				t.Errorf("%s changed, built %v; want %v", names(changed), built, want)
+			}
+			for _, r := range changed {
+				if r.Name == ListenerOutbound {
+					t.Error("the outbound listener is sent to everybody")
+				}
+			}
+		})
 	}
 }

@@ -59,11 +59,15 @@ func httpConnectionManager(statPrefix, route string) *hcmv3.HttpConnectionManage
 }
 
 func tcpProxy(statPrefix, cluster string) *listenerv3.Filter {
+	return tcpForward(statPrefix, cluster, accessLog(tcpLogFormat()))
+}
+
+func tcpForward(statPrefix, cluster string, logs ...*accesslogv3.AccessLog) *listenerv3.Filter {
 	return networkFilter(filterTCPProxy, &tcpproxyv3.TcpProxy{
 		StatPrefix:       statPrefix,
 		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster},
 		IdleTimeout:      durationpb.New(0), // a quiet connection is the application's business
-		AccessLog:        []*accesslogv3.AccessLog{accessLog(tcpLogFormat())},
+		AccessLog:        logs,
 	})
 }
 

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"net/netip"
 	"strconv"
 
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
@@ -40,6 +41,9 @@ func serviceCluster(name mesh.ServiceName, port uint16) string {
 func serviceRoute(name mesh.ServiceName, port uint16) string {
 	return "outbound|" + serviceCluster(name, port)
 }
+
+// blockName names the listener of a block of pods' addresses, its cluster and its filter chain.
+func blockName(prefix netip.Prefix) string { return "block|" + prefix.String() }
 
 func localCluster(port uint16) string { return "local|" + portString(port) }
 

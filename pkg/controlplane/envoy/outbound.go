@@ -45,6 +45,9 @@ func outboundListener(out *policy.Outbound, parts func(mesh.ServiceName) *servic
 		chainOf(chainUnproxied, tcpProxy("unproxied", clusterPassthrough)),
 		chainOf(chainBlackhole, tcpProxy("blackhole", clusterBlackhole)))
 	if out.Egress {
+		for _, block := range out.Blocks {
+			l.FilterChains = append(l.FilterChains, blockChain(block.Prefix))
+		}
 		l.DefaultFilterChain = chainOf(chainPassthrough, tcpProxy("passthrough", clusterPassthrough))
 	}
 	l.FilterChainMatcher = outboundMatcher(ranges)
@@ -83,8 +86,12 @@ func serviceChains(s *mesh.Service) []*listenerv3.FilterChain {
 func podRanges(out *policy.Outbound) []*xdsmatcherv3.IPMatcher_IPRangeMatcher {
 	toPods := toChain(chainPods)
 	var ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher
-	if len(out.Pods) > 0 {
-		ranges = append(ranges, rangeMatcher(out.Pods, toPods))
+	for _, block := range out.Blocks {
+		to := toPods
+		if out.Egress {
+			to = toChain(blockName(block.Prefix))
+		}
+		ranges = append(ranges, rangeMatcher([]netip.Prefix{block.Prefix}, to))
 	}
 	for _, group := range dialledPorts(out) {
 		ports := map[string]*xdsmatcherv3.Matcher_OnMatch{}
@@ -146,10 +153,14 @@ func listener(name string, port uint16, direction corev3.TrafficDirection) *list
 		Name:             name,
 		Address:          address(netip.AddrPortFrom(netip.IPv4Unspecified(), port)),
 		TrafficDirection: direction,
-		ListenerFilters: []*listenerv3.ListenerFilter{{
-			Name:       "envoy.filters.listener.original_dst",
-			ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&originaldstv3.OriginalDst{})},
-		}},
+		ListenerFilters:  []*listenerv3.ListenerFilter{originalDestinationFilter()},
+	}
+}
+
+func originalDestinationFilter() *listenerv3.ListenerFilter {
+	return &listenerv3.ListenerFilter{
+		Name:       "envoy.filters.listener.original_dst",
+		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&originaldstv3.OriginalDst{})},
 	}
 }
 

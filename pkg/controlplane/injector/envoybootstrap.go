@@ -12,6 +12,7 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -78,7 +79,13 @@ func (b proxyBootstrap) config() (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
+	internal, err := anypb.New(&internallistenerv3.InternalListener{})
+	if err != nil {
+		return nil, err
+	}
 	config := &bootstrapv3.Bootstrap{
+		// The control plane's listeners for pods' addresses are inside Envoy.
+		BootstrapExtensions: []*corev3.TypedExtensionConfig{{Name: "envoy.bootstrap.internal_listener", TypedConfig: internal}},
 		Admin: &bootstrapv3.Admin{Address: address(loopback, api.PortEnvoyAdmin)},
 		DynamicResources: &bootstrapv3.Bootstrap_DynamicResources{
 			AdsConfig: adsConfig(), CdsConfig: fromADS(), LdsConfig: fromADS(),

@@ -28,18 +28,24 @@ type Inbound struct {
 type Outbound struct {
 	// Services, sorted by name.
 	Services []*mesh.Service
-	// Pods are where connections to pods' own addresses go over mTLS to whatever workload of the mesh
-	// answers, sorted. With egress they are the very pods' addresses: elsewhere is the world. Without
-	// egress there is nothing else to be reached, and they are whole blocks of addresses around the
-	// pods, which seldom change when pods do: what is in a block and not in the mesh fails to prove
-	// an identity, as it should.
-	Pods []netip.Prefix
+	// Blocks are where the mesh's pods are, sorted: connections to pods' own addresses go over mTLS to
+	// whatever workload answers. Blocks seldom change when pods do.
+	Blocks []Block
 	// Unproxied are pods' ports that bypass their proxies, where mTLS would find nobody to speak it.
 	Unproxied []netip.AddrPort
 	// Egress says whether destinations outside the mesh may be reached.
 	Egress bool
 
 	of *mesh.Snapshot
+}
+
+// Block is a range of addresses with pods of the mesh in it.
+type Block struct {
+	Prefix netip.Prefix
+	// Pods are the addresses of the mesh's pods in it, sorted: with egress the others are the outside
+	// world. Without egress there is nothing else to be reached, and the list is empty: what is in the
+	// block and not in the mesh fails to prove an identity, as it should.
+	Pods []netip.Addr
 }
 
 // Proxy is everything that the proxies of one class do, but for Outbound.
@@ -62,9 +68,9 @@ func OutboundOf(snapshot *mesh.Snapshot, last *Outbound) *Outbound {
 	}
 	outbound.Services = snapshot.Services()
 	if last != nil && snapshot.SameWorkloads(last.of) {
-		outbound.Pods, outbound.Unproxied = last.Pods, last.Unproxied
+		outbound.Blocks, outbound.Unproxied = last.Blocks, last.Unproxied
 	} else {
-		outbound.Pods, outbound.Unproxied = pods(snapshot.Workloads(), settings.Egress)
+		outbound.Blocks, outbound.Unproxied = blocks(snapshot.Workloads(), settings.Egress)
 	}
 	return outbound
 }
@@ -82,37 +88,46 @@ func For(settings mesh.Settings, w *mesh.Workload) Proxy {
 	return proxy
 }
 
-// The blocks of addresses that stand for the pods in them.
+// The size of a Block: large enough for few of them, small enough to be sent when a pod in it comes
+// or goes.
 const (
-	blockBits4 = 24
-	blockBits6 = 120
+	blockBits4 = 22
+	blockBits6 = 118
 )
 
-// pods lists where workloads are, and their ports that bypass their proxies.
-func pods(workloads []*mesh.Workload, exactly bool) ([]netip.Prefix, []netip.AddrPort) {
-	where := map[netip.Prefix]struct{}{}
+// blocks lists where workloads are, and their ports that bypass their proxies.
+func blocks(workloads []*mesh.Workload, exactly bool) ([]Block, []netip.AddrPort) {
+	members := map[netip.Prefix][]netip.Addr{}
 	var unproxied []netip.AddrPort
 	for _, w := range workloads {
 		for _, addr := range w.Addresses {
-			where[around(addr, exactly)] = struct{}{}
+			prefix := around(addr)
+			if list := members[prefix]; exactly || list == nil {
+				members[prefix] = append(list, addr)
+			}
 			for _, port := range w.Unproxied {
 				unproxied = append(unproxied, netip.AddrPortFrom(addr, port))
 			}
 		}
 	}
 	slices.SortFunc(unproxied, netip.AddrPort.Compare)
-	return slices.SortedFunc(maps.Keys(where), netip.Prefix.Compare), slices.Compact(unproxied)
+	sorted := make([]Block, 0, len(members))
+	for _, prefix := range slices.SortedFunc(maps.Keys(members), netip.Prefix.Compare) {
+		block := Block{Prefix: prefix}
+		if exactly {
+			slices.SortFunc(members[prefix], netip.Addr.Compare)
+			block.Pods = slices.Compact(members[prefix])
+		}
+		sorted = append(sorted, block)
+	}
+	return sorted, slices.Compact(unproxied)
 }
 
-// around is the address itself or its block.
-func around(addr netip.Addr, exactly bool) netip.Prefix {
-	bits := addr.BitLen()
-	switch {
-	case exactly:
-	case addr.Is4():
+// around is the address's block.
+func around(addr netip.Addr) netip.Prefix {
+	bits := blockBits6
+	if addr.Is4() {
 		bits = blockBits4
-	default:
-		bits = blockBits6
 	}
 	return netip.PrefixFrom(addr, bits).Masked()
 }

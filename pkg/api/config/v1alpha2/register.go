@@ -18,6 +18,12 @@ const (
 	Resource = "meshconfigs"
 )
 
+// The kind and resource of MeshRootCertificate.
+const (
+	RootCertificateKind     = "MeshRootCertificate"
+	RootCertificateResource = "meshrootcertificates"
+)
+
 // GroupVersion returns config.openservicemesh.io/v1alpha2.
 func GroupVersion() schema.GroupVersion {
 	return schema.GroupVersion{Group: Group, Version: Version}
@@ -28,10 +34,15 @@ func GroupVersionResource() schema.GroupVersionResource {
 	return GroupVersion().WithResource(Resource)
 }
 
+// RootCertificateGroupVersionResource returns the resource that clients of MeshRootCertificate address.
+func RootCertificateGroupVersionResource() schema.GroupVersionResource {
+	return GroupVersion().WithResource(RootCertificateResource)
+}
+
 // AddToScheme teaches a scheme the types of this package. It is a function and not the usual
 // package-level SchemeBuilder, so that no importer can add to it behind another's back.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion(), &MeshConfig{}, &MeshConfigList{})
+	scheme.AddKnownTypes(GroupVersion(), &MeshConfig{}, &MeshConfigList{}, &MeshRootCertificate{}, &MeshRootCertificateList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion())
 	return nil
 }

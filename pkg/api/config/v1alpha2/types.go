@@ -1,10 +1,10 @@
 // Package v1alpha2 is the Go form of the config.openservicemesh.io/v1alpha2 API: MeshConfig,
-// the settings of a mesh that take effect while it runs.
+// the settings of a mesh that take effect while it runs, and MeshRootCertificate, its root CAs.
 //
 // It holds types and their OpenAPI markers, no defaults and no logic; the zero value of every
 // field is the restrictive one (no permissive mode, no egress). Only fields that the control
 // plane honours exist here: a field that did nothing would be a lie. deepcopy and the CRD are
-// generated from this file (make generate).
+// generated from these files (make generate).
 package v1alpha2
 
 import (
