@@ -6,6 +6,10 @@ set -euo pipefail
 # shellcheck disable=SC2034
 DEMO_NAMESPACES=(bookbuyer bookthief bookstore bookwarehouse) DEMO_MESH=osm
 
+# MODULES are the Go modules beside the product's own, whose dependencies must not become its.
+# shellcheck disable=SC2034
+MODULES=(tools demo/cluster tests/certmanager)
+
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 
@@ -22,6 +26,12 @@ build() {
     cluster) go build -C demo/cluster -trimpath -o ../../bin/cluster ./cmd/cluster ;;
     *) die "no program $1" ;;
   esac
+}
+
+# kube_apiserver prints the path of the local cluster's API server, compiled the first time.
+kube_apiserver() {
+  build cluster
+  bin/cluster path kube-apiserver 2>/dev/null || { bin/cluster build >&2 && bin/cluster path kube-apiserver; }
 }
 
 # The version comes from git where there is one; the date is the commit's, never the clock's, so

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Runs the tests of all modules with the race detector, with a real Envoy as one of the judges.
+# Runs the tests of all modules with the race detector. The judges are real: Envoy, a server of
+# Vault's API, cert-manager's controllers, and an API server (compiled the first time: minutes).
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 scripts/ci-deps.sh
 ENVOY="$(scripts/envoy.sh)"
-export ENVOY
+BAO="$(scripts/openbao.sh)"
+CERT_MANAGER="$(scripts/certmanager.sh)"
+KUBE_APISERVER="$(kube_apiserver)"
+export ENVOY BAO CERT_MANAGER KUBE_APISERVER
 go test -race ./...
-for module in tools demo/cluster; do
+for module in "${MODULES[@]}"; do
   say "module $module"
   go test -C "$module" -race ./...
 done

@@ -34,6 +34,7 @@ type change struct {
 	recover   bool
 	dryRun    string
 	format    string
+	budget    time.Duration
 }
 
 func (c *change) addValueFlags() {
@@ -43,6 +44,7 @@ func (c *change) addValueFlags() {
 	flags.StringVar(&c.chartPath, "osm-chart-path", "", "directory or .tgz file of a chart to use instead of the built-in one")
 	flags.StringVar(&c.dryRun, "dry-run", "", `change nothing: "client" checks the values and renders, "server" also runs all checks and a server-side dry run`)
 	flags.Lookup("dry-run").NoOptDefVal = "client"
+	c.addHeadlessFlag()
 	flags.StringVarP(&c.format, "output", "o", "", `"yaml" prints the manifests as helm template would, and changes nothing`)
 }
 
@@ -61,7 +63,7 @@ func (c *change) validFlags() error {
 	case c.format != "" && c.format != "yaml":
 		return usagef(c.cmd, "--output: %q is not allowed; use yaml", c.format)
 	}
-	return nil
+	return c.validHeadless()
 }
 
 // target is a mesh and everything that it is about to become.
@@ -104,6 +106,7 @@ func (c *change) plan(t target, info *release.Info) (check.Plan, error) {
 		Mesh: t.name, Namespace: t.namespace,
 		EnforceSingle: t.values.Bool("osm.enforceSingleMesh"),
 		Recover:       c.recover, OwnerTimeout: max(c.timeout, defaultTimeout), Now: c.env.Now(),
+		Provider: provider(t.values),
 	}
 	for _, object := range objects {
 		plan.Objects = append(plan.Objects, check.Object{APIVersion: object.APIVersion, Kind: object.Kind, Namespace: object.Namespace})
@@ -118,6 +121,19 @@ func (c *change) plan(t target, info *release.Info) (check.Plan, error) {
 		plan.Release = &check.Release{Status: info.Status, Pending: info.Pending, EverDeployed: info.EverDeployed, Since: info.Since}
 	}
 	return plan, nil
+}
+
+// provider is who is to sign certificates, by the values.
+func provider(v release.Values) check.Provider {
+	port, _ := v.Int("osm.vault.port")
+	return check.Provider{
+		Kind:   v.String("osm.certificateProvider.kind"),
+		Vault:  fmt.Sprintf("%s://%s:%d", v.String("osm.vault.protocol"), v.String("osm.vault.host"), port),
+		Secret: v.String("osm.vault.secret.name"), Key: v.String("osm.vault.secret.key"),
+		Issuer: check.Issuer{
+			Name: v.String("osm.certmanager.issuerName"), Kind: v.String("osm.certmanager.issuerKind"), Group: v.String("osm.certmanager.issuerGroup"),
+		},
+	}
 }
 
 // preflight runs the checks. Warnings are printed, failures are the error.

@@ -38,6 +38,9 @@ Values: flags win over --set, --set over --values, --values over the chart's def
     --set osm.injector.enablePodDisruptionBudget=true \
     --set osm.osmController.autoScale.enable=true
 
+  # Certificates that live long enough for a day without any control plane, at any time
+  osm install --headless-budget 24h
+
   # See what would be installed
   osm install --dry-run=client
   osm install -o yaml`,
@@ -106,7 +109,7 @@ func (o *installOptions) target() (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	layers := release.Layers{Files: o.files, Sets: o.sets, Flags: map[string]any{}}
+	layers := release.Layers{Files: o.files, Sets: o.sets, Flags: map[string]any{}, Derive: o.headless}
 	if o.cmd.Flags().Changed("mesh-name") {
 		layers.Flags["osm.meshName"] = o.meshName
 	}
@@ -146,6 +149,7 @@ func (o *installOptions) install(ctx context.Context, clients *cluster.Clients, 
 	if err := engine.Install(limited, request); err != nil {
 		return o.failed(ctx, clients, engine, t, err)
 	}
+	o.heedsHeadless(ctx, clients, t.namespace)
 	o.env.printf("osm installed in namespace [%s] with mesh name [%s]\n", t.namespace, t.name)
 	o.env.printf("\nNext steps:\n  osm namespace add NAMESPACE --mesh-name %s\n  osm mesh list\n", t.name)
 	return nil

@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 
+	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
@@ -19,6 +24,9 @@ func newMeshListCmd(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the meshes of the cluster",
+		Long: `List the meshes of the cluster. ROOT is the beginning of the fingerprint of the root certificate that
+the mesh's replicas say they hold: "differ!" when they do not agree, "-" when none answers within
+three seconds. The other formats have the whole fingerprint of every replica.`,
 		Example: `  osm mesh list
   osm mesh list -o json`,
 		Args: cobra.NoArgs,
@@ -26,6 +34,20 @@ func newMeshListCmd(env *Env) *cobra.Command {
 	}
 	cmd.Flags().VarP(&format, "output", "o", "output format")
 	return cmd
+}
+
+// rootTime is how long the replicas of all meshes together may take to say their roots.
+const rootTime = 3 * time.Second
+
+type listedMesh struct {
+	cluster.Mesh
+	Roots []replicaRoot `json:"roots"`
+}
+
+type replicaRoot struct {
+	Pod         string `json:"pod"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Problem     string `json:"problem,omitempty"`
 }
 
 func listMeshes(ctx context.Context, env *Env, format output.Format) error {
@@ -44,11 +66,62 @@ func listMeshes(ctx context.Context, env *Env, format output.Format) error {
 		env.printf("No osm mesh control planes found\n")
 		return nil
 	}
-	grid := output.Grid{Header: []string{"MESH NAME", "MESH NAMESPACE", "VERSION", "ADDED NAMESPACES"}}
-	for _, mesh := range meshes {
-		grid.Rows = append(grid.Rows, []string{mesh.Name, mesh.Namespace, mesh.Version, strings.Join(mesh.Namespaces, ",")})
+	listed := withRoots(ctx, env, clients, meshes)
+	grid := output.Grid{Header: []string{"MESH NAME", "MESH NAMESPACE", "VERSION", "ROOT", "ADDED NAMESPACES"}}
+	for _, mesh := range listed {
+		grid.Rows = append(grid.Rows, []string{mesh.Name, mesh.Namespace, mesh.Version, mesh.root(), strings.Join(mesh.Namespaces, ",")})
 	}
-	return output.Write(env.Out, format, meshes, grid)
+	return output.Write(env.Out, format, listed, grid)
+}
+
+// withRoots asks the replicas of all meshes for their roots. Who does not answer in time, or may
+// not be asked, is no reason not to list the mesh.
+func withRoots(ctx context.Context, env *Env, clients *cluster.Clients, meshes []cluster.Mesh) []listedMesh {
+	ctx, cancel := context.WithTimeoutCause(ctx, rootTime, fmt.Errorf("no answer within %s", rootTime))
+	defer cancel()
+	var all []corev1.Pod
+	for _, mesh := range meshes {
+		for _, app := range []string{api.AppController, api.AppInjector} {
+			pods, err := cluster.ControlPlanePods(ctx, clients.Kube, mesh.Namespace, app)
+			if err != nil {
+				env.debugf("the roots of mesh %s cannot be told: %v", mesh.Name, err)
+			}
+			all = append(all, pods...)
+		}
+	}
+	listed := make([]listedMesh, len(meshes))
+	replicas := cluster.AskReplicas(ctx, clients.Kube, all, rootTime, env.Now())
+	for i, mesh := range meshes {
+		listed[i] = listedMesh{mesh, []replicaRoot{}}
+		for _, r := range replicas {
+			if r.Namespace == mesh.Namespace {
+				listed[i].Roots = append(listed[i].Roots, rootOf(r))
+			}
+		}
+	}
+	return listed
+}
+
+func rootOf(r cluster.Replica) replicaRoot {
+	switch {
+	case r.Err != nil:
+		return replicaRoot{Pod: r.Pod, Problem: r.Err.Error()}
+	case r.Root == "":
+		return replicaRoot{Pod: r.Pod, Problem: "shows no root"}
+	}
+	return replicaRoot{Pod: r.Pod, Fingerprint: r.Root}
+}
+
+// root is what the table says of a mesh's root.
+func (m listedMesh) root() string {
+	root := ""
+	for _, r := range m.Roots {
+		if r.Fingerprint != "" && root != "" && r.Fingerprint != root {
+			return "differ!"
+		}
+		root = cmp.Or(r.Fingerprint, root)
+	}
+	return cluster.ShortRoot(root)
 }
 
 // connect makes the clients and makes sure that the cluster answers, so that an unreachable one is

@@ -78,7 +78,7 @@ you add to the mesh get an Envoy sidecar in every new pod.`,
 	flags.BoolVar(&env.Verbose, "verbose", false, "also print what goes on underneath")
 	root.AddCommand(
 		newInstallCmd(env), newUpgradeCmd(env), newUninstallCmd(env), newMeshCmd(env),
-		newNamespaceCmd(env), newProxyCmd(env), newVersionCmd(env),
+		newNamespaceCmd(env), newProxyCmd(env), newVerifyCmd(env), newVersionCmd(env),
 	)
 	wrapUsage(root)
 	return root

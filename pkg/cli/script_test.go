@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"sigs.k8s.io/yaml"
@@ -28,7 +29,11 @@ func TestMain(m *testing.M) {
 // runOSM is cmd/osm's main in the test binary.
 func runOSM() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Main(ctx, cli.NewEnv(cli.Build{Version: "v0.0.0-test", GitCommit: "abc", BuildDate: "today"}), os.Args[1:])
+	env := cli.NewEnv(cli.Build{Version: "v0.0.0-test", GitCommit: "abc", BuildDate: "today"})
+	if now, err := time.Parse(time.RFC3339, os.Getenv("NOW")); err == nil {
+		env.Now = func() time.Time { return now }
+	}
+	code := cli.Main(ctx, env, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
@@ -45,7 +50,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"cluster": startCluster, "fix": fixCluster, "apply": applyFile, "objects": printObjects,
-			"unchanged": unchanged, "forget": forget, "await": await,
+			"unchanged": unchanged, "forget": forget, "await": await, "page": servePage,
 		},
 	})
 }
@@ -72,7 +77,7 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 // fix [setting ...] changes how the cluster behaves.
 func fixCluster(ts *testscript.TestScript, _ bool, args []string) {
 	server(ts).Fix(func(s *apitest.Server) {
-		s.Stuck, s.FailJobs, s.Forbidden, s.Deny = nil, false, false, nil
+		s.Stuck, s.FailJobs, s.Forbidden, s.Deny, s.OneNode, s.Hanging = nil, false, false, nil, false, nil
 		configure(ts, s, args)
 	})
 }
@@ -90,6 +95,10 @@ func configure(ts *testscript.TestScript, s *apitest.Server, settings []string) 
 		case "stuck":
 			app, reason, _ := strings.Cut(value, ":")
 			s.Stuck = map[string]string{app: reason}
+		case "hangs":
+			s.Hanging = map[string]bool{value: true}
+		case "onenode":
+			s.OneNode = true
 		case "failjobs":
 			s.FailJobs = true
 		case "forbidden":
@@ -102,6 +111,19 @@ func configure(ts *testscript.TestScript, s *apitest.Server, settings []string) 
 			ts.Fatalf("unknown setting %q", setting)
 		}
 	}
+}
+
+// page POD/PATH FILE lets a pod answer at a path with a file; without a file it answers no more.
+func servePage(ts *testscript.TestScript, _ bool, args []string) {
+	server(ts).Fix(func(s *apitest.Server) {
+		if s.Pages == nil {
+			s.Pages = map[string]string{}
+		}
+		delete(s.Pages, args[0])
+		if len(args) > 1 {
+			s.Pages[args[0]] = ts.ReadFile(args[1])
+		}
+	})
 }
 
 // apply FILE stores the objects of a YAML file.

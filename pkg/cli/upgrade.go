@@ -36,7 +36,10 @@ the chart's defaults.`,
   osm upgrade
 
   # Change one value
-  osm upgrade --set osm.enableEgress=false`,
+  osm upgrade --set osm.enableEgress=false
+
+  # Let proxies do without a control plane for 12 hours at any time; osm verify ha shows the time
+  osm upgrade --headless-budget 12h`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
@@ -111,13 +114,14 @@ func (o *upgradeOptions) carryOut(ctx context.Context, clients *cluster.Clients,
 	if err := o.upgrade(ctx, clients, engine, t, false); err != nil {
 		return err
 	}
+	o.heedsHeadless(ctx, clients, t.namespace)
 	o.env.printf("osm upgraded mesh [%s] in namespace [%s] to %s\n", t.name, t.namespace, t.chart.AppVersion())
 	return nil
 }
 
 // target merges the values of all times. The mesh keeps its name, whatever is set or reset.
 func (o *upgradeOptions) target(chart *release.Chart, info *release.Info) (target, error) {
-	layers := release.Layers{Files: o.files, Sets: o.sets, Flags: map[string]any{"osm.meshName": o.meshName}}
+	layers := release.Layers{Files: o.files, Sets: o.sets, Flags: map[string]any{"osm.meshName": o.meshName}, Derive: o.headless}
 	if o.cmd.Flags().Changed("enforce-single-mesh") {
 		layers.Flags["osm.enforceSingleMesh"] = o.enforceSingle
 	}

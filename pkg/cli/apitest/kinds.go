@@ -30,6 +30,7 @@ var kinds = []kind{
 	{"batch", "v1", "jobs", "Job", true},
 	{"autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true},
 	{"policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true},
+	{"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true},
 	{"coordination.k8s.io", "v1", "leases", "Lease", true},
 	{"rbac.authorization.k8s.io", "v1", "roles", "Role", true},
 	{"rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", true},
@@ -45,6 +46,13 @@ var kinds = []kind{
 
 var podMetrics = kind{"metrics.k8s.io", "v1beta1", "pods", "PodMetrics", true}
 
+// certManager are the kinds of cert-manager.
+var certManager = []kind{
+	{"cert-manager.io", "v1", "certificaterequests", "CertificateRequest", true},
+	{"cert-manager.io", "v1", "issuers", "Issuer", true},
+	{"cert-manager.io", "v1", "clusterissuers", "ClusterIssuer", false},
+}
+
 func (k kind) apiVersion() string { return strings.TrimPrefix(k.group+"/"+k.version, "/") }
 func (k kind) prefix() string     { return k.group + "/" + k.resource + "/" }
 func (k kind) key(namespace, name string) string {
@@ -55,6 +63,7 @@ func (k kind) key(namespace, name string) string {
 }
 
 func kindByName(object Object) (kind, bool) {
+	kinds := slices.Concat(kinds, certManager)
 	i := slices.IndexFunc(kinds, func(k kind) bool { return k.apiVersion() == object["apiVersion"] && k.kind == object["kind"] })
 	if i < 0 {
 		return kind{}, false
@@ -63,10 +72,14 @@ func kindByName(object Object) (kind, bool) {
 }
 
 func (s *Server) kinds() []kind {
+	served := slices.Clone(kinds)
 	if s.Metrics {
-		return append(slices.Clone(kinds), podMetrics)
+		served = append(served, podMetrics)
 	}
-	return kinds
+	if s.CertManager {
+		served = append(served, certManager...)
+	}
+	return served
 }
 
 // discovery answers the paths by which clients find out what the server is.
@@ -165,13 +178,29 @@ func (s *Server) review(w http.ResponseWriter, body []byte) {
 
 // proxy answers for a pod, addressed as http:NAME:PORT.
 func (s *Server) proxy(w http.ResponseWriter, r request) {
-	parts := strings.Split(r.name, ":")
-	body, ok := s.Versions[parts[min(1, len(parts)-1)]]
+	pod, path := podName(r.name), strings.TrimPrefix(r.subresource, "proxy")
+	body, ok := s.Pages[pod+path]
+	if path == "/version" && !ok {
+		body, ok = s.Versions[pod]
+	}
 	if !ok {
 		fail(w, http.StatusServiceUnavailable, "ServiceUnavailable", fmt.Sprintf("pod %s does not answer", r.name), "", "")
 		return
 	}
 	fmt.Fprint(w, body)
+}
+
+func podName(address string) string {
+	parts := strings.Split(address, ":")
+	return parts[min(1, len(parts)-1)]
+}
+
+// hangs says whether a request goes to a pod that never answers.
+func (s *Server) hangs(r *http.Request) bool {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	parsed, err := s.parse(r)
+	return err == nil && strings.HasPrefix(parsed.subresource, "proxy") && s.Hanging[podName(parsed.name)]
 }
 
 func answer(w http.ResponseWriter, code int, body any) {

@@ -13,7 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// reconcile plays the controllers: addresses of Services, the autoscaler's floor, pods, Jobs.
+// reconcile plays the controllers: addresses of Services, the autoscaler's floor, pods, Jobs, and
+// what only shows what they have seen.
 func (s *Server) reconcile() {
 	floors := map[string]float64{}
 	for _, hpa := range s.ofKind("HorizontalPodAutoscaler") {
@@ -33,6 +34,9 @@ func (s *Server) reconcile() {
 			s.runJob(job)
 		}
 	}
+	s.endpoints()
+	s.budgets()
+	s.autoscalers()
 }
 
 func (s *Server) deploy(deployment Object, floor float64) {
@@ -64,10 +68,14 @@ func (s *Server) deploy(deployment Object, floor float64) {
 
 func (s *Server) pod(owner Object, app string, i int) Object {
 	name := fmt.Sprintf("%s-%d", meta(owner, "name"), i)
+	node := fmt.Sprintf("node-%d", i%3+1)
+	if s.OneNode {
+		node = "node-1"
+	}
 	pod := Object{
 		"metadata": Object{"name": name, "namespace": meta(owner, "namespace"), "labels": Object{"app": app, "apitest/owner": meta(owner, "name")},
 			"ownerReferences": []any{Object{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "x", "controller": true}}},
-		"spec": Object{"nodeName": fmt.Sprintf("node-%d", i%3+1)},
+		"spec": Object{"nodeName": node},
 		"status": Object{"phase": "Running", "conditions": []any{Object{"type": "Ready", "status": "True"}},
 			"containerStatuses": []any{Object{"name": app, "ready": true, "state": Object{"running": Object{}}}}},
 	}

@@ -27,14 +27,18 @@ type Object = map[string]any
 
 // Server is an API server in memory. Its fields are set before Start, later only by Fix.
 type Server struct {
-	Version   string            // default v1.33.0
-	Metrics   bool              // serve metrics.k8s.io
-	Deny      []string          // "verb resource" that access reviews refuse, such as "create clusterroles"
-	Stuck     map[string]string // app label -> container waiting reason of its pods, or "Unschedulable"
-	FailJobs  bool              // Jobs fail instead of completing
-	Versions  map[string]string // pod name -> body of its /version
-	Logs      string            // what every container has logged
-	Forbidden bool              // refuse every request but the version
+	Version     string            // default v1.33.0
+	Metrics     bool              // serve metrics.k8s.io
+	CertManager bool              // serve cert-manager.io
+	Deny        []string          // "verb resource" that access reviews refuse, such as "create clusterroles"
+	Stuck       map[string]string // app label -> container waiting reason of its pods, or "Unschedulable"
+	FailJobs    bool              // Jobs fail instead of completing
+	Versions    map[string]string // pod name -> body of its /version
+	Pages       map[string]string // pod name and path, such as "pod-0/metrics" -> body
+	Hanging     map[string]bool   // names of pods that accept requests and never answer
+	OneNode     bool              // every pod runs on node-1
+	Logs        string            // what every container has logged
+	Forbidden   bool              // refuse every request but the version
 
 	http    *httptest.Server
 	lock    sync.Mutex
@@ -148,6 +152,10 @@ type request struct {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if s.hangs(r) {
+		<-r.Context().Done()
+		return
+	}
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	if s.discovery(w, r) {

@@ -6,12 +6,18 @@ import (
 	"strings"
 )
 
-// Check is one question about a cluster. Its error says why it failed and how to fix that.
+// Check is one question about a cluster. Run returns what it found, which may be empty, or an error
+// that says why the check failed and how to fix that; see Warning and Skip for milder ones.
 type Check struct {
 	ID          string
 	Description string
 	Fatal       bool // when it fails, the checks after it make no sense and are skipped
-	Run         func(ctx context.Context) error
+	Run         func(ctx context.Context) (string, error)
+}
+
+// quiet is for a check that has nothing to tell when it passes.
+func quiet(run func(ctx context.Context) error) func(ctx context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) { return "", run(ctx) }
 }
 
 // Status is the outcome of a check.
@@ -25,7 +31,7 @@ const (
 	Skipped Status = "skipped"
 )
 
-// Result is the outcome of one check, with the reason unless it passed.
+// Result is the outcome of one check, with what it found or the reason why it did not pass.
 type Result struct {
 	ID          string `json:"id"`
 	Description string `json:"description"`
@@ -38,6 +44,12 @@ type warning struct{ error }
 
 // Warning makes a check's failure a warning.
 func Warning(err error) error { return warning{err} }
+
+// skip is the reason why a question does not arise.
+type skip struct{ error }
+
+// Skip makes a check's error the reason why there is nothing to judge.
+func Skip(err error) error { return skip{err} }
 
 // Run runs the checks in order and tells report, which may be nil, about each as it ends.
 func Run(ctx context.Context, checks []Check, report func(Result)) []Result {
@@ -61,13 +73,19 @@ func Run(ctx context.Context, checks []Check, report func(Result)) []Result {
 
 func run(ctx context.Context, check Check) Result {
 	result := Result{ID: check.ID, Description: check.Description, Status: Passed}
-	err := check.Run(ctx)
-	var w warning
+	found, err := check.Run(ctx)
+	var (
+		mild warning
+		vain skip
+	)
 	switch {
 	case err == nil:
+		result.Message = found
 		return result
-	case errors.As(err, &w):
+	case errors.As(err, &mild):
 		result.Status = Warned
+	case errors.As(err, &vain):
+		result.Status = Skipped
 	default:
 		result.Status = Failed
 	}

@@ -26,6 +26,7 @@ const (
 	ExistingMeshes    = "existing-meshes"
 	Permissions       = "permissions"
 	MetricsAPI        = "metrics-api"
+	CertProvider      = "certificate-provider"
 	NodeCount         = "node-count"
 )
 
@@ -41,6 +42,7 @@ type Plan struct {
 	Objects       []Object // of the rendered chart
 	Autoscaled    []string // keys of the components whose autoscaler is on, such as "osm.injector"
 	Floor         int      // the greatest number of replicas that any component starts with
+	Provider      Provider // of certificates
 	Release       *Release // nil when there is none
 	Recover       bool     // a stuck or failed release may be cleaned up
 	OwnerTimeout  time.Duration
@@ -64,14 +66,15 @@ type Release struct {
 func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 	p := preflight{clients, plan}
 	return []Check{
-		{MeshName, "the mesh's name is a DNS label of at most 63 characters", true, p.meshName},
-		{APIReachable, "the Kubernetes API server answers", true, p.reachable},
-		{KubernetesVersion, "Kubernetes is version " + MinKubernetes + " or newer", false, p.version},
-		{ReleaseState, "no other operation on the mesh is under way", false, p.release},
-		{ExistingMeshes, "the meshes that exist leave room for this one", false, p.meshes},
-		{Permissions, "you may create every object of the chart", false, p.permissions},
-		{MetricsAPI, "the resource metrics API is there if autoscaling is on", false, p.metrics},
-		{NodeCount, "there are enough nodes to spread the replicas", false, p.nodes},
+		{MeshName, "the mesh's name is a DNS label of at most 63 characters", true, quiet(p.meshName)},
+		{APIReachable, "the Kubernetes API server answers", true, quiet(p.reachable)},
+		{KubernetesVersion, "Kubernetes is version " + MinKubernetes + " or newer", false, quiet(p.version)},
+		{ReleaseState, "no other operation on the mesh is under way", false, quiet(p.release)},
+		{ExistingMeshes, "the meshes that exist leave room for this one", false, quiet(p.meshes)},
+		{Permissions, "you may create every object of the chart", false, quiet(p.permissions)},
+		{MetricsAPI, "the resource metrics API is there if autoscaling is on", false, quiet(p.metrics)},
+		{CertProvider, "the certificate provider is there, as far as can be seen from here", false, quiet(p.provider)},
+		{NodeCount, "there are enough nodes to spread the replicas", false, quiet(p.nodes)},
 	}
 }
 

@@ -35,6 +35,30 @@ func controller(mesh, namespace, enforce string) apitest.Object {
 	}}
 }
 
+func signedBy(p check.Provider) func(*check.Plan) {
+	return func(plan *check.Plan) { plan.Provider = p }
+}
+
+var byToken = check.Provider{Kind: "vault", Vault: "https://vault:8200", Secret: "vault-token", Key: "token"}
+
+func token(key string) apitest.Object {
+	return apitest.Object{"apiVersion": "v1", "kind": "Secret", "data": apitest.Object{key: "aHZz"}, "metadata": apitest.Object{
+		"name": "vault-token", "namespace": "osm-system",
+	}}
+}
+
+func byIssuer(kind string) check.Provider {
+	return check.Provider{Kind: "cert-manager", Issuer: check.Issuer{Name: "osm-ca", Kind: kind, Group: "cert-manager.io"}}
+}
+
+func issuer(kind, namespace, ready string) apitest.Object {
+	object := apitest.Object{"apiVersion": "cert-manager.io/v1", "kind": kind, "metadata": apitest.Object{"name": "osm-ca", "namespace": namespace}}
+	if ready != "" {
+		object["status"] = apitest.Object{"conditions": []any{apitest.Object{"type": "Ready", "status": ready, "message": "secret is gone"}}}
+	}
+	return object
+}
+
 // Every broken cluster fails exactly the checks that are about what is broken.
 func TestPreFlight(t *testing.T) {
 	long := strings.Repeat("a", 64)
@@ -59,6 +83,18 @@ func TestPreFlight(t *testing.T) {
 		}, failed: []string{check.Permissions}, says: "does not know Thing"},
 		{name: "autoscaling without metrics", change: func(p *check.Plan) { p.Autoscaled = []string{"osm.injector"} }, failed: []string{check.MetricsAPI}, says: "osm.injector.autoScale.enable"},
 		{name: "autoscaling with metrics", cluster: apitest.Server{Metrics: true}, change: func(p *check.Plan) { p.Autoscaled = []string{"osm.injector"} }},
+		{name: "vault", change: signedBy(check.Provider{Kind: "vault", Vault: "https://vault:8200"}), warned: []string{check.CertProvider}, says: "Vault at https://vault:8200"},
+		{name: "vault, no token", change: signedBy(byToken), failed: []string{check.CertProvider}, says: "kubectl create secret generic vault-token -n osm-system --from-file=token=FILE"},
+		{name: "vault, other key", objects: []apitest.Object{token("value")}, change: signedBy(byToken), failed: []string{check.CertProvider}, says: `has no key "token"`},
+		{name: "vault, token", objects: []apitest.Object{token("token")}, change: signedBy(byToken), warned: []string{check.CertProvider}},
+		{name: "no cert-manager", change: signedBy(byIssuer("Issuer")), failed: []string{check.CertProvider}, says: "install cert-manager first"},
+		{name: "no issuer", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("ClusterIssuer", "", "True")}, change: signedBy(byIssuer("Issuer")), failed: []string{check.CertProvider}, says: `there is no Issuer "osm-ca" in namespace osm-system`},
+		{name: "issuer elsewhere", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("Issuer", "cert-manager", "True")}, change: signedBy(byIssuer("Issuer")), failed: []string{check.CertProvider}, says: "there is no Issuer"},
+		{name: "issuer not ready", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("Issuer", "osm-system", "False")}, change: signedBy(byIssuer("Issuer")), failed: []string{check.CertProvider}, says: "is not ready: secret is gone; mend it"},
+		{name: "issuer without status", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("Issuer", "osm-system", "")}, change: signedBy(byIssuer("Issuer")), failed: []string{check.CertProvider}, says: "has not said yet"},
+		{name: "issuer", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("Issuer", "osm-system", "True")}, change: signedBy(byIssuer("Issuer"))},
+		{name: "cluster issuer", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("ClusterIssuer", "", "True")}, change: signedBy(byIssuer("ClusterIssuer"))},
+		{name: "external issuer", cluster: apitest.Server{CertManager: true}, change: signedBy(check.Provider{Kind: "cert-manager", Issuer: check.Issuer{Name: "a", Kind: "StepIssuer", Group: "step.sm"}}), warned: []string{check.CertProvider}, says: "StepIssuer.step.sm"},
 		{name: "few nodes", change: func(p *check.Plan) { p.Floor = 4 }, warned: []string{check.NodeCount}, says: "3 schedulable node(s) for 4 replicas"},
 		{name: "same mesh", objects: []apitest.Object{controller("osm", "elsewhere", "false")}, failed: []string{check.ExistingMeshes}, says: "already exists in namespace [elsewhere]"},
 		{name: "same namespace", objects: []apitest.Object{controller("red", "osm-system", "false")}, failed: []string{check.ExistingMeshes}, says: "already contains mesh [red]"},
@@ -121,8 +157,8 @@ func TestUnreachable(t *testing.T) {
 	if failed := ids(results, check.Failed); !slices.Equal(failed, []string{check.APIReachable}) {
 		t.Errorf("failed %v", failed)
 	}
-	if skipped := ids(results, check.Skipped); len(skipped) != 6 {
-		t.Errorf("skipped %v, want the six checks after it", skipped)
+	if skipped := ids(results, check.Skipped); len(skipped) != 7 {
+		t.Errorf("skipped %v, want the seven checks after it", skipped)
 	}
 	var failure *check.FailedError
 	if err := check.Err(results); !errors.As(err, &failure) || len(failure.Results) != 1 {

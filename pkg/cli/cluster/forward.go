@@ -2,12 +2,17 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
@@ -63,7 +68,30 @@ func ProxyGet(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod,
 	body, err := client.CoreV1().RESTClient().Get().Namespace(pod.Namespace).Resource("pods").
 		Name(fmt.Sprintf("http:%s:%d", pod.Name, port)).SubResource("proxy").Suffix(path).Do(ctx).Raw()
 	if err != nil {
-		return nil, fmt.Errorf("ask pod %s/%s for %s: %w", pod.Namespace, pod.Name, path, err)
+		return nil, fmt.Errorf("ask pod %s/%s for %s: %w%s", pod.Namespace, pod.Name, path, err, said(body, err))
 	}
 	return body, nil
+}
+
+// said is what came with an error of the pod proxy: only there stands that nobody listens, or that
+// the pod's host is away. The client keeps a text in the error's causes, anything else as the body.
+func said(body []byte, err error) string {
+	var failure *apierrors.StatusError
+	text := ""
+	if errors.As(err, &failure) && failure.ErrStatus.Details != nil {
+		for _, cause := range failure.ErrStatus.Details.Causes {
+			if cause.Type == metav1.CauseTypeUnexpectedServerResponse && cause.Message != "unknown" {
+				text = cause.Message
+			}
+		}
+	}
+	var status metav1.Status
+	if json.Unmarshal(body, &status) == nil && status.Message != "" {
+		text = status.Message
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	if line == "" {
+		return ""
+	}
+	return ": " + line[:min(200, len(line))]
 }

@@ -10,30 +10,55 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// InjectedPods lists the running pods of a mesh that carry a sidecar, as "namespace/name", sorted.
+// InjectedPods lists the pods of a mesh that carry a sidecar and have not ended, as
+// "namespace/name", sorted.
 func InjectedPods(ctx context.Context, client kubernetes.Interface, mesh string) ([]string, error) {
+	pods, err := injectedPods(ctx, client, mesh)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i := range pods {
+		if phase := pods[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
+			names = append(names, pods[i].Namespace+"/"+pods[i].Name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// runningInjected are the pods whose proxy should be connected, by UID: a pod is running only after
+// its sidecar was, and one that is on its way out may have lost it already.
+func runningInjected(ctx context.Context, client kubernetes.Interface, mesh string) (map[types.UID]bool, error) {
+	pods, err := injectedPods(ctx, client, mesh)
+	running := map[types.UID]bool{}
+	for i := range pods {
+		if pods[i].Status.Phase == corev1.PodRunning && pods[i].DeletionTimestamp == nil {
+			running[pods[i].UID] = true
+		}
+	}
+	return running, err
+}
+
+func injectedPods(ctx context.Context, client kubernetes.Interface, mesh string) ([]corev1.Pod, error) {
 	members, err := Members(ctx, client, mesh)
 	if err != nil {
 		return nil, err
 	}
-	var injected []string
+	var injected []corev1.Pod
 	for _, namespace := range members {
 		pods, err := client.CoreV1().Pods(namespace.Name).List(ctx, metav1.ListOptions{LabelSelector: api.LabelProxyUUID})
 		if err != nil {
 			return nil, fmt.Errorf("list the injected pods of namespace %q: %w", namespace.Name, err)
 		}
-		for _, pod := range pods.Items {
-			if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
-				injected = append(injected, pod.Namespace+"/"+pod.Name)
-			}
-		}
+		injected = append(injected, pods.Items...)
 	}
-	slices.Sort(injected)
 	return injected, nil
 }
 

@@ -183,6 +183,16 @@ func (s schema) allowed() string {
 	return ""
 }
 
+// secret says that values are never shown, whatever is wrong with them.
+func (s schema) secret() bool {
+	for _, hop := range s.chain() {
+		if hop.node["writeOnly"] == true {
+			return true
+		}
+	}
+	return false
+}
+
 // kind is the type of the schema's values; null beside another type is not worth a word.
 func (s schema) kind() string {
 	switch kind := s.node["type"].(type) {

@@ -169,6 +169,9 @@ func (v *validator) refusal(tree Values, leaf *jsonschema.ValidationError) strin
 			return fmt.Sprintf("%s: %s", key, text)
 		}
 	}
+	if node, ok := v.schema.at(leaf.InstanceLocation); ok && node.secret() {
+		return fmt.Sprintf("%s must be %s", key, node.allowed())
+	}
 	if use := v.use(leaf.InstanceLocation); use != "" && (!isTable || !v.expectsTable(leaf.InstanceLocation)) {
 		return fmt.Sprintf("%s: %s is not allowed; %s", key, show(value), use)
 	}

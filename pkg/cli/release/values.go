@@ -24,6 +24,9 @@ type Layers struct {
 	Files  []string       // paths of YAML files, "-" for standard input
 	Sets   []string       // key=value, as helm's --set
 	Flags  map[string]any // dotted key -> value, from flags of the command itself
+	// Derive, which may be nil, makes more Flags of one that means different values beside
+	// different Sets and Files, which it is given.
+	Derive func(given Values) (map[string]any, error)
 }
 
 // Merge returns the user's values of all layers. The layers are not changed.
@@ -41,9 +44,17 @@ func (l Layers) Merge() (Values, error) {
 	if err != nil {
 		return nil, err
 	}
+	derived := map[string]any{}
+	if l.Derive != nil {
+		if derived, err = l.Derive(Values(given)); err != nil {
+			return nil, err
+		}
+	}
 	merged := Values(chartutil.MergeTables(given, stored))
-	for key, value := range l.Flags {
-		merged.set(key, value)
+	for _, flags := range []map[string]any{l.Flags, derived} {
+		for key, value := range flags {
+			merged.set(key, value)
+		}
 	}
 	return merged, nil
 }

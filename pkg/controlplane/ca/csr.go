@@ -51,16 +51,15 @@ func NewSigningRequest(req Request, domain identity.TrustDomain) (csrPEM []byte,
 	return pem.EncodeToMemory(&pem.Block{Type: blockCSR, Bytes: der}), key, nil
 }
 
-// TTL is the life to ask a provider for: the request's, cut short a little before the CA ends.
+// TTL is the life to ask a provider for, in whole seconds: the request's, cut short a little before
+// the CA ends.
 func TTL(req Request, trust Trust, now time.Time) (time.Duration, error) {
-	now = now.Round(0)
-	left := trust.NotAfter.Sub(now)
-	last := trust.NotAfter.Add(-min(maxMargin, max(left/10, 0)))
-	end, err := notAfter(now, req.TTL, last)
-	if err != nil {
+	left := trust.NotAfter.Sub(now.Round(0))
+	left -= min(maxMargin, max(left/10, 0))
+	if _, err := notAfter(now, req.TTL, now.Add(left)); err != nil {
 		return 0, err
 	}
-	return end.Sub(now).Round(time.Second), nil
+	return min(cmp.Or(req.TTL, DefaultTTL), left).Truncate(time.Second), nil
 }
 
 // ParseTrust reads a provider's CA certificates as PEM: the signing CA first, then its parents if

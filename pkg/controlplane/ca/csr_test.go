@@ -83,7 +83,7 @@ func TestTTL(t *testing.T) {
 		{name: "negative", asked: -time.Hour, left: time.Hour, fails: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			now := today.Truncate(time.Second)
+			now := today.Truncate(time.Second).Add(700 * time.Millisecond)
 			got, err := ca.TTL(ca.Request{TTL: c.asked}, ca.Trust{NotAfter: now.Add(c.left)}, now)
 			if (err != nil) != c.fails || got != c.want {
 				t.Errorf("TTL %v, error %v; want %v", got, err, c.want)

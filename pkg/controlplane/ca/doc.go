@@ -3,6 +3,7 @@
 //
 //   - Tresor loads the root from a Secret of the mesh, creating it once for all replicas (HA-3).
 //   - Issuer signs leaves in memory; other providers stand beside it behind Authority.
+//   - Roots puts several of them together during a rotation, which package rotation plans.
 //   - Leaves keeps one current leaf per identity in use and renews it (HA-11).
 //   - ServingCert is a server's own certificate.
 //   - ProxySecrets writes the client certificates by which proxies reach the control plane.

@@ -66,9 +66,15 @@ func TestParseRootAccepts(t *testing.T) {
 	}
 }
 
-// TestParseRootRefuses is the list of what users have put into their Secrets. Every case has a
-// sentence of its own that names the Secret's key, and the fix after the last colon.
-func TestParseRootRefuses(t *testing.T) {
+// broken is data of a Secret that is no usable root.
+type broken struct {
+	name string
+	data map[string][]byte
+	want string // part of the sentence
+}
+
+// brokenRoots is the list of what users have put into their Secrets.
+func brokenRoots(t *testing.T) []broken {
 	good := authority(t, ecKey(t, elliptic.P256()), nil, nil)
 	other := authority(t, ecKey(t, elliptic.P256()), nil, nil)
 	expired := authority(t, ecKey(t, elliptic.P256()), nil, func(c *x509.Certificate) { c.NotAfter = today.Add(-time.Second) })
@@ -79,11 +85,7 @@ func TestParseRootRefuses(t *testing.T) {
 	pkcs1 := block("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(rsaKey(t, 2048)))
 	locked := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00"}, Bytes: []byte("x")})
 
-	tests := []struct {
-		name string
-		data map[string][]byte
-		want string // part of the sentence
-	}{
+	return []broken{
 		{"no data", nil, `key "ca.crt" and key "private.key" are missing`},
 		{"no certificate", map[string][]byte{api.CAKeyPrivate: key}, `key "ca.crt" is missing`},
 		{"no key", map[string][]byte{api.CAKeyCert: cert}, `key "private.key" is missing`},
@@ -122,8 +124,13 @@ func TestParseRootRefuses(t *testing.T) {
 		{"chain the wrong way round", reversed(t, good), `(number 2) that did not sign`},
 		{"expired parent", expiredParent(t), `holds an issuer (number 2) that expired`},
 	}
+}
+
+// TestParseRootRefuses: every case has a sentence of its own that names the Secret's key, and the
+// fix after the last colon.
+func TestParseRootRefuses(t *testing.T) {
 	sentences := map[string]string{}
-	for _, tt := range tests {
+	for _, tt := range brokenRoots(t) {
 		t.Run(tt.name, func(t *testing.T) {
 			root, err := ca.ParseRoot(tt.data, today)
 			var fault *ca.RootError

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 )
@@ -25,6 +26,11 @@ func handshake(t *testing.T, server, client *ca.Leaf, root *ca.Root) error {
 // connect makes one TLS connection over a pipe and returns what either side complains about.
 func connect(server, client *tls.Config) error {
 	near, far := net.Pipe()
+	for _, end := range []net.Conn{near, far} {
+		if err := end.SetDeadline(time.Now().Add(30 * time.Second)); err != nil { // a pipe holds nothing: both may write
+			return err
+		}
+	}
 	result := make(chan error, 1)
 	go func() {
 		defer far.Close()

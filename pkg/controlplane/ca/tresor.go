@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,9 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 )
+
+// awaitPause is the longest pause between two looks at a Secret that holds no usable root.
+const awaitPause = 6 * time.Second
 
 // Tresor keeps the root in a Secret of the mesh's namespace.
 type Tresor struct {
@@ -49,6 +53,26 @@ func (t Tresor) Load(ctx context.Context) (*Root, error) {
 		return nil, fmt.Errorf("load root CA from Secret %s: %w", t.object(), err)
 	}
 	return root, nil
+}
+
+// Await is Load for a replica that starts while the Secret holds no usable root: it reports each
+// fault once, and goes on by itself soon after the Secret was repaired, without a restart.
+func (t Tresor) Await(ctx context.Context, report func(*RootError)) (*Root, error) {
+	last := ""
+	for {
+		root, err := t.Load(ctx)
+		fault, broken := errors.AsType[*RootError](err)
+		if !broken {
+			return root, err
+		}
+		if fault.Error() != last {
+			last = fault.Error()
+			report(fault)
+		}
+		if !pauseFor(ctx, awaitPause/2+rand.N(awaitPause/2)) {
+			return nil, fmt.Errorf("%w; last attempt: %w", context.Cause(ctx), err)
+		}
+	}
 }
 
 // secret is the Secret of a new root. It is not immutable: a root is rotated by one atomic update,

@@ -33,10 +33,10 @@ func (w Window) Validate() error {
 
 // Trigger is a one-slot event. Any number of goroutines may Kick it; one calls Run.
 type Trigger struct {
-	window Window
-	slot   chan struct{}
+	slot chan struct{}
 
 	mu      sync.Mutex
+	window  Window
 	pending bool
 	leading bool      // the oldest pending event came after a quiet time
 	first   time.Time // the oldest pending event
@@ -51,6 +51,18 @@ func New(w Window) (*Trigger, error) {
 		return nil, err
 	}
 	return &Trigger{window: w, slot: make(chan struct{}, 1)}, nil
+}
+
+// Resize changes the window from the next wait on: what a run costs may change. A window that is not
+// valid is refused, and the last one stays.
+func (t *Trigger) Resize(w Window) error {
+	if err := w.Validate(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.window = w
+	return nil
 }
 
 // Kick says that something changed. It never blocks.

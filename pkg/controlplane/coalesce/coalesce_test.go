@@ -213,3 +213,32 @@ func BenchmarkKick(b *testing.B) {
 		trigger.Kick()
 	}
 }
+
+// The window may change while the Trigger runs.
+func TestResize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		trigger, err := coalesce.New(coalesce.Window{Idle: time.Hour, Max: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		runs := make(chan time.Time, 10)
+		ended := make(chan error)
+		go func() { ended <- trigger.Run(ctx, func(context.Context) { runs <- time.Now() }) }()
+		trigger.Kick()
+		<-runs // after quiet, at once
+		start := time.Now()
+		if err := trigger.Resize(coalesce.Window{Idle: 2, Max: 1}); err == nil {
+			t.Error("a window whose idle time is longer than its maximum was taken")
+		}
+		if err := trigger.Resize(coalesce.Window{Idle: time.Second, Max: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		trigger.Kick()
+		if ran := <-runs; ran.Sub(start) != time.Second {
+			t.Errorf("ran after %v, want the new idle time of a second", ran.Sub(start))
+		}
+		stop()
+		<-ended
+	})
+}

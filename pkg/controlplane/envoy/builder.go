@@ -83,7 +83,7 @@ func (to *collector) changedParts(before, now state) map[mesh.ServiceName]*servi
 		case is == nil:
 			changed[was.Name] = nil
 		case was != is:
-			changed[is.Name] = to.serviceParts(now.settings, is, before.parts[is.Name])
+			changed[is.Name] = to.serviceParts(now.settings, was, is, before.parts[is.Name])
 		}
 	})
 	return changed

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
@@ -51,30 +50,20 @@ func (s shape) equal(o shape) bool {
 	})
 }
 
-// serviceParts builds a service's parts, and takes from before what is still the same.
-func (to *collector) serviceParts(settings mesh.Settings, s *mesh.Service, before *serviceParts) *serviceParts {
+// serviceParts builds a service's parts, and takes from before, which was's are, what cannot have
+// changed: an endpoint that comes or goes touches neither cluster nor route.
+func (to *collector) serviceParts(settings mesh.Settings, was, s *mesh.Service, before *serviceParts) *serviceParts {
 	p := &serviceParts{resources: map[Kind][]*Resource{}, shape: shapeOf(s)}
-	add := func(k Kind, name string, message proto.Message) {
-		r := to.encode(k, name, message)
-		for _, last := range before.of(k) {
-			if r != nil && last.Name == r.Name && last.Version == r.Version {
-				r = last
-			}
-		}
-		p.resources[k] = append(p.resources[k], r)
-	}
 	for i := range s.Ports {
 		port := &s.Ports[i]
-		name := serviceCluster(s.Name, port.Number)
-		if s.Headless() {
-			add(Clusters, name, headlessClusterFor(settings.TrustDomain, s, port))
-			continue
+		if before != nil && sameBesidesEndpoints(was, s, port) {
+			p.take(before, Clusters, serviceCluster(s.Name, port.Number))
+			p.take(before, Routes, serviceRoute(s.Name, port.Number))
+		} else {
+			to.addPort(p, settings, s, port)
 		}
-		add(Clusters, name, serviceClusterFor(settings.TrustDomain, s, port, settings.Egress))
-		add(Endpoints, name, endpointsFor(s, port, settings.Egress))
-		if port.Protocol.IsHTTP() {
-			route := serviceRoute(s.Name, port.Number)
-			add(Routes, route, everythingTo(route, name, unsentOnly()))
+		if !s.Headless() {
+			p.add(before, Endpoints, to.encode(Endpoints, serviceCluster(s.Name, port.Number), endpointsFor(s, port, settings.Egress)))
 		}
 	}
 	switch {
@@ -85,4 +74,51 @@ func (to *collector) serviceParts(settings mesh.Settings, s *mesh.Service, befor
 		p.chains = serviceChains(s)
 	}
 	return p
+}
+
+// addPort builds what a port needs besides its endpoints.
+func (to *collector) addPort(p *serviceParts, settings mesh.Settings, s *mesh.Service, port *mesh.ServicePort) {
+	name := serviceCluster(s.Name, port.Number)
+	if s.Headless() {
+		p.add(nil, Clusters, to.encode(Clusters, name, headlessClusterFor(settings.TrustDomain, s, port)))
+		return
+	}
+	p.add(nil, Clusters, to.encode(Clusters, name, serviceClusterFor(settings.TrustDomain, s, port, settings.Egress)))
+	if port.Protocol.IsHTTP() {
+		route := serviceRoute(s.Name, port.Number)
+		p.add(nil, Routes, to.encode(Routes, route, everythingTo(route, name, unsentOnly())))
+	}
+}
+
+// sameBesidesEndpoints says whether the port has the cluster and the route that it had in was.
+func sameBesidesEndpoints(was, s *mesh.Service, port *mesh.ServicePort) bool {
+	return was.Headless() == s.Headless() && slices.ContainsFunc(was.Ports, func(o mesh.ServicePort) bool {
+		return o.Number == port.Number && o.Protocol == port.Protocol && slices.Equal(o.Identities, port.Identities)
+	})
+}
+
+// take takes over the resource of that name from before, if that has one.
+func (p *serviceParts) take(before *serviceParts, k Kind, name string) {
+	if r := before.named(k, name); r != nil {
+		p.resources[k] = append(p.resources[k], r)
+	}
+}
+
+// add adds a resource, or the same one of before.
+func (p *serviceParts) add(before *serviceParts, k Kind, r *Resource) {
+	if r != nil {
+		if last := before.named(k, r.Name); last != nil && last.Version == r.Version {
+			r = last
+		}
+	}
+	p.resources[k] = append(p.resources[k], r)
+}
+
+func (p *serviceParts) named(k Kind, name string) *Resource {
+	for _, r := range p.of(k) {
+		if r.Name == name {
+			return r
+		}
+	}
+	return nil
 }

@@ -1,0 +1,167 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+)
+
+// The ids of the checks of high availability that are about the mesh as a whole. Those about one
+// component begin with its name: "controller-" or "injector-" and one of the suffixes below.
+const (
+	Metrics    = "metrics"
+	SameRoot   = "same-root"
+	RootExpiry = "root-expiry"
+	Lease      = "lease"
+	Webhook    = "webhook"
+	Proxies    = "proxies"
+	Balance    = "balance"
+	Headless   = "headless"
+)
+
+// The suffixes of the ids of the checks about one component.
+const (
+	Replicas   = "replicas"
+	Spread     = "spread"
+	Disruption = "disruption"
+	Autoscaler = "autoscaler"
+)
+
+// HA returns the checks of a mesh's high availability, in order. They judge what was read and ask
+// the cluster nothing. target is the time that the mesh must be able to do without a control plane.
+func HA(a cluster.Availability, target time.Duration) []Check {
+	var checks []Check
+	for _, c := range a.Components {
+		h := componentHA{c, a}
+		add := func(suffix, description string, run func() (string, error)) {
+			checks = append(checks, judge(strings.TrimPrefix(c.App, "osm-")+"-"+suffix, c.App+" "+description, run))
+		}
+		add(Replicas, "has two or more ready replicas", h.replicas)
+		add(Spread, "runs on two or more nodes", h.spread)
+		add(Disruption, "keeps a pod through every drain, and hinders none", h.disruption)
+		add(Autoscaler, "can grow by live metrics", h.autoscaler)
+	}
+	h := meshHA{a, target}
+	return append(checks,
+		judge(Metrics, "every ready replica shows its metrics", h.metrics),
+		judge(SameRoot, "all replicas hold the same root certificate", h.sameRoot),
+		judge(RootExpiry, "the root certificate does not expire soon", h.rootExpiry),
+		judge(Lease, "a living controller holds the Lease to write", h.lease),
+		judge(Webhook, "the API server can call and trusts the injectors", h.webhook),
+		judge(Proxies, "every running pod with a sidecar is connected", h.proxies),
+		judge(Balance, "proxies are spread over the controllers", h.balance),
+		judge(Headless, "the mesh can do long enough without a control plane", h.headless),
+	)
+}
+
+func judge(id, description string, run func() (string, error)) Check {
+	return Check{ID: id, Description: description, Run: func(context.Context) (string, error) { return run() }}
+}
+
+// unknown is the failure of a check whose facts could not be read.
+func unknown(err error) error { return fmt.Errorf("cannot be told: %w", err) }
+
+// componentHA judges one component.
+type componentHA struct {
+	cluster.Component
+	mesh cluster.Availability
+}
+
+func (h componentHA) replicas() (string, error) {
+	if err := errors.Join(h.Deployment.Err, h.Pods.Err); err != nil {
+		return "", unknown(err)
+	}
+	if h.Deployment.Value == nil {
+		return "", fmt.Errorf("there is no Deployment %s; bring it back with osm upgrade %s", h.App, flags(h.mesh.Mesh))
+	}
+	ready, desired := len(h.Ready()), h.desired()
+	state := fmt.Sprintf("%d of %d ready", ready, desired)
+	switch {
+	case desired < 2:
+		return "", fmt.Errorf("%s: the loss of one pod or node is an outage; fix: %s", state, h.grow(2))
+	case ready < 2:
+		return "", fmt.Errorf("%s: the loss of one pod or node is an outage; look at kubectl get pods -n %s -l app=%s", state, h.mesh.Mesh.Namespace, h.App)
+	case ready < desired:
+		return "", Warning(fmt.Errorf("%s; look at kubectl get pods -n %s -l app=%s", state, h.mesh.Mesh.Namespace, h.App))
+	}
+	return state, nil
+}
+
+// desired is what the Deployment asks for now.
+func (h componentHA) desired() int {
+	if d := h.Deployment.Value; d != nil && d.Spec.Replicas != nil {
+		return int(*d.Spec.Replicas)
+	}
+	return 1
+}
+
+// floor is the fewest replicas that the component may have without anybody's doing.
+func (h componentHA) floor() int {
+	if len(h.Autoscalers.Value) == 0 {
+		return h.desired()
+	}
+	if low := h.Autoscalers.Value[0].Spec.MinReplicas; low != nil {
+		return int(*low)
+	}
+	return 1
+}
+
+// grow is the command that gives the component at least n replicas.
+func (h componentHA) grow(n int) string {
+	flag := strings.TrimPrefix(h.App, "osm-")
+	if len(h.Autoscalers.Value) > 0 {
+		flag += "-min"
+	}
+	return h.scale(fmt.Sprintf("--%s %d", flag, n))
+}
+
+func (h componentHA) scale(flags string) string {
+	return fmt.Sprintf("osm mesh scale %s %s --osm-namespace %s", h.mesh.Mesh.Name, flags, h.mesh.Mesh.Namespace)
+}
+
+// flags name a mesh to other commands.
+func flags(mesh cluster.Mesh) string {
+	return fmt.Sprintf("--mesh-name %s --osm-namespace %s", mesh.Name, mesh.Namespace)
+}
+
+func (h componentHA) spread() (string, error) {
+	if h.Pods.Err != nil {
+		return "", unknown(h.Pods.Err)
+	}
+	ready := h.Ready()
+	if len(ready) < 2 {
+		return "", Skip(errors.New("needs two ready replicas"))
+	}
+	placement := cluster.Placement{Nodes: map[string]int{}}
+	for i := range ready {
+		placement.Nodes[ready[i].Spec.NodeName]++
+	}
+	where := strings.TrimPrefix(placement.String(), ": ")
+	if len(placement.Nodes) > 1 {
+		return where, nil
+	}
+	if h.mesh.Nodes.Err != nil {
+		return "", fmt.Errorf("all on one node (%s), and whether there is another cannot be told: %w", where, h.mesh.Nodes.Err)
+	}
+	if n := countSchedulable(h.mesh.Nodes.Value); n < 2 {
+		return "", Warning(fmt.Errorf("all on one node (%s), and no other can be used (%d schedulable): they fail together; add a node", where, n))
+	}
+	return "", fmt.Errorf("all on one node (%s), though others can be used: they fail together; fix: kubectl rollout restart deployment/%s -n %s",
+		where, h.App, h.mesh.Mesh.Namespace)
+}
+
+func countSchedulable(nodes []corev1.Node) int {
+	count := 0
+	for i := range nodes {
+		if schedulable(&nodes[i]) {
+			count++
+		}
+	}
+	return count
+}

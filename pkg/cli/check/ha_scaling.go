@@ -1,0 +1,134 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// disruption judges the disruption budget: that there is one, that it lets a drain through now, and
+// that it always can.
+func (h componentHA) disruption() (string, error) {
+	if err := errors.Join(h.Deployment.Err, h.Budgets.Err, h.Autoscalers.Err); err != nil {
+		return "", unknown(err)
+	}
+	budgets := h.Budgets.Value
+	switch {
+	case len(budgets) == 0:
+		return "", fmt.Errorf("no PodDisruptionBudget covers its pods: a drain may evict all of them at once; fix: %s", h.scale("--pdb=true"))
+	case len(budgets) > 1:
+		return "", fmt.Errorf("%d PodDisruptionBudgets cover its pods (%s): the API server then refuses every eviction, and drains hang; delete all but one",
+			len(budgets), names(budgets))
+	}
+	budget := budgets[0]
+	kept, err := guaranteed(budget.Spec, h.floor())
+	if err != nil {
+		return "", fmt.Errorf("PodDisruptionBudget %s: %w", budget.Name, err)
+	}
+	if kept >= h.floor() {
+		return "", fmt.Errorf("PodDisruptionBudget %s keeps %d pod(s), and there may be no more than %d: a drain hangs then; fix: %s, or let the budget keep fewer",
+			budget.Name, kept, h.floor(), h.grow(kept+1))
+	}
+	status := budget.Status
+	if status.DisruptionsAllowed < 1 {
+		return "", fmt.Errorf("PodDisruptionBudget %s allows no disruption now (%d of %d needed pods are healthy): a drain would wait", budget.Name, status.CurrentHealthy, status.DesiredHealthy)
+	}
+	allowed := fmt.Sprintf("%s allows %d disruption(s) now", budget.Name, status.DisruptionsAllowed)
+	if policy := budget.Spec.UnhealthyPodEvictionPolicy; policy == nil || *policy != policyv1.AlwaysAllow {
+		return "", Warning(fmt.Errorf("%s, but a pod that is not ready can hold up a drain; set unhealthyPodEvictionPolicy: AlwaysAllow", allowed))
+	}
+	return allowed, nil
+}
+
+func names(budgets []policyv1.PodDisruptionBudget) string {
+	var all []string
+	for _, budget := range budgets {
+		all = append(all, budget.Name)
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+// guaranteed is how many of n pods a budget does not let go.
+func guaranteed(spec policyv1.PodDisruptionBudgetSpec, n int) (int, error) {
+	switch {
+	case spec.MinAvailable != nil:
+		return intstr.GetScaledValueFromIntOrPercent(spec.MinAvailable, n, true)
+	case spec.MaxUnavailable != nil:
+		lost, err := intstr.GetScaledValueFromIntOrPercent(spec.MaxUnavailable, n, true)
+		return max(0, n-lost), err
+	}
+	return 0, nil
+}
+
+// autoscaler judges that the component can grow: metrics are live and there is room.
+func (h componentHA) autoscaler() (string, error) {
+	if h.Autoscalers.Err != nil {
+		return "", unknown(h.Autoscalers.Err)
+	}
+	switch len(h.Autoscalers.Value) {
+	case 0:
+		return "", Skip(errors.New("autoscaling is off"))
+	case 1:
+	default:
+		return "", fmt.Errorf("%d HorizontalPodAutoscalers scale it and undo each other's work; delete all but one", len(h.Autoscalers.Value))
+	}
+	autoscaler := h.Autoscalers.Value[0]
+	if why := stopped(autoscaler.Status); why != "" {
+		return "", fmt.Errorf("HorizontalPodAutoscaler %s does not work: %s", autoscaler.Name, why)
+	}
+	live, missing := readings(autoscaler)
+	if len(missing) > 0 {
+		return "", fmt.Errorf("HorizontalPodAutoscaler %s has no live value of %s; look at kubectl describe hpa %s -n %s, and at metrics-server",
+			autoscaler.Name, strings.Join(missing, " and "), autoscaler.Name, h.mesh.Mesh.Namespace)
+	}
+	low, high, now := h.floor(), int(autoscaler.Spec.MaxReplicas), int(autoscaler.Status.CurrentReplicas)
+	component := strings.TrimPrefix(h.App, "osm-")
+	switch {
+	case now >= high:
+		return "", fmt.Errorf("at its greatest number of %d replicas (%s): it cannot grow; fix: %s (10 at most)", high, strings.Join(live, ", "), h.scale(fmt.Sprintf("--%s-max %d", component, high+1)))
+	case low < 2:
+		return "", fmt.Errorf("may shrink to %d replica when there is little load; fix: %s", low, h.grow(2))
+	}
+	return fmt.Sprintf("%d of %d to %d replicas; %s", now, low, high, strings.Join(live, ", ")), nil
+}
+
+// stopped says why an autoscaler does nothing, "" when it works.
+func stopped(status autoscalingv2.HorizontalPodAutoscalerStatus) string {
+	for _, condition := range status.Conditions {
+		matters := condition.Type == autoscalingv2.ScalingActive || condition.Type == autoscalingv2.AbleToScale
+		if matters && condition.Status == corev1.ConditionFalse {
+			return condition.Reason + ": " + condition.Message
+		}
+	}
+	return ""
+}
+
+// readings are the resource metrics that an autoscaler goes by: those with a value, and the names
+// of those without.
+func readings(autoscaler autoscalingv2.HorizontalPodAutoscaler) (live, missing []string) {
+	for _, wanted := range autoscaler.Spec.Metrics {
+		if wanted.Resource == nil {
+			continue
+		}
+		i := slices.IndexFunc(autoscaler.Status.CurrentMetrics, func(m autoscalingv2.MetricStatus) bool {
+			return m.Resource != nil && m.Resource.Name == wanted.Resource.Name && m.Resource.Current.AverageUtilization != nil
+		})
+		if i < 0 {
+			missing = append(missing, string(wanted.Resource.Name))
+			continue
+		}
+		reading := fmt.Sprintf("%s %d %%", wanted.Resource.Name, *autoscaler.Status.CurrentMetrics[i].Resource.Current.AverageUtilization)
+		if target := wanted.Resource.Target.AverageUtilization; target != nil {
+			reading += fmt.Sprintf(" of %d %%", *target)
+		}
+		live = append(live, reading)
+	}
+	return live, missing
+}

@@ -1,0 +1,342 @@
+package check_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/osm-edge/osm/pkg/cli/check"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+)
+
+const day = 24 * time.Hour
+
+var errRefused = errors.New("refused")
+
+// newRoot makes a CA; it returns its PEM form and fingerprint.
+func newRoot(t *testing.T, notAfter time.Time) (bundle []byte, fingerprint string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-day), NotAfter: notAfter, IsCA: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(der)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), hex.EncodeToString(sum[:])
+}
+
+func component(app string) cluster.Component {
+	two := int32(2)
+	c := cluster.Component{App: app}
+	c.Deployment.Value = &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: &two}}
+	for i := range 2 {
+		pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", app, i)}}
+		pod.Spec.NodeName = fmt.Sprintf("node-%d", i)
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		c.Pods.Value = append(c.Pods.Value, pod)
+	}
+	one, always := intstr.FromInt32(1), policyv1.AlwaysAllow
+	c.Budgets.Value = []policyv1.PodDisruptionBudget{{
+		ObjectMeta: metav1.ObjectMeta{Name: app + "-pdb"},
+		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: &one, UnhealthyPodEvictionPolicy: &always},
+		Status:     policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: 1, CurrentHealthy: 2, DesiredHealthy: 1, ExpectedPods: 2},
+	}}
+	return c
+}
+
+// well is a mesh that passes every check; the autoscalers are off.
+func well(t *testing.T) cluster.Availability {
+	t.Helper()
+	bundle, root := newRoot(t, now.Add(400*day))
+	a := cluster.Availability{Mesh: cluster.Mesh{Name: "blue", Namespace: "osm-system"}, Now: now}
+	for _, app := range []string{"osm-controller", "osm-injector"} {
+		c := component(app)
+		for i, pod := range c.Pods.Value {
+			r := cluster.Replica{App: app, Pod: pod.Name, Root: root, Trusted: map[string]bool{root: true}, RootExpiry: now.Add(400 * day), Proxies: -1}
+			if app == "osm-controller" {
+				r.Proxies, r.First = 2, cluster.Expiry{At: now.Add(17*time.Hour + time.Duration(4+i)*time.Minute), Pod: fmt.Sprintf("shop/till-%d", i)}
+			}
+			c.Replicas = append(c.Replicas, r)
+		}
+		a.Components = append(a.Components, c)
+	}
+	for i := range 2 {
+		a.Nodes.Value = append(a.Nodes.Value, corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("node-%d", i)},
+			Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}})
+	}
+	holder, renewed := "osm-controller-1", metav1.NewMicroTime(now.Add(-time.Second))
+	a.Lease.Value = &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, RenewTime: &renewed}}
+	a.Webhook.Value = &admissionregistrationv1.MutatingWebhookConfiguration{Webhooks: []admissionregistrationv1.MutatingWebhook{{
+		Name: "osm-inject.k8s.io", ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: bundle}}}}
+	a.Endpoints.Value = 2
+	a.Injected.Value = 4
+	return a
+}
+
+// autoscaled gives the controllers a working autoscaler.
+func autoscaled(a *cluster.Availability) *autoscalingv2.HorizontalPodAutoscaler {
+	low, used, target := int32(2), int32(12), int32(80)
+	a.Components[0].Autoscalers.Value = []autoscalingv2.HorizontalPodAutoscaler{{
+		ObjectMeta: metav1.ObjectMeta{Name: "osm-controller-hpa"},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{MinReplicas: &low, MaxReplicas: 5, Metrics: []autoscalingv2.MetricSpec{
+			{Resource: &autoscalingv2.ResourceMetricSource{Name: "cpu", Target: autoscalingv2.MetricTarget{AverageUtilization: &target}}}}},
+		Status: autoscalingv2.HorizontalPodAutoscalerStatus{CurrentReplicas: 2,
+			Conditions:     []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionTrue}},
+			CurrentMetrics: []autoscalingv2.MetricStatus{{Resource: &autoscalingv2.ResourceMetricStatus{Name: "cpu", Current: autoscalingv2.MetricValueStatus{AverageUtilization: &used}}}}},
+	}}
+	return &a.Components[0].Autoscalers.Value[0]
+}
+
+// Every illness fails exactly the checks that are about it, and says what it is.
+func TestHA(t *testing.T) {
+	type facts = *cluster.Availability
+	controllers := func(a facts) *cluster.Component { return &a.Components[0] }
+	budget := func(a facts) *policyv1.PodDisruptionBudget { return &a.Components[0].Budgets.Value[0] }
+	replica := func(a facts, i int) *cluster.Replica { return &a.Components[0].Replicas[i] }
+	allOf := func(a facts, change func(*cluster.Replica)) {
+		for c := range a.Components {
+			for i := range a.Components[c].Replicas {
+				change(&a.Components[c].Replicas[i])
+			}
+		}
+	}
+	tests := []struct {
+		name                   string
+		change                 func(a facts)
+		failed, warned, passed string // ids, separated by spaces; passed ones only where it is worth saying
+		skipped                string // besides the autoscalers
+		says                   string
+	}{
+		{name: "well", passed: "headless", says: "first mTLS failure comes in 17 h 04 min (pod shop/till-0)"},
+
+		{name: "one replica", failed: "controller-replicas", skipped: "controller-spread", says: "--controller 2", change: func(a facts) {
+			one := int32(1)
+			controllers(a).Deployment.Value.Spec.Replicas = &one
+			controllers(a).Pods.Value, controllers(a).Replicas = controllers(a).Pods.Value[1:], controllers(a).Replicas[1:]
+			replica(a, 0).Proxies = 4
+			budget(a).Spec.MinAvailable = &intstr.IntOrString{}
+		}},
+		{name: "one of two ready", failed: "controller-replicas", skipped: "controller-spread", says: "1 of 2 ready", change: func(a facts) {
+			controllers(a).Pods.Value[0].Status.Conditions = nil
+			controllers(a).Replicas = controllers(a).Replicas[1:]
+			replica(a, 0).Proxies = 4
+		}},
+		{name: "two of three ready", warned: "controller-replicas", says: "2 of 3 ready", change: func(a facts) {
+			three := int32(3)
+			controllers(a).Deployment.Value.Spec.Replicas = &three
+		}},
+		{name: "no Deployment", failed: "controller-replicas", says: "there is no Deployment osm-controller", change: func(a facts) {
+			controllers(a).Deployment.Value = nil
+			budget(a).Spec.MinAvailable = &intstr.IntOrString{}
+		}},
+		{name: "Deployments cannot be read", failed: "controller-replicas controller-disruption", says: "cannot be told: refused", change: func(a facts) { controllers(a).Deployment.Err = errRefused }},
+		{name: "pods cannot be read", failed: "controller-replicas controller-spread metrics same-root lease proxies headless", skipped: "balance", says: "cannot be told: refused", change: func(a facts) {
+			controllers(a).Pods = cluster.Found[[]corev1.Pod]{Err: errRefused}
+			controllers(a).Replicas = nil
+		}},
+
+		{name: "one node", failed: "controller-spread", says: "all on one node (node-0 2), though others can be used", change: func(a facts) { controllers(a).Pods.Value[1].Spec.NodeName = "node-0" }},
+		{name: "one node, the other cordoned", warned: "controller-spread", says: "no other can be used (1 schedulable)", change: func(a facts) {
+			controllers(a).Pods.Value[1].Spec.NodeName = "node-0"
+			a.Nodes.Value[1].Spec.Unschedulable = true
+		}},
+		{name: "one node, others unknown", failed: "controller-spread", says: "whether there is another cannot be told: refused", change: func(a facts) {
+			controllers(a).Pods.Value[1].Spec.NodeName = "node-0"
+			a.Nodes = cluster.Found[[]corev1.Node]{Err: errRefused}
+		}},
+		{name: "two nodes, others unknown", change: func(a facts) { a.Nodes = cluster.Found[[]corev1.Node]{Err: errRefused} }},
+
+		{name: "no budget", failed: "controller-disruption", says: "osm mesh scale blue --pdb=true", change: func(a facts) { controllers(a).Budgets.Value = nil }},
+		{name: "two budgets", failed: "controller-disruption", says: "2 PodDisruptionBudgets cover its pods (a, osm-controller-pdb)", change: func(a facts) {
+			other := budget(a).DeepCopy()
+			other.Name = "a"
+			controllers(a).Budgets.Value = append(controllers(a).Budgets.Value, *other)
+		}},
+		{name: "budget keeps all", failed: "controller-disruption", says: "keeps 2 pod(s), and there may be no more than 2: a drain hangs then; fix: osm mesh scale blue --controller 3", change: func(a facts) { budget(a).Spec.MinAvailable.IntVal = 2 }},
+		{name: "budget keeps all by percent", failed: "controller-disruption", says: "keeps 2 pod(s)", change: func(a facts) {
+			most := intstr.FromString("51%")
+			budget(a).Spec.MinAvailable = &most
+		}},
+		{name: "budget lets none go", failed: "controller-disruption", says: "keeps 2 pod(s)", change: func(a facts) {
+			budget(a).Spec.MinAvailable, budget(a).Spec.MaxUnavailable = nil, &intstr.IntOrString{}
+		}},
+		{name: "budget lets one go", passed: "controller-disruption", change: func(a facts) {
+			one := intstr.FromInt32(1)
+			budget(a).Spec.MinAvailable, budget(a).Spec.MaxUnavailable = nil, &one
+		}},
+		{name: "budget nonsense", failed: "controller-disruption", says: "PodDisruptionBudget osm-controller-pdb: invalid", change: func(a facts) {
+			much := intstr.FromString("much")
+			budget(a).Spec.MinAvailable = &much
+		}},
+		{name: "no disruption now", failed: "controller-disruption", says: "allows no disruption now (1 of 1 needed pods are healthy)", change: func(a facts) { budget(a).Status.DisruptionsAllowed, budget(a).Status.CurrentHealthy = 0, 1 }},
+		{name: "budget protects the broken", warned: "controller-disruption", says: "unhealthyPodEvictionPolicy: AlwaysAllow", change: func(a facts) { budget(a).Spec.UnhealthyPodEvictionPolicy = nil }},
+		{name: "floor of the autoscaler counts", failed: "controller-disruption controller-autoscaler", says: "keeps 1 pod(s), and there may be no more than 1", change: func(a facts) { autoscaled(a).Spec.MinReplicas = nil }},
+
+		{name: "autoscaled", passed: "controller-autoscaler", says: "2 of 2 to 5 replicas; cpu 12 % of 80 %", change: func(a facts) { autoscaled(a) }},
+		{name: "autoscaler is blind", failed: "controller-autoscaler", says: "has no live value of cpu", change: func(a facts) { autoscaled(a).Status.CurrentMetrics = nil }},
+		{name: "autoscaler is off", failed: "controller-autoscaler", says: "does not work: FailedGetResourceMetric: no metrics", change: func(a facts) {
+			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetResourceMetric", Message: "no metrics"}
+		}},
+		{name: "autoscaler is at its end", failed: "controller-autoscaler", says: "at its greatest number of 2 replicas", change: func(a facts) { autoscaled(a).Spec.MaxReplicas = 2 }},
+		{name: "two autoscalers", failed: "controller-autoscaler", says: "2 HorizontalPodAutoscalers", change: func(a facts) {
+			controllers(a).Autoscalers.Value = []autoscalingv2.HorizontalPodAutoscaler{*autoscaled(a), *autoscaled(a)}
+		}},
+		{name: "autoscalers cannot be read", failed: "controller-autoscaler controller-disruption", says: "cannot be told: refused", change: func(a facts) { controllers(a).Autoscalers.Err = errRefused }},
+
+		{name: "a controller is silent", failed: "metrics same-root proxies headless", skipped: "balance", says: "refused", change: func(a facts) { *replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused} }},
+		{name: "an injector is silent", failed: "metrics same-root", says: "of osm-injector, osm-injector-1 does not answer", change: func(a facts) { a.Components[1].Replicas[1] = cluster.Replica{Pod: "osm-injector-1", Err: errRefused} }},
+		{name: "all are silent", failed: "metrics same-root root-expiry proxies headless", skipped: "balance", says: "no replica says when the root expires", change: func(a facts) {
+			allOf(a, func(r *cluster.Replica) { *r = cluster.Replica{Pod: r.Pod, Err: errRefused} })
+		}},
+
+		{name: "two roots", failed: "same-root", says: "ffffffff on osm-controller-1", change: func(a facts) {
+			replica(a, 1).Root, replica(a, 1).Trusted = strings.Repeat("f", 64), map[string]bool{strings.Repeat("f", 64): true}
+		}},
+		{name: "two roots, trusted by some", failed: "same-root", says: "different roots", change: func(a facts) {
+			replica(a, 1).Trusted[strings.Repeat("f", 64)] = true
+			replica(a, 1).Root = strings.Repeat("f", 64)
+		}},
+		{name: "two roots, trusted by all", warned: "same-root", says: "the root is being replaced", change: func(a facts) {
+			allOf(a, func(r *cluster.Replica) { r.Trusted = map[string]bool{r.Root: true, strings.Repeat("f", 64): true} })
+			replica(a, 1).Root = strings.Repeat("f", 64)
+		}},
+		{name: "two roots, trusted by all who answer", failed: "metrics same-root", says: "of osm-injector, osm-injector-1 does not answer", change: func(a facts) {
+			allOf(a, func(r *cluster.Replica) { r.Trusted = map[string]bool{r.Root: true, strings.Repeat("f", 64): true} })
+			replica(a, 1).Root = strings.Repeat("f", 64)
+			a.Components[1].Replicas[1] = cluster.Replica{Pod: "osm-injector-1", Err: errRefused}
+		}},
+		{name: "no root shown", failed: "same-root", says: "osm-controller-1 shows no root", change: func(a facts) { replica(a, 1).Root = "" }},
+
+		{name: "root ends in three weeks", warned: "root-expiry", says: "in 21 days", change: func(a facts) { replica(a, 0).RootExpiry = now.Add(21 * day) }},
+		{name: "root ends before the target", failed: "root-expiry", says: "in 3 h 59 min", change: func(a facts) { replica(a, 0).RootExpiry = now.Add(4*time.Hour - time.Second) }},
+		{name: "root has ended", failed: "root-expiry", says: "expired 2 days ago", change: func(a facts) { replica(a, 0).RootExpiry = now.Add(-2 * day) }},
+
+		{name: "no lease", failed: "lease", says: "nobody holds Lease", change: func(a facts) { a.Lease.Value = nil }},
+		{name: "released lease", failed: "lease", says: "nobody holds Lease", change: func(a facts) { *a.Lease.Value.Spec.HolderIdentity = "" }},
+		{name: "lease of a pod that is gone", failed: "lease", says: "held by osm-controller-9, which is no running pod", change: func(a facts) { *a.Lease.Value.Spec.HolderIdentity = "osm-controller-9" }},
+		{name: "lease of a pod that goes", failed: "lease", says: "no running pod", change: func(a facts) {
+			controllers(a).Pods.Value = append(controllers(a).Pods.Value, *controllers(a).Pods.Value[1].DeepCopy())
+			controllers(a).Pods.Value[2].Name, *a.Lease.Value.Spec.HolderIdentity = "osm-controller-2", "osm-controller-2"
+			controllers(a).Pods.Value[2].DeletionTimestamp = &metav1.Time{Time: now}
+		}},
+		{name: "lease not renewed", failed: "lease", says: "last renewed it 10 min 00 s ago", change: func(a facts) { a.Lease.Value.Spec.RenewTime.Time = now.Add(-10 * time.Minute) }},
+		{name: "lease never renewed", failed: "lease", says: "never renewed", change: func(a facts) { a.Lease.Value.Spec.RenewTime = nil }},
+		{name: "lease cannot be read", failed: "lease", says: "cannot be told: refused", change: func(a facts) { a.Lease.Err = errRefused }},
+
+		{name: "no webhook", failed: "webhook", says: "there is no MutatingWebhookConfiguration osm-webhook-blue", change: func(a facts) { a.Webhook.Value = nil }},
+		{name: "another webhook", failed: "webhook", says: "has no webhook osm-inject.k8s.io", change: func(a facts) { a.Webhook.Value.Webhooks[0].Name = "other" }},
+		{name: "no caBundle", failed: "webhook", says: "caBundle is empty", change: func(a facts) { a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = nil }},
+		{name: "caBundle without certificate", failed: "webhook", says: "holds no certificate", change: func(a facts) { a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = []byte("x") }},
+		{name: "caBundle broken", failed: "webhook", says: "cannot be read", change: func(a facts) {
+			a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})
+		}},
+		{name: "caBundle of another root", failed: "webhook", says: "does not hold the root", change: func(a facts) {
+			a.Webhook.Value.Webhooks[0].ClientConfig.CABundle, _ = newRoot(t, now.Add(day))
+		}},
+		{name: "caBundle of two roots", passed: "webhook", change: func(a facts) {
+			other, _ := newRoot(t, now.Add(day))
+			a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = append(other, a.Webhook.Value.Webhooks[0].ClientConfig.CABundle...)
+		}},
+		{name: "caBundle of a root that has ended", failed: "webhook", says: "in its caBundle has expired", change: func(a facts) {
+			bundle, root := newRoot(t, now.Add(-time.Hour))
+			a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = bundle
+			allOf(a, func(r *cluster.Replica) { r.Root = root })
+		}},
+		{name: "no endpoint", failed: "webhook", says: "no ready endpoint of Service osm-system/osm-injector", change: func(a facts) { a.Endpoints.Value = 0 }},
+		{name: "endpoints cannot be read", failed: "webhook", says: "cannot be told: refused", change: func(a facts) { a.Endpoints.Err = errRefused }},
+
+		{name: "a proxy is missing", failed: "proxies", says: "5 running pods carry a sidecar and only 4 proxies are connected: 1 run(s)", change: func(a facts) { a.Injected.Value = 5 }},
+		{name: "a proxy too many", passed: "proxies", says: "4 connected, 3 running", change: func(a facts) { a.Injected.Value = 3 }},
+		{name: "pods cannot be counted", failed: "proxies", says: "cannot be told: refused", change: func(a facts) { a.Injected.Err = errRefused }},
+		{name: "a controller does not count", failed: "proxies", skipped: "balance", says: "osm-controller-0 does not say how many proxies", change: func(a facts) { replica(a, 0).Proxies = -1 }},
+		{name: "one has all", warned: "balance", says: "osm-controller-0 4, osm-controller-1 0; the busiest has 100 %, a fair share is 50 %", change: func(a facts) {
+			replica(a, 0).Proxies, replica(a, 1).Proxies, replica(a, 1).First = 4, 0, cluster.Expiry{}
+		}},
+		{name: "one has all of three", passed: "balance", change: func(a facts) {
+			replica(a, 0).Proxies, replica(a, 1).Proxies, replica(a, 1).First, a.Injected.Value = 3, 0, cluster.Expiry{}, 3
+		}},
+		{name: "no proxies", skipped: "balance headless", says: "no proxy is connected", change: func(a facts) {
+			a.Injected.Value = 0
+			for i := range 2 {
+				replica(a, i).Proxies, replica(a, i).First = 0, cluster.Expiry{}
+			}
+		}},
+
+		{name: "budget below target", failed: "headless", says: "comes in 3 h 59 min (pod shop/x): less than --headless-target 4 h 00 min; certificates live longer with osm upgrade --mesh-name blue --osm-namespace osm-system --headless-budget 4h", change: func(a facts) {
+			replica(a, 1).First = cluster.Expiry{At: now.Add(4*time.Hour - time.Second), Pod: "shop/x"}
+		}},
+		{name: "budget at target", passed: "headless", says: "comes in 4 h 00 min (pod shop/x)", change: func(a facts) {
+			replica(a, 1).First = cluster.Expiry{At: now.Add(4 * time.Hour), Pod: "shop/x"}
+		}},
+		{name: "over already", failed: "headless", says: "the first certificate expired 1 min 30 s ago (pod shop/x): mTLS fails already", change: func(a facts) {
+			replica(a, 1).First = cluster.Expiry{At: now.Add(-90 * time.Second), Pod: "shop/x"}
+		}},
+		{name: "whose is not known", passed: "headless", says: "comes in 5 h 00 min (a pod that osm-controller-1 serves)", change: func(a facts) {
+			replica(a, 1).First = cluster.Expiry{At: now.Add(5 * time.Hour)}
+		}},
+		{name: "expiry is not told", failed: "headless", says: "cannot be told: osm-controller-1 does not say when its proxies' certificates expire", change: func(a facts) { replica(a, 1).First = cluster.Expiry{} }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := well(t)
+			if tt.change != nil {
+				tt.change(&a)
+			}
+			results := check.Run(t.Context(), check.HA(a, 4*time.Hour), nil)
+			got := map[check.Status][]string{}
+			said := false
+			for _, result := range results {
+				id := result.ID
+				if result.Status == check.Skipped && result.Message == "autoscaling is off" {
+					continue
+				}
+				got[result.Status] = append(got[result.Status], id)
+				said = said || strings.Contains(result.Message, tt.says)
+				if strings.Contains(result.Message, "\n") || result.Message == "" {
+					t.Errorf("%s says %q; want one line", id, result.Message)
+				}
+			}
+			for status, want := range map[check.Status]string{check.Failed: tt.failed, check.Warned: tt.warned, check.Skipped: tt.skipped} {
+				wanted := strings.Fields(want)
+				slices.Sort(wanted)
+				slices.Sort(got[status])
+				if !slices.Equal(got[status], wanted) {
+					t.Errorf("%s: %v, want %v", status, got[status], wanted)
+				}
+			}
+			for _, id := range strings.Fields(tt.passed) {
+				if !slices.Contains(got[check.Passed], id) {
+					t.Errorf("%s did not pass", id)
+				}
+			}
+			if !said || t.Failed() {
+				t.Errorf("results %+v; want one that says %q", results, tt.says)
+			}
+		})
+	}
+}

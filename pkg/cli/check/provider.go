@@ -1,0 +1,117 @@
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// certManagerGroup is the API group of cert-manager, with the version that osm uses.
+const (
+	certManagerGroup   = "cert-manager.io"
+	certManagerVersion = certManagerGroup + "/v1"
+)
+
+// Provider is who signs certificates, as far as it is looked at before an installation.
+type Provider struct {
+	Kind  string // as osm.certificateProvider.kind; empty means the built-in one
+	Vault string // the address
+	// Secret and Key are where Vault's token is; empty with a login by ServiceAccount.
+	Secret, Key string
+	Issuer      Issuer
+}
+
+// Issuer is an issuer of cert-manager.
+type Issuer struct {
+	Name, Kind, Group string
+}
+
+// provider looks at what the control plane would otherwise wait for in vain.
+func (p preflight) provider(ctx context.Context) error {
+	switch p.plan.Provider.Kind {
+	case "vault":
+		return p.vault(ctx)
+	case "cert-manager":
+		return p.certManager(ctx)
+	}
+	return nil
+}
+
+// vault looks for the token. Vault itself is asked from inside the cluster, which is not here.
+func (p preflight) vault(ctx context.Context) error {
+	wanted := p.plan.Provider
+	if wanted.Secret != "" {
+		if err := p.tokenSecret(ctx); err != nil {
+			return err
+		}
+	}
+	return Warning(fmt.Errorf("it cannot be checked from here whether Vault at %s answers the control plane and its role signs; if the pods do not become ready, their logs say what is in the way", wanted.Vault))
+}
+
+func (p preflight) tokenSecret(ctx context.Context) error {
+	wanted, where := p.plan.Provider, p.plan.Namespace
+	secret, err := p.Kube.CoreV1().Secrets(where).Get(ctx, wanted.Secret, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("osm.vault.secret: Secret %s is not in namespace %s, so no pod could start; create it: kubectl create secret generic %s -n %s --from-file=%s=FILE",
+			wanted.Secret, where, wanted.Secret, where, wanted.Key)
+	case apierrors.IsForbidden(err):
+		return nil // who installs need not be able to read it
+	case err != nil:
+		return fmt.Errorf("look for Secret %s of osm.vault.secret in namespace %s: %w", wanted.Secret, where, err)
+	case len(secret.Data[wanted.Key]) == 0:
+		return fmt.Errorf("osm.vault.secret: Secret %s in namespace %s has no key %q; put Vault's token there, or name the right key in osm.vault.secret.key", wanted.Secret, where, wanted.Key)
+	}
+	return nil
+}
+
+// certManager looks for the issuer and asks whether it is ready.
+func (p preflight) certManager(ctx context.Context) error {
+	resources, err := p.Discovery.ServerResourcesForGroupVersion(certManagerVersion)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("look for cert-manager (%s): %w", certManagerVersion, err)
+	}
+	if err != nil || !slices.ContainsFunc(resources.APIResources, func(r metav1.APIResource) bool { return r.Kind == "CertificateRequest" }) {
+		return fmt.Errorf("osm.certificateProvider.kind is cert-manager, but the cluster does not serve CertificateRequests of %s; install cert-manager first", certManagerVersion)
+	}
+	if issuer := p.plan.Provider.Issuer; issuer.Group != certManagerGroup {
+		return Warning(fmt.Errorf("it cannot be checked from here whether the external issuer %s.%s %q signs", issuer.Kind, issuer.Group, issuer.Name))
+	}
+	return p.issuer(ctx)
+}
+
+func (p preflight) issuer(ctx context.Context) error {
+	issuer := p.plan.Provider.Issuer
+	name, path := fmt.Sprintf("ClusterIssuer %q", issuer.Name), "clusterissuers/"+issuer.Name
+	if issuer.Kind == "Issuer" {
+		name, path = fmt.Sprintf("Issuer %q in namespace %s", issuer.Name, p.plan.Namespace), "namespaces/"+p.plan.Namespace+"/issuers/"+issuer.Name
+	}
+	data, err := p.Discovery.RESTClient().Get().AbsPath("/apis/" + certManagerVersion + "/" + path).DoRaw(ctx)
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("osm.certmanager: there is no %s; create it, or name the right one by osm.certmanager.issuerName and issuerKind", name)
+	case apierrors.IsForbidden(err):
+		return Warning(fmt.Errorf("you are not allowed to read the %s, so it is not checked whether it is ready", name))
+	case err != nil:
+		return fmt.Errorf("read the %s: %w", name, err)
+	}
+	var found struct {
+		Status struct{ Conditions []metav1.Condition }
+	}
+	if err := json.Unmarshal(data, &found); err != nil {
+		return fmt.Errorf("read the %s: %w", name, err)
+	}
+	for _, c := range found.Status.Conditions {
+		if c.Type == "Ready" && c.Status == metav1.ConditionTrue {
+			return nil
+		}
+		if c.Type == "Ready" {
+			return fmt.Errorf("the %s is not ready: %s; mend it first, the control plane would wait for it", name, c.Message)
+		}
+	}
+	return fmt.Errorf("the %s has not said yet that it is ready; look whether cert-manager runs, the control plane would wait for it", name)
+}

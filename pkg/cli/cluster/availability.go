@@ -1,0 +1,177 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/osm-edge/osm/pkg/api"
+)
+
+// replicaTime is how long the replicas of a mesh may take to show their metrics.
+const replicaTime = 5 * time.Second
+
+// Found is what was read from the cluster, or why it could not be read.
+type Found[T any] struct {
+	Value T
+	Err   error
+}
+
+func found[T any](value T, err error) Found[T] { return Found[T]{value, err} }
+
+// Availability is all that a cluster shows about how a mesh bears the loss of a part.
+type Availability struct {
+	Mesh       Mesh
+	Now        time.Time // when it was read
+	Components []Component
+	Nodes      Found[[]corev1.Node]
+	Lease      Found[*coordinationv1.Lease]                                 // nil when there is none
+	Webhook    Found[*admissionregistrationv1.MutatingWebhookConfiguration] // nil when there is none
+	// Endpoints are the ready ones of the webhook's Service.
+	Endpoints Found[int]
+	// Injected are the mesh's pods that carry a sidecar and were running all the while.
+	Injected Found[int]
+}
+
+// Component is a part of the control plane that scales on its own.
+type Component struct {
+	App         string
+	Deployment  Found[*appsv1.Deployment] // nil when there is none
+	Pods        Found[[]corev1.Pod]
+	Replicas    []Replica                                      // of the ready pods
+	Budgets     Found[[]policyv1.PodDisruptionBudget]          // that cover its pods, whoever made them
+	Autoscalers Found[[]autoscalingv2.HorizontalPodAutoscaler] // that scale its Deployment
+}
+
+// Ready are the pods of the component that are ready.
+func (c Component) Ready() []corev1.Pod {
+	var ready []corev1.Pod
+	for i := range c.Pods.Value {
+		if Ready(&c.Pods.Value[i]) {
+			ready = append(ready, c.Pods.Value[i])
+		}
+	}
+	return ready
+}
+
+// ReadAvailability reads it all. What cannot be read does not keep the rest from being read.
+func ReadAvailability(ctx context.Context, client kubernetes.Interface, mesh Mesh, now time.Time) Availability {
+	a := Availability{Mesh: mesh, Now: now}
+	// Pods come and go while the replicas are asked: those count that were there before and after.
+	before, err := runningInjected(ctx, client, mesh.Name)
+	a.Injected.Err = err
+	for _, app := range []string{api.AppController, api.AppInjector} {
+		a.Components = append(a.Components, readComponent(ctx, client, mesh.Namespace, app, now))
+	}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		a.Nodes.Err = fmt.Errorf("list nodes: %w", err)
+	} else {
+		a.Nodes.Value = nodes.Items
+	}
+	lease, err := client.CoordinationV1().Leases(mesh.Namespace).Get(ctx, api.ControllerLease, metav1.GetOptions{})
+	a.Lease = found(existing(lease, err, "Lease", mesh.Namespace+"/"+api.ControllerLease))
+	name := api.WebhookConfigName(mesh.Name)
+	webhook, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
+	a.Webhook = found(existing(webhook, err, "MutatingWebhookConfiguration", name))
+	a.Endpoints = found(readyEndpoints(ctx, client, mesh.Namespace, api.AppInjector))
+	after, err := runningInjected(ctx, client, mesh.Name)
+	a.Injected.Err = cmp.Or(a.Injected.Err, err)
+	for uid := range after {
+		if before[uid] {
+			a.Injected.Value++
+		}
+	}
+	return a
+}
+
+func readComponent(ctx context.Context, client kubernetes.Interface, namespace, app string, now time.Time) Component {
+	c := Component{App: app}
+	deployment, err := client.AppsV1().Deployments(namespace).Get(ctx, app, metav1.GetOptions{})
+	c.Deployment = found(existing(deployment, err, "Deployment", namespace+"/"+app))
+	c.Pods = found(ControlPlanePods(ctx, client, namespace, app))
+	c.Replicas = AskReplicas(ctx, client, c.Ready(), replicaTime, now)
+	c.Budgets = found(budgets(ctx, client, namespace, c.Deployment.Value))
+	c.Autoscalers = found(autoscalers(ctx, client, namespace, app))
+	return c
+}
+
+// existing makes "there is none" an answer.
+func existing[T any](object *T, err error, kind, name string) (*T, error) {
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // none is an answer
+	case err != nil:
+		return nil, fmt.Errorf("read %s %s: %w", kind, name, err)
+	}
+	return object, nil
+}
+
+// budgets are found by what they select and not by name: one that somebody else made holds up a
+// drain just the same.
+func budgets(ctx context.Context, client kubernetes.Interface, namespace string, deployment *appsv1.Deployment) ([]policyv1.PodDisruptionBudget, error) {
+	all, err := client.PolicyV1().PodDisruptionBudgets(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list the PodDisruptionBudgets of namespace %q: %w", namespace, err)
+	}
+	if deployment == nil {
+		return nil, nil
+	}
+	var covering []policyv1.PodDisruptionBudget
+	for _, budget := range all.Items {
+		selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
+		if err != nil {
+			return nil, fmt.Errorf("read the selector of PodDisruptionBudget %s/%s: %w", namespace, budget.Name, err)
+		}
+		if selector.Matches(labels.Set(deployment.Spec.Template.Labels)) {
+			covering = append(covering, budget)
+		}
+	}
+	return covering, nil
+}
+
+func autoscalers(ctx context.Context, client kubernetes.Interface, namespace, deployment string) ([]autoscalingv2.HorizontalPodAutoscaler, error) {
+	all, err := client.AutoscalingV2().HorizontalPodAutoscalers(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list the HorizontalPodAutoscalers of namespace %q: %w", namespace, err)
+	}
+	var scaling []autoscalingv2.HorizontalPodAutoscaler
+	for _, autoscaler := range all.Items {
+		if target := autoscaler.Spec.ScaleTargetRef; target.Kind == "Deployment" && target.Name == deployment {
+			scaling = append(scaling, autoscaler)
+		}
+	}
+	return scaling, nil
+}
+
+// readyEndpoints counts the addresses that a Service leads to. An address may be in several slices.
+func readyEndpoints(ctx context.Context, client kubernetes.Interface, namespace, service string) (int, error) {
+	slices, err := client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
+	if err != nil {
+		return 0, fmt.Errorf("list the endpoints of Service %s/%s: %w", namespace, service, err)
+	}
+	ready := map[string]bool{}
+	for _, slice := range slices.Items {
+		for _, endpoint := range slice.Endpoints {
+			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready { // absent means ready
+				for _, address := range endpoint.Addresses {
+					ready[address] = true
+				}
+			}
+		}
+	}
+	return len(ready), nil
+}

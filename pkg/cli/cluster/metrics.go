@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// Metrics are the values of one process at one moment, by name. Histograms are left out: the CLI
+// asks about states, and a state is one number.
+type Metrics map[string][]Sample
+
+// Sample is one series of a metric.
+type Sample struct {
+	Labels map[string]string
+	Value  float64
+}
+
+// ParseMetrics reads Prometheus' text format.
+func ParseMetrics(text []byte) (Metrics, error) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("read metrics: %w", err)
+	}
+	metrics := Metrics{}
+	for name, family := range families {
+		for _, metric := range family.GetMetric() {
+			sample := Sample{Labels: map[string]string{}}
+			switch {
+			case metric.GetGauge() != nil:
+				sample.Value = metric.GetGauge().GetValue()
+			case metric.GetCounter() != nil:
+				sample.Value = metric.GetCounter().GetValue()
+			case metric.GetUntyped() != nil:
+				sample.Value = metric.GetUntyped().GetValue()
+			default:
+				continue
+			}
+			for _, label := range metric.GetLabel() {
+				sample.Labels[label.GetName()] = label.GetValue()
+			}
+			metrics[name] = append(metrics[name], sample)
+		}
+	}
+	return metrics, nil
+}
+
+// Number returns the value of a metric that has one series, and whether it is there.
+func (m Metrics) Number(name string) (float64, bool) {
+	if len(m[name]) != 1 {
+		return 0, false
+	}
+	return m[name][0].Value, true
+}
+
+// With returns the values of a label over the series of a metric that are 1: what an "info" metric
+// says.
+func (m Metrics) With(name, label string) map[string]bool {
+	values := map[string]bool{}
+	for _, sample := range m[name] {
+		if sample.Value == 1 && sample.Labels[label] != "" {
+			values[sample.Labels[label]] = true
+		}
+	}
+	return values
+}

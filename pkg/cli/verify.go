@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/check"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/output"
+)
+
+const (
+	// verifyTime is how long looking at a mesh may take.
+	verifyTime = 30 * time.Second
+	// defaultHeadlessTarget is well below the seven hours that the defaults always leave.
+	defaultHeadlessTarget = 4 * time.Hour
+)
+
+func newVerifyCmd(env *Env) *cobra.Command {
+	return group("verify", "Verify that a mesh is as it should be", newVerifyHACmd(env))
+}
+
+type verifyOptions struct {
+	env      *Env
+	cmd      *cobra.Command
+	meshName string
+	target   time.Duration
+	format   output.Format
+}
+
+func newVerifyHACmd(env *Env) *cobra.Command {
+	o := &verifyOptions{env: env, format: output.Table}
+	o.cmd = &cobra.Command{
+		Use:   "ha",
+		Short: "Verify that a mesh survives the loss of pods, nodes and its control plane",
+		Long: `Look at a mesh, change nothing, and say whether it survives the loss of a pod, of a node, and for a
+while of its whole control plane.
+
+For osm-controller and osm-injector: replicas, nodes, disruption budget, autoscaler. For the mesh:
+that all replicas answer and hold the same root, when that expires, who writes, whether the API
+server can call the injectors, how many proxies are connected and where. And how long proxies keep
+valid certificates if the control plane dies now; less than --headless-target is a failure.
+
+The command fails when a check fails, not for a warning. It needs the rights to read the mesh's
+namespace, nodes, namespaces, pods with a sidecar and the webhook's configuration, and to get
+pods/proxy in the mesh's namespace.`,
+		Example: `  osm verify ha
+  osm verify ha --headless-target 12h
+
+  # For a program: one JSON document, exit code 1 when a check fails
+  osm verify ha --mesh-name blue -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	flags := o.cmd.Flags()
+	flags.StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
+	flags.DurationVar(&o.target, "headless-target", defaultHeadlessTarget, "how long the mesh must be able to do without a control plane; 0 means any time will do")
+	flags.VarP(&o.format, "output", "o", "output format")
+	return o.cmd
+}
+
+func (o *verifyOptions) run(ctx context.Context) error {
+	if o.target < 0 {
+		return usagef(o.cmd, "--headless-target: %s is negative; use a duration such as 4h", o.target)
+	}
+	clients, err := o.env.connect(ctx)
+	if err != nil {
+		return err
+	}
+	mesh, err := o.mesh(ctx, clients)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, verifyTime, fmt.Errorf("no answer within %s", verifyTime))
+	defer cancel()
+	a := cluster.ReadAvailability(ctx, clients.Kube, mesh, o.env.Now())
+	results := check.Run(ctx, check.HA(a, o.target), nil)
+	if err := o.write(o.report(a, results)); err != nil {
+		return err
+	}
+	return failedChecks(results)
+}
+
+// mesh finds the mesh by its name, and by its namespace where that is given too.
+func (o *verifyOptions) mesh(ctx context.Context, clients *cluster.Clients) (cluster.Mesh, error) {
+	meshes, err := cluster.Meshes(ctx, clients.Kube)
+	if err != nil {
+		return cluster.Mesh{}, err
+	}
+	var names []string
+	for _, mesh := range meshes {
+		if mesh.Name == o.meshName && (mesh.Namespace == o.env.Namespace || !o.cmd.Flags().Changed("osm-namespace")) {
+			return mesh, nil
+		}
+		names = append(names, fmt.Sprintf("%s (in %s)", mesh.Name, mesh.Namespace))
+	}
+	if len(names) == 0 {
+		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q: the cluster has none; create one with osm install", o.meshName)
+	}
+	return cluster.Mesh{}, fmt.Errorf("there is no mesh %q; the cluster has: %s; say which with --mesh-name and --osm-namespace", o.meshName, strings.Join(names, ", "))
+}
+
+// failedChecks names the checks that failed. Why is in the report.
+func failedChecks(results []check.Result) error {
+	var failed []string
+	for _, result := range results {
+		if result.Status == check.Failed {
+			failed = append(failed, result.ID)
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d checks failed: %s", len(failed), len(results), strings.Join(failed, ", "))
+}
+
+// haReport is what programs are given.
+type haReport struct {
+	Mesh           string         `json:"mesh"`
+	Namespace      string         `json:"namespace"`
+	HeadlessTarget string         `json:"headlessTarget"`
+	FirstFailure   *firstFailure  `json:"firstFailure,omitempty"` // absent when it is not known, or there is nothing to fail
+	InjectedPods   *int           `json:"injectedPods,omitempty"` // absent when it is not known
+	Replicas       []haReplica    `json:"replicas"`
+	Checks         []check.Result `json:"checks"`
+}
+
+type firstFailure struct {
+	At      time.Time `json:"at"`
+	Seconds int64     `json:"seconds"` // from now; negative when it has happened
+	Pod     string    `json:"pod,omitempty"`
+	Replica string    `json:"replica"`
+}
+
+type haReplica struct {
+	Component  string     `json:"component"`
+	Pod        string     `json:"pod"`
+	Node       string     `json:"node"`
+	Root       string     `json:"root,omitempty"`
+	RootExpiry *time.Time `json:"rootExpiry,omitempty"`
+	Proxies    *int       `json:"proxies,omitempty"` // of a controller
+	Problem    string     `json:"problem,omitempty"`
+}
+
+func (o *verifyOptions) report(a cluster.Availability, results []check.Result) haReport {
+	report := haReport{Mesh: a.Mesh.Name, Namespace: a.Mesh.Namespace, HeadlessTarget: output.Compact(o.target), Replicas: []haReplica{}, Checks: results}
+	if a.Injected.Err == nil {
+		report.InjectedPods = &a.Injected.Value
+	}
+	for _, c := range a.Components {
+		for _, r := range c.Replicas {
+			report.Replicas = append(report.Replicas, reportReplica(r))
+		}
+		if first, err := check.FirstFailure(c.Replicas); c.App == api.AppController && err == nil && !first.At.IsZero() {
+			report.FirstFailure = &firstFailure{first.At, int64(first.At.Sub(a.Now) / time.Second), first.Pod, first.Replica}
+		}
+	}
+	return report
+}
+
+func reportReplica(r cluster.Replica) haReplica {
+	replica := haReplica{Component: r.App, Pod: r.Pod, Node: r.Node, Root: r.Root}
+	if r.Err != nil {
+		replica.Problem = r.Err.Error()
+		return replica
+	}
+	if !r.RootExpiry.IsZero() {
+		replica.RootExpiry = &r.RootExpiry
+	}
+	if r.App == api.AppController && r.Proxies >= 0 {
+		replica.Proxies = &r.Proxies
+	}
+	return replica
+}
+
+func (o *verifyOptions) write(report haReport) error {
+	if o.format != output.Table {
+		return output.Write(o.env.Out, o.format, report, output.Grid{})
+	}
+	grid := output.Grid{Header: []string{"STATUS", "CHECK", "FOUND"}}
+	count := map[check.Status]int{}
+	for _, result := range report.Checks {
+		count[result.Status]++
+		grid.Rows = append(grid.Rows, []string{string(result.Status), result.ID, result.Message})
+	}
+	o.env.printf("mesh [%s] in namespace [%s]\n\n", report.Mesh, report.Namespace)
+	if err := grid.Write(o.env.Out); err != nil {
+		return err
+	}
+	o.env.printf("\n%d passed, %d failed, %d warning(s), %d skipped\n", count[check.Passed], count[check.Failed], count[check.Warned], count[check.Skipped])
+	return nil
+}

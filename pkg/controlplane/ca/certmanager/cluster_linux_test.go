@@ -1,0 +1,258 @@
+package certmanager_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+)
+
+// The users of the cluster under test, by their tokens. Requests are made by the one that has only
+// the rights that the chart is to give; everything else is done by the other.
+const (
+	adminToken = "admin-token"
+	meshToken  = "mesh-token"
+	meshUser   = "osm-controller"
+)
+
+// patience is how long anything may take that a process of the cluster has to do.
+const patience = 60 * time.Second
+
+// cluster is an API server with its storage, and cert-manager as a process. All listen on loopback.
+type cluster struct {
+	t          *testing.T
+	dir        string
+	etcdURL    string
+	port       string
+	program    struct{ apiserver, etcd, certManager string }
+	server     *process
+	admin      *kubernetes.Clientset
+	objects    dynamic.Interface // as admin
+	kubeconfig string
+}
+
+// program returns the file that a variable of the environment names, or skips the test.
+func program(t *testing.T, variable, hint string) string {
+	t.Helper()
+	file := os.Getenv(variable)
+	if file == "" && os.Getenv("CI") == "true" {
+		t.Fatalf("CI needs %s: %s", variable, hint)
+	}
+	if file == "" {
+		t.Skipf("SKIPPED: %s is not set: %s", variable, hint)
+	}
+	return file
+}
+
+// newCluster starts an API server that knows cert-manager's definitions.
+func newCluster(t *testing.T) *cluster {
+	c := &cluster{t: t, dir: t.TempDir()}
+	c.program.certManager = program(t, "CERT_MANAGER", "set it to what scripts/certmanager.sh prints")
+	c.program.apiserver = program(t, "KUBE_APISERVER", "set it to what `bin/cluster path kube-apiserver` prints")
+	var err error
+	if c.program.etcd, err = exec.LookPath("etcd"); err != nil {
+		t.Skip("SKIPPED: no etcd on the PATH: install etcd-server")
+	}
+	c.startStorage()
+	c.port = freePort(t)
+	c.writeFiles()
+	config, client := c.config(adminToken)
+	if c.admin, err = kubernetes.NewForConfigAndClient(config, client); err != nil {
+		t.Fatal(err)
+	}
+	c.objects = c.client(adminToken)
+	c.startServer()
+	c.define()
+	return c
+}
+
+func (c *cluster) startStorage() {
+	client, peer := "http://127.0.0.1:"+freePort(c.t), "http://127.0.0.1:"+freePort(c.t)
+	c.etcdURL = client
+	start(c.t, filepath.Join(c.dir, "etcd.log"), c.program.etcd, "--data-dir="+filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync",
+		"--listen-client-urls="+client, "--advertise-client-urls="+client,
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer)
+}
+
+func (c *cluster) startServer() {
+	file := func(name string) string { return filepath.Join(c.dir, name) }
+	c.server = start(c.t, file("apiserver.log"), c.program.apiserver, "--etcd-servers="+c.etcdURL,
+		"--bind-address=127.0.0.1", "--secure-port="+c.port, "--cert-dir="+file("certs"), "--endpoint-reconciler-type=none",
+		"--authorization-mode=RBAC", "--token-auth-file="+file("tokens.csv"),
+		"--disable-admission-plugins=ServiceAccount", "--service-cluster-ip-range=10.77.0.0/24",
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+file("accounts.key"),
+		"--service-account-signing-key-file="+file("accounts.key"))
+	c.eventually("the API server to be ready", func() error {
+		return c.admin.Discovery().RESTClient().Get().AbsPath("/readyz").Do(c.t.Context()).Error()
+	})
+}
+
+// writeFiles writes what the API server and cert-manager read.
+func (c *cluster) writeFiles() {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.kubeconfig = filepath.Join(c.dir, "kubeconfig")
+	for name, content := range map[string][]byte{
+		"accounts.key": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}),
+		"tokens.csv":   []byte(adminToken + ",admin,1,system:masters\n" + meshToken + "," + meshUser + ",2\n"),
+		"kubeconfig": fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+current-context: test
+clusters: [{name: test, cluster: {server: "https://127.0.0.1:%s", insecure-skip-tls-verify: true}}]
+users: [{name: admin, user: {token: %s}}]
+contexts: [{name: test, context: {cluster: test, user: admin}}]
+`, c.port, adminToken),
+	} {
+		if err := os.WriteFile(filepath.Join(c.dir, name), content, 0o600); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// config is for a user by its token. The connections end with the test.
+func (c *cluster) config(token string) (*rest.Config, *http.Client) {
+	config := &rest.Config{
+		Host: "https://127.0.0.1:" + c.port, BearerToken: token, QPS: 1000, Burst: 1000,
+		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // the server makes its certificate itself
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(client.CloseIdleConnections)
+	return config, client
+}
+
+func (c *cluster) client(token string) dynamic.Interface {
+	config, client := c.config(token)
+	objects, err := dynamic.NewForConfigAndClient(config, client)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return objects
+}
+
+// define applies cert-manager's definitions and waits until they are served.
+func (c *cluster) define() {
+	crds, err := exec.CommandContext(c.t.Context(), c.program.certManager, "crds").Output()
+	if err != nil {
+		c.t.Fatalf("print cert-manager's definitions: %v", err)
+	}
+	definitions := c.objects.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	for _, document := range strings.Split(string(crds), "\n---\n") {
+		var object unstructured.Unstructured
+		if err := yaml.Unmarshal([]byte(document), &object.Object); err != nil {
+			c.t.Fatal(err)
+		}
+		if _, err := definitions.Create(c.t.Context(), &object, metav1.CreateOptions{}); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	for _, resource := range []string{"certificaterequests", "issuers", "clusterissuers"} {
+		c.eventually(resource+" to be served", func() error {
+			_, err := c.resource(resource).List(c.t.Context(), metav1.ListOptions{})
+			return err
+		})
+	}
+}
+
+func (c *cluster) resource(name string) dynamic.NamespaceableResourceInterface {
+	return c.objects.Resource(schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: name})
+}
+
+// startCertManager starts cert-manager. Its log stays beside the cluster's other files.
+func (c *cluster) startCertManager(t *testing.T, flags ...string) *process {
+	log := filepath.Join(c.dir, fmt.Sprintf("cert-manager-%s.log", strings.ReplaceAll(t.Name(), "/", "-")))
+	return start(t, log, c.program.certManager, append([]string{"--kubeconfig=" + c.kubeconfig, "--cluster-resource-namespace=cert-manager"}, flags...)...)
+}
+
+// eventually waits until attempt succeeds.
+func (c *cluster) eventually(what string, attempt func() error) {
+	c.t.Helper()
+	eventually(c.t, what, attempt)
+}
+
+func eventually(t *testing.T, what string, attempt func() error) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		err := attempt()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) || t.Context().Err() != nil {
+			t.Fatalf("waited %v for %s: %v", patience, what, err)
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+// process is a program that a test started and that ends with it.
+type process struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	once sync.Once
+}
+
+func start(t *testing.T, log, file string, args ...string) *process {
+	t.Helper()
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()                  // the child has its own
+	cmd := exec.Command(file, args...) // ended by stop
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is killed leaves nothing
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", file, err)
+	}
+	p := &process{t: t, cmd: cmd}
+	t.Cleanup(func() {
+		p.stop()
+		if t.Failed() {
+			text, _ := os.ReadFile(log)
+			t.Logf("the end of %s:\n%s", filepath.Base(log), text[max(0, len(text)-2000):])
+		}
+	})
+	return p
+}
+
+// stop ends the process at once, as a crash would, and waits until it is gone.
+func (p *process) stop() {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait() // killed
+	})
+}

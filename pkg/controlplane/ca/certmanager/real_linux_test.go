@@ -1,0 +1,460 @@
+package certmanager_test
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
+)
+
+// TestRealCertManager asks cert-manager's own controllers, beside a real API server.
+func TestRealCertManager(t *testing.T) {
+	c := newCluster(t)
+	c.grant()
+	t.Run("working", func(t *testing.T) {
+		manager := c.startCertManager(t)
+		for _, kind := range []string{certmanager.KindIssuer, certmanager.KindClusterIssuer} {
+			t.Run(kind, func(t *testing.T) { testIssue(t, c, kind) })
+		}
+		t.Run("intermediate", func(t *testing.T) { testIntermediate(t, c) })
+		t.Run("short CA", func(t *testing.T) { testShortCA(t, c) })
+		t.Run("issuer comes late", func(t *testing.T) { testLateIssuer(t, c) })
+		t.Run("issuer goes away", func(t *testing.T) { testLostIssuer(t, c) })
+		t.Run("self-signed", func(t *testing.T) { testSelfSigned(t, c) })
+		t.Run("failed", func(t *testing.T) { testFailed(t, c) })
+		t.Run("changed CA", func(t *testing.T) { testChangedCA(t, c) })
+		t.Run("leftovers", func(t *testing.T) { testLeftovers(t, c) })
+		t.Run("thousand", func(t *testing.T) { testThousand(t, c) })
+		t.Run("killed", func(t *testing.T) { testKilled(t, c, manager) })
+	})
+	t.Run("without approver", func(t *testing.T) {
+		c.startCertManager(t, "--approver=false")
+		t.Run("never answered", func(t *testing.T) { testNeverAnswered(t, c) })
+		t.Run("denied", func(t *testing.T) { testDenied(t, c) })
+	})
+	t.Run("API server away", func(t *testing.T) { testServerAway(t, c) })
+}
+
+func testIssue(t *testing.T, c *cluster, kind string) {
+	root := newAuthority(t, "root", nil, 10*365*24*time.Hour)
+	provider := c.loaded(t, kind, root)
+	if got := provider.Trust().Fingerprint; got != root.fingerprint() {
+		t.Fatalf("trusts %s, want the root %s", got, root.fingerprint())
+	}
+	server, client := x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth
+	for _, row := range []struct {
+		usage ca.Usage
+		bits  int
+		keys  x509.KeyUsage
+		want  []x509.ExtKeyUsage
+	}{
+		{ca.UsageService, 0, x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{server, client}},
+		{ca.UsageProxy, 0, x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{client}},
+		{ca.UsageServing, 2048, x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment, []x509.ExtKeyUsage{server}},
+	} {
+		leaf, err := provider.Issue(t.Context(), ca.Request{Identity: workload("bookbuyer"), Usage: row.usage, KeyBits: row.bits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := leaf.TLS().Leaf
+		if cert.KeyUsage != row.keys || !slices.Equal(cert.ExtKeyUsage, row.want) {
+			t.Errorf("%s: key usages %b %v, want %b %v", row.usage, cert.KeyUsage, cert.ExtKeyUsage, row.keys, row.want)
+		}
+		if cert.Subject.CommonName != "bookbuyer.bookstore.cluster.local" || len(cert.URIs) != 1 || cert.URIs[0].String() != "spiffe://cluster.local/ns/bookstore/sa/bookbuyer" {
+			t.Errorf("%s: named %q %v", row.usage, cert.Subject.CommonName, cert.URIs)
+		}
+		if life := leaf.NotAfter.Sub(leaf.Issued); life < 23*time.Hour || life > 25*time.Hour {
+			t.Errorf("%s: lives for %v, want a day", row.usage, life)
+		}
+		if err := cert.CheckSignatureFrom(root.cert); err != nil {
+			t.Errorf("%s: %v", row.usage, err)
+		}
+	}
+	c.wantNone(t)
+}
+
+// testIntermediate has a company's root above the CA that signs: with and without it in the Secret.
+func testIntermediate(t *testing.T, c *cluster) {
+	root := newAuthority(t, "company root", nil, 10*365*24*time.Hour)
+	signer := newAuthority(t, "mesh CA", root, 365*24*time.Hour)
+	for _, row := range []struct {
+		name string
+		root []byte
+	}{{"status.ca is the intermediate", nil}, {"status.ca is the root", root.pem()}} {
+		t.Run(row.name, func(t *testing.T) {
+			c.putCA(t, certmanager.KindIssuer, signer, row.root)
+			c.putIssuer(t, certmanager.KindIssuer)
+			one, other := c.newProvider(t, certmanager.KindIssuer), c.newProvider(t, certmanager.KindIssuer)
+			if got := load(t, one).Fingerprint; got != signer.fingerprint() || load(t, other).Fingerprint != got {
+				t.Errorf("trusts %s, want the signing CA %s alone, on every replica", got, signer.fingerprint())
+			}
+			leaf, err := one.Issue(t.Context(), serviceRequest("bookbuyer"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := strings.Count(string(leaf.CertPEM), "BEGIN CERTIFICATE"); n != 2 {
+				t.Errorf("the chain has %d certificates, want leaf and intermediate", n)
+			}
+			if _, err := leaf.TLS().Leaf.Verify(x509.VerifyOptions{Roots: other.Trust().Pool()}); err != nil {
+				t.Errorf("another replica's trust refuses it: %v", err)
+			}
+		})
+	}
+	c.wantNone(t)
+}
+
+// testShortCA: cert-manager itself would sign beyond the end of its CA.
+func testShortCA(t *testing.T, c *cluster) {
+	root := newAuthority(t, "root", nil, 30*time.Minute)
+	leaf, err := c.loaded(t, certmanager.KindIssuer, root).Issue(t.Context(), serviceRequest("bookbuyer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end := leaf.TLS().Leaf.NotAfter; end.After(root.cert.NotAfter) {
+		t.Errorf("the leaf ends at %v, after its CA at %v", end, root.cert.NotAfter)
+	}
+	if leaf.RenewAt.After(root.cert.NotAfter) {
+		t.Errorf("the leaf is to be renewed at %v, after its CA ends", leaf.RenewAt)
+	}
+}
+
+// testLateIssuer starts the mesh first, then makes the issuer, then its CA.
+func testLateIssuer(t *testing.T, c *cluster) {
+	var log logged
+	provider := c.newProvider(t, certmanager.KindIssuer, timeout(500*time.Millisecond), logTo(&log))
+	done := make(chan error, 1)
+	go func() {
+		done <- provider.Load(t.Context())
+	}()
+	heard := func(text string) {
+		eventually(t, "the log to say "+text, func() error {
+			if !strings.Contains(log.String(), text) {
+				return fmt.Errorf("it says: %s", log.String())
+			}
+			return nil
+		})
+	}
+	heard("does not exist in namespace osm-system")
+	c.putIssuer(t, certmanager.KindIssuer)
+	heard("is not ready in namespace osm-system")
+	begin := time.Now()
+	c.putCA(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), nil)
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("not loaded although the issuer is there")
+	}
+	t.Logf("loaded %v after the issuer was complete; said:\n%s", time.Since(begin), log.String())
+	if n := strings.Count(log.String(), "waiting for the first certificate"); n > 4 {
+		t.Errorf("said %d times that it waits: a problem that stays the same is said once", n)
+	}
+	c.wantNone(t)
+}
+
+// testLostIssuer loses the issuer while the mesh runs, and gets it back while a request waits.
+func testLostIssuer(t *testing.T, c *cluster) {
+	root := newAuthority(t, "root", nil, 24*time.Hour)
+	provider := c.loaded(t, certmanager.KindIssuer, root, timeout(time.Second))
+	c.dropIssuer(certmanager.KindIssuer)
+	eventually(t, "cert-manager to see that", func() error {
+		if _, err := provider.Issue(t.Context(), serviceRequest("bookbuyer")); err == nil {
+			return fmt.Errorf("still signed")
+		}
+		return nil
+	})
+	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+	wantReason(t, err, certmanager.Unanswered, `Issuer "osm-ca" does not exist`, "Pending", "create it")
+	c.wantNone(t)
+
+	patient := c.newProvider(t, certmanager.KindIssuer)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		load(t, patient)
+	}()
+	eventually(t, "a request to wait", func() error {
+		if c.count(t) == 0 {
+			return fmt.Errorf("there is none")
+		}
+		return nil
+	})
+	c.putIssuer(t, certmanager.KindIssuer)
+	<-done
+	if _, err := provider.Issue(t.Context(), serviceRequest("bookbuyer")); err != nil {
+		t.Errorf("not recovered: %v", err)
+	}
+	c.wantNone(t)
+}
+
+// testSelfSigned has an issuer that can never serve a mesh: each leaf would be its own CA.
+func testSelfSigned(t *testing.T, c *cluster) {
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "metadata": map[string]any{"name": issuerName},
+		"spec": map[string]any{"selfSigned": map[string]any{}},
+	}}
+	if _, err := c.resource("issuers").Namespace(namespace).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.dropIssuer(certmanager.KindIssuer) })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	err := c.newProvider(t, certmanager.KindIssuer).Load(ctx)
+	wantReason(t, err, certmanager.Failed, "private-key-secret-name")
+	c.wantNone(t)
+}
+
+// testFailed has an issuer that is ready and cannot sign: the root in its Secret is another one.
+func testFailed(t *testing.T, c *cluster) {
+	root := newAuthority(t, "root", nil, 24*time.Hour)
+	provider := c.loaded(t, certmanager.KindIssuer, root)
+	c.putCA(t, certmanager.KindIssuer, root, newAuthority(t, "stranger", nil, 24*time.Hour).pem())
+	var err error
+	eventually(t, "cert-manager to see that", func() error {
+		if _, err = provider.Issue(t.Context(), serviceRequest("bookbuyer")); err == nil {
+			return fmt.Errorf("still signed")
+		}
+		return nil
+	})
+	wantReason(t, err, certmanager.Failed, "chain is malformed or broken", "mend the issuer")
+	c.wantNone(t)
+
+	c.putCA(t, certmanager.KindIssuer, root, nil)
+	eventually(t, "recovery", func() error {
+		_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+		return err
+	})
+	c.wantNone(t)
+}
+
+// testChangedCA gives the issuer another CA, then the first one again, then the first one renewed.
+func testChangedCA(t *testing.T, c *cluster) {
+	var log logged
+	root := newAuthority(t, "root", nil, 24*time.Hour)
+	reports := make(statuses, 16)
+	provider := c.loaded(t, certmanager.KindIssuer, root, func(cfg *certmanager.Config) {
+		cfg.ProbeInterval = 200 * time.Millisecond
+	}, logTo(&log), collect(reports))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- provider.Run(ctx) }()
+	if first := reports.next(t); !first.Ready() || first.Found != root.fingerprint() || first.String() != "" {
+		t.Errorf("at first reports %+v", first)
+	}
+
+	// Nothing is issued here but by Run's own probes.
+	other := newAuthority(t, "another root", nil, 24*time.Hour)
+	c.putCA(t, certmanager.KindIssuer, other, nil)
+	status := reports.next(t)
+	if status.State != ca.RootDiffers || status.Loaded != root.fingerprint() || status.Found != other.fingerprint() {
+		t.Errorf("with another CA reports %+v", status)
+	}
+	t.Logf("said: %s", status)
+	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+	wantReason(t, err, certmanager.Unusable, "does not lead to the trusted CA", "restart")
+
+	c.putCA(t, certmanager.KindIssuer, root, nil)
+	if status := reports.next(t); status.State != ca.RootSame {
+		t.Errorf("with the first CA again reports %+v", status)
+	}
+	renewed := root.renewed("root", nil, 48*time.Hour)
+	c.putCA(t, certmanager.KindIssuer, renewed, nil)
+	eventually(t, "the log to tell of the renewed CA", func() error {
+		if !strings.Contains(log.String(), renewed.fingerprint()) {
+			return fmt.Errorf("it says: %s", log.String())
+		}
+		return nil
+	})
+	leaf, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leaf.TLS().Leaf.Verify(x509.VerifyOptions{Roots: provider.Trust().Pool()}); err != nil {
+		t.Error(err)
+	}
+	finish(t, cancel, done)
+	if len(reports) != 0 {
+		t.Errorf("a renewed CA is reported as %+v: peers accept it", <-reports)
+	}
+	c.wantNone(t)
+}
+
+// testLeftovers finds requests of a process that crashed, and one that is none of ours.
+func testLeftovers(t *testing.T, c *cluster) {
+	root := newAuthority(t, "root", nil, 24*time.Hour)
+	requests := c.resource("certificaterequests").Namespace(namespace)
+	leave := func(name string, labels map[string]any) {
+		object := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest",
+			"metadata": map[string]any{"name": name, "labels": labels},
+			"spec":     map[string]any{"request": "bm9uZQ==", "issuerRef": map[string]any{"name": "nobody"}},
+		}}
+		if _, err := requests.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = requests.Delete(context.Background(), name, metav1.DeleteOptions{}) }) // may be gone
+	}
+	leave("osm-left", map[string]any{certmanager.LabelRequest: "osm"})
+	leave("other-mesh", map[string]any{certmanager.LabelRequest: "other"})
+	leave("somebodys", map[string]any{"app": "x"})
+
+	c.loaded(t, certmanager.KindIssuer, root)
+	if n := c.count(t); n != 2 {
+		t.Errorf("%d requests of meshes, want both: they are young", n)
+	}
+	late := c.newProvider(t, certmanager.KindIssuer, func(cfg *certmanager.Config) { cfg.Now = func() time.Time { return time.Now().Add(6 * time.Minute) } })
+	load(t, late)
+	list, err := requests.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, item := range list.Items {
+		names = append(names, item.GetName())
+	}
+	if !slices.Equal(names, []string{"other-mesh", "somebodys"}) {
+		t.Errorf("left are %v, want those that are not this mesh's", names)
+	}
+}
+
+// testThousand has a replica that comes up with a thousand identities.
+func testThousand(t *testing.T, c *cluster) {
+	const identities, callers, bound = 1000, 64, 8
+	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), func(cfg *certmanager.Config) { cfg.MaxInFlight = bound })
+	var live, most, made, removed atomic.Int64
+	c.follow(t, func(event watch.Event, _ string) {
+		switch event.Type {
+		case watch.Added:
+			made.Add(1)
+			most.Store(max(most.Load(), live.Add(1)))
+		case watch.Deleted:
+			live.Add(-1)
+			removed.Add(1)
+		}
+	})
+	begin := time.Now()
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for i := next.Add(1); i <= identities; i = next.Add(1) {
+				if _, err := provider.Issue(t.Context(), serviceRequest(fmt.Sprintf("account-%d", i))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	took := time.Since(begin)
+	c.wantNone(t)
+	eventually(t, "the watch to see the last one go", func() error {
+		if n := removed.Load(); n != identities {
+			return fmt.Errorf("%d were deleted", n)
+		}
+		return nil
+	})
+	if made.Load() != identities || most.Load() > bound {
+		t.Errorf("%d requests were made, %d at a time; want %d and at most %d", made.Load(), most.Load(), identities, bound)
+	}
+	if most.Load() < bound/2 {
+		t.Errorf("at most %d requests at a time: the bound of %d is not used", most.Load(), bound)
+	}
+	t.Logf("%d certificates in %v, at most %d requests at a time", identities, took, most.Load())
+}
+
+// testServerAway stops the API server while the mesh runs.
+func testServerAway(t *testing.T, c *cluster) {
+	c.startCertManager(t)
+	var log logged
+	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), logTo(&log))
+	c.server.stop()
+	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+	wantReason(t, err, certmanager.Refused, "create", "see to the API server")
+	c.startServer()
+	eventually(t, "recovery", func() error {
+		_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+		return err
+	})
+	c.wantNone(t)
+}
+
+// testKilled stops cert-manager as a crash does, and starts it again.
+func testKilled(t *testing.T, c *cluster, manager *process) {
+	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), timeout(time.Second))
+	manager.stop()
+	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+	wantReason(t, err, certmanager.Unanswered, "nobody approved or denied it", "see whether cert-manager runs")
+	c.wantNone(t)
+	c.startCertManager(t)
+	eventually(t, "recovery", func() error {
+		_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+		return err
+	})
+	c.wantNone(t)
+}
+
+// testNeverAnswered has nobody who approves, then somebody.
+func testNeverAnswered(t *testing.T, c *cluster) {
+	root := newAuthority(t, "root", nil, 24*time.Hour)
+	c.putCA(t, certmanager.KindIssuer, root, nil)
+	c.putIssuer(t, certmanager.KindIssuer)
+	provider := c.newProvider(t, certmanager.KindIssuer, timeout(time.Second))
+	approved := c.decide(t, "Approved", "by the test")
+	load(t, provider)
+	approved()
+
+	begin := time.Now()
+	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+	wantReason(t, err, certmanager.Unanswered, "nobody approved or denied it in time (1s at most)", "approval policy")
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v, want the time limit of 1s and a little", took)
+	}
+	c.wantNone(t)
+
+	c.decide(t, "Approved", "by the test")
+	if _, err := provider.Issue(t.Context(), serviceRequest("bookbuyer")); err != nil {
+		t.Errorf("not recovered: %v", err)
+	}
+	c.wantNone(t)
+}
+
+// testDenied has an approval policy that says no, at start and later.
+func testDenied(t *testing.T, c *cluster) {
+	root := newAuthority(t, "root", nil, 24*time.Hour)
+	c.putCA(t, certmanager.KindIssuer, root, nil)
+	c.putIssuer(t, certmanager.KindIssuer)
+	provider := c.newProvider(t, certmanager.KindIssuer)
+	denied := c.decide(t, "Denied", "names outside the policy")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	err := provider.Load(ctx)
+	wantReason(t, err, certmanager.Denied, "names outside the policy", "approval policy")
+	c.wantNone(t)
+	denied()
+
+	approved := c.decide(t, "Approved", "by the test")
+	load(t, provider)
+	approved()
+	c.decide(t, "Denied", "names outside the policy")
+	begin := time.Now()
+	_, err = provider.Issue(t.Context(), serviceRequest("bookbuyer"))
+	wantReason(t, err, certmanager.Denied, "spiffe://cluster.local/")
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v: a denial is an answer", took)
+	}
+	c.wantNone(t)
+}

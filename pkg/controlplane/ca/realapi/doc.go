@@ -1,0 +1,6 @@
+// Package realapi starts a real API server with its storage for a test, on loopback, when the
+// programs for it are at hand: $KUBE_APISERVER, and etcd on the PATH.
+//
+// It is for tests only: no product code imports it. It is not a cluster: no controller runs and no
+// node exists. Its invariant: nothing that it started outlives the test, even one that is killed.
+package realapi

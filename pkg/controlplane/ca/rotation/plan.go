@@ -1,0 +1,187 @@
+package rotation
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Phase is how far a rotation is.
+type Phase string
+
+// The phases, in their order.
+const (
+	// Idle: nobody asked for a rotation.
+	Idle Phase = "idle"
+	// TrustBoth: the new root becomes trusted everywhere; the old one signs.
+	TrustBoth Phase = "trust-both"
+	// SignNew: the new root takes over signing.
+	SignNew Phase = "sign-new"
+	// AllRenewed: everything that the old root signed is replaced.
+	AllRenewed Phase = "all-renewed"
+	// DropOld: the old root is no longer trusted. From here there is no way back.
+	DropOld Phase = "drop-old"
+	// Done: everybody trusts the new root alone.
+	Done Phase = "done"
+)
+
+// Step is where a rotation is and what comes next: a Write, or else Waiting, or else Blocked, or
+// nothing because it is Idle or Done.
+type Step struct {
+	Phase Phase `json:"phase"`
+	// Goal is the name of the root that the rotation leads to.
+	Goal string `json:"goal,omitempty"`
+	// Write is what to change now; nil for nothing.
+	Write *Write `json:"write,omitempty"`
+	// Waiting are those without whom it does not go on, sorted.
+	Waiting []Wait `json:"waiting,omitempty"`
+	// Blocked says what a user has to mend before it goes on.
+	Blocked string `json:"blocked,omitempty"`
+	// Abortable says whether Abort leads back.
+	Abortable bool `json:"abortable"`
+}
+
+// Write is a change of one root's object. It holds for the object as it was read: write it with
+// that resource version only, and on a conflict read and plan anew.
+type Write struct {
+	Root string `json:"root"`
+	// From and To are the roles; they are equal when only the wish is to be cleared.
+	From Role `json:"from"`
+	To   Role `json:"to"`
+	// ClearWanted asks for the time of the wish to be removed: the rotation is over.
+	ClearWanted bool `json:"clearWanted,omitempty"`
+	// Why is the reason, for the log and the report.
+	Why string `json:"why"`
+}
+
+// Wait is somebody who is waited for.
+type Wait struct {
+	// Kind is replica, proxy, secret or webhook.
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	// For says what is missing.
+	For string `json:"for"`
+	// Replica is where a proxy is connected.
+	Replica string `json:"replica,omitempty"`
+	// Serial and At are of the last thing that was acknowledged.
+	Serial string    `json:"serial,omitempty"`
+	At     time.Time `json:"at,omitzero"`
+}
+
+// defaultDelivery is how long a Secret may take to reach a running proxy: the kubelet looks once a
+// minute, at a copy that may be a minute old.
+const defaultDelivery = 3 * time.Minute
+
+// Planner plans. Its zero value is ready.
+type Planner struct {
+	// Delivery is how long a Secret may take to reach a running proxy; zero means three minutes.
+	Delivery time.Duration
+}
+
+// Plan says what comes next, with the default Planner.
+func Plan(roots []Root, evidence Evidence) Step { return Planner{}.Plan(roots, evidence) }
+
+// Plan says what comes next. The roots must have been read before the evidence was collected.
+func (p Planner) Plan(roots []Root, evidence Evidence) Step {
+	goal, asked := Goal(roots)
+	if !asked {
+		return Step{Phase: Idle}
+	}
+	step := Step{Goal: goal.Name}
+	_, err := Abort(roots)
+	step.Abortable = err == nil
+	others := slices.DeleteFunc(Trusted(roots), func(r Root) bool { return r.Name == goal.Name })
+	step.Phase = phaseOf(goal, others)
+	if err := check(roots); err != nil {
+		step.Blocked = err.Error()
+		return step
+	}
+	if goal.Problem != "" {
+		step.Blocked = fmt.Sprintf("root %s cannot be used: %s", goal.Name, goal.Problem)
+		return step
+	}
+	inquiry := &inquiry{planner: p, roots: roots, goal: goal, evidence: evidence}
+	switch step.Phase {
+	case TrustBoth:
+		p.trustBoth(&step, goal, inquiry)
+	case SignNew: // every replica signs with the new root since it became active
+		step.Write = change(withRole(others, Active)[0], Passive, "root "+goal.Name+" signs")
+	case AllRenewed:
+		if step.Waiting = inquiry.renewed(); len(step.Waiting) == 0 {
+			step.Phase = DropOld
+			step.Write = change(others[0], Inactive, "nothing that it signed is in use")
+		}
+	case DropOld:
+		if step.Waiting = inquiry.alone(); len(step.Waiting) == 0 {
+			step.Phase = Done
+			step.Write = clearOldest(roots)
+		}
+	}
+	return step
+}
+
+// phaseOf reads the phase off the roles.
+func phaseOf(goal Root, others []Root) Phase {
+	switch {
+	case goal.Role != Active:
+		return TrustBoth
+	case len(withRole(others, Active)) > 0:
+		return SignNew
+	case len(others) > 0:
+		return AllRenewed
+	}
+	return DropOld
+}
+
+func (p Planner) trustBoth(step *Step, goal Root, inquiry *inquiry) {
+	if goal.Role == Inactive {
+		step.Write = change(goal, Passive, "a rotation to it was asked for")
+		return
+	}
+	if step.Waiting = inquiry.trusted(); len(step.Waiting) == 0 {
+		step.Write = change(goal, Active, "everybody trusts it")
+	}
+}
+
+func change(root Root, to Role, why string) *Write {
+	return &Write{Root: root.Name, From: root.Role, To: to, Why: why}
+}
+
+// clearOldest removes the wishes of a rotation that is over. The goal's goes last, so that none of
+// an earlier one comes to count again.
+func clearOldest(roots []Root) *Write {
+	wished := slices.DeleteFunc(slices.Clone(roots), func(r Root) bool { return r.WantedAt.IsZero() })
+	oldest := slices.MaxFunc(wished, newest)
+	write := change(oldest, oldest.Role, "the rotation is over")
+	write.ClearWanted = true
+	return write
+}
+
+// String is one line for people.
+func (s Step) String() string {
+	switch {
+	case s.Blocked != "":
+		return fmt.Sprintf("%s: blocked: %s", s.Phase, s.Blocked)
+	case s.Write != nil && s.Write.ClearWanted:
+		return fmt.Sprintf("%s: %s is the only root", s.Phase, s.Goal)
+	case s.Write != nil:
+		return fmt.Sprintf("%s: root %s becomes %s because %s", s.Phase, s.Write.Root, s.Write.To, s.Write.Why)
+	case len(s.Waiting) > 0:
+		more := ""
+		if n := len(s.Waiting) - 1; n > 0 {
+			more = fmt.Sprintf(" and %d more", n)
+		}
+		return fmt.Sprintf("%s: waits for %s%s", s.Phase, s.Waiting[0], more)
+	}
+	return string(s.Phase)
+}
+
+// String names who is waited for, and why.
+func (w Wait) String() string {
+	text := fmt.Sprintf("%s %s (%s)", w.Kind, w.Name, w.For)
+	if w.Serial != "" {
+		text = strings.TrimSuffix(text, ")") + fmt.Sprintf("; last acknowledged certificate %s at %s)", w.Serial, w.At.UTC().Format(time.RFC3339))
+	}
+	return text
+}

@@ -1,0 +1,248 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openbao/openbao/api/v2"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+const (
+	// probeLife is the life of the leaves that are only signed to see who signs.
+	probeLife = 5 * time.Minute
+	// cutShort is how much shorter than asked a leaf may be before it is worth a word.
+	cutShort = time.Minute
+)
+
+// Authority issues leaves by Vault. It is safe for concurrent use after Load.
+type Authority struct {
+	cfg     Config
+	server  *server
+	session *session
+	gate    *gate
+
+	mu       sync.Mutex
+	loaded   *ca.Trust
+	shown    string        // what the engine showed as its CA when last compared
+	shortOf  time.Duration // the longest life of which it was told that it is cut short
+	renewed  string        // fingerprint of a renewed CA certificate that was told of
+	reported ca.RootState
+
+	reporting sync.Mutex // held during Report, so that calls do not overlap
+}
+
+var _ ca.Authority = (*Authority)(nil)
+
+// New checks the configuration. It asks nothing of the server, which may not be up yet.
+func New(cfg Config) (*Authority, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, fmt.Errorf("certificate provider vault: %w", err)
+	}
+	server := newServer(cfg)
+	return &Authority{cfg: cfg, server: server, session: newSession(cfg, server), gate: newGate(cfg.Now)}, nil
+}
+
+// Load learns the CA by having one leaf signed, which also proves that login and role are right.
+// It tries until that works or ctx ends, and logs why it does not work yet.
+func (a *Authority) Load(ctx context.Context) error {
+	a.warnOfPlainText()
+	var last error
+	for failures := 1; ; failures++ {
+		err := a.load(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			if last == nil || err.Error() != last.Error() {
+				a.cfg.Log.Warn("root CA not loaded yet, will retry", "error", err)
+			}
+			last = err
+		}
+		timer := time.NewTimer(pause(failures, maxTick))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("load root CA from %s: %w", a.cfg, errors.Join(context.Cause(ctx), last))
+		case <-timer.C:
+		}
+	}
+}
+
+// warnOfPlainText tells who could read along. A server on this host is an agent that encrypts.
+func (a *Authority) warnOfPlainText() {
+	u, err := url.Parse(a.cfg.Address)
+	if err != nil || u.Scheme == "https" || u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback() {
+		return
+	}
+	a.cfg.Log.Warn("the certificate provider is asked over plain http: whoever reads along gets the control plane's token; use https", "address", a.cfg.Address)
+}
+
+func (a *Authority) load(ctx context.Context) error {
+	shown, err := a.shownCA(ctx)
+	if err != nil {
+		return err
+	}
+	_, trust, err := a.sign(ctx, a.probe(), probeLife, nil)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.loaded, a.shown = &trust, shown
+	a.mu.Unlock()
+	a.report(ca.RootStatus{State: ca.RootSame, Found: trust.Fingerprint})
+	return nil
+}
+
+// probe asks for a leaf that nobody will use. Its key is forgotten.
+func (a *Authority) probe() ca.Request {
+	return ca.Request{
+		Identity: identity.Identity{Namespace: "osm-self-test", ServiceAccount: "osm-self-test"},
+		Usage:    ca.UsageService, TTL: probeLife,
+	}
+}
+
+// Trust returns what peers need to verify the leaves. It is empty before Load has returned.
+func (a *Authority) Trust() ca.Trust {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.loaded == nil {
+		return ca.Trust{}
+	}
+	return *a.loaded
+}
+
+// Issue has a leaf signed. Its life ends with the CA's at the latest.
+func (a *Authority) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {
+	leaf, err := a.issue(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("issue %s certificate for %s: %w", req.Usage, req.Identity, err)
+	}
+	return leaf, nil
+}
+
+// wish tells requests apart that a role may grant or refuse.
+type wish struct {
+	identity identity.Identity
+	usage    ca.Usage
+}
+
+func (a *Authority) issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {
+	trust := a.Trust()
+	if trust.Fingerprint == "" {
+		return nil, errors.New("the root CA is not loaded yet")
+	}
+	ttl, err := ca.TTL(req, trust, a.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	var leaf *ca.Leaf
+	err = a.gate.pass(ctx, wish{req.Identity, req.Usage}, func() (outcome, error) {
+		var err error
+		leaf, _, err = a.sign(ctx, req, ttl, &trust)
+		return ended(ctx, err), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.noteShort(leaf, ttl)
+	return leaf, nil
+}
+
+// ended classifies the end of a request.
+func ended(ctx context.Context, err error) outcome {
+	failure, isFailure := errors.AsType[*Error](err)
+	_, isUnfit := errors.AsType[*unfitError](err)
+	switch {
+	case err == nil:
+		return succeeded
+	case ctx.Err() != nil:
+		return abandoned
+	case isUnfit, isFailure && failure.about() == aboutRequest:
+		return refused
+	}
+	return failed
+}
+
+// unfitError is a leaf that was signed and cannot be used.
+type unfitError struct{ cause error }
+
+func (e *unfitError) Error() string { return e.cause.Error() }
+func (e *unfitError) Unwrap() error { return e.cause }
+
+// sign has a new key's leaf signed and checks it against a trust, or against the CA that came
+// with it for nil. It returns that CA, too.
+func (a *Authority) sign(ctx context.Context, req ca.Request, ttl time.Duration, against *ca.Trust) (*ca.Leaf, ca.Trust, error) {
+	csr, key, err := ca.NewSigningRequest(req, a.cfg.TrustDomain)
+	if err != nil {
+		return nil, ca.Trust{}, &unfitError{err}
+	}
+	secret, err := a.session.call(ctx, a.cfg.signPath(), map[string]any{
+		"csr": string(csr), "ttl": fmt.Sprintf("%ds", int(ttl.Seconds())), "format": "pem",
+	})
+	if err != nil {
+		return nil, ca.Trust{}, err
+	}
+	now := a.cfg.Now()
+	leaf, signer, err := a.read(secret, req, key, against, now)
+	if err != nil {
+		return nil, ca.Trust{}, &unfitError{fmt.Errorf("vault %s, path %s: %w", a.cfg.Address, a.cfg.signPath(), err)}
+	}
+	return leaf, signer, nil
+}
+
+// read checks an answer to a signing request.
+func (a *Authority) read(secret *api.Secret, req ca.Request, key ca.Key, against *ca.Trust, now time.Time) (*ca.Leaf, ca.Trust, error) {
+	chain, issuing := chainOf(secret.Data)
+	signer, err := ca.SignerTrust([]byte(chain), []byte(issuing), now)
+	if err != nil {
+		return nil, ca.Trust{}, err
+	}
+	if against == nil {
+		against = &signer
+	}
+	leaf, err := ca.LeafFromPEM(req, a.cfg.TrustDomain, []byte(chain), key, *against, now)
+	a.compare(*against, signer, err)
+	if err != nil {
+		return nil, ca.Trust{}, err
+	}
+	return leaf, signer, nil
+}
+
+// chainOf takes the certificates out of an answer: the leaf with the signer's chain, which the
+// server returns for intermediates, and the signer.
+func chainOf(data map[string]any) (chain, issuing string) {
+	chain, _ = data["certificate"].(string)
+	issuing, _ = data["issuing_ca"].(string)
+	parents, _ := data["ca_chain"].([]any)
+	for _, parent := range parents {
+		if text, ok := parent.(string); ok {
+			chain = strings.TrimRight(chain, "\n") + "\n" + text
+		}
+	}
+	return chain, issuing
+}
+
+// noteShort tells once that the role cuts lives short.
+func (a *Authority) noteShort(leaf *ca.Leaf, asked time.Duration) {
+	got := leaf.NotAfter.Sub(leaf.Issued)
+	if asked-got < cutShort {
+		return
+	}
+	a.mu.Lock()
+	told := asked <= a.shortOf
+	a.shortOf = max(a.shortOf, asked)
+	a.mu.Unlock()
+	if !told {
+		a.cfg.Log.Warn("certificates live shorter than configured: raise max_ttl", "role", a.cfg.Mount+"/roles/"+a.cfg.Role, "configured", asked, "served", got.Round(time.Second))
+	}
+}

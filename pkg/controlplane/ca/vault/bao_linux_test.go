@@ -1,0 +1,236 @@
+package vault_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long anything may take that another process has to do.
+const patience = 30 * time.Second
+
+// bao is an OpenBao server as a process: a real server of Vault's API. It listens on loopback.
+type bao struct {
+	t       *testing.T
+	program string
+	dir     string
+	port    string
+	scheme  string
+	client  *http.Client
+	process *process
+	key     string // unseals
+	root    string // token that may do everything
+}
+
+// program returns the file that a variable of the environment names, or skips the test.
+func program(t *testing.T, variable, hint string) string {
+	t.Helper()
+	file := os.Getenv(variable)
+	if file == "" && os.Getenv("CI") != "" {
+		t.Fatalf("CI needs %s: set it to what %s prints", variable, hint)
+	}
+	if file == "" {
+		t.Skipf("SKIPPED: %s is not set: set it to what %s prints", variable, hint)
+	}
+	return file
+}
+
+// newBao prepares a server that is not started yet. It forgets everything when it stops.
+func newBao(t *testing.T) *bao {
+	b := &bao{t: t, program: program(t, "BAO", "scripts/openbao.sh"), dir: t.TempDir(), port: freePort(t), scheme: "http", client: &http.Client{}}
+	t.Cleanup(b.client.CloseIdleConnections)
+	b.configure(`storage "inmem" {}`, "tls_disable = true")
+	return b
+}
+
+// durable makes the server keep its state on the disk, for which it starts more slowly.
+func (b *bao) durable() {
+	data := filepath.Join(b.dir, "data")
+	must(b.t, os.MkdirAll(data, 0o700))
+	b.configure(fmt.Sprintf(`storage "raft" {
+  path = %q
+  node_id = "test"
+  performance_multiplier = 1
+}`, data), "tls_disable = true")
+}
+
+func (b *bao) configure(storage, listener string) {
+	config := fmt.Sprintf(`%s
+cluster_addr = "http://127.0.0.1:%s"
+api_addr = %q
+listener "tcp" {
+  address = "127.0.0.1:%s"
+  %s
+}
+`, storage, freePort(b.t), b.address(), b.port, listener)
+	must(b.t, os.WriteFile(filepath.Join(b.dir, "config.hcl"), []byte(config), 0o600))
+}
+
+// withTLS makes the server speak https with a certificate.
+func (b *bao) withTLS(certPEM, keyPEM []byte) {
+	for name, content := range map[string][]byte{"tls.crt": certPEM, "tls.key": keyPEM} {
+		must(b.t, os.WriteFile(filepath.Join(b.dir, name), content, 0o600))
+	}
+	b.scheme = "https"
+	// The test's own requests: what they verify is not under test.
+	b.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // #nosec G402
+	b.configure(`storage "inmem" {}`, fmt.Sprintf("tls_cert_file = %q\n  tls_key_file = %q", filepath.Join(b.dir, "tls.crt"), filepath.Join(b.dir, "tls.key")))
+}
+
+// running returns a server that is initialised and unsealed.
+func running(t *testing.T) *bao {
+	b := newBao(t)
+	b.start()
+	b.initialise()
+	return b
+}
+
+func (b *bao) address() string { return b.scheme + "://127.0.0.1:" + b.port }
+
+// start starts the process and waits until it answers, sealed.
+func (b *bao) start() {
+	b.process = startProcess(b.t, filepath.Join(b.dir, "bao.log"), b.program, "server", "-config="+filepath.Join(b.dir, "config.hcl"))
+	eventually(b.t, "OpenBao to answer", func() error {
+		_, _, err := b.try(http.MethodGet, "sys/seal-status", nil)
+		return err
+	})
+}
+
+func (b *bao) stop() { b.process.stop() }
+
+func (b *bao) initialise() {
+	answer := b.write("sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1})
+	b.key = answer["keys"].([]any)[0].(string)
+	b.root = answer["root_token"].(string)
+	b.unseal()
+}
+
+func (b *bao) seal() { b.write("sys/seal", nil) }
+
+func (b *bao) unseal() {
+	b.write("sys/unseal", map[string]any{"key": b.key})
+	eventually(b.t, "OpenBao to be active", func() error {
+		status, body, err := b.try(http.MethodGet, "sys/health", nil)
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("%d %s", status, body)
+		}
+		return err
+	})
+}
+
+// write does what an operator does, with the root token, and returns the data of the answer.
+func (b *bao) write(path string, body map[string]any) map[string]any {
+	b.t.Helper()
+	return b.request(http.MethodPost, path, body)
+}
+
+func (b *bao) remove(path string) { b.request(http.MethodDelete, path, nil) }
+
+func (b *bao) request(method, path string, body map[string]any) map[string]any {
+	b.t.Helper()
+	status, text, err := b.try(method, path, body)
+	if err != nil || status >= 300 {
+		b.t.Fatalf("%s %s: %d %s %v", method, path, status, text, err)
+	}
+	var answer map[string]any
+	if len(text) > 0 {
+		must(b.t, json.Unmarshal(text, &answer))
+	}
+	if data, ok := answer["data"].(map[string]any); ok && len(data) > 0 {
+		return data
+	}
+	if auth, ok := answer["auth"].(map[string]any); ok {
+		return auth
+	}
+	return answer
+}
+
+func (b *bao) try(method, path string, body map[string]any) (int, []byte, error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return 0, nil, err
+	}
+	request, err := http.NewRequestWithContext(context.Background(), method, b.address()+"/v1/"+path, bytes.NewReader(text))
+	if err != nil {
+		return 0, nil, err
+	}
+	request.Header.Set("X-Vault-Token", b.root)
+	response, err := b.client.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	return response.StatusCode, answer, err
+}
+
+// eventually waits until attempt succeeds.
+func eventually(t *testing.T, what string, attempt func() error) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		err := attempt()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("waited %v for %s: %v", patience, what, err)
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+// process is a program that a test started and that ends with it.
+type process struct {
+	cmd  *exec.Cmd
+	once sync.Once
+}
+
+func startProcess(t *testing.T, log, file string, args ...string) *process {
+	t.Helper()
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	must(t, err)
+	defer out.Close()                  // the child has its own
+	cmd := exec.Command(file, args...) //nolint:noctx // ended by stop, which waits for it
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is killed leaves nothing
+	must(t, cmd.Start())
+	p := &process{cmd: cmd}
+	t.Cleanup(func() {
+		p.stop()
+		if t.Failed() {
+			text, _ := os.ReadFile(log)
+			t.Logf("the end of %s:\n%s", filepath.Base(log), text[max(0, len(text)-2000):])
+		}
+	})
+	return p
+}
+
+// stop ends the process at once, as a crash would, and waits until it is gone.
+func (p *process) stop() {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait() // killed
+	})
+}

@@ -1,0 +1,136 @@
+package vault
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// Defaults of Config.
+const (
+	DefaultMount      = "pki"
+	DefaultLoginMount = "kubernetes"
+	// DefaultTokenFile is where Kubernetes puts a pod's own ServiceAccount token.
+	DefaultTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token" // #nosec G101 -- a path
+	defaultPoll      = 5 * time.Minute
+	defaultTimeout   = 10 * time.Second
+)
+
+// Config says which server, which role, and how to prove who asks.
+type Config struct {
+	// Address is the server's URL, for example "https://vault.vault:8200"; it is required.
+	Address string
+	// CABundle holds the CA certificates that verify the server, as PEM; empty means those of the
+	// system. It goes with https only.
+	CABundle []byte
+	// Namespace is a namespace of the server's own kind, where it has such; usually empty.
+	Namespace string
+	// Mount is the PKI engine's path; empty means DefaultMount.
+	Mount string
+	// Role is the PKI engine's role that signs; it is required.
+	Role string
+	// Login is how to get a token, unless Token is set.
+	Login Login
+	// Token returns a token that somebody else made. It is called before each request, so that a
+	// changed one is used at once: it must be cheap.
+	Token func(context.Context) (string, error)
+	// TrustDomain is the mesh's; it is required.
+	TrustDomain identity.TrustDomain
+	// Poll is the time between two looks at the engine's CA; zero means 5 minutes.
+	Poll time.Duration
+	// Timeout ends a request that is not answered; zero means 10 seconds.
+	Timeout time.Duration
+	// Report hears how the engine's CA compares with the loaded one, once at Load and then at
+	// each change, one call at a time. It may be nil.
+	Report func(ca.RootStatus)
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+	// Log hears of what no caller is told; nil discards it.
+	Log *slog.Logger
+
+	transport http.RoundTripper // of tests that need a fault no server shows
+}
+
+// Login is the login of a ServiceAccount by the token that Kubernetes gives it: the server's auth
+// methods "kubernetes" and "jwt" take it alike.
+type Login struct {
+	// Mount is the auth method's path below auth/; empty means DefaultLoginMount.
+	Mount string
+	// Role is the auth method's role; empty means the name of the PKI engine's role.
+	Role string
+	// TokenFile holds the ServiceAccount token. It is read at each login, because Kubernetes
+	// replaces it; empty means DefaultTokenFile.
+	TokenFile string
+}
+
+// complete checks the configuration and fills in the defaults.
+func (c Config) complete() (Config, error) {
+	c.Address = strings.TrimRight(c.Address, "/")
+	c.Mount = strings.Trim(cmp.Or(c.Mount, DefaultMount), "/")
+	c.Login.Mount = strings.Trim(cmp.Or(c.Login.Mount, DefaultLoginMount), "/")
+	c.Login.Role = cmp.Or(c.Login.Role, c.Role)
+	c.Login.TokenFile = cmp.Or(c.Login.TokenFile, DefaultTokenFile)
+	c.Poll = cmp.Or(c.Poll, defaultPoll)
+	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Report == nil {
+		c.Report = func(ca.RootStatus) {}
+	}
+	return c, c.validate()
+}
+
+func (c Config) validate() error {
+	u, err := url.Parse(c.Address)
+	if err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.Path != "", u.User != nil, u.RawQuery != "":
+		return fmt.Errorf("address %q: want http:// or https:// with a host and a port, and nothing else", u.Redacted())
+	case c.Role == "":
+		return errors.New("a role of the PKI engine is required")
+	case c.TrustDomain == "":
+		return errors.New("a trust domain is required")
+	case u.Scheme == "http" && len(c.CABundle) > 0:
+		return fmt.Errorf("address %q: a CA bundle needs https", c.Address)
+	case c.Poll < 0 || c.Timeout < 0:
+		return fmt.Errorf("poll %v, timeout %v: want more than 0", c.Poll, c.Timeout)
+	case len(c.CABundle) > 0 && !x509.NewCertPool().AppendCertsFromPEM(c.CABundle):
+		return errors.New("the CA bundle holds no certificate as PEM")
+	}
+	return errors.Join(pathName("role", c.Role), pathName("mount", c.Mount), pathName("login mount", c.Login.Mount), pathName("login role", c.Login.Role))
+}
+
+// pathName refuses names that would make another path.
+func pathName(what, name string) error {
+	if name == "" || strings.ContainsAny(name, " ?#%\\") || strings.Contains(name, "..") || strings.Contains(name, "//") {
+		return fmt.Errorf("%s %q: not a name that a path can hold", what, name)
+	}
+	return nil
+}
+
+// signPath is where the role signs.
+func (c Config) signPath() string { return c.Mount + "/sign/" + c.Role }
+
+// caPath tells the engine's CA to everybody.
+func (c Config) caPath() string { return c.Mount + "/cert/ca" }
+
+func (c Config) loginPath() string { return "auth/" + c.Login.Mount + "/login" }
+
+// String names the provider in messages.
+func (c Config) String() string { return "Vault at " + c.Address + ", PKI engine " + c.Mount }

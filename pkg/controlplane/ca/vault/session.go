@@ -1,0 +1,207 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openbao/openbao/api/v2"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// maxTick bounds how late a jump of the wall clock or a changed Secret is noticed: timers run
+	// on the monotonic clock, which stands still while the host sleeps.
+	maxTick = 30 * time.Second
+	// freshToken is how long a token that was never accepted is not exchanged for another one:
+	// the next would be refused as well.
+	freshToken = time.Minute
+	// minRenewal is the shortest time between two renewals of a token, however short it lives.
+	minRenewal = 2 * time.Second
+	// shrunk is the part of its first life below which a renewed token is exchanged: its maximal
+	// life is near, and renewals would get ever shorter.
+	shrunk = 2
+)
+
+// grant is a token and what is known about its life. It is immutable.
+type grant struct {
+	token     string
+	since     time.Time
+	life      time.Duration // 0: without end, or unknown
+	first     time.Duration // the life that the token had when it was new
+	renewable bool
+	known     bool // whether the life has been asked for
+	accepted  bool // whether a request was granted with it
+	renewAt   time.Time
+}
+
+func (g *grant) over(now time.Time) bool { return g.life > 0 && !now.Before(g.since.Add(g.life)) }
+
+// session holds the one token that all requests share.
+type session struct {
+	server  *server
+	cfg     Config
+	flight  singleflight.Group
+	changed chan struct{} // one slot: keep must look again
+
+	mu   sync.Mutex
+	held *grant
+}
+
+func newSession(cfg Config, server *server) *session {
+	return &session{server: server, cfg: cfg, changed: make(chan struct{}, 1)}
+}
+
+// call sends a request with the current token. If the token is refused, it gets another one, if
+// there is one to be had, and sends the request once more.
+func (s *session) call(ctx context.Context, path string, body map[string]any) (*api.Secret, error) {
+	for again := true; ; again = false {
+		current, err := s.current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		secret, err := s.server.write(ctx, current.token, path, body)
+		if err == nil {
+			s.accepted(current)
+			return secret, nil
+		}
+		if !refuses(err) || !again || !s.drop(current) {
+			return nil, err
+		}
+	}
+}
+
+// current returns a token that is not known to be over, after a login if need be.
+func (s *session) current(ctx context.Context) (*grant, error) {
+	if s.cfg.Token != nil {
+		return s.given(ctx)
+	}
+	if held := s.holding(); held != nil && !held.over(s.now()) {
+		return held, nil
+	}
+	return s.login(ctx)
+}
+
+// given asks for the token that somebody else made.
+func (s *session) given(ctx context.Context) (*grant, error) {
+	text, err := s.cfg.Token(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("get the token for %s: %w", s.cfg, err)
+	}
+	token := strings.TrimSpace(text)
+	if token == "" {
+		return nil, fmt.Errorf("get the token for %s: it is empty", s.cfg)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == nil || s.held.token != token {
+		s.held = &grant{token: token, since: s.now()}
+		s.poke()
+	}
+	return s.held, nil
+}
+
+// login gets a new token, once for all who ask at the same time.
+func (s *session) login(ctx context.Context) (*grant, error) {
+	result := s.flight.DoChan("login", func() (any, error) {
+		// One caller's end must not fail the others: requests have an end of their own.
+		return s.logIn(context.WithoutCancel(ctx))
+	})
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case r := <-result:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*grant), nil
+	}
+}
+
+func (s *session) logIn(ctx context.Context) (*grant, error) {
+	jwt, err := os.ReadFile(s.cfg.Login.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("log in to %s: read the ServiceAccount token: %w", s.cfg, err)
+	}
+	secret, err := s.server.write(ctx, "", s.cfg.loginPath(), map[string]any{
+		"role": s.cfg.Login.Role, "jwt": strings.TrimSpace(string(jwt)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("log in with role %q: %w", s.cfg.Login.Role, err)
+	}
+	if secret.Auth == nil || secret.Auth.ClientToken == "" {
+		return nil, fmt.Errorf("log in with role %q: %w", s.cfg.Login.Role, s.server.explain(s.cfg.loginPath(), errors.New("an answer without a token")))
+	}
+	life := time.Duration(secret.Auth.LeaseDuration) * time.Second
+	fresh := (&grant{token: secret.Auth.ClientToken}).lives(s.now(), life, secret.Auth.Renewable)
+	s.hold(fresh)
+	return fresh, nil
+}
+
+// lives returns the grant with a life that begins now. It is due at two thirds, or a little
+// before, so that replicas that started together do not renew together for ever.
+func (g *grant) lives(now time.Time, life time.Duration, renewable bool) *grant {
+	next := *g
+	next.since, next.life, next.renewable, next.known = now, life, renewable, true
+	if next.first == 0 {
+		next.first = life
+	}
+	next.renewAt = now.Add(max(time.Duration(float64(life)*(2.0/3-rand.Float64()/15)), minRenewal))
+	return &next
+}
+
+func (s *session) holding() *grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
+}
+
+func (s *session) hold(g *grant) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = g
+	s.poke()
+}
+
+// accepted remembers that a token is good for what we do.
+func (s *session) accepted(g *grant) {
+	if g.accepted {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil && s.held.token == g.token {
+		proven := *s.held
+		proven.accepted = true
+		s.held = &proven
+	}
+}
+
+// drop forgets a refused token, and says whether it makes sense to ask again with another one.
+func (s *session) drop(g *grant) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held == nil || s.held.token != g.token {
+		return true // somebody else was faster
+	}
+	if s.cfg.Token != nil || !s.held.accepted && s.now().Sub(s.held.since) < freshToken {
+		return false
+	}
+	s.held = nil
+	return true
+}
+
+// poke wakes keep. s.mu is held.
+func (s *session) poke() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *session) now() time.Time { return s.cfg.Now().Round(0) }

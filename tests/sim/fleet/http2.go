@@ -1,0 +1,302 @@
+package fleet
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// channel is an HTTP/2 connection with at most one gRPC stream at a time. It has no goroutine of its
+// own: everything happens inside the calls of the one who owns it. A gRPC library would spend more
+// on each message than the server under test does.
+type channel struct {
+	conn   net.Conn
+	out    *bufio.Writer
+	framer *http2.Framer
+	header bytes.Buffer
+	hpack  *hpack.Encoder
+
+	stream  uint32 // of the open one, 0 if there is none
+	nextID  uint32
+	leaving bool   // the server said GOAWAY: no new stream on this connection
+	queue   []byte // gRPC frames that do not fit into the send windows yet
+
+	// Send windows, as the server grants them.
+	connWindow, streamWindow, initialWindow int64
+	// Bytes received since the last grant to the server.
+	connTaken, streamTaken uint32
+
+	message []byte // received so far of the current message, with its prefix
+	large   *sync.Pool
+}
+
+// Windows as Envoy grants them, so that it is never the client that holds the server back.
+const (
+	clientStreamWindow = 16 << 20
+	clientConnWindow   = 24 << 20
+	defaultWindow      = 65535
+	maxFrame           = 16 << 10
+	grpcPrefix         = 5
+	// maxMessage is more than any response; beyond it the stream is broken.
+	maxMessage = 64 << 20
+	// smallMessage is how large a buffer each connection may keep: most messages are small, and an
+	// Envoy's connection is quiet most of the time.
+	smallMessage = 4 << 10
+)
+
+// newChannel greets the server over an established connection. large lends buffers (*[]byte) for
+// messages that are.
+func newChannel(conn net.Conn, large *sync.Pool) (*channel, error) {
+	c := &channel{
+		conn: conn, large: large, nextID: 1, connWindow: defaultWindow, initialWindow: defaultWindow,
+		out: bufio.NewWriterSize(conn, 1<<10),
+	}
+	c.framer = http2.NewFramer(c.out, bufio.NewReaderSize(conn, 2<<10))
+	c.framer.SetReuseFrames()
+	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	c.hpack = hpack.NewEncoder(&c.header)
+	err := errors.Join(
+		writeString(c.out, http2.ClientPreface),
+		c.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: clientStreamWindow}, http2.Setting{ID: http2.SettingEnablePush, Val: 0}),
+		c.framer.WriteWindowUpdate(0, clientConnWindow-defaultWindow),
+		c.out.Flush())
+	if err != nil {
+		return nil, fmt.Errorf("greet the server: %w", err)
+	}
+	return c, nil
+}
+
+func writeString(w *bufio.Writer, s string) error {
+	_, err := w.WriteString(s)
+	return err
+}
+
+// open begins a stream.
+func (c *channel) open(method, authority string) error {
+	c.stream, c.nextID = c.nextID, c.nextID+2
+	c.streamWindow, c.streamTaken = c.initialWindow, 0
+	c.queue, c.message = nil, c.message[:0]
+	c.header.Reset()
+	for _, f := range []hpack.HeaderField{
+		{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "https"}, {Name: ":path", Value: method},
+		{Name: ":authority", Value: authority}, {Name: "te", Value: "trailers"}, {Name: "content-type", Value: "application/grpc"},
+	} {
+		if err := c.hpack.WriteField(f); err != nil {
+			return err
+		}
+	}
+	return c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: c.stream, BlockFragment: c.header.Bytes(), EndHeaders: true})
+}
+
+// send queues messages and sends as much as the server grants. receive sends the rest.
+func (c *channel) send(messages []outgoing) error {
+	for _, m := range messages {
+		c.queue = append(c.queue, 0)
+		c.queue = binary.BigEndian.AppendUint32(c.queue, uint32(len(m))) //nolint:gosec // requests are small
+		c.queue = append(c.queue, m...)
+	}
+	if err := c.pump(); err != nil {
+		return err
+	}
+	return c.out.Flush()
+}
+
+func (c *channel) pump() error {
+	for len(c.queue) > 0 && c.stream != 0 {
+		n := min(int64(len(c.queue)), c.connWindow, c.streamWindow, maxFrame)
+		if n <= 0 {
+			return nil
+		}
+		if err := c.framer.WriteData(c.stream, false, c.queue[:n]); err != nil {
+			return err
+		}
+		c.queue = c.queue[n:]
+		c.connWindow -= n
+		c.streamWindow -= n
+	}
+	return nil
+}
+
+// receive waits for the next message, which is valid until the next call. When the stream has ended
+// the error is the server's status, and the channel may be used for another stream unless done says
+// otherwise.
+func (c *channel) receive() ([]byte, error) {
+	c.consume()
+	for {
+		if m, err := c.complete(); m != nil || err != nil {
+			return m, err
+		}
+		if err := c.out.Flush(); err != nil {
+			return nil, err
+		}
+		frame, err := c.framer.ReadFrame()
+		if err != nil {
+			return nil, err
+		}
+		if err := c.handle(frame); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// done says whether another stream needs another connection.
+func (c *channel) done() bool { return c.leaving }
+
+// complete returns the current message if all of it is there.
+func (c *channel) complete() ([]byte, error) {
+	if len(c.message) < grpcPrefix {
+		return nil, nil
+	}
+	size := int(binary.BigEndian.Uint32(c.message[1:grpcPrefix]))
+	if c.message[0] != 0 || size > maxMessage {
+		return nil, fmt.Errorf("response of %d bytes with flag %d", size, c.message[0])
+	}
+	if len(c.message) < grpcPrefix+size {
+		return nil, nil
+	}
+	return c.message[grpcPrefix : grpcPrefix+size], nil
+}
+
+// consume drops the message that was returned last.
+func (c *channel) consume() {
+	if len(c.message) < grpcPrefix {
+		return
+	}
+	size := grpcPrefix + int(binary.BigEndian.Uint32(c.message[1:grpcPrefix]))
+	if size > len(c.message) {
+		return
+	}
+	rest := c.message[size:]
+	if cap(c.message) <= smallMessage {
+		c.message = append(c.message[:0], rest...)
+		return
+	}
+	used := c.message
+	c.message = append([]byte(nil), rest...)
+	c.large.Put(&used)
+}
+
+// keep adds to the current message. It makes room for all of it as soon as its size is known.
+func (c *channel) keep(data []byte) {
+	c.message = append(c.message, data...)
+	if len(c.message) < grpcPrefix {
+		return
+	}
+	size := grpcPrefix + int(binary.BigEndian.Uint32(c.message[1:grpcPrefix]))
+	if size <= cap(c.message) || size > maxMessage {
+		return
+	}
+	roomy := []byte(nil)
+	if lent, ok := c.large.Get().(*[]byte); ok && cap(*lent) >= size {
+		roomy = (*lent)[:0]
+	}
+	c.message = append(slices.Grow(roomy, size), c.message...)
+}
+
+func (c *channel) handle(frame http2.Frame) error {
+	switch f := frame.(type) {
+	case *http2.DataFrame:
+		return c.data(f)
+	case *http2.MetaHeadersFrame:
+		if f.StreamID == c.stream && f.StreamEnded() {
+			return c.ended(statusOf(f))
+		}
+	case *http2.RSTStreamFrame:
+		if f.StreamID == c.stream {
+			return c.ended(status.Error(codes.Unavailable, "stream reset: "+f.ErrCode.String()))
+		}
+	case *http2.SettingsFrame:
+		return c.settings(f)
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			return c.framer.WritePing(true, f.Data)
+		}
+	case *http2.WindowUpdateFrame:
+		if f.StreamID == 0 {
+			c.connWindow += int64(f.Increment)
+		} else if f.StreamID == c.stream {
+			c.streamWindow += int64(f.Increment)
+		}
+		return c.pump()
+	case *http2.GoAwayFrame:
+		c.leaving = true
+		if c.stream > f.LastStreamID {
+			return c.ended(status.Error(codes.Unavailable, "connection is going away: "+f.ErrCode.String()))
+		}
+	}
+	return nil
+}
+
+// data keeps what belongs to the open stream, and lets the server send as much again.
+func (c *channel) data(f *http2.DataFrame) error {
+	taken := f.Length
+	if c.connTaken += taken; c.connTaken > clientConnWindow/2 {
+		if err := c.framer.WriteWindowUpdate(0, c.connTaken); err != nil {
+			return err
+		}
+		c.connTaken = 0
+	}
+	if f.StreamID != c.stream {
+		return nil
+	}
+	c.keep(f.Data())
+	if f.StreamEnded() {
+		return c.ended(status.Error(codes.Unavailable, "stream ended without a status"))
+	}
+	if c.streamTaken += taken; c.streamTaken > clientStreamWindow/2 {
+		taken, c.streamTaken = c.streamTaken, 0
+		return c.framer.WriteWindowUpdate(c.stream, taken)
+	}
+	return nil
+}
+
+func (c *channel) settings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		return nil
+	}
+	if v, ok := f.Value(http2.SettingInitialWindowSize); ok {
+		c.streamWindow += int64(v) - c.initialWindow
+		c.initialWindow = int64(v)
+	}
+	if err := c.framer.WriteSettingsAck(); err != nil {
+		return err
+	}
+	return c.pump()
+}
+
+// ended closes the stream and returns why.
+func (c *channel) ended(why error) error {
+	c.stream = 0
+	return why
+}
+
+// statusOf reads the trailers. A stream that ends in order is an error too: an Envoy never asks for
+// its end.
+func statusOf(f *http2.MetaHeadersFrame) error {
+	code, message := codes.Unknown, ""
+	for _, field := range f.Fields {
+		switch field.Name {
+		case "grpc-status":
+			if n, err := strconv.ParseUint(field.Value, 10, 32); err == nil {
+				code = codes.Code(n)
+			}
+		case "grpc-message":
+			message = field.Value
+		}
+	}
+	if code == codes.OK {
+		return status.Error(codes.Canceled, "the server ended the stream")
+	}
+	return status.Error(code, message)
+}

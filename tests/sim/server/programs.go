@@ -1,0 +1,127 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Programs are the paths of what a run needs.
+type Programs struct {
+	Etcd, APIServer, ControlPlane string
+
+	// help is what the control plane says of its controller's flags: older versions, which a run may
+	// be compared with, do not have all of them.
+	help string
+}
+
+// Find fills in what is empty: etcd and kube-apiserver are the local cluster's (see demo/cluster),
+// which compiles them the first time; osm-controlplane is compiled from this checkout into dir.
+// repo is the root of the checkout.
+func (p Programs) Find(ctx context.Context, repo, dir string) (Programs, error) {
+	var err error
+	if p.Etcd == "" {
+		if p.Etcd, err = exec.LookPath("etcd"); err != nil {
+			return p, fmt.Errorf("find etcd: %w: install the package etcd-server or say where it is with -etcd", err)
+		}
+	}
+	if p.APIServer == "" {
+		if p.APIServer, err = apiServer(ctx, repo); err != nil {
+			return p, err
+		}
+	}
+	if p.ControlPlane == "" {
+		p.ControlPlane = filepath.Join(dir, "osm-controlplane")
+		if _, err := goTool(ctx, repo, "build", "-trimpath", "-o", p.ControlPlane, "./cmd/osm-controlplane"); err != nil {
+			return p, err
+		}
+	}
+	for _, program := range []*string{&p.Etcd, &p.APIServer, &p.ControlPlane} {
+		if *program, err = filepath.Abs(*program); err != nil {
+			return p, fmt.Errorf("find a program: %w", err)
+		}
+		if _, err := os.Stat(*program); err != nil {
+			return p, fmt.Errorf("find a program: %w", err)
+		}
+	}
+	help, err := exec.CommandContext(ctx, p.ControlPlane, "controller", "--help").CombinedOutput() //nolint:gosec // the program under test
+	if err != nil {
+		return p, fmt.Errorf("ask %s for its flags: %w:\n%s", p.ControlPlane, err, help)
+	}
+	p.help = string(help)
+	return p, nil
+}
+
+// debugs says whether the controller has an address for people who look into it.
+func (p Programs) debugs() bool { return strings.Contains(p.help, "--debug-address") }
+
+// apiServer asks the local cluster's tool, and lets it compile what it does not have.
+func apiServer(ctx context.Context, repo string) (string, error) {
+	ask := func() (string, error) {
+		return goTool(ctx, filepath.Join(repo, "demo", "cluster"), "run", "./cmd/cluster", "path", "kube-apiserver", "--repo", repo)
+	}
+	path, err := ask()
+	if err == nil {
+		return path, nil
+	}
+	if _, err := goTool(ctx, filepath.Join(repo, "demo", "cluster"), "run", "./cmd/cluster", "build", "--repo", repo); err != nil {
+		return "", err
+	}
+	return ask()
+}
+
+// goTool runs the go command in a folder and returns what it printed.
+func goTool(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("go %s: %w:\n%s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+	}
+	return strings.TrimSpace(out.String()), nil
+}
+
+// Repo returns the root of the checkout that the working directory is in.
+func Repo(ctx context.Context) (string, error) {
+	file, err := goTool(ctx, ".", "env", "GOMOD")
+	if err != nil {
+		return "", err
+	}
+	if file == "" || file == os.DevNull {
+		return "", errors.New("run it inside the checkout of osm")
+	}
+	return filepath.Dir(file), nil
+}
+
+func randomToken() (string, error) {
+	var raw [16]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return "", fmt.Errorf("draw a token: %w", err)
+	}
+	return hex.EncodeToString(raw[:]), nil
+}
+
+func answersOK(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, resp.Status)
+	}
+	return nil
+}
