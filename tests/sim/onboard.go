@@ -4,14 +4,13 @@ import (
 	"os"
 	"time"
 
-	"github.com/osm-edge/osm/tests/sim/fleet"
 	"github.com/osm-edge/osm/tests/sim/report"
 	"github.com/osm-edge/osm/tests/sim/server"
 )
 
 // onboard: what does it cost to bring all proxies up, and to have them?
 func onboard(r *rig) error {
-	if _, err := r.bringUp(2); err != nil {
+	if err := r.bringUp(2); err != nil {
 		return err
 	}
 	u, err := r.memory()
@@ -28,7 +27,7 @@ func wide(r *rig) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.bringUp(10); err != nil {
+	if err := r.bringUp(10); err != nil {
 		return err
 	}
 	u, err := r.memory()
@@ -43,27 +42,27 @@ func wide(r *rig) error {
 
 // bringUp connects all proxies at once and reports what that cost; goal is in milliseconds of CPU
 // per proxy.
-func (r *rig) bringUp(goal float64) (*fleet.Fleet, error) {
+func (r *rig) bringUp(goal float64) error {
 	f := r.usualFleet()
 	proxies, err := r.firstProxies()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	before, err := r.read(f)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f.Add(proxies...)
 	last, err := f.AwaitConfigured(r.ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := r.quiet(time.Second, f); err != nil {
-		return nil, err
+		return err
 	}
 	cost, err := r.since(before, f)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n := float64(len(proxies))
 	messages, bytes := cost.stats.Total()
@@ -74,7 +73,7 @@ func (r *rig) bringUp(goal float64) (*fleet.Fleet, error) {
 	r.add("messages per proxy", float64(messages)/n, "")
 	r.add("streams refused meanwhile", float64(cost.stats.Refusals()), "")
 	r.log("%s", cost.stats.Troubles())
-	return f, nil
+	return nil
 }
 
 // large: ten thousand proxies on one replica, and a mesh that changes all the time.

@@ -118,11 +118,11 @@ func (s *session) all(ctx context.Context, out io.Writer) error {
 			break
 		}
 	}
-	print := r.Text
+	write := r.Text
 	if s.JSON {
-		print = r.JSON
+		write = r.JSON
 	}
-	if err := print(out); err != nil {
+	if err := write(out); err != nil {
 		failed = append(failed, err)
 	}
 	if over := r.Over(); s.Strict && over > 0 {

@@ -117,10 +117,11 @@ func (s *Server) acquired(st *stream, got leased) {
 	s.renewed(st)
 }
 
-// renewed offers the lease's current certificate.
+// renewed offers the lease's current certificate, never without the bundle that its CA is in.
 func (s *Server) renewed(st *stream) {
+	s.retrust(st, s.trust.Load())
 	leaf := st.cred.lease.Current()
-	set, err := s.leafSets.of(leaf, st.trust.bundle)
+	set, err := s.leafSets.of(leaf, st.trust.Trust)
 	if err != nil {
 		s.cfg.Log.Error("certificate cannot be encoded, the proxy keeps the last one", "pod", st.peer.pod.String(), "error", err)
 		return

@@ -16,6 +16,14 @@ type deltaSession struct {
 	nonces uint64
 }
 
+// Versions that no resource has.
+const (
+	// forgotten is for what the proxy asked for: it may hold it or not, and must be told of it.
+	forgotten = ""
+	// newToIt is for what a proxy that came from another stream did not report.
+	newToIt = "-"
+)
+
 type deltaType struct {
 	asked    bool // a request of this type has come
 	wildcard bool
@@ -24,7 +32,7 @@ type deltaType struct {
 	// wants, but for those in except. A refused version counts as held.
 	held layers
 	// except maps wanted names to the version that the proxy holds of them, where that is not the
-	// one in held; "" is for what it does not hold and must be told of. It is nil nearly always.
+	// one in held; see forgotten and newToIt. It is nil nearly always.
 	except map[string]string
 	// awaiting is the nonce of the response that is not answered yet, 0 if there is none, and sent
 	// what was in it.
@@ -86,10 +94,8 @@ func (d *deltaSession) begin(t *deltaType, typ resourceType, req *discoveryv3.De
 		t.resume(holds, now)
 	}
 	t.dropUnwanted() // clusters may have asked for the endpoints to be sent again before the proxy did
-	for _, name := range t.names.all() {
-		if _, held := holds[name]; !held && now.named(name) == nil {
-			t.hold(name, "") // it must be told that there is none
-		}
+	for _, name := range now.missing(t.names.all()) {
+		t.holdFirst(name, forgotten) // it must be told that there is none
 	}
 }
 
@@ -101,7 +107,11 @@ func (t *deltaType) resume(holds map[string]string, now layers) {
 			continue
 		}
 		for _, r := range set.All() {
-			if version := holds[r.Name]; version != r.Version && t.wants(r.Name) {
+			version, reported := holds[r.Name]
+			if !reported {
+				version = newToIt
+			}
+			if version != r.Version && t.wants(r.Name) {
 				t.holdFirst(r.Name, version)
 			}
 		}
@@ -139,7 +149,7 @@ func (d *deltaSession) subscribe(t *deltaType, names []string) {
 	for _, name := range names {
 		switch {
 		case name != wildcardName:
-			t.hold(name, "")
+			t.hold(name, forgotten)
 		case !t.wildcard:
 			t.widen()
 		}
@@ -155,7 +165,7 @@ func (t *deltaType) widen() {
 		}
 		for _, r := range set.All() {
 			if !t.names.has(r.Name) {
-				t.hold(r.Name, "")
+				t.hold(r.Name, forgotten)
 			}
 		}
 	}
@@ -173,7 +183,7 @@ func (d *deltaSession) unsubscribe(t *deltaType, names []string) {
 	}
 	for _, name := range names {
 		if t.wildcard && name != wildcardName {
-			t.hold(name, "")
+			t.hold(name, forgotten)
 		}
 	}
 	t.dropUnwanted()
@@ -206,3 +216,11 @@ func (d *deltaSession) settled() bool {
 
 // configured says whether the proxy asked for its listeners and answered all that it was sent.
 func (d *deltaSession) configured() bool { return d.types[listeners].asked && d.settled() }
+
+func (d *deltaSession) subscribed() int {
+	n := 0
+	for typ := range numTypes {
+		n += d.types[typ].names.bytes()
+	}
+	return n
+}

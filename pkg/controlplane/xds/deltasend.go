@@ -11,7 +11,9 @@ import (
 
 // next returns the next response to send, or nil when the proxy has all it should have or owes
 // answers first. New and changed resources go in push order; only when all of them were answered
-// are resources taken away, in the reverse order, so that nothing in use is missing in between.
+// are resources taken away, in the reverse order, so that nothing in use is missing in between. That
+// something never was is said at once: Envoy answers a new cluster only when it knows its endpoints,
+// or that there are none.
 func (d *deltaSession) next(o offer, now time.Time) *response {
 	quiet := true
 	for typ := range numTypes {
@@ -41,14 +43,15 @@ func (d *deltaSession) next(o offer, now time.Time) *response {
 }
 
 // changed returns the response with what the proxy wants and does not hold in its current version,
-// nil if there is nothing. In t.except it leaves what does not exist any more.
+// nil if there is nothing. In t.except it leaves what the proxy holds and what does not exist any more.
 func (d *deltaSession) changed(typ resourceType, now layers, at time.Time) *response {
 	t := &d.types[typ]
 	if t.held == now && t.except == nil {
 		return nil
 	}
+	var fresh map[string]bool
 	if typ == clusters {
-		d.resendExcepted(now)
+		fresh = d.resendExcepted(now)
 	}
 	before := t.held
 	diffs := now.since(before)
@@ -73,15 +76,16 @@ func (d *deltaSession) changed(typ resourceType, now layers, at time.Time) *resp
 			resp.addEach(some, (*envoy.Resource).Delta)
 		}
 	}
-	if more := t.excepted(now); len(more) > 0 {
+	more, never := t.excepted(now)
+	if len(more) > 0 {
 		resp.addEach(more, (*envoy.Resource).Delta)
 		what.parts = [2][]*envoy.Resource{joined(what.parts[0], what.parts[1], more)}
 	}
-	if len(resp.buffers) == 0 {
+	if what.removed = never; len(resp.buffers)+len(never) == 0 {
 		return nil
 	}
 	if typ == clusters {
-		d.resendEndpoints(what, before)
+		d.resendEndpoints(what, before, fresh)
 	}
 	return d.respond(typ, resp, what, at)
 }
@@ -139,51 +143,64 @@ func (t *deltaType) filter(changed []*envoy.Resource, before layers) []*envoy.Re
 	return some
 }
 
-// excepted returns the exceptions that are to be sent, and settles them. Those that do not exist stay.
-func (t *deltaType) excepted(now layers) []*envoy.Resource {
-	var some []*envoy.Resource
+// excepted returns the exceptions that are to be sent, and what the proxy must be told that it does
+// not exist, and settles them. What the proxy holds and what does not exist any more stays.
+func (t *deltaType) excepted(now layers) (some []*envoy.Resource, never []string) {
 	for name, version := range t.except {
 		r := now.named(name)
-		if r == nil {
+		if r == nil && version != forgotten {
 			continue
 		}
-		if t.forget(name); version != r.Version {
+		t.forget(name)
+		switch {
+		case r == nil:
+			never = append(never, name)
+		case version != r.Version:
 			some = append(some, r)
 		}
 	}
 	slices.SortFunc(some, byName)
-	return some
+	slices.Sort(never)
+	return some, never
 }
 
 // resendEndpoints makes the endpoints of clusters that change go out again: Envoy warms a changed
-// cluster anew and waits for them.
-func (d *deltaSession) resendEndpoints(what sent, before layers) {
+// cluster anew and waits for them. Those of fresh clusters it will ask for.
+func (d *deltaSession) resendEndpoints(what sent, before layers, fresh map[string]bool) {
 	if before == (layers{}) {
 		return // all clusters are new
 	}
 	for _, part := range what.parts {
 		for _, r := range part {
-			if before.named(r.Name) != nil {
+			if before.named(r.Name) != nil && !fresh[r.Name] {
 				d.resend(r.Name)
 			}
 		}
 	}
 }
 
-// resendExcepted does so for clusters that the proxy holds in a version that is not in held.
-func (d *deltaSession) resendExcepted(now layers) {
+// resendExcepted does so for clusters that the proxy holds in a version that is not in held, and
+// returns those that are fresh to it although they are in held.
+func (d *deltaSession) resendExcepted(now layers) (fresh map[string]bool) {
 	for name, version := range d.types[clusters].except {
-		if r := now.named(name); r != nil && version != "" && version != r.Version {
+		switch r := now.named(name); {
+		case version == newToIt:
+			if fresh == nil {
+				fresh = map[string]bool{}
+			}
+			fresh[name] = true
+		case r != nil && version != forgotten && version != r.Version:
 			d.resend(name)
 		}
 	}
+	return fresh
 }
 
 // resend makes a cluster's endpoints go out again. On a new stream the proxy may not have asked for
 // them yet.
 func (d *deltaSession) resend(cluster string) {
 	if t := &d.types[endpoints]; !t.asked || t.wants(cluster) {
-		t.hold(cluster, "")
+		t.hold(cluster, forgotten)
 	}
 }
 

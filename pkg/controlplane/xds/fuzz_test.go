@@ -8,7 +8,6 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 )
 
 // A script is pairs of bytes: what to do, and with which name of which type.
@@ -78,6 +77,7 @@ type deltaModelType struct {
 	owes             *discoveryv3.DeltaDiscoveryResponse
 	warming          map[string]bool // endpoints that must come again
 	again            map[string]bool // what it asked for since
+	asked            map[string]bool // of clusters: what it may or may not hold
 }
 
 func (m *deltaModelType) wanted(name string) bool { return m.wildcard || m.wants[name] }
@@ -90,7 +90,7 @@ func FuzzDelta(f *testing.F) {
 func playDelta(t *testing.T, script []byte) {
 	m := &deltaModel{deltaProxy: newDeltaProxy(t, emptyMesh())}
 	for typ := range numTypes {
-		m.types[typ] = deltaModelType{wildcard: typ.mayBeWildcard(), wants: map[string]bool{}, has: map[string]string{}, offered: map[string]string{}, refused: map[string]string{}, warming: map[string]bool{}, again: map[string]bool{}}
+		m.types[typ] = deltaModelType{wildcard: typ.mayBeWildcard(), wants: map[string]bool{}, has: map[string]string{}, offered: map[string]string{}, refused: map[string]string{}, warming: map[string]bool{}, again: map[string]bool{}, asked: map[string]bool{}}
 	}
 	m.connect("")
 	for _, s := range steps(script) {
@@ -114,7 +114,7 @@ func (m *deltaModel) connect(lie string) {
 	m.session = deltaSession{lists: m.session.lists}
 	for typ := range numTypes {
 		t := &m.types[typ]
-		t.owes, t.refused, t.offered, t.warming = nil, map[string]string{}, map[string]string{}, map[string]bool{}
+		t.owes, t.refused, t.offered, t.warming, t.again = nil, map[string]string{}, map[string]string{}, map[string]bool{}, map[string]bool{}
 		if t.wanted(lie) && lie != "" {
 			t.has[lie] = "lie"
 			if r := m.state.offer(m.t).layers(typ).named(lie); r != nil && len(t.has)%2 == 0 {
@@ -140,7 +140,7 @@ func (m *deltaModel) play(s step) {
 	t := &m.types[s.typ]
 	switch s.op {
 	case 7:
-		t.wants[s.name], t.again[s.name] = true, true
+		t.wants[s.name], t.again[s.name], t.asked[s.name] = true, true, true
 		delete(t.has, s.name)
 		delete(t.offered, s.name)
 		m.ask(s.typ, s.name)
@@ -158,7 +158,7 @@ func (m *deltaModel) play(s step) {
 			t.wildcard = !t.wildcard
 			if t.wildcard {
 				for _, name := range []string{"a", "b", "c", "d"} {
-					t.again[name] = true
+					t.again[name], t.asked[name] = t.again[name] || !t.wants[name], true
 				}
 				m.ask(s.typ, "*")
 				return
@@ -191,6 +191,7 @@ func (m *deltaModelType) settleNames() {
 func (m *deltaModel) receive() bool {
 	resp := m.next()
 	if resp == nil {
+		m.checkTold()
 		return false
 	}
 	typ, _ := typeOf(resp.GetTypeUrl())
@@ -203,22 +204,38 @@ func (m *deltaModel) receive() bool {
 			m.t.Errorf("%s %s was refused and came again unchanged", typ.name(), r.GetName())
 		}
 		delete(t.again, r.GetName())
-		if last := t.has[r.GetName()]; typ == clusters && last != "" && last != "lie" && last != r.GetVersion() {
+		if last := t.has[r.GetName()]; typ == clusters && last != "" && last != r.GetVersion() {
 			m.types[endpoints].warming[r.GetName()] = m.types[endpoints].wanted(r.GetName())
 		}
 		if typ == endpoints {
 			delete(t.warming, r.GetName())
 		}
 	}
-	if len(resp.GetRemovedResources()) > 0 {
+	for _, name := range resp.GetRemovedResources() {
 		for other := range numTypes {
-			if m.types[other].owes != nil {
+			// What it holds goes last. Endpoints are an exception while their cluster may wait for them.
+			waiting := typ == endpoints && (t.warming[name] || m.types[clusters].asked[name])
+			if m.types[other].owes != nil && t.has[name] != "" && !t.again[name] && !waiting {
 				m.t.Errorf("%q came before %q was answered", told(resp), told(m.types[other].owes))
 			}
 		}
+		delete(t.again, name)
 	}
 	t.owes = resp
 	return true
+}
+
+// checkTold asks, when there is nothing to send, that whatever the proxy asked for was answered: it
+// may be waiting for that before it answers anything else.
+func (m *deltaModel) checkTold() {
+	for typ := range numTypes {
+		t := &m.types[typ]
+		for name, asked := range t.again {
+			if asked && t.owes == nil && t.wants[name] {
+				m.t.Errorf("%s %s was asked for and not answered", typ.name(), name)
+			}
+		}
+	}
 }
 
 func (m *deltaModel) reply(typ resourceType, complaint string) {
@@ -235,6 +252,7 @@ func (m *deltaModel) reply(typ resourceType, complaint string) {
 		case !t.wanted(r.GetName()): // it has unsubscribed meanwhile
 		case complaint != "":
 			t.offered[r.GetName()], t.refused[r.GetName()] = r.GetVersion(), r.GetVersion()
+			t.asked[r.GetName()] = true // the server need not know whether it held an older one
 		default:
 			t.has[r.GetName()] = r.GetVersion()
 		}
@@ -284,193 +302,5 @@ func (m *deltaModel) compare() {
 	}
 	if got := m.session.rejected(); got != refused {
 		m.t.Errorf("%d resources counted as rejected, want %d", got, refused)
-	}
-}
-
-// sotwModel is a proxy of the other variant.
-type sotwModel struct {
-	*sotwProxy
-	types [numTypes]sotwModelType
-}
-
-type sotwModelType struct {
-	asked    bool
-	wildcard bool
-	wants    map[string]bool
-	offered  map[string]string // what came last, taken or refused
-	nonce    string            // of the last response that it saw
-	owes     *discoveryv3.DiscoveryResponse
-	carried  map[string]string // what it carries
-	seen     map[string]string // what the last response carried, of clusters only
-	warming  map[string]bool
-}
-
-func FuzzSotw(f *testing.F) {
-	seed(f)
-	f.Fuzz(playSotw)
-}
-
-func playSotw(t *testing.T, script []byte) {
-	m := &sotwModel{sotwProxy: newSotwProxy(t, emptyMesh())}
-	m.connect()
-	for _, s := range steps(script) {
-		if !m.state.change(s) {
-			m.play(s)
-		}
-	}
-	for range 100 {
-		for typ := range numTypes {
-			m.reply(typ, "")
-		}
-		if !m.receive() {
-			break
-		}
-	}
-	m.compare()
-}
-
-func (m *sotwModel) connect() {
-	m.session = sotwSession{lists: m.session.lists}
-	for typ := range numTypes {
-		m.types[typ] = sotwModelType{wildcard: typ.mayBeWildcard(), wants: map[string]bool{}, offered: map[string]string{}, warming: map[string]bool{}}
-		m.send(typ, "")
-	}
-}
-
-func (m *sotwModel) send(typ resourceType, complaint string) {
-	t := &m.types[typ]
-	req := &discoveryv3.DiscoveryRequest{TypeUrl: typ.url(), ResponseNonce: t.nonce, ResourceNames: slices.Sorted(maps.Keys(t.wants))}
-	if t.wildcard && len(t.wants) > 0 {
-		req.ResourceNames = append(req.ResourceNames, "*")
-	}
-	if complaint != "" {
-		req.ErrorDetail = &rpcstatus.Status{Message: complaint}
-	}
-	m.session.handle(req, m.state.offer(m.t), instant)
-}
-
-func (m *sotwModel) play(s step) {
-	t := &m.types[s.typ]
-	switch s.op {
-	case 7, 8:
-		if t.wildcard && len(t.wants) == 0 {
-			t.wildcard = s.content != 1 // the first names end the wildcard that goes without saying
-		}
-		t.wants[s.name] = true
-		m.send(s.typ, "")
-	case 9, 10:
-		if t.wants[s.name] && len(t.wants) > 1 {
-			delete(t.wants, s.name)
-			if !t.wildcard {
-				delete(t.offered, s.name)
-			}
-			m.send(s.typ, "")
-		}
-	case 11, 12:
-		m.receive()
-	case 13, 14:
-		m.reply(s.typ, "")
-	case 15:
-		if s.name == "d" && s.content == 1 {
-			m.connect()
-			return
-		}
-		m.reply(s.typ, "no")
-	}
-}
-
-func (m *sotwModel) receive() bool {
-	encoded := m.session.next(m.state.offer(m.t), instant)
-	if encoded == nil {
-		return false
-	}
-	resp := decode(m.t, encoded, &discoveryv3.DiscoveryResponse{})
-	t := &m.types[encoded.typ]
-	if t.owes != nil {
-		m.t.Fatalf("%q came before %q was answered", toldAll(m.t, resp), toldAll(m.t, t.owes))
-	}
-	t.owes, t.carried = resp, map[string]string{}
-	for _, part := range m.session.types[encoded.typ].sent.parts {
-		for _, r := range part {
-			t.carried[r.Name] = r.Version
-			if encoded.typ == clusters && t.seen[r.Name] != "" && t.seen[r.Name] != r.Version {
-				m.types[endpoints].warming[r.Name] = true
-			}
-			if encoded.typ == endpoints {
-				delete(t.warming, r.Name)
-			}
-		}
-	}
-	if len(t.carried) != len(resp.GetResources()) {
-		m.t.Errorf("%d resources on the wire, %d remembered", len(resp.GetResources()), len(t.carried))
-	}
-	if encoded.typ == clusters {
-		m.quietWhenLess(t.offered, t.carried, t)
-		t.seen = t.carried
-	}
-	return true
-}
-
-// quietWhenLess asks that no cluster leaves while the proxy has not answered all else.
-func (m *sotwModel) quietWhenLess(before, now map[string]string, t *sotwModelType) {
-	for name := range before {
-		if _, there := now[name]; there || !t.wildcard && !t.wants[name] {
-			continue
-		}
-		for other := range numTypes {
-			if other != clusters && m.types[other].owes != nil {
-				m.t.Errorf("cluster %s left before %q was answered", name, toldAll(m.t, m.types[other].owes))
-			}
-		}
-	}
-}
-
-func (m *sotwModel) reply(typ resourceType, complaint string) {
-	t := &m.types[typ]
-	if t.owes == nil {
-		return
-	}
-	if typ.mayBeWildcard() {
-		maps.DeleteFunc(t.offered, func(name, _ string) bool { return t.carried[name] == "" })
-	}
-	for name, version := range t.carried {
-		if t.wildcard || t.wants[name] {
-			t.offered[name] = version
-		}
-	}
-	t.nonce, t.owes = t.owes.GetNonce(), nil
-	m.send(typ, complaint)
-}
-
-func (m *sotwModel) compare() {
-	m.t.Helper()
-	o := m.state.offer(m.t)
-	for typ := range numTypes {
-		t := &m.types[typ]
-		want, got := map[string]string{}, map[string]string{}
-		for _, set := range o.layers(typ) {
-			for _, r := range set.All() {
-				if t.wildcard || t.wants[r.Name] {
-					want[r.Name] = r.Version
-				}
-			}
-		}
-		for name, version := range t.offered {
-			// Of other types the protocol cannot say that one is gone.
-			if _, there := want[name]; there || typ.mayBeWildcard() && (t.wildcard || t.wants[name]) {
-				got[name] = version
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			m.t.Errorf("%s: the proxy's resources differ from what it should hold:\n%s", typ.name(), diff)
-		}
-		for name := range t.warming {
-			if _, there := want[name]; there && typ == endpoints && !t.wildcard {
-				m.t.Errorf("cluster %s changed and its endpoints did not come again", name)
-			}
-		}
-		if t.owes != nil {
-			m.t.Errorf("%s: still talking after 100 answers", typ.name())
-		}
 	}
 }

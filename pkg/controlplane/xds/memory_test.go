@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -110,8 +111,10 @@ func (d *memoryDelta) send(req *discoveryv3.DeltaDiscoveryRequest) {
 }
 
 func (d *memoryDelta) ask(typ resourceType, versions map[string]string, names ...string) {
-	d.send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: "shop/" + d.pod}, TypeUrl: typ.url(), ResourceNamesSubscribe: names, InitialResourceVersions: versions})
+	d.send(&discoveryv3.DeltaDiscoveryRequest{Node: nodeOf(d.pod), TypeUrl: typ.url(), ResourceNamesSubscribe: names, InitialResourceVersions: versions})
 }
+
+func nodeOf(pod string) *corev3.Node { return &corev3.Node{Id: "shop/" + pod} }
 
 // take waits for the next response and acknowledges it.
 func (d *memoryDelta) take(t testing.TB) *discoveryv3.DeltaDiscoveryResponse {
@@ -212,4 +215,14 @@ func namesOf(view envoy.View, kind envoy.Kind) []string {
 		names = append(names, r.Name)
 	}
 	return names
+}
+
+// textLog writes records without their times.
+func textLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
 }

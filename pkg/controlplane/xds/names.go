@@ -12,7 +12,14 @@ const wildcardName = "*"
 
 // nameList is a subscription: sorted, distinct names. It never changes, and equal ones are one: a
 // thousand proxies that ask for the same thousand names share a list. Nil is the empty one.
-type nameList struct{ sorted []string }
+type nameList struct {
+	sorted []string
+	size   int // of all names, in bytes
+}
+
+// maxSubscribed bounds the names of one stream, in bytes: a proxy must not fill the memory of a
+// control plane that serves others.
+const maxSubscribed = 16 << 20
 
 func (l *nameList) has(name string) bool {
 	if l == nil {
@@ -27,6 +34,13 @@ func (l *nameList) all() []string {
 		return nil
 	}
 	return l.sorted
+}
+
+func (l *nameList) bytes() int {
+	if l == nil {
+		return 0
+	}
+	return l.size
 }
 
 // nameLists finds the list that already stands for some names. It holds a list only for as long as
@@ -60,7 +74,10 @@ func (t *nameLists) of(names []string) *nameList {
 			return l
 		}
 	}
-	l := &nameList{slices.Clone(names)}
+	l := &nameList{sorted: slices.Clone(names)}
+	for _, name := range names {
+		l.size += len(name)
+	}
 	t.known[sum] = append(t.known[sum], weak.Make(l))
 	runtime.AddCleanup(l, t.forget, sum)
 	return l

@@ -63,6 +63,30 @@ func (l layers) named(name string) *envoy.Resource {
 	return nil
 }
 
+// missing returns which of the names, which are sorted, the layers have not.
+func (l layers) missing(sorted []string) []string {
+	var missing []string
+	var rest [2][]*envoy.Resource
+	for i, set := range l {
+		if set != nil {
+			rest[i] = set.All()
+		}
+	}
+	for _, name := range sorted {
+		found := false
+		for i := range rest {
+			for len(rest[i]) > 0 && rest[i][0].Name < name {
+				rest[i] = rest[i][1:]
+			}
+			found = found || len(rest[i]) > 0 && rest[i][0].Name == name
+		}
+		if !found {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
 // version is a digest of all that is in the layers.
 func (l layers) version() string {
 	digest := ""

@@ -2,10 +2,8 @@ package xds
 
 import (
 	"bytes"
-	"crypto/sha256"
+	"cmp"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -57,11 +55,11 @@ func (h held) good(root string, now time.Time) bool {
 	return h.root == root && now.Before(h.renewAt) && h.renewAt.Before(h.notAfter)
 }
 
-// trusted is the trust bundle in the form in which it is sent.
+// trusted is what the control plane trusts, in the form in which it is sent.
 type trusted struct {
-	bundle []byte
-	root   string // the first digits of the fingerprint of the CA that signs now
-	set    *envoy.Set
+	ca.Trust
+	root string // the first digits of the fingerprint of the CA that signs now
+	set  *envoy.Set
 }
 
 func newTrusted(trust ca.Trust) (*trusted, error) {
@@ -72,11 +70,11 @@ func newTrusted(trust ca.Trust) (*trusted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &trusted{trust.Bundle, short(trust.Fingerprint, rootPrefix), envoy.NewSet([]*envoy.Resource{r})}, nil
+	return &trusted{trust, short(trust.Fingerprint, rootPrefix), envoy.NewSet([]*envoy.Resource{r})}, nil
 }
 
 func (t *trusted) same(trust ca.Trust) bool {
-	return bytes.Equal(t.bundle, trust.Bundle) && t.root == short(trust.Fingerprint, rootPrefix)
+	return bytes.Equal(t.Bundle, trust.Bundle) && t.Fingerprint == trust.Fingerprint
 }
 
 // leafSets holds the encoded secret of each leaf in use: all proxies of an identity are sent the
@@ -87,14 +85,14 @@ type leafSets struct {
 }
 
 // of returns the Set that holds the leaf as the workload secret.
-func (s *leafSets) of(leaf *ca.Leaf, bundle []byte) (*envoy.Set, error) {
+func (s *leafSets) of(leaf *ca.Leaf, trust ca.Trust) (*envoy.Set, error) {
 	key := weak.Make(leaf)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if set := s.known[key]; set != nil {
 		return set, nil
 	}
-	r, err := envoy.NewVersioned(envoy.SecretWorkload, heldOf(leaf, bundle).version(), &tlsv3.Secret{
+	r, err := envoy.NewVersioned(envoy.SecretWorkload, heldOf(leaf, trust).version(), &tlsv3.Secret{
 		Name: envoy.SecretWorkload,
 		Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
 			CertificateChain: inline(leaf.CertPEM),
@@ -126,27 +124,22 @@ func (s *leafSets) len() int {
 	return len(s.known)
 }
 
-func heldOf(leaf *ca.Leaf, bundle []byte) held {
-	return held{root: signerOf(leaf, bundle), notAfter: leaf.NotAfter, renewAt: leaf.RenewAt, serial: short(leaf.Serial, 16)}
+func heldOf(leaf *ca.Leaf, trust ca.Trust) held {
+	return held{root: signerOf(leaf, trust), notAfter: leaf.NotAfter, renewAt: leaf.RenewAt, serial: short(leaf.Serial, 16)}
 }
 
-// signerOf finds the CA that signed a leaf, in the bundle or in the leaf's own chain. It does not
-// ask who signs now: the leaf may be of before a rotation. An unknown signer fits no root, so that
-// such a leaf is replaced when its proxy connects anew.
-func signerOf(leaf *ca.Leaf, bundle []byte) string {
-	cert := leaf.TLS()
-	candidates := cert.Certificate[1:]
-	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
-		candidates = append(candidates, block.Bytes)
-	}
-	for _, der := range candidates {
-		signer, err := x509.ParseCertificate(der)
-		if err == nil && cert.Leaf.CheckSignatureFrom(signer) == nil {
-			sum := sha256.Sum256(der)
-			return short(hex.EncodeToString(sum[:]), rootPrefix)
+// signerOf finds the CA that signed a leaf. It does not ask who signs now: the leaf may be of before
+// a rotation. An unknown signer fits no root, so that such a leaf is replaced when its proxy
+// connects anew.
+func signerOf(leaf *ca.Leaf, trust ca.Trust) string {
+	pair := leaf.TLS()
+	chain := []*x509.Certificate{pair.Leaf}
+	for _, der := range pair.Certificate[1:] {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			chain = append(chain, cert)
 		}
 	}
-	return "unknown"
+	return cmp.Or(short(trust.SignerOf(chain), rootPrefix), "unknown")
 }
 
 // placeholder stands for a certificate that the proxy holds already: it has its version and is

@@ -105,12 +105,20 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// options are chosen for very many quiet streams; BenchmarkStreams tells what they cost.
+// maxRequest is the largest request: the names and versions of about 80,000 resources.
+const maxRequest = 8 << 20
+
+// options are chosen for very many quiet streams; BenchmarkNetwork tells what they cost.
 func options(cfg Config) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(credentials.NewTLS(cfg.TLS)),
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.ReadBufferSize(8 << 10), grpc.WriteBufferSize(16 << 10),
+		// TLS buffers what is read, so a second buffer is a waste; one for writing is lent while there
+		// is something to write, and holds a TLS record.
+		grpc.ReadBufferSize(0), grpc.SharedWriteBuffer(true), grpc.WriteBufferSize(16 << 10),
+		// Requests are small and rare: windows that grow by measurement would cost a ping for each.
+		grpc.StaticStreamWindowSize(64 << 10), grpc.StaticConnWindowSize(64 << 10),
+		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(8 << 10),
 		grpc.MaxConcurrentStreams(8),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		// Proxies ping every 30 s; with less allowed than that they would be told to go away.
@@ -124,7 +132,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	if s.config.Load() == nil {
 		return errors.New("xds: serve before the first configuration was published")
 	}
-	if err := s.grpc.Serve(listener); err != nil {
+	if err := s.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve xDS on %s: %w", listener.Addr(), err)
 	}
 	return nil

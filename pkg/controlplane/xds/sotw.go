@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
@@ -27,9 +28,12 @@ type sotwType struct {
 	// there is something to send whatever held says.
 	held  layers
 	dirty bool
-	// linger are clusters that do not exist any more. They are sent with the others until everything
-	// that may refer to them was replaced: here absence means removal.
+	// linger are clusters that do not exist any more, and endpoints. They are sent with the others until
+	// everything that may refer to them was replaced: absence of a cluster means removal.
 	linger []*envoy.Resource
+	// fresh are endpoints that were asked for since the last response. If there are none (a cluster came
+	// and went) they are sent once, empty: Envoy answers nothing about clusters while it waits for them.
+	fresh []string
 
 	nonce    uint64 // of the last response
 	awaiting bool   // it is not answered yet
@@ -57,10 +61,13 @@ func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now tim
 	}
 	what := t.sent
 	t.awaiting, t.sent = false, sent{}
+	// A response carries everything, so that its answer replaces what was said before.
 	if detail := req.GetErrorDetail(); detail != nil {
-		return answer{typ: typ, refusal: t.refusals.refused(what, detail.GetMessage(), now, t.wants)}
+		r := t.refusals.refused(what, detail.GetMessage(), now, t.wants)
+		t.refusals = refusals{r}
+		return answer{typ: typ, refusal: r}
 	}
-	t.refusals.accepted(what)
+	t.refusals = nil
 	return answer{typ: typ, accepted: true}
 }
 
@@ -82,12 +89,32 @@ func (s *sotwSession) subscribe(t *sotwType, typ resourceType, names []string, n
 	for _, name := range t.names.all() {
 		// What is asked for again is sent again: the proxy may have dropped it. For clusters and
 		// listeners a response without a name says that there is none.
-		if !before.has(name) && (typ.mayBeWildcard() || now.named(name) != nil || t.held.named(name) != nil) {
+		if before.has(name) {
+			continue
+		}
+		if typ == endpoints {
+			t.fresh = append(t.fresh, name)
+		}
+		if typ == endpoints || typ.mayBeWildcard() || now.named(name) != nil || t.held.named(name) != nil {
 			t.dirty = true
-			break
 		}
 	}
 	t.refusals.dropped(t.wants)
+}
+
+// unborn returns assignments without endpoints for what was asked for and does not exist.
+func (t *sotwType) unborn() []*envoy.Resource {
+	var empty []*envoy.Resource
+	for _, name := range t.fresh {
+		if t.offered(name) != nil {
+			continue
+		}
+		r, err := envoy.NewResource(name, &endpointv3.ClusterLoadAssignment{ClusterName: name})
+		if err == nil { // else it cannot be a cluster's name
+			empty = append(empty, r)
+		}
+	}
+	return empty
 }
 
 // next returns the next response to send, or nil. Clusters that are gone leave last.
@@ -103,7 +130,11 @@ func (s *sotwSession) next(o offer, now time.Time) *response {
 			return s.respond(typ, now)
 		}
 	}
-	if t := &s.types[clusters]; quiet && t.linger != nil {
+	if !quiet {
+		return nil
+	}
+	s.types[endpoints].linger = nil
+	if t := &s.types[clusters]; t.linger != nil {
 		t.linger = nil
 		return s.respond(clusters, now)
 	}
@@ -135,7 +166,7 @@ func (s *sotwSession) changed(typ resourceType, now layers) bool {
 		for _, name := range diff.Removed {
 			switch {
 			case !t.wants(name) || now.named(name) != nil:
-			case typ == clusters:
+			case typ == clusters || typ == endpoints:
 				t.linger = append(t.linger, before.named(name))
 			case typ == listeners:
 				tell = true
@@ -174,7 +205,9 @@ func (s *sotwSession) respond(typ resourceType, now time.Time) *response {
 
 // content returns all that the proxy wants, and its version.
 func (t *sotwType) content() (sent, string) {
-	if t.wildcard && len(t.linger) == 0 {
+	unborn := t.unborn()
+	t.fresh = nil
+	if t.wildcard && len(t.linger)+len(unborn) == 0 {
 		what := sent{}
 		for i, set := range t.held {
 			if set != nil {
@@ -189,7 +222,8 @@ func (t *sotwType) content() (sent, string) {
 			all = append(all, set.All()...)
 		}
 	}
-	all = slices.DeleteFunc(joined(all, t.linger), func(r *envoy.Resource) bool { return !t.wants(r.Name) })
+	all = slices.DeleteFunc(joined(all, t.linger, unborn), func(r *envoy.Resource) bool { return !t.wants(r.Name) })
+	all = slices.CompactFunc(all, func(a, b *envoy.Resource) bool { return a.Name == b.Name })
 	return sent{parts: [2][]*envoy.Resource{all}}, envoy.VersionOf(all)
 }
 
@@ -210,3 +244,11 @@ func (s *sotwSession) settled() bool {
 
 // configured says whether the proxy asked for its listeners and answered all that it was sent.
 func (s *sotwSession) configured() bool { return s.types[listeners].asked && s.settled() }
+
+func (s *sotwSession) subscribed() int {
+	n := 0
+	for typ := range numTypes {
+		n += s.types[typ].names.bytes()
+	}
+	return n
+}

@@ -85,7 +85,7 @@ func TestSotw(t *testing.T) {
 	}
 	p.expect("")
 	p.ask(endpoints, "b", "nowhere")
-	p.expect("eds b")
+	p.expect("eds b nowhere")
 	p.answer("", "a", "b")
 	p.expect("eds a b")
 	p.answer("", "a", "b")

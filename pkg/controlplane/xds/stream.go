@@ -35,6 +35,8 @@ type protocol interface {
 	configured() bool
 	// lacks says whether the proxy is to be sent a resource.
 	lacks(typ resourceType, name string, o offer) bool
+	// subscribed is how many bytes of names the proxy asked for.
+	subscribed() int
 	// rejected is the number of resources that the proxy refuses at the moment.
 	rejected() int
 	// report describes the session for people.
@@ -246,6 +248,9 @@ func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req 
 	st.mu.Lock()
 	said := c.session.handle(req, st.offer, s.cfg.Now())
 	st.mu.Unlock()
+	if n := c.session.subscribed(); n > maxSubscribed {
+		return s.refuse("names", codes.ResourceExhausted, "pod %s subscribed to %d bytes of names, the limit is %d", st.peer.pod, n, maxSubscribed)
+	}
 	s.ensureSendable(ctx, st)
 	s.record(st, said)
 	if c.session.configured() {

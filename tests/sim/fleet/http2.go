@@ -223,9 +223,10 @@ func (c *channel) handle(frame http2.Frame) error {
 			return c.framer.WritePing(true, f.Data)
 		}
 	case *http2.WindowUpdateFrame:
-		if f.StreamID == 0 {
+		switch f.StreamID {
+		case 0:
 			c.connWindow += int64(f.Increment)
-		} else if f.StreamID == c.stream {
+		case c.stream:
 			c.streamWindow += int64(f.Increment)
 		}
 		return c.pump()

@@ -107,7 +107,7 @@ func begins(t *testing.T, v variant, want ...string) {
 func TestDeltaAsksLikeEnvoy(t *testing.T) {
 	d := &delta{holding: holding{catalog: NewCatalog()}}
 	begins(t, d, "cds node=ns/pod")
-	a, b := edsCluster(t, "a", "leaf"), edsCluster(t, "b", "leaf")
+	a, b := edsCluster(t, "a"), edsCluster(t, "b")
 	exchange(t, d, deltaResponse(t, CDS, "1", nil, versioned{"a", "a1", a}, versioned{"b", "b1", b}, versioned{"s", "s1", staticCluster("s")}),
 		"cds nonce=1", "eds +a,b", "sds +leaf")
 	exchange(t, d, deltaResponse(t, EDS, "2", nil, versioned{"a", "e1", assignment("a")}), "eds nonce=2")
@@ -143,7 +143,7 @@ func TestDeltaAsksLikeEnvoy(t *testing.T) {
 func TestDeltaAsksForWhatItNeedsAgain(t *testing.T) {
 	d := &delta{holding: holding{catalog: NewCatalog()}}
 	d.begin("ns/pod")
-	cluster := versioned{"a", "1", edsCluster(t, "a", "leaf")}
+	cluster := versioned{"a", "1", edsCluster(t, "a")}
 	exchange(t, d, deltaResponse(t, CDS, "1", nil, cluster), "cds nonce=1", "eds +a", "sds +leaf")
 	exchange(t, d, deltaResponse(t, CDS, "2", []string{"a"}), "cds nonce=2", "eds -a", "sds -leaf", "lds")
 	exchange(t, d, deltaResponse(t, CDS, "3", nil, cluster), "cds nonce=3", "eds +a", "sds +leaf")
@@ -155,14 +155,14 @@ func TestDeltaAsksForWhatItNeedsAgain(t *testing.T) {
 func TestOnlySomeEndpoints(t *testing.T) {
 	d := &delta{holding: holding{catalog: NewCatalog(), only: func(name string) bool { return name == "a" }}}
 	d.begin("ns/pod")
-	exchange(t, d, deltaResponse(t, CDS, "1", nil, versioned{"a", "1", edsCluster(t, "a", "leaf")}, versioned{"b", "1", edsCluster(t, "b", "leaf")}),
+	exchange(t, d, deltaResponse(t, CDS, "1", nil, versioned{"a", "1", edsCluster(t, "a")}, versioned{"b", "1", edsCluster(t, "b")}),
 		"cds nonce=1", "eds +a", "sds +leaf")
 }
 
 func TestSotwAsksLikeEnvoy(t *testing.T) {
 	s := &sotw{holding: holding{catalog: NewCatalog()}}
 	begins(t, s, "cds node=ns/pod")
-	exchange(t, s, sotwResponse(t, CDS, "v1", "1", edsCluster(t, "a", "leaf"), edsCluster(t, "b", "leaf")),
+	exchange(t, s, sotwResponse(t, CDS, "v1", "1", edsCluster(t, "a"), edsCluster(t, "b")),
 		"cds version=v1 nonce=1", "eds names=a,b", "sds names=leaf")
 	exchange(t, s, sotwResponse(t, EDS, "v2", "2", assignment("a"), assignment("b")), "eds version=v2 nonce=2 names=a,b")
 	exchange(t, s, sotwResponse(t, SDS, "v3", "3", staticCluster("leaf")), "sds version=v3 nonce=3 names=leaf", "lds")
@@ -172,7 +172,7 @@ func TestSotwAsksLikeEnvoy(t *testing.T) {
 		t.Error("not configured with everything")
 	}
 	// What a response of clusters does not hold is gone.
-	exchange(t, s, sotwResponse(t, CDS, "v6", "6", edsCluster(t, "b", "leaf")), "cds version=v6 nonce=6", "eds version=v2 nonce=2 names=b")
+	exchange(t, s, sotwResponse(t, CDS, "v6", "6", edsCluster(t, "b")), "cds version=v6 nonce=6", "eds version=v2 nonce=2 names=b")
 	begins(t, s, "cds node=ns/pod version=v6", "eds version=v2 names=b", "sds version=v3 names=leaf", "lds version=v4", "rds version=v5 names=r")
 	s.forget()
 	begins(t, s, "cds node=ns/pod")

@@ -26,15 +26,15 @@ func ads() *corev3.ConfigSource {
 	return &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}}
 }
 
-// edsCluster is a cluster whose endpoints come by EDS and whose certificate by SDS.
-func edsCluster(t testing.TB, name, secret string) *clusterv3.Cluster {
+// edsCluster is a cluster whose endpoints come by EDS and whose certificate, "leaf", by SDS.
+func edsCluster(t testing.TB, name string) *clusterv3.Cluster {
 	t.Helper()
 	return &clusterv3.Cluster{
 		Name: name, ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig: &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
 		TransportSocket: &corev3.TransportSocket{Name: "tls", ConfigType: &corev3.TransportSocket_TypedConfig{
 			TypedConfig: packed(t, &tlsv3.UpstreamTlsContext{CommonTlsContext: &tlsv3.CommonTlsContext{
-				TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: secret, SdsConfig: ads()}, {Name: "from a file"}},
+				TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: "leaf", SdsConfig: ads()}, {Name: "from a file"}},
 			}}),
 		}},
 	}
@@ -71,14 +71,14 @@ func assignment(name string, addresses ...string) *endpointv3.ClusterLoadAssignm
 }
 
 func TestLearn(t *testing.T) {
-	renamed := edsCluster(t, "c", "leaf")
+	renamed := edsCluster(t, "c")
 	renamed.EdsClusterConfig.ServiceName = "service"
 	tests := map[string]struct {
 		kind    Kind
 		message proto.Message
 		want    references
 	}{
-		"cluster":          {CDS, edsCluster(t, "c", "leaf"), references{endpoints: "c", secrets: []string{"leaf"}}},
+		"cluster":          {CDS, edsCluster(t, "c"), references{endpoints: "c", secrets: []string{"leaf"}}},
 		"renamed":          {CDS, renamed, references{endpoints: "service", secrets: []string{"leaf"}}},
 		"static cluster":   {CDS, staticCluster("c"), references{}},
 		"listener":         {LDS, routedListener(t, "l", "b", "a", "b"), references{routes: []string{"a", "b"}}},

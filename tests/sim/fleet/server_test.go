@@ -91,7 +91,7 @@ func (c *controlPlane) serve(n int, ballast string) {
 	var routes []string
 	for i := range n {
 		name := fmt.Sprintf("cluster-%04d%s", i, ballast)
-		c.content[CDS] = append(c.content[CDS], versioned{name, "1", edsCluster(c.t, name, "leaf")})
+		c.content[CDS] = append(c.content[CDS], versioned{name, "1", edsCluster(c.t, name)})
 		c.content[EDS] = append(c.content[EDS], versioned{name, "1", assignment(name, fmt.Sprintf("10.0.%d.%d", i/256, i%256))})
 		c.content[RDS] = append(c.content[RDS], versioned{name, "1", staticCluster(name)})
 		routes = append(routes, name)

@@ -213,7 +213,9 @@ func TestGet(t *testing.T) {
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 			return
 		}
-		w.Write([]byte("a 1\n"))
+		if _, err := w.Write([]byte("a 1\n")); err != nil {
+			t.Error(err)
+		}
 	}))
 	defer s.Close()
 	defer http.DefaultClient.CloseIdleConnections()

@@ -1,0 +1,385 @@
+package xds
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+// authority issues, counts the workloads' certificates, and can be out of order.
+type authority struct {
+	ca.Authority
+	issued atomic.Int64
+	broken atomic.Bool
+}
+
+func (a *authority) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {
+	if a.broken.Load() {
+		return nil, errors.New("out of order")
+	}
+	if req.Usage == ca.UsageService {
+		a.issued.Add(1)
+	}
+	return a.Authority.Issue(ctx, req)
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	root, err := ca.NewRoot(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: trustDomain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{Authority: issuer}
+}
+
+// replica is a Server without a network whose certificates come from the authority.
+func replica(t testing.TB, a *authority, trust func() ca.Trust) *inMemory {
+	t.Helper()
+	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = leaves, trust })
+}
+
+// askSecrets opens a stream and asks for the secrets; holds are the versions of those that it has.
+func (m *inMemory) askSecrets(ctx context.Context, pod string, holds map[string]string) *memoryDelta {
+	d := m.open(ctx, pod)
+	d.ask(secrets, holds, envoy.SecretWorkload, envoy.SecretTrustBundle)
+	return d
+}
+
+// quiet says that nothing is on its way to the proxy.
+func (d *memoryDelta) quiet(t *testing.T) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case resp := <-d.responses:
+		t.Errorf("%s was sent %q", d.pod, told(decodeDelta(t, resp)))
+	default:
+	}
+}
+
+func versionsOf(resp *discoveryv3.DeltaDiscoveryResponse) map[string]string {
+	versions := map[string]string{}
+	for _, r := range resp.GetResources() {
+		versions[r.GetName()] = r.GetVersion()
+	}
+	return versions
+}
+
+func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t)
+		first, second := replica(t, a, a.Trust), replica(t, a, a.Trust)
+		config := built(t, envoy.NewBuilder(nil), regular(1, 1, 1))
+		first.Publish(config)
+		second.Publish(config)
+		d := first.askSecrets(t.Context(), "service0-0", nil)
+		holds := versionsOf(d.take(t))
+		d.close()
+
+		time.Sleep(time.Hour)
+		d = second.askSecrets(t.Context(), "service0-0", holds)
+		d.quiet(t)
+		if n := a.issued.Load(); n != 1 {
+			t.Errorf("%d certificates issued, want 1: the proxy brought a good one", n)
+		}
+		h, ok := parseHeld(holds[envoy.SecretWorkload])
+		at, pod, known := second.EarliestExpiry()
+		if !ok || !known || !at.Equal(h.notAfter) || pod != (mesh.PodName{Namespace: "shop", Name: "service0-0"}) {
+			t.Errorf("earliest expiry %v of %v (%v), want %v (%v)", at, pod, known, h.notAfter, ok)
+		}
+		if left := h.renewAt.Sub(time.Now()); left < 10*time.Hour || left > 16*time.Hour {
+			t.Errorf("renewed in %v, want between half and 70 %% of a day after it was issued", left)
+		}
+
+		time.Sleep(time.Until(h.renewAt) + time.Second)
+		resp := d.take(t)
+		if got := told(resp); got != "sds workload" {
+			t.Errorf("when it was due came %q, want the workload's new certificate", got)
+		}
+		synctest.Wait()
+		renewed, _ := parseHeld(resp.GetResources()[0].GetVersion())
+		if at, _, _ := second.EarliestExpiry(); !at.Equal(renewed.notAfter) || !renewed.notAfter.After(h.notAfter) {
+			t.Errorf("earliest expiry %v after the renewal, want %v", at, renewed.notAfter)
+		}
+		d.close()
+		if _, _, known := second.EarliestExpiry(); known {
+			t.Error("a proxy that left has an expiry")
+		}
+	})
+}
+
+func TestBroughtCertificateThatWillNotDo(t *testing.T) {
+	now := time.Now()
+	good := held{root: "ROOT", notAfter: now.Add(time.Hour), renewAt: now.Add(time.Minute), serial: "1"}
+	cases := map[string]func(h *held) string{
+		"of another root":       func(h *held) string { h.root = "0000"; return h.version() },
+		"due":                   func(h *held) string { h.renewAt = now.Add(-time.Second); return h.version() },
+		"expired":               func(h *held) string { h.notAfter, h.renewAt = now, now.Add(-time.Minute); return h.version() },
+		"renewed after its end": func(h *held) string { h.renewAt = h.notAfter.Add(time.Second); return h.version() },
+		"a content hash":        func(*held) string { return "0123456789abcdef0123456789abcdef" },
+		"no numbers":            func(h *held) string { return h.root + ".a.b.c" },
+		"too long":              func(h *held) string { h.serial = strings.Repeat("1", 1000); return h.version() },
+		"none":                  func(*held) string { return "" },
+	}
+	a := newAuthority(t)
+	m := replica(t, a, a.Trust)
+	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+	good.root = short(a.Trust().Fingerprint, rootPrefix)
+	if h, ok := parseHeld(good.version()); !ok || !h.good(good.root, now) {
+		t.Fatalf("%+v is not good", h)
+	}
+	for name, spoil := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := good
+			d := m.askSecrets(t.Context(), "service0-0", map[string]string{envoy.SecretWorkload: spoil(&h)})
+			if resp := d.take(t); len(resp.GetResources()) != 2 {
+				t.Errorf("got %q, want both secrets", told(resp))
+			}
+			d.close()
+		})
+	}
+}
+
+// A proxy that asks for a certificate that it said it holds gets one.
+func TestBroughtCertificateThatIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t)
+		m := replica(t, a, a.Trust)
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+		d := m.askSecrets(t.Context(), "service0-0", nil)
+		holds := versionsOf(d.take(t))
+		d.close()
+		d = m.askSecrets(t.Context(), "service0-0", holds)
+		d.quiet(t)
+		d.ask(secrets, nil, envoy.SecretWorkload)
+		resp := d.take(t)
+		var secret tlsv3.Secret
+		if err := resp.GetResources()[0].GetResource().UnmarshalTo(&secret); err != nil {
+			t.Fatal(err)
+		}
+		tlsCertificate := secret.GetTlsCertificate()
+		if _, err := tls.X509KeyPair(tlsCertificate.GetCertificateChain().GetInlineBytes(), tlsCertificate.GetPrivateKey().GetInlineBytes()); err != nil {
+			t.Errorf("what came is no certificate with its key: %v", err)
+		}
+		d.close()
+	})
+}
+
+// TestRestartIssuesNoCertificates restarts every replica with 1000 proxies at 30 % of their
+// certificates' life, with the same root and with another one.
+func TestRestartIssuesNoCertificates(t *testing.T) {
+	for _, change := range []bool{false, true} {
+		t.Run(fmt.Sprintf("root changed=%v", change), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const proxies = 1000
+				config := built(t, envoy.NewBuilder(nil), regular(proxies, proxies, 1))
+				a := newAuthority(t)
+				holds := connectAll(t, replica(t, a, a.Trust), config, proxies, nil)
+				if n := a.issued.Load(); n != proxies {
+					t.Fatalf("%d certificates for %d identities", n, proxies)
+				}
+				time.Sleep(ca.DefaultTTL * 3 / 10)
+				if change {
+					a = newAuthority(t)
+				}
+				a.issued.Store(0)
+				connectAll(t, replica(t, a, a.Trust), config, proxies, holds)
+				switch n := a.issued.Load(); {
+				case change && n != proxies:
+					t.Errorf("%d certificates after the root changed, want %d", n, proxies)
+				case !change && n >= proxies/100:
+					t.Errorf("%d certificates in the first minute, want less than %d", n, proxies/100)
+				}
+			})
+		})
+	}
+}
+
+// connectAll connects all proxies for a minute, and returns the versions of their secrets.
+func connectAll(t *testing.T, m *inMemory, config *envoy.Config, proxies int, holds []map[string]string) []map[string]string {
+	t.Helper()
+	m.Publish(config)
+	if holds == nil {
+		holds = make([]map[string]string, proxies)
+	}
+	streams, now := make([]*memoryDelta, proxies), make([]map[string]string, proxies)
+	for i := range streams {
+		streams[i] = m.askSecrets(t.Context(), fmt.Sprintf("service%d-%d", i, i), holds[i])
+	}
+	time.Sleep(time.Minute)
+	for i, d := range streams {
+		if len(d.responses) > 0 {
+			now[i] = versionsOf(d.take(t))
+		}
+		d.close()
+	}
+	return now
+}
+
+func TestRetrust(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before, after := newAuthority(t), newAuthority(t)
+		var trust atomic.Pointer[ca.Trust]
+		set := func(t ca.Trust) { trust.Store(&t) }
+		set(before.Trust())
+		roots := &authority{Authority: before}
+		m := replica(t, roots, func() ca.Trust { return *trust.Load() })
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
+		leased := m.askSecrets(t.Context(), "service0-0", nil)
+		leased.take(t)
+		brought := m.askSecrets(t.Context(), "service1-1", nil)
+		holds := versionsOf(brought.take(t))
+		brought.close()
+		brought = m.askSecrets(t.Context(), "service1-1", holds)
+		brought.quiet(t)
+
+		if err := m.Retrust(); err != nil { // nothing changed
+			t.Fatal(err)
+		}
+		leased.quiet(t)
+		brought.quiet(t)
+
+		both := before.Trust()
+		both.Bundle = append(both.Bundle[:len(both.Bundle):len(both.Bundle)], after.Trust().Bundle...)
+		set(both)
+		if err := m.Retrust(); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []*memoryDelta{leased, brought} {
+			if got := told(d.take(t)); got != "sds trust-bundle" {
+				t.Errorf("%s was sent %q, want the new bundle", d.pod, got)
+			}
+		}
+		brought.quiet(t)
+
+		both.Fingerprint = after.Trust().Fingerprint
+		set(both)
+		roots.Authority = after
+		if err := m.Retrust(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(respread)
+		if got := told(brought.take(t)); got != "sds workload" {
+			t.Errorf("after another root signs came %q, want a certificate of it", got)
+		}
+		leased.quiet(t) // that one is for Leaves
+		leased.close()
+		brought.close()
+	})
+}
+
+func TestReissueReplacesWhatProxiesBrought(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t)
+		m := replica(t, a, a.Trust)
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+		d := m.askSecrets(t.Context(), "service0-0", nil)
+		holds := versionsOf(d.take(t))
+		d.close()
+		d = m.askSecrets(t.Context(), "service0-0", holds)
+		d.quiet(t)
+		m.Reissue(10 * time.Minute)
+		time.Sleep(10 * time.Minute)
+		if got := told(d.take(t)); got != "sds workload" || a.issued.Load() != 2 {
+			t.Errorf("after Reissue came %q, %d certificates in all", got, a.issued.Load())
+		}
+		d.close()
+	})
+}
+
+// An authority that is away keeps nothing from the proxy but its certificate.
+func TestAuthorityIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t)
+		m := replica(t, a, a.Trust)
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+		a.broken.Store(true)
+		d := m.askSecrets(t.Context(), "service0-0", nil)
+		d.quiet(t)
+		d.ask(clusters, nil)
+		if got := d.take(t); got.GetTypeUrl() != clusters.url() {
+			t.Errorf("got %q, want clusters", told(got))
+		}
+		time.Sleep(10 * time.Minute)
+		d.quiet(t)
+		a.broken.Store(false)
+		time.Sleep(leaseRetryLast)
+		if got := told(d.take(t)); got != "sds trust-bundle workload" {
+			t.Errorf("after the authority came back came %q", got)
+		}
+		d.close()
+	})
+}
+
+// slowLeaves hang until they are told.
+type slowLeaves struct{ Leaves }
+
+func (l slowLeaves) Acquire(ctx context.Context, id identity.Identity) (*ca.Lease, error) {
+	<-ctx.Done() // the stream's end
+	return l.Leaves.Acquire(context.WithoutCancel(ctx), id)
+}
+
+// A lease that arrives after the stream has ended is released.
+func TestLeaseOfAStreamThatEnded(t *testing.T) {
+	a := newAuthority(t)
+	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = slowLeaves{leaves}, a.Trust })
+	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+	d := m.askSecrets(t.Context(), "service0-0", nil)
+	d.ask(clusters, nil)
+	d.take(t)
+	d.close()
+	if n := leaves.Len(); n != 0 || a.issued.Load() != 1 {
+		t.Errorf("%d leases left of %d", n, a.issued.Load())
+	}
+}
+
+// The state of the world cannot say what a proxy holds: it is sent all.
+func TestSotwProxyIsSentItsCertificate(t *testing.T) {
+	m := newInMemory(t)
+	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+	ctx, stop := context.WithCancel(proven(t.Context(), "service0", time.Now().Add(time.Hour)))
+	w := &memoryWire[*discoveryv3.DiscoveryRequest]{ctx, make(chan *discoveryv3.DiscoveryRequest), make(chan *response, 4)}
+	done := make(chan error, 1)
+	go func() { done <- run(m.Server, w, &sotwSession{lists: m.lists}, variantSotw) }()
+	w.requests <- &discoveryv3.DiscoveryRequest{Node: nodeOf("service0-0"), TypeUrl: envoy.TypeSecret, ResourceNames: []string{envoy.SecretWorkload, envoy.SecretTrustBundle}}
+	if got := toldAll(t, decode(t, <-w.responses, &discoveryv3.DiscoveryResponse{})); got != "sds trust-bundle workload" {
+		t.Errorf("got %q", got)
+	}
+	stop()
+	<-done
+}
+
+func FuzzParseHeld(f *testing.F) {
+	f.Add("0123456789abcdef.1700000000.1690000000.1f")
+	f.Add("a.b.c.d")
+	f.Fuzz(func(t *testing.T, version string) {
+		if h, ok := parseHeld(version); ok && h.version() != version {
+			t.Errorf("%q is read as %q", version, h.version())
+		}
+	})
+}

@@ -1,0 +1,252 @@
+package xds
+
+import (
+	"testing"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+)
+
+func TestDeltaSendsOnlyWhatChanged(t *testing.T) {
+	p := subscribed(t)
+	p.state[endpoints]["a"] = 2
+	p.expect("eds a")
+	p.state[routes]["other"] = 1 // nobody asked for it
+	p.expect()
+	p.state[routes]["other"], p.state[routes]["r"] = 2, 2
+	p.expect("rds r")
+	p.state[clusters]["own"], p.state[clusters]["c"] = 1, 1
+	p.expect("cds c own")
+}
+
+func TestDeltaMakesBeforeItBreaks(t *testing.T) {
+	p := subscribed(t)
+	p.state = state{clusters: {"a": 1, "c": 1}, endpoints: {"a": 1, "c": 1}, listeners: {"m": 1}, routes: {"r": 2}, secrets: {"s": 1, "own": 1}}
+	p.ask(endpoints, "c")
+	p.expect("cds c", "eds c", "lds m", "rds r", "lds -own", "eds -b", "cds -b")
+}
+
+func TestDeltaTakesNothingAwayBeforeAllIsAnswered(t *testing.T) {
+	p := subscribed(t)
+	delete(p.state[clusters], "b")
+	p.state[routes]["r"] = 2
+	resp := p.next()
+	if told(resp) != "rds r" {
+		t.Fatalf("first came %q, want the route that no longer names the cluster", told(resp))
+	}
+	if early := p.next(); early != nil {
+		t.Fatalf("%q came before the proxy took the new route", told(early))
+	}
+	p.answer(resp, "")
+	p.expect("cds -b")
+}
+
+// What comes back before its removal was sent is not removed.
+func TestDeltaRemovalIsTakenBack(t *testing.T) {
+	p := subscribed(t)
+	delete(p.state[clusters], "b")
+	p.state[routes]["r"] = 2
+	resp := p.next()
+	p.state[clusters]["b"] = 1
+	p.answer(resp, "")
+	p.expect()
+}
+
+// A name that moves from one layer to the other was never gone.
+func TestDeltaNameThatMovesBetweenLayers(t *testing.T) {
+	p := subscribed(t)
+	p.state[clusters]["a"], p.state[endpoints]["a"] = 101, 102
+	p.expect("eds a")
+	p.state[clusters]["a"] = 2
+	p.expect("cds a", "eds a")
+}
+
+func TestDeltaReconnectWithUnchangedMeshSendsNothing(t *testing.T) {
+	before := subscribed(t)
+	p := newDeltaProxy(t, before.state)
+	p.resume(before.state)
+	p.expect()
+	delete(p.state[clusters], "b")
+	p.expect("cds -b")
+	p.state[endpoints]["a"] = 7
+	p.expect("eds a")
+}
+
+// resume opens a stream as a proxy does that holds what is in the state.
+func (p *deltaProxy) resume(holds state) {
+	o := holds.offer(p.t)
+	for typ := range numTypes {
+		versions := map[string]string{}
+		for _, set := range o.layers(typ) {
+			for _, r := range set.All() {
+				versions[r.Name] = r.Version
+			}
+		}
+		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.url(), InitialResourceVersions: versions}
+		if !typ.mayBeWildcard() {
+			for name := range versions {
+				req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, name)
+			}
+		}
+		p.handle(req)
+	}
+}
+
+func TestDeltaReconnectSendsTheDifference(t *testing.T) {
+	before := subscribed(t)
+	p := newDeltaProxy(t, state{
+		clusters: {"a": 2, "new": 1}, endpoints: {"a": 1, "b": 1}, listeners: {"own": 1}, routes: {"r": 3}, secrets: {"s": 1, "own": 2},
+	})
+	p.resume(before.state)
+	// The endpoints of a changed cluster come again, even when the proxy asked for them later.
+	p.expect("cds a new", "eds a", "sds own", "rds r", "cds -b")
+	p.expect()
+}
+
+func TestDeltaReconnectResendsEndpointsThatAreAskedForAfterTheCluster(t *testing.T) {
+	p := newDeltaProxy(t, state{clusters: {"a": 2}, endpoints: {"a": 1, "b": 1}})
+	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeCluster, InitialResourceVersions: map[string]string{"a": "old"}})
+	p.expect("cds a")
+	versions := map[string]string{}
+	for _, r := range p.state.offer(t).view.Shared.Set(envoy.Endpoints).All() {
+		versions[r.Name] = r.Version
+	}
+	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeEndpoint, ResourceNamesSubscribe: []string{"a", "b"}, InitialResourceVersions: versions})
+	p.expect("eds a")
+}
+
+func TestDeltaReconnectRemovesWhatWentMeanwhile(t *testing.T) {
+	p := newDeltaProxy(t, state{clusters: {"a": 1}})
+	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeCluster, InitialResourceVersions: map[string]string{"gone": "v"}})
+	p.expect("cds a", "cds -gone")
+}
+
+func TestDeltaRejectedResourceIsNotSentAgainUntilItChanges(t *testing.T) {
+	p := subscribed(t)
+	p.state[listeners]["own"] = 2
+	resp := p.next()
+	got := p.answer(resp, "no such filter")
+	if got == nil || got.message != "no such filter" || cmp.Diff([]string{"own"}, got.names()) != "" || !got.at.Equal(instant) || got.count != 1 {
+		t.Errorf("refusal %+v", got)
+	}
+	p.expect()
+	p.state[clusters]["a"] = 5 // something else
+	p.expect("cds a", "eds a")
+	if n := p.session.rejected(); n != 1 {
+		t.Errorf("%d resources rejected, want 1", n)
+	}
+	p.state[listeners]["own"] = 3
+	if r := p.answer(p.next(), "still not"); r == nil || r.count != 2 || p.session.rejected() != 1 {
+		t.Errorf("second refusal in a row: %+v, %d rejected", r, p.session.rejected())
+	}
+	p.state[listeners]["own"] = 1 // as it was at first: the proxy is brought back to it
+	p.expect("lds own")
+	if n := p.session.rejected(); n != 0 {
+		t.Errorf("%d resources rejected after the proxy took a newer one", n)
+	}
+}
+
+func TestDeltaOneResponsePerTypeOnItsWay(t *testing.T) {
+	p := subscribed(t)
+	p.state[endpoints]["a"] = 2
+	slow := p.next()
+	for content := 3; content < 100; content++ {
+		p.state[endpoints]["a"] = content
+		if resp := p.next(); resp != nil {
+			t.Fatalf("%q was sent to a proxy that has not answered", told(resp))
+		}
+	}
+	p.answer(slow, "")
+	p.expect("eds a")
+}
+
+func TestDeltaSubscriptions(t *testing.T) {
+	p := subscribed(t)
+	p.ask(endpoints, "a") // asking again: the proxy may have dropped it
+	p.expect("eds a")
+	p.ask(endpoints, "nowhere")
+	p.expect("eds -nowhere")
+	p.state[endpoints]["nowhere"] = 1
+	p.expect("eds nowhere")
+	p.drop(endpoints, "a")
+	p.state[endpoints]["a"] = 5
+	p.expect()
+	p.drop(clusters, "*")
+	p.state[clusters]["a"] = 5
+	p.expect()
+	p.ask(clusters, "a")
+	p.expect("cds a")
+	p.ask(clusters, "*")
+	p.expect("cds b", "eds b")
+}
+
+// The proxy may forget a name with its explicit subscription although the wildcard covers it.
+func TestDeltaUnsubscribeBelowTheWildcard(t *testing.T) {
+	p := subscribed(t)
+	p.ask(clusters, "a", "nowhere")
+	p.expect("cds a -nowhere", "eds a")
+	p.drop(clusters, "a", "nowhere")
+	p.expect("cds a -nowhere", "eds a")
+}
+
+func TestDeltaChangedClusterGetsItsEndpointsAgain(t *testing.T) {
+	p := subscribed(t)
+	p.state[clusters]["a"] = 2
+	p.expect("cds a", "eds a")
+}
+
+func TestDeltaIgnoresStaleAnswersAndUnknownTypes(t *testing.T) {
+	p := subscribed(t)
+	p.state[endpoints]["a"] = 2
+	resp := p.next()
+	stale := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: envoy.TypeEndpoint, Nonce: "0"}
+	if r := p.answer(stale, "complaint about something older"); r != nil || p.session.settled() {
+		t.Errorf("a stale answer was taken for one to %q", told(resp))
+	}
+	if r := p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/envoy.service.runtime.v3.Runtime"}); r.refusal != nil {
+		t.Errorf("an unknown type was rejected: %v", r)
+	}
+	p.answer(resp, "")
+	p.expect()
+}
+
+// Envoy answers nothing about clusters while it waits for the endpoints of a new one: when there are
+// none any more it must be told at once, not after that answer.
+func TestDeltaWhatNeverWasIsSaidAtOnce(t *testing.T) {
+	p := subscribed(t)
+	p.state[clusters]["c"], p.state[endpoints]["c"] = 1, 1
+	if got := told(p.next()); got != "cds c" {
+		t.Fatalf("got %q, want cds c", got)
+	}
+	delete(p.state[clusters], "c")
+	delete(p.state[endpoints], "c")
+	p.ask(endpoints, "c")
+	if got := told(p.next()); got != "eds -c" {
+		t.Errorf("got %q, want eds -c", got)
+	}
+	if got := told(p.next()); got != "" {
+		t.Errorf("%q came before the proxy took the cluster", got)
+	}
+}
+
+// Secrets wait for the certificate, and nothing else waits for them.
+func TestDeltaSecretsWaitForTheCertificate(t *testing.T) {
+	s := deltaSession{lists: newNameLists()}
+	o := state{clusters: {"a": 1}, secrets: {"s": 1, "own": 1}}.offer(t)
+	certificate := o.workload
+	o.workload = nil
+	s.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeSecret, ResourceNamesSubscribe: []string{"s", "own"}}, o, instant)
+	s.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeCluster}, o, instant)
+	if got := told(decodeDelta(t, s.next(o, instant))); got != "cds a" {
+		t.Errorf("got %q, want cds a", got)
+	}
+	if resp := s.next(o, instant); resp != nil {
+		t.Errorf("%q came before there was a certificate", told(decodeDelta(t, resp)))
+	}
+	o.workload = certificate
+	if got := told(decodeDelta(t, s.next(o, instant))); got != "sds s own" {
+		t.Errorf("got %q, want sds s own", got)
+	}
+}

@@ -1,0 +1,265 @@
+package xds
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+// table is a source whose Views are given, and that counts how often it is asked.
+type table struct {
+	views map[string]envoy.View
+	asked atomic.Int64
+}
+
+func (s *table) View(pod mesh.PodName) (envoy.View, *mesh.Workload) {
+	s.asked.Add(1)
+	view, ok := s.views[pod.Name]
+	if !ok {
+		return envoy.View{}, nil
+	}
+	return view, &mesh.Workload{Name: pod, Identity: identity.Identity{Namespace: "shop", ServiceAccount: accountOf(pod.Name)}}
+}
+
+func TestPublishWakesOnlyThoseThatItConcerns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newInMemory(t)
+		one, two := state{clusters: {"a": 1, "own": 1}}.offer(t).view, state{clusters: {"a": 1, "own": 2}}.offer(t).view
+		two.Shared = one.Shared
+		m.publish(&table{views: map[string]envoy.View{"x-0": one, "y-0": one}})
+		x, y := m.open(t.Context(), "x-0"), m.open(t.Context(), "y-0")
+		for _, d := range []*memoryDelta{x, y} {
+			d.ask(clusters, nil)
+			d.take(t)
+		}
+		synctest.Wait()
+
+		same := &table{views: map[string]envoy.View{"x-0": one, "y-0": one}}
+		m.publish(same)
+		x.quiet(t)
+		y.quiet(t)
+		if n := same.asked.Load(); n != 2 {
+			t.Errorf("%d look-ups for two proxies that have it all: somebody was woken", n)
+		}
+		changed := &table{views: map[string]envoy.View{"x-0": one, "y-0": two}}
+		m.publish(changed)
+		if got := told(y.take(t)); got != "cds own" {
+			t.Errorf("got %q, want cds own", got)
+		}
+		x.quiet(t)
+		if n := changed.asked.Load(); n != 3 {
+			t.Errorf("%d look-ups, want one each and one more for the proxy that is concerned", n)
+		}
+		x.close()
+		y.close()
+	})
+}
+
+// A pod that is not known yet is served the moment that it is; one that stays unknown leaves nothing.
+func TestPublishWakesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newInMemory(t)
+		view := state{clusters: {"a": 1}}.offer(t).view
+		m.publish(&table{})
+		late, never := m.open(t.Context(), "late-0"), m.open(t.Context(), "never-0")
+		for _, d := range []*memoryDelta{late, never} {
+			d.ask(clusters, nil)
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		before := time.Now()
+		m.publish(&table{views: map[string]envoy.View{"late-0": view}})
+		if got := told(late.take(t)); got != "cds a" || !time.Now().Equal(before) {
+			t.Errorf("got %q after %v, want cds a at once", got, time.Since(before))
+		}
+		if err := <-never.done; status.Code(err) != codes.Unavailable {
+			t.Errorf("the unknown pod's stream ended with %v, want Unavailable", err)
+		}
+		if len(m.waiters) != 0 {
+			t.Errorf("%d streams still wait", len(m.waiters))
+		}
+		late.close()
+	})
+}
+
+func TestRejectionIsVisible(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged strings.Builder
+		m := newInMemory(t, func(cfg *Config) { cfg.Log = textLog(&logged) })
+		m.publish(&table{views: map[string]envoy.View{"x-0": state{clusters: {"a": 1, "b": 1, "own": 1}}.offer(t).view}})
+		d := m.open(t.Context(), "x-0")
+		d.ask(clusters, nil)
+		resp := decodeDelta(t, <-d.responses)
+		d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: clusters.url(), ResponseNonce: resp.GetNonce(), ErrorDetail: &rpcstatus.Status{Message: "no such filter"}})
+		d.quiet(t)
+		if n, r := testutil.ToFloat64(m.metrics.nacks[clusters]), testutil.ToFloat64(m.metrics.rejected); n != 1 || r != 3 {
+			t.Errorf("%v rejected responses and %v resources counted, want 1 and 3", n, r)
+		}
+		now := time.Now().UTC()
+		want := Debug{Proxies: []ProxyState{{
+			Pod: "shop/x-0", Identity: "shop/x", Variant: "delta", Since: now,
+			Types: []TypeState{{Type: "cds", Wildcard: true, LastPush: &now, Version: layers(m.source().(*table).views["x-0"].Sets(envoy.Clusters)).version(), Rejected: []Rejection{
+				{Resources: []string{"a", "b", "own"}, Count: 3, Message: "no such filter", At: now, Times: 1},
+			}}},
+		}}}
+		got := m.Debug()
+		got.Proxies[0].Since = got.Proxies[0].Since.UTC()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("debug state differs:\n%s", diff)
+		}
+		for _, part := range []string{"level=ERROR", "pod=shop/x-0", "type=cds", `reason="no such filter"`, "[a b own]"} {
+			if !strings.Contains(logged.String(), part) {
+				t.Errorf("the log says %q, want %s in it", logged.String(), part)
+			}
+		}
+		d.close()
+		if r := testutil.ToFloat64(m.metrics.rejected); r != 0 {
+			t.Errorf("%v resources rejected by proxies that have left", r)
+		}
+		if got := m.Debug(); len(got.Proxies) != 0 {
+			t.Errorf("a proxy that left is still there: %+v", got)
+		}
+	})
+}
+
+// What is shown of a refusal is bounded.
+func TestDebugIsBounded(t *testing.T) {
+	rs := refusals{}
+	what := sent{}
+	for i := range 1000 {
+		what.parts[0] = append(what.parts[0], &envoy.Resource{Name: fmt.Sprintf("r%04d", i)})
+	}
+	rs.refused(what, strings.Repeat("x", 1<<20), instant, func(string) bool { return true })
+	if r := rs.report()[0]; len(r.Resources) != fewNames || r.Count != 1000 || len(r.Message) != messageLimit {
+		t.Errorf("%d names of %d, %d bytes", len(r.Resources), r.Count, len(r.Message))
+	}
+}
+
+// Another replica sends nothing of what the proxy holds already.
+func TestFailoverCostsNothing(t *testing.T) {
+	a := newAuthority(t)
+	first, second := replica(t, a, a.Trust), replica(t, a, a.Trust)
+	snapshot := regular(20, 20, 1)
+	first.Publish(built(t, envoy.NewBuilder(nil), snapshot))
+	second.Publish(built(t, envoy.NewBuilder(nil), snapshot))
+	view, _ := first.source().View(mesh.PodName{Namespace: "shop", Name: "service0-0"})
+	subscribe := map[resourceType][]string{
+		endpoints: namesOf(view, envoy.Endpoints), secrets: {envoy.SecretWorkload, envoy.SecretTrustBundle}, routes: namesOf(view, envoy.Routes),
+	}
+	d, holds := first.open(t.Context(), "service0-0"), map[resourceType]map[string]string{}
+	for typ := range numTypes {
+		d.ask(typ, nil, subscribe[typ]...)
+		holds[typ] = versionsOf(d.take(t))
+	}
+	d.close()
+
+	d = second.open(t.Context(), "service0-0")
+	for typ := range numTypes {
+		d.ask(typ, holds[typ], subscribe[typ]...)
+	}
+	// A change that comes next is the first thing that is sent.
+	second.Publish(built(t, envoy.NewBuilder(nil), regular(20, 20, 2)))
+	if got := told(d.take(t)); got != "eds shop/service0|80" {
+		t.Errorf("got %q, want the changed endpoint only", got)
+	}
+	d.close()
+	for typ := range numTypes {
+		if bytes := testutil.ToFloat64(second.metrics.bytes[typ]); bytes > 0 && typ != endpoints || bytes > 1000 {
+			t.Errorf("%v bytes of %s", bytes, typ.name())
+		}
+	}
+}
+
+// After 500 proxies came and went nothing is left of them.
+func TestMemoryReturns(t *testing.T) {
+	const proxies = 500
+	a := newAuthority(t)
+	m := replica(t, a, a.Trust)
+	config := built(t, envoy.NewBuilder(nil), regular(proxies, proxies, 1))
+	m.Publish(config)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	streams := make([]*memoryDelta, proxies)
+	for i := range streams {
+		streams[i] = m.open(ctx, fmt.Sprintf("service%d-%d", i, i))
+		streams[i].ask(endpoints, nil, "shop/service0|80", fmt.Sprintf("shop/service%d|80", i)) // lists that no two share
+		streams[i].take(t)
+		streams[i].ask(secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
+		streams[i].take(t)
+	}
+	if n := m.lists.len(); n != proxies+1 || m.leafSets.len() != proxies || m.Connected() != proxies {
+		t.Fatalf("%d lists, %d certificates, %d streams", n, m.leafSets.len(), m.Connected())
+	}
+	for _, d := range streams {
+		d.close()
+	}
+	clear(streams)
+	deadline := time.Now().Add(20 * time.Second)
+	for m.lists.len()+m.leafSets.len() > 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d lists and %d certificates are still there", m.lists.len(), m.leafSets.len())
+		}
+		runtime.GC() // cleanups run some time after the collection
+		runtime.Gosched()
+	}
+	if m.Connected() != 0 || len(m.waiters) != 0 || len(m.turns) != 0 {
+		t.Errorf("%d streams, %d waiters, %d turns left", m.Connected(), len(m.waiters), len(m.turns))
+	}
+}
+
+// Streams that ask for the same names share one list.
+func TestNameListsAreShared(t *testing.T) {
+	lists := newNameLists()
+	a, b := lists.of([]string{"x", "y", "x", "*"}), lists.of([]string{"y", "x"})
+	if a != b || a == nil || !a.has("x") || a.has("*") || a.has("z") {
+		t.Errorf("%v and %v, want one list of x and y", a, b)
+	}
+	if c := lists.change(a, []string{"z"}, []string{"z"}); c != a {
+		t.Errorf("%v, want the same list again", c.all())
+	}
+	if c := lists.change(a, nil, []string{"x", "y"}); c != nil || c.has("x") {
+		t.Errorf("%v, want the empty list", c.all())
+	}
+	if d := cmp.Diff([]string{"w", "x", "y"}, lists.change(a, []string{"w"}, nil).all()); d != "" {
+		t.Error(d)
+	}
+}
+
+// A proxy that subscribes to more and more names loses its stream before the memory is full.
+func TestSubscriptionsAreBounded(t *testing.T) {
+	m := newInMemory(t)
+	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+	d := m.open(t.Context(), "service0-0")
+	go func() {
+		for i := range 5 {
+			d.ask(endpoints, nil, strings.Repeat("x", maxSubscribed/4)+fmt.Sprint(i))
+		}
+	}()
+	for {
+		select {
+		case <-d.responses: // there are no such endpoints
+		case err := <-d.done:
+			if status.Code(err) != codes.ResourceExhausted {
+				t.Errorf("ended with %v, want ResourceExhausted", err)
+			}
+			d.stop()
+			return
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package xds
+
+import (
+	"crypto/tls"
+	"fmt"
+	"testing"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+// A proxy that stops reading blocks the server's Send: it delays no other proxy, and what it misses
+// becomes one push.
+func TestServerStuckProxyDelaysNobody(t *testing.T) {
+	r := newRig(t)
+	const services, changes = 300, 100
+	config := built(t, r.builder, regular(services, 2, 0))
+	r.server.Publish(config)
+	view, _ := config.View(mesh.PodName{Namespace: "shop", Name: "service0-0"})
+
+	stuck, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.connect([]tls.Certificate{r.certificate("service0")},
+		grpc.WithStaticStreamWindowSize(64<<10), grpc.WithStaticConnWindowSize(64<<10))).DeltaAggregatedResources(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, stuck, "shop/service0-0", envoy.TypeCluster)
+	ask(t, stuck, "", envoy.TypeEndpoint, namesOf(view, envoy.Endpoints)...)
+	ask(t, stuck, "", envoy.TypeListener)
+	lively := r.dial("service1")
+	ask(t, lively, "shop/service1-1", envoy.TypeEndpoint, "shop/service0|80")
+	receiveAndAck(t, lively)
+	for host := range changes {
+		r.server.Publish(built(t, r.builder, regular(services, 2, byte(host+1))))
+		if got := endpointOf(t, receiveAndAck(t, lively)); got != hostOf(host+1) {
+			t.Fatalf("the lively proxy was sent %s, want %s", got, hostOf(host+1))
+		}
+	}
+	for _, p := range r.server.Debug().Proxies {
+		if p.Pod == "shop/service0-0" && len(p.Types) != 2 {
+			t.Fatalf("the stuck proxy's third request was handled: nothing was stuck: %+v", p.Types)
+		}
+	}
+
+	pushes := map[string][]*discoveryv3.DeltaDiscoveryResponse{}
+	for last := ""; last != hostOf(changes); {
+		resp := receiveAndAck(t, stuck)
+		pushes[resp.GetTypeUrl()] = append(pushes[resp.GetTypeUrl()], resp)
+		if resp.GetTypeUrl() == envoy.TypeEndpoint {
+			last = endpointOf(t, resp)
+		}
+	}
+	if n := len(pushes[envoy.TypeEndpoint]); n != 2 {
+		t.Errorf("%d responses with endpoints, want the first and one for all changes since", n)
+	}
+	if n := len(pushes[envoy.TypeCluster]); n != 1 || len(pushes[envoy.TypeCluster][0].GetResources()) < services {
+		t.Errorf("%d responses with clusters, want one with all of them", n)
+	}
+}
+
+// hostOf is the address of the first endpoint of a regular mesh.
+func hostOf(host int) string { return fmt.Sprintf("10.99.0.%d", host) }
