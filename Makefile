@@ -28,12 +28,15 @@ test: ## unit, golden, story and property tests of all modules, with the race de
 	@scripts/test.sh
 lint: ## formatting, vet, golangci-lint and generated files that are out of date
 	@scripts/lint.sh
+gate: ## what a fixed trace costs in messages, bytes and work, against a committed file
+	@scripts/gate.sh
 e2e: ## the whole on a real cluster of three nodes
 	@scripts/e2e.sh
-bench: ## benchmarks
+bench: ## the fleet simulator's table of budgets, then the benchmarks beside the code (30 minutes)
+	@scripts/sim.sh
 	@go test -run '^$$' -bench . -benchmem ./pkg/controlplane/...
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo demo-down build images generate golden test lint e2e bench help
+.PHONY: demo demo-down build images generate golden test lint gate e2e bench help

@@ -27,6 +27,72 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 - --log-level={{ .Values.osm.controllerLogLevel }}
 {{- end }}
 
+{{/* The same for the controller and the injector: both have certificates signed. */}}
+{{- define "osm.providerArgs" -}}
+{{- $kind := .Values.osm.certificateProvider.kind -}}
+- --certificate-provider={{ $kind }}
+{{- with .Values.osm.vault }}
+{{- if eq $kind "vault" }}
+- --vault-address={{ printf "%s://%s:%d" .protocol .host (int .port) }}
+- --vault-mount={{ .mount }}
+- --vault-role={{ .role }}
+{{- if .namespace }}
+- --vault-namespace={{ .namespace }}
+{{- end }}
+{{- if .secret.name }}
+- --vault-token-file=/etc/osm/vault-token/token
+{{- else }}
+- --vault-login-mount={{ .login.mount }}
+- --vault-login-role={{ .login.role | default .role }}
+{{- end }}
+{{- if eq .protocol "https" }}
+- --vault-ca-file=/etc/osm/vault-ca/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.osm.certmanager }}
+{{- if eq $kind "cert-manager" }}
+- --cert-manager-issuer={{ .issuerName }}
+- --cert-manager-issuer-kind={{ .issuerKind }}
+- --cert-manager-issuer-group={{ .issuerGroup }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Files for Vault. No subPath: the kubelet brings a replaced token into the running pods. */}}
+{{- define "osm.providerMounts" -}}
+{{- if eq .Values.osm.certificateProvider.kind "vault" }}
+{{- if eq .Values.osm.vault.protocol "https" }}
+- name: vault-ca
+  mountPath: /etc/osm/vault-ca
+  readOnly: true
+{{- end }}
+{{- if .Values.osm.vault.secret.name }}
+- name: vault-token
+  mountPath: /etc/osm/vault-token
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "osm.providerVolumes" -}}
+{{- if eq .Values.osm.certificateProvider.kind "vault" }}
+{{- if eq .Values.osm.vault.protocol "https" }}
+- name: vault-ca
+  configMap:
+    name: osm-vault-ca
+{{- end }}
+{{- with .Values.osm.vault.secret }}
+{{- if .name }}
+- name: vault-token
+  secret:
+    secretName: {{ .name }}
+    items: [{key: {{ .key | quote }}, path: token}]
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "osm.env" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -163,4 +229,8 @@ annotations:
   prometheus.io/scrape: "true"
   prometheus.io/port: "9091"
   prometheus.io/path: /metrics
+  {{- if and (eq .root.Values.osm.certificateProvider.kind "vault") (eq .root.Values.osm.vault.protocol "https") }}
+  # Read once at start: another bundle needs other pods.
+  openservicemesh.io/vault-ca: {{ .root.Values.osm.vault.caBundle | sha256sum | trunc 16 | quote }}
+  {{- end }}
 {{- end }}

@@ -7,10 +7,43 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
 {{- fail (printf "osm.meshName %q is not a DNS label: use 1 to 63 characters a-z, 0-9 and '-', beginning and ending with a letter or digit; fix: --set osm.meshName=osm" $name) -}}
 {{- end -}}
+{{- include "osm.validate.provider" .Values.osm -}}
 {{- range $key, $app := include "osm.components" . | fromYaml -}}
 {{- include "osm.validate.autoScale" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
 {{- include "osm.validate.budget" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
 {{- include "osm.validate.podLabels" (dict "root" $ "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* What a certificate provider cannot do without. Takes .Values.osm. */}}
+{{- define "osm.validate.provider" -}}
+{{- $vault := .vault -}}
+{{- if eq .certificateProvider.kind "vault" -}}
+{{- if not $vault.host -}}
+{{- fail "osm.vault.host is empty while osm.certificateProvider.kind is vault: it takes Vault's host name or IP address; fix: --set osm.vault.host=vault.vault.svc" -}}
+{{- end -}}
+{{- if and (eq $vault.protocol "https") (not (trim $vault.caBundle)) -}}
+{{- fail "osm.vault.caBundle is empty while osm.vault.protocol is https: the image holds no CA certificates to verify Vault with, so it takes those that do, as PEM; fix: --set-file osm.vault.caBundle=ca.pem with helm, or the key in a values file" -}}
+{{- end -}}
+{{- if and (eq $vault.protocol "http") (trim $vault.caBundle) -}}
+{{- fail "osm.vault.caBundle is given while osm.vault.protocol is http, where nothing verifies Vault; fix: --set osm.vault.protocol=https, or leave osm.vault.caBundle out" -}}
+{{- end -}}
+{{- if and $vault.secret.name (not $vault.secret.key) -}}
+{{- fail "osm.vault.secret.key is empty while osm.vault.secret.name is set: it takes the key of the token in that Secret; fix: --set osm.vault.secret.key=token" -}}
+{{- end -}}
+{{- if and $vault.secret.key (not $vault.secret.name) -}}
+{{- fail "osm.vault.secret.name is empty while osm.vault.secret.key is set: it takes the Secret that holds Vault's token; fix: --set osm.vault.secret.name=osm-vault-token" -}}
+{{- end -}}
+{{- if and $vault.secret.name $vault.login.role -}}
+{{- fail "osm.vault.secret.name and osm.vault.login.role exclude each other: either a token from a Secret, or a login by ServiceAccount; fix: leave one of the two out" -}}
+{{- end -}}
+{{- else if $vault.host -}}
+{{- fail (printf "osm.vault.host is set while osm.certificateProvider.kind is %s, so Vault would not be asked; fix: --set osm.certificateProvider.kind=vault, or leave osm.vault.host out" .certificateProvider.kind) -}}
+{{- end -}}
+{{- if eq .certificateProvider.kind "cert-manager" -}}
+{{- if and (eq .certmanager.issuerGroup "cert-manager.io") (not (has .certmanager.issuerKind (list "Issuer" "ClusterIssuer"))) -}}
+{{- fail (printf "osm.certmanager.issuerKind %q is none of cert-manager's own: in group cert-manager.io it is Issuer or ClusterIssuer, any other kind needs the group of the external issuer in osm.certmanager.issuerGroup; fix: --set osm.certmanager.issuerKind=Issuer" .certmanager.issuerKind) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -24,6 +24,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap"
 	"github.com/osm-edge/osm/pkg/controlplane/controller"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/redirect"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
@@ -103,6 +104,7 @@ func New(version serve.Version) *cobra.Command {
 
 func newController(version serve.Version) *cobra.Command {
 	var s shared
+	var choice provider.Flags
 	cfg := controller.Config{Version: version}
 	cmd := &cobra.Command{
 		Use:   "controller",
@@ -117,12 +119,13 @@ func newController(version serve.Version) *cobra.Command {
 			return s.run(cmd, func(ctx context.Context, config *rest.Config, log *slog.Logger) error {
 				cfg.REST, cfg.Log, cfg.Level = config, log, s.level
 				cfg.MeshName, cfg.Namespace, cfg.CASecret = s.mesh, s.namespace, s.caSecret
-				cfg.TrustDomain = identity.TrustDomain(s.trustDomain)
+				cfg.TrustDomain, cfg.Provider = identity.TrustDomain(s.trustDomain), choice
 				return controller.Run(ctx, cfg)
 			})
 		},
 	}
 	s.bind(cmd)
+	choice.Bind(cmd.Flags())
 	cmd.Flags().StringVar(&cfg.XDSAddress, "xds-address", fmt.Sprintf(":%d", api.PortXDS), "address for proxies (ADS over mTLS)")
 	cmd.Flags().StringVar(&cfg.HTTPAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
 	cmd.Flags().StringVar(&cfg.DebugAddress, "debug-address", fmt.Sprintf("127.0.0.1:%d", api.PortDebug), "loopback address for /debug/xds and /debug/pprof; empty for none")

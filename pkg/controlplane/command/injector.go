@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/injector"
+	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
@@ -34,6 +36,7 @@ type injectorOptions struct {
 	sidecarImage, initImage, pullPolicy string
 	drain                               time.Duration
 	version                             serve.Version
+	provider                            provider.Flags
 }
 
 func newInjector(version serve.Version) *cobra.Command {
@@ -47,6 +50,7 @@ func newInjector(version serve.Version) *cobra.Command {
 	}
 	o.bind(cmd)
 	flags := cmd.Flags()
+	o.provider.Bind(flags)
 	flags.StringVar(&o.webhookAddress, "webhook-address", fmt.Sprintf(":%d", api.PortWebhook), "address of the webhook (TLS)")
 	flags.StringVar(&o.httpAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
 	flags.StringVar(&o.sidecarImage, "sidecar-image", "", "image of Envoy in injected pods")
@@ -98,45 +102,27 @@ type webhookParts struct {
 }
 
 func (o *injectorOptions) serveWebhook(ctx context.Context, p webhookParts) error {
-	rooted := p.health.Require("root CA", "loading it from Secret "+o.namespace+"/"+o.caSecret)
-	metrics, err := ca.NewMetrics(p.registry)
-	if err != nil {
-		return err
-	}
-	tresor := ca.Tresor{Client: p.client, Namespace: o.namespace, Mesh: o.mesh, SecretName: o.caSecret, Log: p.log}
-	root, err := tresor.Load(ctx)
-	if err != nil {
-		return err // says which Secret, which key and what to do
-	}
-	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: identity.TrustDomain(o.trustDomain), Metrics: metrics})
-	if err != nil {
-		return fmt.Errorf("sign with the root CA: %w", err)
-	}
-	cert, err := ca.NewServingCert(ctx, ca.ServingConfig{
-		Authority: issuer,
-		Identity:  identity.Identity{Namespace: o.namespace, ServiceAccount: api.AppInjector},
-		DNSNames:  []string{api.AppInjector + "." + o.namespace + ".svc"},
-		Log:       p.log,
-	})
-	if err != nil {
-		return fmt.Errorf("issue the certificate of the webhook: %w", err)
-	}
-	rooted.Met()
-	plain, err := needsPlainContainers(p.client)
+	rooted := p.health.Require("root CA", "its provider was not asked yet")
+	begun := p.health.Require("webhook", "not started yet")
+	opened, err := o.openProvider(ctx, p, rooted)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return opened.Run(ctx) })
 	group.Go(func() error {
-		return tresor.Watch(ctx, root, func(status ca.RootStatus) {
-			if status.Ready() {
-				rooted.Met()
-			} else {
-				rooted.Unmet(status.String())
-			}
+		cert, err := opened.ServingCert(ctx, ca.ServingConfig{
+			Identity: identity.Identity{Namespace: o.namespace, ServiceAccount: api.AppInjector},
+			DNSNames: []string{api.AppInjector + "." + o.namespace + ".svc"},
 		})
-	})
-	group.Go(func() error {
+		if err != nil {
+			return fmt.Errorf("issue the certificate of the webhook: %w", err)
+		}
+		plain, err := needsPlainContainers(p.client)
+		if err != nil {
+			return err
+		}
+		begun.Met()
 		return injector.Run(ctx, injector.Config{
 			REST: p.config,
 			Settings: injector.Settings{
@@ -145,11 +131,42 @@ func (o *injectorOptions) serveWebhook(ctx context.Context, p webhookParts) erro
 				PlainContainer: plain,
 			},
 			Address: o.webhookAddress, Certificate: cert.Certificate, Drain: o.drain,
-			Bundle: func() []byte { return issuer.Trust().Bundle },
+			Bundle: func() []byte { return opened.Roots.Trust().Bundle }, BundleChanged: bundleChanges(opened.Roots),
 			Health: p.health, Metrics: p.registry, Logger: p.log, Level: o.level,
 		})
 	})
 	return group.Wait()
+}
+
+// openProvider waits for the root that the webhook's certificate is signed with.
+func (o *injectorOptions) openProvider(ctx context.Context, p webhookParts, ready provider.Readiness) (*provider.Provider, error) {
+	metrics, err := ca.NewMetrics(p.registry)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := dynamic.NewForConfig(p.config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client of the API server: %w", err)
+	}
+	return provider.Open(ctx, provider.Config{
+		Flags: o.provider, Client: p.client, Dynamic: objects, Namespace: o.namespace, Mesh: o.mesh,
+		TrustDomain: identity.TrustDomain(o.trustDomain), CASecret: o.caSecret, Metrics: metrics, Ready: ready, Log: p.log,
+	})
+}
+
+// bundleChanges receives when another set of CAs is trusted, so that the API server is told at once.
+func bundleChanges(roots *ca.Roots) <-chan struct{} {
+	changes := make(chan struct{}, 1)
+	roots.Subscribe(func(change ca.Change) {
+		if !change.Trust {
+			return
+		}
+		select {
+		case changes <- struct{}{}:
+		default:
+		}
+	})
+	return changes
 }
 
 // needsPlainContainers says whether the cluster is too old for native sidecars.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
@@ -24,6 +25,8 @@ type Config struct {
 	MeshName, Namespace string
 	// TrustDomain defaults to cluster.local.
 	TrustDomain identity.TrustDomain
+	// Provider says who signs certificates; the zero value is Tresor, with its root in CASecret.
+	Provider provider.Flags
 	// CASecret defaults to osm-ca-bundle.
 	CASecret string
 	// XDSAddress and HTTPAddress default to :15128 and :9091.
@@ -74,7 +77,7 @@ func (c Config) Validate() error {
 	if c.DrainPeriod < 0 {
 		return errors.New("controller: --drain-period must not be negative")
 	}
-	return nil
+	return c.Provider.Validate()
 }
 
 // loopback says whether only this pod can reach the address.

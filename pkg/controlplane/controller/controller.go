@@ -19,15 +19,26 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/coalesce"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
+	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
-// The burst of changes that becomes one configuration: the first goes out at once.
+// A burst of changes becomes one configuration; its first change goes out at once. A publication to
+// very many proxies takes its time, so that the burst may be longer the more proxies there are:
+// about half of a core is spent on changes that never end.
 const (
-	coalesceIdle = 20 * time.Millisecond
-	coalesceMax  = 250 * time.Millisecond
+	coalesceIdle     = 20 * time.Millisecond
+	coalesceMin      = 10 * time.Millisecond
+	coalesceMax      = 250 * time.Millisecond
+	coalescePerProxy = 75 * time.Microsecond
 )
+
+// window is how changes are merged for so many proxies.
+func window(proxies int) coalesce.Window {
+	longest := min(max(time.Duration(proxies)*coalescePerProxy, coalesceMin), coalesceMax)
+	return coalesce.Window{Idle: min(coalesceIdle, longest), Max: longest}
+}
 
 // settle is how long a leaving replica still serves, until it is no longer an endpoint.
 const settle = 3 * time.Second
@@ -36,12 +47,12 @@ const settle = 3 * time.Second
 type parts struct {
 	cfg      Config
 	client   kubernetes.Interface
+	dynamic  dynamic.Interface
 	registry *prometheus.Registry
 	health   *serve.Health
 	metrics  *ca.Metrics
-	root     *ca.Root
-	tresor   ca.Tresor
-	issuer   *ca.Issuer
+	provider *provider.Provider
+	roots    *ca.Roots // of the provider
 	leaves   *ca.Leaves
 	trigger  *coalesce.Trigger
 	watch    *kube.Watch
@@ -101,18 +112,17 @@ func (p *parts) serveDebug(ctx context.Context) error {
 
 // start brings the parts up one after another; what goes on by itself joins the group.
 func (p *parts) start(starting, serving context.Context, group *errgroup.Group) error {
-	root := p.health.Require("root CA", "loading it from Secret "+p.cfg.Namespace+"/"+p.cfg.CASecret)
+	root := p.health.Require("root CA", "its provider was not asked yet")
 	objects := p.health.Require("objects", "reading the mesh from the API server")
 	proxies := p.health.Require("xDS", "the port is not open yet")
 
 	if err := p.connect(); err != nil {
 		return err
 	}
-	if err := p.loadRoot(starting); err != nil {
+	if err := p.loadRoot(starting, root); err != nil {
 		return err
 	}
-	root.Met()
-	group.Go(func() error { return p.watchRoot(serving, root) })
+	group.Go(func() error { return orderly(serving, p.provider.Run(serving)) })
 
 	group.Go(func() error { return p.watch.Run(serving) })
 	if err := p.awaitObjects(starting, objects); err != nil {
@@ -128,7 +138,7 @@ func (p *parts) start(starting, serving context.Context, group *errgroup.Group) 
 	group.Go(func() error { return p.serveDebug(serving) })
 	group.Go(func() error { return p.pipeline.beat(serving) })
 	group.Go(func() error { return orderly(starting, p.lease().Run(starting, p.writeProxySecrets)) })
-	p.cfg.Log.Info("osm-controller is ready", "mesh", p.cfg.MeshName, "xds", p.cfg.XDSAddress, "root", p.root.Fingerprint())
+	p.cfg.Log.Info("osm-controller is ready", "mesh", p.cfg.MeshName, "xds", p.cfg.XDSAddress, "provider", p.provider.String(), "root", p.roots.Trust().Fingerprint)
 	return nil
 }
 
@@ -142,11 +152,11 @@ func (p *parts) connect() error {
 	if err != nil {
 		return fmt.Errorf("make a client of the API server: %w", err)
 	}
-	p.client = client
+	p.client, p.dynamic = client, dyn
 	if p.metrics, err = ca.NewMetrics(p.registry); err != nil {
 		return err
 	}
-	if p.trigger, err = coalesce.New(coalesce.Window{Idle: coalesceIdle, Max: coalesceMax}); err != nil {
+	if p.trigger, err = coalesce.New(window(0)); err != nil {
 		return err
 	}
 	p.watch, err = kube.New(kube.Config{
@@ -203,23 +213,22 @@ func (p *parts) awaitObjects(ctx context.Context, condition *serve.Condition) er
 // openXDS builds the first configuration, then opens the port, in this order.
 func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group) error {
 	host := api.AppController + "." + p.cfg.Namespace + ".svc"
-	cert, err := ca.NewServingCert(starting, ca.ServingConfig{
-		Authority: p.issuer,
+	cert, err := p.provider.ServingCert(starting, ca.ServingConfig{
 		Identity:  identity.Identity{Namespace: p.cfg.Namespace, ServiceAccount: api.AppController},
 		DNSNames:  []string{host, host + "." + api.DefaultDomain, "localhost"},
 		Addresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, // outside a cluster, and through port-forwards
-		Log:       p.cfg.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("issue the certificate of the xDS server: %w", err)
 	}
 	p.xds, err = xds.New(xds.Config{
-		TrustDomain: p.cfg.TrustDomain, TLS: cert.MutualTLS(), Leaves: p.leaves, Trust: p.issuer.Trust,
+		TrustDomain: p.cfg.TrustDomain, TLS: cert.MutualTLS(), Leaves: p.leaves, Trust: p.roots.Trust,
 		Metrics: xds.NewMetrics(p.registry), Log: p.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
+	p.roots.Subscribe(p.rootsChanged)
 	p.registry.MustRegister(newHeadless(p.xds.EarliestExpiry, time.Now))
 	p.pipeline = newPipeline(p)
 	if err := p.pipeline.build(); err != nil {

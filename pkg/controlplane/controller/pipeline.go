@@ -62,9 +62,13 @@ func newPipeline(p *parts) *pipeline {
 		return 0
 	})
 	p.registry.MustRegister(l.built, l.failed, l.problemN, l.published, l.resources, stale)
-	l.builder = envoy.NewBuilder(func(k envoy.Kind) { l.resources.WithLabelValues(k.String()).Inc() })
+	l.builder = l.newBuilder()
 	l.heartbeat = p.health.Heartbeat("configuration", rebuildLimit)
 	return l
+}
+
+func (l *pipeline) newBuilder() *envoy.Builder {
+	return envoy.NewBuilder(func(k envoy.Kind) { l.resources.WithLabelValues(k.String()).Inc() })
 }
 
 // beat keeps the loop turning, and liveness informed of it, while nothing changes.
@@ -110,6 +114,9 @@ func (l *pipeline) build() error {
 	}
 	l.current = snapshot
 	l.p.xds.Publish(config)
+	if err := l.p.trigger.Resize(window(l.p.xds.Connected())); err != nil {
+		return err
+	}
 	l.built.Observe(time.Since(start).Seconds())
 	l.published.SetToCurrentTime()
 	return nil

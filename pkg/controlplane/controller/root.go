@@ -3,43 +3,45 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
-	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/pkg/controlplane/provider"
 )
 
-// loadRoot gets the root that all replicas share and what signs with it.
-func (p *parts) loadRoot(ctx context.Context) error {
-	p.tresor = ca.Tresor{Client: p.client, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName, SecretName: p.cfg.CASecret, Log: p.cfg.Log}
+// loadRoot opens the certificate provider, whose root all replicas share.
+func (p *parts) loadRoot(ctx context.Context, ready provider.Readiness) error {
 	var err error
-	if p.root, err = p.tresor.Load(ctx); err != nil {
-		return err // says which Secret, which key and what to do
-	}
-	p.issuer, err = ca.NewIssuer(ca.IssuerConfig{Root: p.root, TrustDomain: p.cfg.TrustDomain, Metrics: p.metrics})
+	p.provider, err = provider.Open(ctx, provider.Config{
+		Flags: p.cfg.Provider, Client: p.client, Dynamic: p.dynamic, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName,
+		TrustDomain: p.cfg.TrustDomain, CASecret: p.cfg.CASecret, Metrics: p.metrics, Ready: ready, Log: p.cfg.Log,
+	})
 	if err != nil {
-		return fmt.Errorf("sign with the root CA: %w", err)
+		return err // names the provider and what to do
 	}
-	p.leaves, err = ca.NewLeaves(ca.LeavesConfig{Authority: p.issuer, Log: p.cfg.Log, Metrics: p.metrics})
+	p.roots = p.provider.Roots
+	p.leaves, err = ca.NewLeaves(ca.LeavesConfig{Authority: p.roots, Log: p.cfg.Log, Metrics: p.metrics})
 	return err
 }
 
-// watchRoot makes the replica unready while the cluster has another root than the one it signs with.
-func (p *parts) watchRoot(ctx context.Context, condition *serve.Condition) error {
-	err := p.tresor.Watch(ctx, p.root, func(status ca.RootStatus) {
-		if status.Ready() {
-			condition.Met()
-		} else {
-			condition.Unmet(status.String())
+// rootsChanged hands other roots to all who use them, the bundle first. It must not block: what
+// takes time is only asked for. The serving certificate is the provider's own business.
+func (p *parts) rootsChanged(change ca.Change) {
+	if change.Trust {
+		if err := p.xds.Retrust(); err != nil {
+			p.cfg.Log.Error("proxies are not told of the changed roots", "error", err)
 		}
-		if status.State != ca.RootSame {
-			p.cfg.Log.Error("the root CA in the cluster is not the one in use", "status", status.String())
-		}
-	})
-	return orderly(ctx, err)
+	}
+	if change.Signer {
+		p.leaves.ReissueSoon()
+		p.xds.Reissue(reissueSpread)
+	}
+	p.membersChanged() // the proxies' Secrets hold the bundle and a leaf
 }
 
 func (p *parts) lease() kube.Lease {
@@ -49,29 +51,65 @@ func (p *parts) lease() kube.Lease {
 // writeProxySecrets keeps the proxies' own certificates for as long as this replica holds the Lease.
 func (p *parts) writeProxySecrets(ctx context.Context) {
 	writer, err := ca.NewProxySecrets(ca.ProxySecretsConfig{
-		Client: p.client, Authority: p.issuer, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
+		Client: p.client, Authority: p.roots, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
 		Log: p.cfg.Log, Metrics: p.metrics,
 	})
 	if err == nil {
-		err = writer.Run(ctx, p.meshAccounts, p.accounts, func(r ca.Result) {
-			texts := make([]string, len(r.Problems))
-			for i, problem := range r.Problems {
-				texts[i] = problem.Object + ": " + problem.Message
-			}
-			p.pipeline.problems.report("proxy certificates", texts...)
-		})
+		err = p.keepProxySecrets(ctx, writer)
 	}
 	if err = orderly(ctx, err); err != nil {
 		p.cfg.Log.Error("the proxies' certificates are not being written", "error", err)
 	}
 }
 
-// meshAccounts are the ServiceAccounts of the mesh's namespaces.
-func (p *parts) meshAccounts() []ca.Account {
+// keepProxySecrets writes what is wanted, and once in the term of the Lease, when that is done for
+// the first time, removes what an earlier holder may have left behind.
+func (p *parts) keepProxySecrets(ctx context.Context, writer *ca.ProxySecrets) error {
+	group, ctx := errgroup.WithContext(ctx)
+	done := make(chan struct{})
+	first := sync.OnceFunc(func() { close(done) })
+	group.Go(func() error {
+		return writer.Run(ctx, p.meshAccounts, p.accounts, func(r ca.Result) {
+			p.reportSecrets(r)
+			first()
+		})
+	})
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-done:
+		}
+		swept, err := writer.Sweep(ctx, p.otherAccounts())
+		if err == nil && swept.Deleted+swept.Failed > 0 {
+			p.cfg.Log.Info("proxy certificates that an earlier holder of the lease left behind", "removed", swept.Deleted, "failed", swept.Failed)
+		}
+		return orderly(ctx, err)
+	})
+	return group.Wait()
+}
+
+// reportSecrets tells people of the Secrets that they have to mend.
+func (p *parts) reportSecrets(r ca.Result) {
+	texts := make([]string, len(r.Problems))
+	for i, problem := range r.Problems {
+		texts[i] = problem.Object + ": " + problem.Message
+	}
+	p.pipeline.problems.report("proxy certificates", texts...)
+}
+
+// members says of each namespace whether it is the mesh's.
+func (p *parts) members() map[string]bool {
 	members := map[string]bool{}
 	for _, ns := range p.watch.Namespaces() {
 		members[ns.Name] = ns.Labels[api.LabelMonitoredBy] == p.cfg.MeshName && ns.Labels[api.LabelIgnore] != "true"
 	}
+	return members
+}
+
+// meshAccounts are the ServiceAccounts of the mesh's namespaces.
+func (p *parts) meshAccounts() []ca.Account {
+	members := p.members()
 	var accounts []ca.Account
 	for _, account := range p.watch.ServiceAccounts() {
 		if members[account.Namespace] {
@@ -79,6 +117,19 @@ func (p *parts) meshAccounts() []ca.Account {
 				Identity: identity.Identity{Namespace: account.Namespace, ServiceAccount: account.Name},
 				UID:      account.UID,
 			})
+		}
+	}
+	return accounts
+}
+
+// otherAccounts are the ServiceAccounts outside the mesh. The control plane's own namespace is left
+// out: it never holds proxies' Secrets, and no right reaches there.
+func (p *parts) otherAccounts() []identity.Identity {
+	members := p.members()
+	var accounts []identity.Identity
+	for _, account := range p.watch.ServiceAccounts() {
+		if !members[account.Namespace] && account.Namespace != p.cfg.Namespace {
+			accounts = append(accounts, identity.Identity{Namespace: account.Namespace, ServiceAccount: account.Name})
 		}
 	}
 	return accounts

@@ -113,7 +113,7 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 		}
 
 		time.Sleep(time.Until(h.renewAt) + time.Second)
-		resp := d.take(t)
+		resp := d.takeNow(t)
 		if got := told(resp); got != "sds workload" {
 			t.Errorf("when it was due came %q, want the workload's new certificate", got)
 		}
@@ -267,7 +267,7 @@ func TestRetrust(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, d := range []*memoryDelta{leased, brought} {
-			if got := told(d.take(t)); got != "sds trust-bundle" {
+			if got := told(d.takeNow(t)); got != "sds trust-bundle" {
 				t.Errorf("%s was sent %q, want the new bundle", d.pod, got)
 			}
 		}
@@ -280,12 +280,43 @@ func TestRetrust(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(respread)
-		if got := told(brought.take(t)); got != "sds workload" {
+		if got := told(brought.takeNow(t)); got != "sds workload" {
 			t.Errorf("after another root signs came %q, want a certificate of it", got)
 		}
 		leased.quiet(t) // that one is for Leaves
 		leased.close()
 		brought.close()
+	})
+}
+
+// A certificate of a new root never arrives before the bundle with that root.
+func TestRenewedCertificateComesWithItsRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before, after := newAuthority(t), newAuthority(t)
+		roots := &authority{Authority: before}
+		leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: roots})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = leaves, before.Trust })
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+		d := m.askSecrets(t.Context(), "service0-0", nil)
+		d.take(t)
+
+		roots.Authority = after
+		now, err := newTrusted(after.Trust())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.trust.Store(now) // the stream was not woken yet
+		leaves.Reissue(0)
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { _ = leaves.Run(ctx) }()
+		if got := told(d.takeNow(t)); got != "sds trust-bundle workload" {
+			t.Errorf("got %q, want the new root and the certificate that it signed", got)
+		}
+		stop()
+		d.close()
 	})
 }
 
@@ -301,7 +332,7 @@ func TestReissueReplacesWhatProxiesBrought(t *testing.T) {
 		d.quiet(t)
 		m.Reissue(10 * time.Minute)
 		time.Sleep(10 * time.Minute)
-		if got := told(d.take(t)); got != "sds workload" || a.issued.Load() != 2 {
+		if got := told(d.takeNow(t)); got != "sds workload" || a.issued.Load() != 2 {
 			t.Errorf("after Reissue came %q, %d certificates in all", got, a.issued.Load())
 		}
 		d.close()
@@ -325,7 +356,7 @@ func TestAuthorityIsAway(t *testing.T) {
 		d.quiet(t)
 		a.broken.Store(false)
 		time.Sleep(leaseRetryLast)
-		if got := told(d.take(t)); got != "sds trust-bundle workload" {
+		if got := told(d.takeNow(t)); got != "sds trust-bundle workload" {
 			t.Errorf("after the authority came back came %q", got)
 		}
 		d.close()

@@ -106,9 +106,9 @@ func TestDeltaReconnectSendsTheDifference(t *testing.T) {
 }
 
 func TestDeltaReconnectResendsEndpointsThatAreAskedForAfterTheCluster(t *testing.T) {
-	p := newDeltaProxy(t, state{clusters: {"a": 2}, endpoints: {"a": 1, "b": 1}})
-	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeCluster, InitialResourceVersions: map[string]string{"a": "old"}})
-	p.expect("cds a")
+	p := newDeltaProxy(t, state{clusters: {"a": 2, "unasked": 2}, endpoints: {"a": 1, "b": 1, "unasked": 1}})
+	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeCluster, InitialResourceVersions: map[string]string{"a": "old", "unasked": "old"}})
+	p.expect("cds a unasked")
 	versions := map[string]string{}
 	for _, r := range p.state.offer(t).view.Shared.Set(envoy.Endpoints).All() {
 		versions[r.Name] = r.Version

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -128,6 +129,17 @@ func (d *memoryDelta) take(t testing.TB) *discoveryv3.DeltaDiscoveryResponse {
 		t.Fatalf("the stream of %s ended: %v", d.pod, err)
 		return nil
 	}
+}
+
+// takeNow is take for what must have come already; only inside a synctest bubble.
+func (d *memoryDelta) takeNow(t testing.TB) *discoveryv3.DeltaDiscoveryResponse {
+	t.Helper()
+	synctest.Wait()
+	if len(d.responses) == 0 {
+		t.Errorf("nothing has come for %s", d.pod)
+		return nil
+	}
+	return d.take(t)
 }
 
 // close ends the stream from the proxy's side.

@@ -128,6 +128,9 @@ func TestSotwMakesBeforeItBreaks(t *testing.T) {
 	p.expect("cds a c")
 	p.answer("")
 	p.expect("")
+	p.state[endpoints]["a"] = 2
+	p.expect("eds a") // and no more those of the cluster that is gone
+	p.answer("", "a", "b")
 
 	// What only goes away goes after one more look at the rest.
 	delete(p.state[clusters], "c")

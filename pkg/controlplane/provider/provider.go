@@ -1,0 +1,200 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// servingRetry is the longest pause between two attempts to get a first serving certificate.
+const servingRetry = 5 * time.Second
+
+// Readiness hears whether this replica may be sent work, as far as its root is concerned.
+type Readiness interface {
+	Met()
+	Unmet(reason string)
+}
+
+// Config is what Open needs.
+type Config struct {
+	Flags
+	// Client is the way to the Secret of Tresor, Dynamic the one to cert-manager's objects.
+	Client  kubernetes.Interface
+	Dynamic dynamic.Interface
+	// Namespace and Mesh are the mesh's, TrustDomain is its domain; required.
+	Namespace, Mesh string
+	TrustDomain     identity.TrustDomain
+	// CASecret is the Secret of Tresor; empty means the default.
+	CASecret string
+	// Metrics may be nil.
+	Metrics *ca.Metrics
+	// Ready hears what Open waits for, and later whether the provider still signs with the root
+	// that was loaded; required.
+	Ready Readiness
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+	// Log is required.
+	Log *slog.Logger
+}
+
+// source is one provider, before and after its root is loaded.
+type source interface {
+	// String names it for people.
+	String() string
+	// load waits for the root, says by waiting what is in the way, and returns what signs.
+	load(ctx context.Context, waiting func(reason string)) (ca.Authority, error)
+	// run watches the root until ctx ends.
+	run(ctx context.Context) error
+}
+
+// Provider is a provider whose root is loaded.
+type Provider struct {
+	// Roots sign and say whom to trust. They hold the provider's one root until a rotation.
+	Roots *ca.Roots
+
+	source source
+	// patient says that a request may fail for a while only.
+	patient bool
+	log     *slog.Logger
+	refresh chan struct{} // one slot: another CA signs
+
+	mu      sync.Mutex
+	serving []*ca.ServingCert
+}
+
+// Open waits until the provider's root is loaded, or ctx ends. A provider that is away and a root
+// that is unusable are waited for; only a wrong configuration is an error at once.
+func Open(ctx context.Context, cfg Config) (*Provider, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.Flags = cfg.withDefaults()
+	if cfg.Ready == nil || cfg.Log == nil {
+		return nil, errors.New("open certificate provider: somebody to tell of readiness and a log are required")
+	}
+	s, err := cfg.source()
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, cfg, s)
+}
+
+func open(ctx context.Context, cfg Config, s source) (*Provider, error) {
+	cfg.Ready.Unmet("loading it from " + s.String())
+	signer, err := s.load(ctx, cfg.Ready.Unmet)
+	if err != nil {
+		return nil, err // names the provider and what to do
+	}
+	// Last, because everybody who loads a root shows it in the metrics.
+	roots, err := ca.NewRoots(cfg.Metrics, signer)
+	if err != nil {
+		return nil, fmt.Errorf("trust the root CA of %s: %w", s, err)
+	}
+	p := &Provider{Roots: roots, source: s, patient: cfg.Kind != Tresor, log: cfg.Log, refresh: make(chan struct{}, 1)}
+	roots.Subscribe(p.changed)
+	cfg.Ready.Met()
+	return p, nil
+}
+
+// source is the provider that the flags name.
+func (c Config) source() (source, error) {
+	switch c.Kind {
+	case Vault:
+		return c.vault()
+	case CertManager:
+		return c.certManager()
+	case Tresor:
+	}
+	return c.tresor(), nil
+}
+
+// report is what providers tell of their root.
+func (c Config) report(status ca.RootStatus) {
+	if status.Ready() {
+		c.Ready.Met()
+	} else {
+		c.Ready.Unmet(status.String())
+	}
+	if status.State != ca.RootSame {
+		c.Log.Error("the root CA of the provider is not the one in use", "status", status.String())
+	}
+}
+
+// String names the provider for people.
+func (p *Provider) String() string { return p.source.String() }
+
+// Run watches the root and refreshes serving certificates until ctx ends, and returns its cause.
+func (p *Provider) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.source.run(ctx) })
+	group.Go(func() error { return p.refreshServing(ctx) })
+	return group.Wait()
+}
+
+// changed is told of each change of the roots; it must not block.
+func (p *Provider) changed(change ca.Change) {
+	if !change.Signer {
+		return
+	}
+	select {
+	case p.refresh <- struct{}{}:
+	default:
+	}
+}
+
+// refreshServing replaces serving certificates soon after another CA signs, instead of at the next
+// handshake, which may be far away.
+func (p *Provider) refreshServing(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.refresh:
+		}
+		p.mu.Lock()
+		certs := p.serving
+		p.mu.Unlock()
+		for _, cert := range certs {
+			if err := cert.Refresh(ctx); err != nil && ctx.Err() == nil {
+				p.log.Warn("serving certificate not replaced yet, the next handshake will try", "error", err)
+			}
+		}
+	}
+}
+
+// ServingCert issues a server's own certificate by the roots, and has Run keep it up to date. It
+// tries again while an outside provider is away, until ctx ends.
+func (p *Provider) ServingCert(ctx context.Context, cfg ca.ServingConfig) (*ca.ServingCert, error) {
+	cfg.Authority, cfg.Log = p.Roots, p.log
+	for {
+		cert, err := ca.NewServingCert(ctx, cfg)
+		if err == nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.serving = append(p.serving, cert)
+			return cert, nil
+		}
+		if !p.patient || ctx.Err() != nil {
+			return nil, err
+		}
+		p.log.Warn("serving certificate not issued yet, will retry", "error", err)
+		timer := time.NewTimer(servingRetry/2 + rand.N(servingRetry/2))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, errors.Join(context.Cause(ctx), err)
+		case <-timer.C:
+		}
+	}
+}

@@ -1,0 +1,373 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/spf13/pflag"
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+// TestMain finds goroutines that a test leaves behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestZeroFlagsAreTheDefaults: a process that binds no flags gets what one without arguments gets.
+func TestZeroFlagsAreTheDefaults(t *testing.T) {
+	if bound := parse(t); bound != (Flags{}).withDefaults() {
+		t.Errorf("bound %+v, zero %+v", bound, Flags{}.withDefaults())
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		says []string // empty: valid
+	}{
+		"none":                 {},
+		"vault":                {args: []string{"--certificate-provider=vault", "--vault-address=https://vault:8200"}},
+		"vault, token":         {args: []string{"--certificate-provider=vault", "--vault-address=http://127.0.0.1:8200", "--vault-token-file=/t"}},
+		"cert-manager":         {args: []string{"--certificate-provider=cert-manager", "--cert-manager-issuer-kind=ClusterIssuer"}},
+		"external issuer":      {args: []string{"--certificate-provider=cert-manager", "--cert-manager-issuer-kind=StepIssuer", "--cert-manager-issuer-group=step.sm"}},
+		"unknown":              {[]string{"--certificate-provider=certmanager"}, []string{"--certificate-provider", `"certmanager"`, "cert-manager"}},
+		"no address":           {[]string{"--certificate-provider=vault"}, []string{"--vault-address", "https://"}},
+		"address without port": {[]string{"--certificate-provider=vault", "--vault-address=vault:8200"}, []string{"--vault-address", "https://vault.vault:8200"}},
+		"address with token":   {[]string{"--certificate-provider=vault", "--vault-address=https://t:hvs.x@vault"}, []string{"--vault-address"}},
+		"CA and http":          {[]string{"--certificate-provider=vault", "--vault-address=http://vault", "--vault-ca-file=/c"}, []string{"--vault-ca-file", "https"}},
+		"token and login":      {[]string{"--certificate-provider=vault", "--vault-address=https://vault", "--vault-token-file=/t", "--vault-login-role=r"}, []string{"--vault-token-file", "--vault-login-role", "leave out"}},
+		"address for tresor":   {[]string{"--vault-address=https://vault"}, []string{"--vault-address", "--certificate-provider=vault"}},
+		"issuer kind":          {[]string{"--certificate-provider=cert-manager", "--cert-manager-issuer-kind=issuer"}, []string{"--cert-manager-issuer-kind", "ClusterIssuer", "--cert-manager-issuer-group"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := parse(t, test.args...).Validate()
+			if (err == nil) != (len(test.says) == 0) {
+				t.Fatalf("got error %v", err)
+			}
+			for _, text := range test.says {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%v\nwant it to say %q", err, text)
+				}
+			}
+			if err != nil && strings.Contains(err.Error(), "hvs.") {
+				t.Errorf("the error repeats a secret: %v", err)
+			}
+		})
+	}
+}
+
+func parse(t *testing.T, args ...string) Flags {
+	t.Helper()
+	var flags Flags
+	set := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.Bind(set)
+	must(t, set.Parse(args))
+	return flags
+}
+
+// TestTresor: a broken Secret is waited for with its fault in readiness; once repaired, its root
+// signs, is in the metrics, and is watched.
+func TestTresor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root, err := ca.NewRoot(time.Now())
+		must(t, err)
+		broken := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "osm-system", Name: "osm-ca-bundle"}, Data: map[string][]byte{"ca.crt": []byte("x")}}
+		client := fake.NewClientset(broken)
+		rig := newRig(t, Flags{})
+		rig.cfg.Client = client
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var opened *Provider
+		done := make(chan error, 1)
+		go func() {
+			var err error
+			opened, err = Open(ctx, rig.cfg)
+			done <- err
+		}()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if reason := rig.ready.last(); !strings.Contains(reason, "Secret osm-system/osm-ca-bundle") || !strings.Contains(reason, "private.key") {
+			t.Errorf("readiness says %q, want the Secret and its key at fault", reason)
+		}
+		repaired := broken.DeepCopy()
+		repaired.Data = root.SecretData()
+		_, err = client.CoreV1().Secrets("osm-system").Update(ctx, repaired, metav1.UpdateOptions{})
+		must(t, err)
+		must(t, <-done)
+		if got := opened.Roots.Trust().Fingerprint; got != root.Fingerprint() || rig.ready.last() != "" || !rig.shows(root.Fingerprint()) {
+			t.Errorf("root %s, readiness %q, metrics shown %t; want %s", got, rig.ready.last(), rig.shows(root.Fingerprint()), root.Fingerprint())
+		}
+		if opened.String() != "Secret osm-system/osm-ca-bundle" {
+			t.Errorf("named %q", opened)
+		}
+		go func() { done <- opened.Run(ctx) }()
+		time.Sleep(time.Minute) // in the bubble: until the Secret is watched
+		other, err := ca.NewRoot(time.Now())
+		must(t, err)
+		changed := repaired.DeepCopy()
+		changed.Data = other.SecretData()
+		_, err = client.CoreV1().Secrets("osm-system").Update(ctx, changed, metav1.UpdateOptions{})
+		must(t, err)
+		time.Sleep(time.Minute)
+		if reason := rig.ready.last(); !strings.Contains(reason, "another root CA") {
+			t.Errorf("readiness says %q after the root was replaced", reason)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run ended with %v", err)
+		}
+	})
+}
+
+// TestOutside: an outside provider is waited for, counted and shown, and its reports reach readiness.
+func TestOutside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rig := newRig(t, Flags{Kind: Vault})
+		away := &fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}
+		done := make(chan *Provider, 1)
+		go func() {
+			opened, err := open(t.Context(), rig.cfg, &outside{away, "Vault at home", rig.cfg.Metrics})
+			must(t, err)
+			done <- opened
+		}()
+		synctest.Wait()
+		if reason := rig.ready.last(); !strings.Contains(reason, "waiting for Vault at home") {
+			t.Errorf("readiness says %q", reason)
+		}
+		close(away.up)
+		opened := <-done
+		if rig.ready.last() != "" || !rig.shows(away.Trust().Fingerprint) {
+			t.Errorf("readiness %q, root in the metrics: %t", rig.ready.last(), rig.shows(away.Trust().Fingerprint))
+		}
+		_, err := opened.Roots.Issue(t.Context(), ca.Request{Identity: self, Usage: ca.UsageService})
+		must(t, err)
+		if got := testutil.CollectAndCount(rig.registry, "osm_cert_issued_total"); got != 1 {
+			t.Errorf("%d series count issued certificates, want 1", got)
+		}
+		rig.cfg.report(ca.RootStatus{State: ca.RootDiffers, Provider: "Vault at home", Loaded: "a", Found: "b"})
+		if reason := rig.ready.last(); !strings.Contains(reason, "Vault at home holds another root CA") {
+			t.Errorf("readiness says %q", reason)
+		}
+		rig.cfg.report(ca.RootStatus{State: ca.RootSame})
+		if rig.ready.last() != "" {
+			t.Errorf("still unready: %q", rig.ready.last())
+		}
+	})
+}
+
+// TestLoadEnds: whoever is told to stop while the provider is away does.
+func TestLoadEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	rig := newRig(t, Flags{Kind: Vault})
+	_, err := open(ctx, rig.cfg, &outside{&fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}, "Vault", nil})
+	if !errors.Is(err, context.Canceled) || rig.ready.last() == "" {
+		t.Errorf("error %v, readiness %q", err, rig.ready.last())
+	}
+}
+
+// TestServingCertOutlastsOutages: a request that fails after the start is repeated, if waiting can help.
+func TestServingCertOutlastsOutages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		flaky := &fakeLoader{Authority: newIssuer(t), up: make(chan struct{}), failures: 3}
+		close(flaky.up)
+		for kind, works := range map[Kind]bool{Tresor: false, Vault: true} {
+			flaky.failures = 3
+			opened, err := open(t.Context(), newRig(t, Flags{Kind: kind}).cfg, &outside{flaky, "it", nil})
+			must(t, err)
+			if _, err := opened.ServingCert(t.Context(), ca.ServingConfig{Identity: self}); (err == nil) != works {
+				t.Errorf("%s: error %v", kind, err)
+			}
+		}
+	})
+}
+
+// TestSignerChangeReplacesServingCerts without any handshake.
+func TestSignerChangeReplacesServingCerts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := newIssuer(t), newIssuer(t)
+		loader := &fakeLoader{Authority: first, up: make(chan struct{})}
+		close(loader.up)
+		opened, err := open(t.Context(), newRig(t, Flags{Kind: Vault}).cfg, &outside{loader, "it", nil})
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- opened.Run(ctx) }()
+		cert, err := opened.ServingCert(ctx, ca.ServingConfig{Identity: self})
+		must(t, err)
+		must(t, opened.Roots.Set(first, second))
+		synctest.Wait()
+		if cert.Signer() != first.Trust().Fingerprint {
+			t.Error("replaced though the same CA signs")
+		}
+		must(t, opened.Roots.Set(second, first))
+		synctest.Wait()
+		if cert.Signer() != second.Trust().Fingerprint {
+			t.Error("the certificate is still of the former CA")
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run ended with %v", err)
+		}
+	})
+}
+
+// TestSources: each kind is opened by its own package, with what the flags say.
+func TestSources(t *testing.T) {
+	for name, test := range map[string]struct {
+		flags  Flags
+		named  string
+		broken string
+	}{
+		"tresor":         {Flags{}, "Secret osm-system/osm-ca-bundle", ""},
+		"vault":          {Flags{Kind: Vault, Vault: VaultFlags{Address: "http://127.0.0.1:1", TokenFile: "t"}}, "Vault at http://127.0.0.1:1, PKI engine pki", ""},
+		"issuer":         {Flags{Kind: CertManager}, `cert-manager's Issuer "osm-ca" in namespace osm-system`, ""},
+		"no CA file":     {Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:1", CAFile: "/does/not/exist"}}, "", "--vault-ca-file: open /does/not/exist"},
+		"role of a path": {Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:1", Role: "../x"}}, "", "role"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rig := newRig(t, test.flags)
+			rig.cfg.Flags = test.flags.withDefaults()
+			s, err := rig.cfg.source()
+			switch {
+			case test.broken != "":
+				if err == nil || !strings.Contains(err.Error(), test.broken) {
+					t.Errorf("error %v, want one that says %q", err, test.broken)
+				}
+			case err != nil:
+				t.Error(err)
+			case s.String() != test.named:
+				t.Errorf("named %q, want %q", s, test.named)
+			}
+		})
+	}
+}
+
+// TestTokenIsReadAnew, without the line break that editors leave.
+func TestTokenIsReadAnew(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	token := tokenFrom(file)
+	if _, err := token(t.Context()); err == nil || !strings.Contains(err.Error(), "--vault-token-file") {
+		t.Errorf("no file: %v", err)
+	}
+	for _, text := range []string{"one\n", "two"} {
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		if got, err := token(t.Context()); err != nil || got != strings.TrimSpace(text) {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	must(t, os.WriteFile(file, []byte(" \n"), 0o600))
+	if _, err := token(t.Context()); err == nil || !strings.Contains(err.Error(), "is empty") {
+		t.Errorf("empty file: %v", err)
+	}
+}
+
+var self = identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}
+
+// rig is a configuration with a readiness and metrics that can be looked at.
+type rig struct {
+	cfg      Config
+	ready    *readiness
+	registry *prometheus.Registry
+}
+
+func newRig(t *testing.T, flags Flags) *rig {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	metrics, err := ca.NewMetrics(registry)
+	must(t, err)
+	ready := &readiness{}
+	return &rig{Config{
+		Flags: flags, Client: fake.NewClientset(), Dynamic: dynamicfake.NewSimpleDynamicClient(scheme.Scheme),
+		Namespace: "osm-system", Mesh: "osm", TrustDomain: "cluster.local", Metrics: metrics, Ready: ready, Log: slog.New(slog.DiscardHandler),
+	}, ready, registry}
+}
+
+// shows says whether the metrics name a root, and no other.
+func (r *rig) shows(fingerprint string) bool {
+	want := "# HELP osm_root_info Always 1; the label is the SHA-256 of the CA that this replica signs with, equal on all replicas.\n" +
+		"# TYPE osm_root_info gauge\nosm_root_info{fingerprint=\"" + fingerprint + "\"} 1\n"
+	return testutil.GatherAndCompare(r.registry, strings.NewReader(want), "osm_root_info") == nil
+}
+
+// readiness remembers what it was told; empty is ready.
+type readiness struct {
+	mu   sync.Mutex
+	told []string
+}
+
+func (r *readiness) Met() { r.Unmet("") }
+
+func (r *readiness) Unmet(reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, reason)
+}
+
+func (r *readiness) last() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Concat([]string{""}, r.told)[len(r.told)]
+}
+
+// fakeLoader is an outside provider that is away until up is closed, and then fails some requests.
+type fakeLoader struct {
+	ca.Authority
+	up       chan struct{}
+	failures int
+}
+
+func (f *fakeLoader) Load(ctx context.Context) error {
+	select {
+	case <-f.up:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (f *fakeLoader) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (f *fakeLoader) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {
+	if f.failures > 0 {
+		f.failures--
+		return nil, errors.New("sealed")
+	}
+	return f.Authority.Issue(ctx, req)
+}
+
+func newIssuer(t *testing.T) *ca.Issuer {
+	t.Helper()
+	root, err := ca.NewRoot(time.Now())
+	must(t, err)
+	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: "cluster.local"})
+	must(t, err)
+	return issuer
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
