@@ -139,13 +139,34 @@ func (s *session) one(ctx context.Context, c scenario, to *report.Report) error 
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	r := &rig{session: s, scenario: c, ctx: ctx, report: to}
+	began, others, err := otherwiseBusy()
+	if err != nil {
+		return err
+	}
+	if err := r.play(); err != nil {
+		return err
+	}
+	r.judge("contents under the version of another", float64(r.catalog.Conflicts()), "", 0)
+	// Times mean little on a machine that was doing something else.
+	ended, then, err := otherwiseBusy()
+	if err != nil {
+		return err
+	}
+	r.add("CPU taken by other programs meanwhile", (then-others).Seconds()/ended.Sub(began).Seconds(), "CPUs")
+	return nil
+}
+
+// play runs the scenario and ends everything that it started.
+func (r *rig) play() error {
 	defer r.down()
 	if err := r.up(); err != nil {
 		return err
 	}
-	if err := c.run(r); err != nil {
-		return err
-	}
-	r.judge("contents under the version of another", float64(r.catalog.Conflicts()), "", 0)
-	return nil
+	return r.scenario.run(r)
+}
+
+// otherwiseBusy is what other programs have used so far. Nothing of the run's own may be running.
+func otherwiseBusy() (at time.Time, used time.Duration, err error) {
+	used, err = server.Others()
+	return time.Now(), used, err
 }

@@ -239,6 +239,8 @@ func TestResize(t *testing.T) {
 			t.Errorf("ran after %v, want the new idle time of a second", ran.Sub(start))
 		}
 		stop()
-		<-ended
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
 	})
 }

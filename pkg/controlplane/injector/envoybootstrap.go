@@ -86,7 +86,7 @@ func (b proxyBootstrap) config() (*bootstrapv3.Bootstrap, error) {
 	config := &bootstrapv3.Bootstrap{
 		// The control plane's listeners for pods' addresses are inside Envoy.
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{Name: "envoy.bootstrap.internal_listener", TypedConfig: internal}},
-		Admin: &bootstrapv3.Admin{Address: address(loopback, api.PortEnvoyAdmin)},
+		Admin:               &bootstrapv3.Admin{Address: address(loopback, api.PortEnvoyAdmin)},
 		DynamicResources: &bootstrapv3.Bootstrap_DynamicResources{
 			AdsConfig: adsConfig(), CdsConfig: fromADS(), LdsConfig: fromADS(),
 		},

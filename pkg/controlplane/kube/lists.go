@@ -26,7 +26,7 @@ type lister[L runtime.Object] interface {
 func listWatch[L runtime.Object](client lister[L], selector string) *cache.ListWatch {
 	narrow := func(options metav1.ListOptions) metav1.ListOptions {
 		options.LabelSelector = selector
-		return options
+		return current(options)
 	}
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
@@ -36,6 +36,16 @@ func listWatch[L runtime.Object](client lister[L], selector string) *cache.ListW
 			return client.Watch(ctx, narrow(options))
 		},
 	}
+}
+
+// current asks for what is, where a reflector would take what an API server has had at some time: a
+// replica that starts must not hand out a world that is older than the one proxies have, nor one
+// without the MeshConfig that was made a moment ago.
+func current(options metav1.ListOptions) metav1.ListOptions {
+	if options.ResourceVersion == "0" {
+		options.ResourceVersion = ""
+	}
+	return options
 }
 
 // namespaceLists covers namespaces of any mesh and none: a namespace that leaves must be seen to.
@@ -66,7 +76,7 @@ func meshConfigLists(client dynamic.Interface, namespace string) *cache.ListWatc
 	resource := client.Resource(v1alpha2.GroupVersionResource()).Namespace(namespace)
 	narrow := func(options metav1.ListOptions) metav1.ListOptions {
 		options.FieldSelector = fields.OneTermEqualSelector("metadata.name", api.MeshConfigName).String()
-		return options
+		return current(options)
 	}
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {

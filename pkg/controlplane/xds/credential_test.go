@@ -108,7 +108,7 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 		if !ok || !known || !at.Equal(h.notAfter) || pod != (mesh.PodName{Namespace: "shop", Name: "service0-0"}) {
 			t.Errorf("earliest expiry %v of %v (%v), want %v (%v)", at, pod, known, h.notAfter, ok)
 		}
-		if left := h.renewAt.Sub(time.Now()); left < 10*time.Hour || left > 16*time.Hour {
+		if left := time.Until(h.renewAt); left < 10*time.Hour || left > 16*time.Hour {
 			t.Errorf("renewed in %v, want between half and 70 %% of a day after it was issued", left)
 		}
 
@@ -402,7 +402,9 @@ func TestSotwProxyIsSentItsCertificate(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	stop()
-	<-done
+	if err := <-done; err == nil {
+		t.Error("the stream ended without an error when its proxy left")
+	}
 }
 
 func FuzzParseHeld(f *testing.F) {

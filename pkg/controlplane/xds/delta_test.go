@@ -182,6 +182,13 @@ func TestDeltaSubscriptions(t *testing.T) {
 	p.expect("cds b", "eds b")
 }
 
+func TestDeltaFirstRequestForWhatDoesNotExist(t *testing.T) {
+	p := newDeltaProxy(t, state{endpoints: {"a": 1}})
+	p.ask(endpoints, "a", "nowhere")
+	p.expect("eds a -nowhere")
+	p.expect()
+}
+
 // The proxy may forget a name with its explicit subscription although the wildcard covers it.
 func TestDeltaUnsubscribeBelowTheWildcard(t *testing.T) {
 	p := subscribed(t)

@@ -17,7 +17,6 @@ type sotwModel struct {
 }
 
 type sotwModelType struct {
-	asked    bool
 	wildcard bool
 	wants    map[string]bool
 	offered  map[string]string // what came last, taken or refused

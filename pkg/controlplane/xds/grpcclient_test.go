@@ -217,11 +217,14 @@ func TestGRPCClient(t *testing.T) {
 	// Each step routes to another cluster, while calls are made. A cluster stays for ten more steps:
 	// the client acknowledges a route before its last call with the old one has picked its endpoint.
 	stop, failed := j.keepCalling()
-	endpoints := map[string]string{}
+	endpoints, names := map[string]string{"a": two}, []string{"a"}
 	for i := range 30 {
 		name, address := fmt.Sprintf("c%d", i), []string{one, two}[i%2]
+		if names = append(names, name); len(names) > 10 {
+			delete(endpoints, names[0])
+			names = names[1:]
+		}
 		endpoints[name] = address
-		delete(endpoints, fmt.Sprintf("c%d", i-10))
 		publish(proxyless{listener: "greeter", route: "r", cluster: name, endpoints: endpoints})
 		j.eventually(address)
 	}

@@ -287,7 +287,7 @@ func testLiveEnvoy(t *testing.T, api string) {
 	want = publish(second, withOneEndpointMore(snapshot))
 	e.await(want, false)
 	second.checkFailover(t, a, sotw)
-	rejectOne(t, second, e, api)
+	rejectOne(t, second, api)
 }
 
 // withOneEndpointMore changes one endpoint of the first service.
@@ -320,7 +320,7 @@ func (r *rig) checkFailover(t *testing.T, a *authority, sotw bool) {
 }
 
 // rejectOne publishes a listener that Envoy cannot use.
-func rejectOne(t *testing.T, r *rig, e *liveEnvoy, api string) {
+func rejectOne(t *testing.T, r *rig, api string) {
 	t.Helper()
 	view, _ := r.server.source().View(mesh.PodName{Namespace: "shop", Name: "service0-0"})
 	bad, err := envoy.NewResource("bad", &listenerv3.Listener{Name: "bad", FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{

@@ -89,6 +89,8 @@ type memoryDelta struct {
 	pod  string
 	done chan error
 	stop context.CancelFunc
+	// ended is what close found.
+	ended error
 }
 
 // open starts the incremental stream of a pod, which must be named <account>-<number>.
@@ -96,7 +98,7 @@ func (m *inMemory) open(ctx context.Context, pod string) *memoryDelta {
 	ctx, stop := context.WithCancel(proven(ctx, accountOf(pod), time.Now().Add(24*time.Hour)))
 	d := &memoryDelta{
 		&memoryWire[*discoveryv3.DeltaDiscoveryRequest]{ctx, make(chan *discoveryv3.DeltaDiscoveryRequest), make(chan *response, 4)},
-		pod, make(chan error, 1), stop,
+		pod, make(chan error, 1), stop, nil,
 	}
 	go func() {
 		d.done <- run(m.Server, d.memoryWire, &deltaSession{lists: m.lists}, variantDelta)
@@ -145,7 +147,7 @@ func (d *memoryDelta) takeNow(t testing.TB) *discoveryv3.DeltaDiscoveryResponse 
 // close ends the stream from the proxy's side.
 func (d *memoryDelta) close() {
 	d.stop()
-	<-d.done
+	d.ended = <-d.done
 }
 
 // proven is the context of a stream whose client showed a certificate of the account.

@@ -113,9 +113,9 @@ func options(cfg Config) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(credentials.NewTLS(cfg.TLS)),
 		grpc.ForceServerCodecV2(newCodec()),
-		// TLS buffers what is read, so a second buffer is a waste; one for writing is lent while there
-		// is something to write, and holds a TLS record.
-		grpc.ReadBufferSize(0), grpc.SharedWriteBuffer(true), grpc.WriteBufferSize(16 << 10),
+		// TLS buffers what is read, so a second buffer is a waste; the one for writing, which is lent
+		// while there is something to write, holds a TLS record.
+		grpc.ReadBufferSize(0), grpc.WriteBufferSize(16 << 10),
 		// Requests are small and rare: windows that grow by measurement would cost a ping for each.
 		grpc.StaticStreamWindowSize(64 << 10), grpc.StaticConnWindowSize(64 << 10),
 		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(8 << 10),

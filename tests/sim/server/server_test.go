@@ -32,9 +32,27 @@ func TestParseStat(t *testing.T) {
 		"no number":          {strings.Replace("7 (a)"+rest, "150", "x", 1), 0, true},
 	}
 	for name, tt := range tests {
-		if got, err := parseStat(tt.text); got != tt.want || (err != nil) != tt.bad {
+		if got, _, err := parseStat(tt.text); got != tt.want || (err != nil) != tt.bad {
 			t.Errorf("%s: got %v, %v", name, got, err)
 		}
+	}
+	if _, children, _ := parseStat("7 (controller)" + rest); children != 270*time.Millisecond {
+		t.Errorf("children used %v", children)
+	}
+}
+
+func TestParseMachine(t *testing.T) {
+	got, err := parseMachine("cpu  100 20 3 1000 2000 4 5 600 0 0\ncpu0 1 2 3 4 5 6 7 8 9\n")
+	if err != nil || got != 7320*time.Millisecond {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "cpu0 1 2 3 4 5 6 7 8\n", "cpu 1 2\n", "cpu a 2 3 4 5 6 7 8\n"} {
+		if _, err := parseMachine(bad); err == nil {
+			t.Errorf("read %q", bad)
+		}
+	}
+	if others, err := Others(); err != nil || others <= 0 {
+		t.Errorf("got %v, %v", others, err)
 	}
 }
 

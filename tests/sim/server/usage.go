@@ -27,7 +27,7 @@ func UsageOf(pid int) (Usage, error) {
 	if err != nil {
 		return u, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
 	}
-	if u.CPU, err = parseStat(string(stat)); err != nil {
+	if u.CPU, _, err = parseStat(string(stat)); err != nil {
 		return u, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -40,19 +40,28 @@ func UsageOf(pid int) (Usage, error) {
 	return u, nil
 }
 
-// parseStat sums utime and stime, the 14th and 15th field. The second field is the program's name in
-// parentheses, which may hold spaces and parentheses of its own.
-func parseStat(text string) (time.Duration, error) {
+// parseStat reads the times of a process itself (utime and stime, the 14th and 15th field) and of its
+// children that have ended (the next two). The second field is the program's name in parentheses,
+// which may hold spaces and parentheses of its own.
+func parseStat(text string) (own, children time.Duration, err error) {
 	end := strings.LastIndexByte(text, ')')
 	if end < 0 {
-		return 0, errors.New("no program name in stat")
+		return 0, 0, errors.New("no program name in stat")
 	}
 	fields := strings.Fields(text[end+1:]) // from the third field on
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("stat has %d fields after the name, want 13 or more", len(fields))
+	if len(fields) < 15 {
+		return 0, 0, fmt.Errorf("stat has %d fields after the name, want 15 or more", len(fields))
 	}
+	if own, err = sumTicks(fields[11:13]); err != nil {
+		return 0, 0, err
+	}
+	children, err = sumTicks(fields[13:15])
+	return own, children, err
+}
+
+func sumTicks(fields []string) (time.Duration, error) {
 	var sum int64
-	for _, field := range fields[11:13] {
+	for _, field := range fields {
 		ticks, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("time in stat: %w", err)
@@ -60,6 +69,39 @@ func parseStat(text string) (time.Duration, error) {
 		sum += ticks
 	}
 	return time.Duration(sum) * tick, nil
+}
+
+// Others is the CPU time that the machine has spent on anything but this process and its children
+// that have ended, since it came up. What grows between two readings was taken from the run.
+func Others() (time.Duration, error) {
+	machine, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read the machine's CPU time: %w", err)
+	}
+	busy, err := parseMachine(string(machine))
+	if err != nil {
+		return 0, fmt.Errorf("read the machine's CPU time: %w", err)
+	}
+	self, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read the simulator's CPU time: %w", err)
+	}
+	own, children, err := parseStat(string(self))
+	if err != nil {
+		return 0, fmt.Errorf("read the simulator's CPU time: %w", err)
+	}
+	return busy - own - children, nil
+}
+
+// parseMachine sums all times but those of doing nothing; what a hypervisor gave to others counts.
+func parseMachine(text string) (time.Duration, error) {
+	line, _, _ := strings.Cut(text, "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, fmt.Errorf("no times of all CPUs in %q", line)
+	}
+	// user nice system idle iowait irq softirq steal
+	return sumTicks(append(append([]string{}, fields[1:4]...), fields[6:9]...))
 }
 
 func parseStatus(text string) (rss, peak int64, err error) {
