@@ -7,7 +7,7 @@ mkdir -p bin
 go build -C tools/lint -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 for module in . "${MODULES[@]}"; do
   say "lint $module"
-  (cd "$module" && "$root/bin/golangci-lint" run --config "$root/.golangci.yml" ./...)
+  (cd "$module" && "$root/bin/golangci-lint" run --allow-parallel-runners --config "$root/.golangci.yml" ./...)
 done
 for module in . "${MODULES[@]}"; do
   (cd "$module" && go mod tidy -diff) || die "go.mod of $module is not tidy: run go mod tidy there"

@@ -330,7 +330,13 @@ func TestReissueReplacesWhatProxiesBrought(t *testing.T) {
 		d.close()
 		d = m.askSecrets(t.Context(), "service0-0", holds)
 		d.quiet(t)
+		trust := a.Trust()
+		trust.Fingerprint = "another CA signs, and the bundle has it already"
+		m.cfg.Trust = func() ca.Trust { return trust }
 		m.Reissue(10 * time.Minute)
+		if root := m.trust.Load().root; root != short(trust.Fingerprint, rootPrefix) {
+			t.Errorf("certificates of %q count as good after Reissue", root)
+		}
 		time.Sleep(10 * time.Minute)
 		if got := told(d.takeNow(t)); got != "sds workload" || a.issued.Load() != 2 {
 			t.Errorf("after Reissue came %q, %d certificates in all", got, a.issued.Load())

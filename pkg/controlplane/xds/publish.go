@@ -122,8 +122,12 @@ func (s *Server) Retrust() error {
 }
 
 // Reissue replaces the certificates that proxies brought from earlier streams, spread over the
-// given time; what ca.Leaves.Reissue is for those that were issued here.
+// given time; what ca.Leaves.Reissue is for those that were issued here. It includes Retrust: which
+// certificates are good from now on depends on who signs.
 func (s *Server) Reissue(over time.Duration) {
+	if err := s.Retrust(); err != nil {
+		s.cfg.Log.Error("the trust bundle cannot be encoded, proxies keep the last one", "error", err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st := range s.streams {
