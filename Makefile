@@ -20,7 +20,7 @@ images: ## OCI images into bin/images.d, or PUSH=registry/prefix
 generate: ## CRDs, deepcopy and the chart's README
 	@scripts/generate.sh
 golden: ## rewrite golden files; read the diff before you commit it
-	@ENVOY=$$(scripts/envoy.sh); export ENVOY; go test $(call GOLDEN,pkg charts demo/report) -update
+	@ENVOY=$$(scripts/envoy.sh); export ENVOY; go test $(call GOLDEN,pkg charts demo/report tests/sim/report) -update
 	@cd demo/cluster && go test $(call GOLDEN,.) -update
 
 ##@ Check
