@@ -114,8 +114,35 @@ func (s *story) alone(t *testing.T, residents []*corev1.Pod) {
 const noticeTime = 2 * time.Minute
 
 // gather has the controller of a node serve proxies, by ending all others without grace: who comes
-// in their place is not ready before the proxies have gone to the one that is left.
+// in their place is mostly not ready before the proxies have gone to the one that is left. If it is,
+// as beside a controller that is only starting again itself, it has to go too.
 func (s *story) gather(t *testing.T, node string) {
+	t.Helper()
+	pods := s.dismiss(t, node)
+	i := slices.IndexFunc(pods, func(pod *corev1.Pod) bool { return pod.Spec.NodeName == node })
+	if i < 0 {
+		t.Fatalf("node %s runs no controller: %s", node, describe(pods))
+	}
+	dismissed := time.Now()
+	eventually(t, effectTime, func(ctx context.Context) string {
+		n, err := s.proxies(ctx, pods[i])
+		switch {
+		case err != nil:
+			return err.Error()
+		case n > 0:
+			t.Logf("%s on node %s serves %d proxies", pods[i].Name, node, n)
+			return ""
+		}
+		if time.Since(dismissed) > effectTime/4 {
+			s.dismiss(t, node)
+			dismissed = time.Now()
+		}
+		return fmt.Sprintf("%s serves no proxy, so nobody would miss it", pods[i].Name)
+	})
+}
+
+// dismiss ends the controllers that are not on the node, and returns those that there are afterwards.
+func (s *story) dismiss(t *testing.T, node string) []*corev1.Pod {
 	t.Helper()
 	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2)) {
 		if pod.Spec.NodeName == node {
@@ -125,22 +152,7 @@ func (s *story) gather(t *testing.T, node string) {
 			t.Fatalf("delete pod %s: %v", pod.Name, err)
 		}
 	}
-	pods := until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2))
-	i := slices.IndexFunc(pods, func(pod *corev1.Pod) bool { return pod.Spec.NodeName == node })
-	if i < 0 {
-		t.Fatalf("node %s runs no controller: %s", node, describe(pods))
-	}
-	eventually(t, effectTime, func(ctx context.Context) string {
-		n, err := s.proxies(ctx, pods[i])
-		switch {
-		case err != nil:
-			return err.Error()
-		case n == 0:
-			return fmt.Sprintf("%s serves no proxy, so nobody would miss it", pods[i].Name)
-		}
-		t.Logf("%s on node %s serves %d proxies", pods[i].Name, node, n)
-		return ""
-	})
+	return until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2))
 }
 
 func (s *story) power(t *testing.T, action, node string) {
