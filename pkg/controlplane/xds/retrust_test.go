@@ -1,0 +1,201 @@
+package xds
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+func TestRetrust(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before, after := newAuthority(t), newAuthority(t)
+		var trust atomic.Pointer[ca.Trust]
+		set := func(t ca.Trust) { trust.Store(&t) }
+		set(before.Trust())
+		roots := &authority{Authority: before}
+		m := replica(t, roots, func() ca.Trust { return *trust.Load() })
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
+		leased := m.askSecrets(t.Context(), "service0-0", nil)
+		leased.take(t)
+		brought := m.askSecrets(t.Context(), "service1-1", nil)
+		holds := versionsOf(brought.take(t))
+		brought.close()
+		brought = m.askSecrets(t.Context(), "service1-1", holds)
+		brought.quiet(t)
+
+		if err := m.Retrust(); err != nil { // nothing changed
+			t.Fatal(err)
+		}
+		leased.quiet(t)
+		brought.quiet(t)
+
+		both := before.Trust()
+		both.Bundle = append(both.Bundle[:len(both.Bundle):len(both.Bundle)], after.Trust().Bundle...)
+		set(both)
+		if err := m.Retrust(); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []*memoryDelta{leased, brought} {
+			if got := told(d.takeNow(t)); got != "sds trust-bundle" {
+				t.Errorf("%s was sent %q, want the new bundle", d.pod, got)
+			}
+		}
+		brought.quiet(t)
+
+		both.Fingerprint = after.Trust().Fingerprint
+		set(both)
+		roots.Authority = after
+		if err := m.Retrust(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(respread)
+		if got := told(brought.takeNow(t)); got != "sds workload" {
+			t.Errorf("after another root signs came %q, want a certificate of it", got)
+		}
+		leased.quiet(t) // that one is for Leaves
+		leased.close()
+		brought.close()
+	})
+}
+
+// A certificate of a new root never arrives before the bundle with that root.
+func TestRenewedCertificateComesWithItsRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before, after := newAuthority(t), newAuthority(t)
+		roots := &authority{Authority: before}
+		leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: roots})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = leaves, before.Trust })
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+		d := m.askSecrets(t.Context(), "service0-0", nil)
+		d.take(t)
+
+		roots.Authority = after
+		now, err := newTrusted(after.Trust())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.trust.Store(now) // the stream was not woken yet
+		leaves.Reissue(0)
+		ctx, stop := context.WithCancel(t.Context())
+		go func() { _ = leaves.Run(ctx) }()
+		if got := told(d.takeNow(t)); got != "sds trust-bundle workload" {
+			t.Errorf("got %q, want the new root and the certificate that it signed", got)
+		}
+		stop()
+		d.close()
+	})
+}
+
+func TestReissueReplacesWhatProxiesBrought(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t)
+		m := replica(t, a, a.Trust)
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+		d := m.askSecrets(t.Context(), "service0-0", nil)
+		holds := versionsOf(d.take(t))
+		d.close()
+		d = m.askSecrets(t.Context(), "service0-0", holds)
+		d.quiet(t)
+		trust := a.Trust()
+		trust.Fingerprint = "another CA signs, and the bundle has it already"
+		m.cfg.Trust = func() ca.Trust { return trust }
+		m.Reissue(10 * time.Minute)
+		if root := m.trust.Load().root; root != short(trust.Fingerprint, rootPrefix) {
+			t.Errorf("certificates of %q count as good after Reissue", root)
+		}
+		time.Sleep(10 * time.Minute)
+		if got := told(d.takeNow(t)); got != "sds workload" || a.issued.Load() != 2 {
+			t.Errorf("after Reissue came %q, %d certificates in all", got, a.issued.Load())
+		}
+		d.close()
+	})
+}
+
+// An authority that is away keeps nothing from the proxy but its certificate.
+func TestAuthorityIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t)
+		m := replica(t, a, a.Trust)
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+		a.broken.Store(true)
+		d := m.askSecrets(t.Context(), "service0-0", nil)
+		d.quiet(t)
+		d.ask(clusters, nil)
+		if got := d.take(t); got.GetTypeUrl() != clusters.url() {
+			t.Errorf("got %q, want clusters", told(got))
+		}
+		time.Sleep(10 * time.Minute)
+		d.quiet(t)
+		a.broken.Store(false)
+		time.Sleep(leaseRetryLast)
+		if got := told(d.takeNow(t)); got != "sds trust-bundle workload" {
+			t.Errorf("after the authority came back came %q", got)
+		}
+		d.close()
+	})
+}
+
+// slowLeaves hang until they are told.
+type slowLeaves struct{ Leaves }
+
+func (l slowLeaves) Acquire(ctx context.Context, id identity.Identity) (*ca.Lease, error) {
+	<-ctx.Done() // the stream's end
+	return l.Leaves.Acquire(context.WithoutCancel(ctx), id)
+}
+
+// A lease that arrives after the stream has ended is released.
+func TestLeaseOfAStreamThatEnded(t *testing.T) {
+	a := newAuthority(t)
+	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = slowLeaves{leaves}, a.Trust })
+	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+	d := m.askSecrets(t.Context(), "service0-0", nil)
+	d.ask(clusters, nil)
+	d.take(t)
+	d.close()
+	if n := leaves.Len(); n != 0 || a.issued.Load() != 1 {
+		t.Errorf("%d leases left of %d", n, a.issued.Load())
+	}
+}
+
+// The state of the world cannot say what a proxy holds: it is sent all.
+func TestSotwProxyIsSentItsCertificate(t *testing.T) {
+	m := newInMemory(t)
+	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
+	ctx, stop := context.WithCancel(proven(t.Context(), "service0", time.Now().Add(time.Hour)))
+	w := &memoryWire[*discoveryv3.DiscoveryRequest]{ctx, make(chan *discoveryv3.DiscoveryRequest), make(chan *response, 4)}
+	done := make(chan error, 1)
+	go func() { done <- run(m.Server, w, &sotwSession{lists: m.lists}, variantSotw) }()
+	w.requests <- &discoveryv3.DiscoveryRequest{Node: nodeOf("service0-0"), TypeUrl: envoy.TypeSecret, ResourceNames: []string{envoy.SecretWorkload, envoy.SecretTrustBundle}}
+	if got := toldAll(t, decode(t, <-w.responses, &discoveryv3.DiscoveryResponse{})); got != "sds trust-bundle workload" {
+		t.Errorf("got %q", got)
+	}
+	stop()
+	if err := <-done; err == nil {
+		t.Error("the stream ended without an error when its proxy left")
+	}
+}
+
+func FuzzParseHeld(f *testing.F) {
+	f.Add("0123456789abcdef.1700000000.1690000000.1f")
+	f.Add("a.b.c.d")
+	f.Fuzz(func(t *testing.T, version string) {
+		if h, ok := parseHeld(version); ok && h.version() != version {
+			t.Errorf("%q is read as %q", version, h.version())
+		}
+	})
+}
