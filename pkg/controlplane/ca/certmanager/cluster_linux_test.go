@@ -6,14 +6,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,6 +21,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
 )
 
 // The users of the cluster under test, by their tokens. Requests are made by the one that has only
@@ -44,36 +43,23 @@ type cluster struct {
 	etcdURL    string
 	port       string
 	program    struct{ apiserver, etcd, certManager string }
-	server     *process
+	server     *realapi.Process
 	admin      *kubernetes.Clientset
 	objects    dynamic.Interface // as admin
 	kubeconfig string
 }
 
-// program returns the file that a variable of the environment names, or skips the test.
-func program(t *testing.T, variable, hint string) string {
-	t.Helper()
-	file := os.Getenv(variable)
-	if file == "" && os.Getenv("CI") == "true" {
-		t.Fatalf("CI needs %s: %s", variable, hint)
-	}
-	if file == "" {
-		t.Skipf("SKIPPED: %s is not set: %s", variable, hint)
-	}
-	return file
-}
-
 // newCluster starts an API server that knows cert-manager's definitions.
 func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, dir: t.TempDir()}
-	c.program.certManager = program(t, "CERT_MANAGER", "set it to what scripts/certmanager.sh prints")
-	c.program.apiserver = program(t, "KUBE_APISERVER", "set it to what `bin/cluster path kube-apiserver` prints")
+	c.program.certManager = realapi.Program(t, "CERT_MANAGER", "scripts/certmanager.sh")
+	c.program.apiserver = realapi.Program(t, "KUBE_APISERVER", "`bin/cluster path kube-apiserver`")
 	var err error
 	if c.program.etcd, err = exec.LookPath("etcd"); err != nil {
 		t.Skip("SKIPPED: no etcd on the PATH: install etcd-server")
 	}
 	c.startStorage()
-	c.port = freePort(t)
+	c.port = realapi.FreePort(t)
 	c.writeFiles()
 	config, client := c.config(adminToken)
 	if c.admin, err = kubernetes.NewForConfigAndClient(config, client); err != nil {
@@ -86,16 +72,16 @@ func newCluster(t *testing.T) *cluster {
 }
 
 func (c *cluster) startStorage() {
-	client, peer := "http://127.0.0.1:"+freePort(c.t), "http://127.0.0.1:"+freePort(c.t)
+	client, peer := "http://127.0.0.1:"+realapi.FreePort(c.t), "http://127.0.0.1:"+realapi.FreePort(c.t)
 	c.etcdURL = client
-	start(c.t, filepath.Join(c.dir, "etcd.log"), c.program.etcd, "--data-dir="+filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync",
+	realapi.Run(c.t, filepath.Join(c.dir, "etcd.log"), c.program.etcd, "--data-dir="+filepath.Join(c.dir, "etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer)
 }
 
 func (c *cluster) startServer() {
 	file := func(name string) string { return filepath.Join(c.dir, name) }
-	c.server = start(c.t, file("apiserver.log"), c.program.apiserver, "--etcd-servers="+c.etcdURL,
+	c.server = realapi.Run(c.t, file("apiserver.log"), c.program.apiserver, "--etcd-servers="+c.etcdURL,
 		"--bind-address=127.0.0.1", "--secure-port="+c.port, "--cert-dir="+file("certs"), "--endpoint-reconciler-type=none",
 		"--authorization-mode=RBAC", "--token-auth-file="+file("tokens.csv"),
 		"--disable-admission-plugins=ServiceAccount", "--service-cluster-ip-range=10.77.0.0/24",
@@ -182,9 +168,9 @@ func (c *cluster) resource(name string) dynamic.NamespaceableResourceInterface {
 }
 
 // startCertManager starts cert-manager. Its log stays beside the cluster's other files.
-func (c *cluster) startCertManager(t *testing.T, flags ...string) *process {
+func (c *cluster) startCertManager(t *testing.T, flags ...string) *realapi.Process {
 	log := filepath.Join(c.dir, fmt.Sprintf("cert-manager-%s.log", strings.ReplaceAll(t.Name(), "/", "-")))
-	return start(t, log, c.program.certManager, append([]string{"--kubeconfig=" + c.kubeconfig, "--cluster-resource-namespace=cert-manager"}, flags...)...)
+	return realapi.Run(t, log, c.program.certManager, append([]string{"--kubeconfig=" + c.kubeconfig, "--cluster-resource-namespace=cert-manager"}, flags...)...)
 }
 
 // eventually waits until attempt succeeds.
@@ -206,53 +192,4 @@ func eventually(t *testing.T, what string, attempt func() error) {
 			t.Fatalf("waited %v for %s: %v", patience, what, err)
 		}
 	}
-}
-
-func freePort(t *testing.T) string {
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
-}
-
-// process is a program that a test started and that ends with it.
-type process struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	once sync.Once
-}
-
-func start(t *testing.T, log, file string, args ...string) *process {
-	t.Helper()
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()                  // the child has its own
-	cmd := exec.Command(file, args...) // ended by stop
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is killed leaves nothing
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", file, err)
-	}
-	p := &process{t: t, cmd: cmd}
-	t.Cleanup(func() {
-		p.stop()
-		if t.Failed() {
-			text, _ := os.ReadFile(log)
-			t.Logf("the end of %s:\n%s", filepath.Base(log), text[max(0, len(text)-2000):])
-		}
-	})
-	return p
-}
-
-// stop ends the process at once, as a crash would, and waits until it is gone.
-func (p *process) stop() {
-	p.once.Do(func() {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait() // killed
-	})
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
 )
 
 // testLeftovers finds requests of a process that crashed, and one that is none of ours.
@@ -104,7 +105,7 @@ func testServerAway(t *testing.T, c *cluster) {
 	c.startCertManager(t)
 	var log logged
 	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), logTo(&log))
-	c.server.stop()
+	c.server.Stop()
 	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
 	wantReason(t, err, certmanager.Refused, "create", "see to the API server")
 	c.startServer()
@@ -116,9 +117,9 @@ func testServerAway(t *testing.T, c *cluster) {
 }
 
 // testKilled stops cert-manager as a crash does, and starts it again.
-func testKilled(t *testing.T, c *cluster, manager *process) {
+func testKilled(t *testing.T, c *cluster, manager *realapi.Process) {
 	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), timeout(time.Second))
-	manager.stop()
+	manager.Stop()
 	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
 	wantReason(t, err, certmanager.Unanswered, "nobody approved or denied it", "see whether cert-manager runs")
 	c.wantNone(t)

@@ -5,11 +5,9 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -43,11 +41,11 @@ func Start(t testing.TB) *Server {
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
 	writeFiles(t, file)
-	storage, peers, port := "http://127.0.0.1:"+freePort(t), "http://127.0.0.1:"+freePort(t), freePort(t)
-	start(t, file("etcd.log"), etcd, "--data-dir="+file("etcd"), "--unsafe-no-fsync",
+	storage, peers, port := "http://127.0.0.1:"+FreePort(t), "http://127.0.0.1:"+FreePort(t), FreePort(t)
+	Run(t, file("etcd.log"), etcd, "--data-dir="+file("etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+storage, "--advertise-client-urls="+storage,
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers)
-	start(t, file("apiserver.log"), apiserver, "--etcd-servers="+storage,
+	Run(t, file("apiserver.log"), apiserver, "--etcd-servers="+storage,
 		"--bind-address=127.0.0.1", "--secure-port="+port, "--cert-dir="+file("certs"), "--endpoint-reconciler-type=none",
 		"--authorization-mode=RBAC", "--token-auth-file="+file("tokens.csv"),
 		"--disable-admission-plugins=ServiceAccount", "--service-cluster-ip-range=10.77.0.0/24",
@@ -113,39 +111,4 @@ func writeFiles(t testing.TB, file func(string) string) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
-}
-
-// start runs a program until the test ends; its log shows when the test has failed.
-func start(t testing.TB, log, program string, args ...string) {
-	t.Helper()
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()                     // the child has its own
-	cmd := exec.Command(program, args...) // ended by the cleanup, which waits for it
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", program, err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // killed
-		if t.Failed() {
-			text, _ := os.ReadFile(log)
-			t.Logf("the end of %s:\n%s", filepath.Base(log), text[max(0, len(text)-3000):])
-		}
-	})
 }

@@ -7,15 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
 )
 
 // patience is how long anything may take that another process has to do.
@@ -29,27 +27,14 @@ type bao struct {
 	port    string
 	scheme  string
 	client  *http.Client
-	process *process
+	process *realapi.Process
 	key     string // unseals
 	root    string // token that may do everything
 }
 
-// program returns the file that a variable of the environment names, or skips the test.
-func program(t *testing.T, variable, hint string) string {
-	t.Helper()
-	file := os.Getenv(variable)
-	if file == "" && os.Getenv("CI") != "" {
-		t.Fatalf("CI needs %s: set it to what %s prints", variable, hint)
-	}
-	if file == "" {
-		t.Skipf("SKIPPED: %s is not set: set it to what %s prints", variable, hint)
-	}
-	return file
-}
-
 // newBao prepares a server that is not started yet. It forgets everything when it stops.
 func newBao(t *testing.T) *bao {
-	b := &bao{t: t, program: program(t, "BAO", "scripts/openbao.sh"), dir: t.TempDir(), port: freePort(t), scheme: "http", client: &http.Client{}}
+	b := &bao{t: t, program: realapi.Program(t, "BAO", "scripts/openbao.sh"), dir: t.TempDir(), port: realapi.FreePort(t), scheme: "http", client: &http.Client{}}
 	t.Cleanup(b.client.CloseIdleConnections)
 	b.configure(`storage "inmem" {}`, "tls_disable = true")
 	return b
@@ -74,7 +59,7 @@ listener "tcp" {
   address = "127.0.0.1:%s"
   %s
 }
-`, storage, freePort(b.t), b.address(), b.port, listener)
+`, storage, realapi.FreePort(b.t), b.address(), b.port, listener)
 	must(b.t, os.WriteFile(filepath.Join(b.dir, "config.hcl"), []byte(config), 0o600))
 }
 
@@ -101,14 +86,14 @@ func (b *bao) address() string { return b.scheme + "://127.0.0.1:" + b.port }
 
 // start starts the process and waits until it answers, sealed.
 func (b *bao) start() {
-	b.process = startProcess(b.t, filepath.Join(b.dir, "bao.log"), b.program, "server", "-config="+filepath.Join(b.dir, "config.hcl"))
+	b.process = realapi.Run(b.t, filepath.Join(b.dir, "bao.log"), b.program, "server", "-config="+filepath.Join(b.dir, "config.hcl"))
 	eventually(b.t, "OpenBao to answer", func() error {
 		_, _, err := b.try(http.MethodGet, "sys/seal-status", nil)
 		return err
 	})
 }
 
-func (b *bao) stop() { b.process.stop() }
+func (b *bao) stop() { b.process.Stop() }
 
 func (b *bao) initialise() {
 	answer := b.write("sys/init", map[string]any{"secret_shares": 1, "secret_threshold": 1})
@@ -190,47 +175,4 @@ func eventually(t *testing.T, what string, attempt func() error) {
 			t.Fatalf("waited %v for %s: %v", patience, what, err)
 		}
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	defer listener.Close()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
-}
-
-// process is a program that a test started and that ends with it.
-type process struct {
-	cmd  *exec.Cmd
-	once sync.Once
-}
-
-func startProcess(t *testing.T, log, file string, args ...string) *process {
-	t.Helper()
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	must(t, err)
-	defer out.Close()                  // the child has its own
-	cmd := exec.Command(file, args...) //nolint:noctx // ended by stop, which waits for it
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is killed leaves nothing
-	must(t, cmd.Start())
-	p := &process{cmd: cmd}
-	t.Cleanup(func() {
-		p.stop()
-		if t.Failed() {
-			text, _ := os.ReadFile(log)
-			t.Logf("the end of %s:\n%s", filepath.Base(log), text[max(0, len(text)-2000):])
-		}
-	})
-	return p
-}
-
-// stop ends the process at once, as a crash would, and waits until it is gone.
-func (p *process) stop() {
-	p.once.Do(func() {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait() // killed
-	})
 }
