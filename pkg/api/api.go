@@ -62,10 +62,12 @@ const (
 
 // Ports of the control plane.
 const (
-	PortXDS     = 15128
-	PortHTTP    = 9091
-	PortDebug   = 9092 // loopback only
-	PortWebhook = 9090
+	PortXDS   = 15128
+	PortHTTP  = 9091
+	PortDebug = 9092 // loopback only
+	// PortEvidence is where replicas tell the holder of the Lease what a rotation of the root waits for.
+	PortEvidence = 9093
+	PortWebhook  = 9090
 )
 
 // Ports of an injected pod. All but the admin port listen on every address of the pod.

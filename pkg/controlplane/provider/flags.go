@@ -44,6 +44,9 @@ type VaultFlags struct {
 	LoginMount, LoginRole           string
 	// TokenFile holds a token that somebody else made; empty means a login by ServiceAccount.
 	TokenFile string
+	// TokenSecret names the Secret that TokenFile is mounted from, as name/key: how a
+	// MeshRootCertificate refers to it.
+	TokenSecret string
 	// CAFile holds the certificates that verify the server; empty means those of the system.
 	CAFile string
 }
@@ -59,6 +62,7 @@ func (f *Flags) Bind(set *pflag.FlagSet) {
 	set.StringVar(&v.LoginMount, "vault-login-mount", vault.DefaultLoginMount, "path of the auth method that takes ServiceAccount tokens")
 	set.StringVar(&v.LoginRole, "vault-login-role", "", "role of the auth method (default: the name of --vault-role)")
 	set.StringVar(&v.TokenFile, "vault-token-file", "", "file with a Vault token, read before each request (default: log in by ServiceAccount)")
+	set.StringVar(&v.TokenSecret, "vault-token-secret", "", "what --vault-token-file is mounted from, as NAME/KEY of a Secret: what MeshRootCertificates call it")
 	set.StringVar(&v.CAFile, "vault-ca-file", "", "PEM file with the CA certificates that verify Vault (default: those of the system)")
 	set.StringVar(&f.Issuer.Name, "cert-manager-issuer", DefaultIssuer, "name of cert-manager's issuer")
 	set.StringVar(&f.Issuer.Kind, "cert-manager-issuer-kind", certmanager.KindIssuer, "Issuer, in --osm-namespace, or ClusterIssuer, or the kind of an external issuer")

@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
@@ -29,7 +29,8 @@ type Readiness interface {
 // Config is what Open needs.
 type Config struct {
 	Flags
-	// Client is the way to the Secret of Tresor, Dynamic the one to cert-manager's objects.
+	// Client is the way to the Secret of Tresor, Dynamic the one to MeshRootCertificates and to
+	// cert-manager's objects; both are required.
 	Client  kubernetes.Interface
 	Dynamic dynamic.Interface
 	// Namespace and Mesh are the mesh's, TrustDomain is its domain; required.
@@ -58,12 +59,12 @@ type source interface {
 	run(ctx context.Context) error
 }
 
-// Provider is a provider whose root is loaded.
+// Provider is a provider whose root is loaded, or several while the mesh has several roots.
 type Provider struct {
-	// Roots sign and say whom to trust. They hold the provider's one root until a rotation.
+	// Roots sign and say whom to trust.
 	Roots *ca.Roots
 
-	source source
+	keeper *keeper
 	// patient says that a request may fail for a while only.
 	patient bool
 	log     *slog.Logger
@@ -73,37 +74,27 @@ type Provider struct {
 	serving []*ca.ServingCert
 }
 
-// Open waits until the provider's root is loaded, or ctx ends. A provider that is away and a root
+// Open waits until the roots that the mesh needs are loaded, or ctx ends: those of its
+// MeshRootCertificates, and without any the one of the flags. A provider that is away and a root
 // that is unusable are waited for; only a wrong configuration is an error at once.
 func Open(ctx context.Context, cfg Config) (*Provider, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	cfg.Flags = cfg.withDefaults()
-	if cfg.Ready == nil || cfg.Log == nil {
-		return nil, errors.New("open certificate provider: somebody to tell of readiness and a log are required")
+	if cfg.Ready == nil || cfg.Log == nil || cfg.Dynamic == nil {
+		return nil, errors.New("open certificate provider: a dynamic client, somebody to tell of readiness and a log are required")
 	}
-	s, err := cfg.source()
-	if err != nil {
-		return nil, err
-	}
-	return open(ctx, cfg, s)
+	return open(ctx, cfg, Config.source)
 }
 
-func open(ctx context.Context, cfg Config, s source) (*Provider, error) {
-	cfg.Ready.Unmet("loading it from " + s.String())
-	signer, err := s.load(ctx, cfg.Ready.Unmet)
-	if err != nil {
+func open(ctx context.Context, cfg Config, build func(Config) (source, error)) (*Provider, error) {
+	k := newKeeper(cfg, build)
+	if err := k.open(ctx); err != nil {
 		return nil, err // names the provider and what to do
 	}
-	// Last, because everybody who loads a root shows it in the metrics.
-	roots, err := ca.NewRoots(cfg.Metrics, signer)
-	if err != nil {
-		return nil, fmt.Errorf("trust the root CA of %s: %w", s, err)
-	}
-	p := &Provider{Roots: roots, source: s, patient: cfg.Kind != Tresor, log: cfg.Log, refresh: make(chan struct{}, 1)}
-	roots.Subscribe(p.changed)
-	cfg.Ready.Met()
+	p := &Provider{Roots: k.roots, keeper: k, patient: cfg.Kind != Tresor, log: cfg.Log, refresh: make(chan struct{}, 1)}
+	p.Roots.Subscribe(p.changed)
 	return p, nil
 }
 
@@ -131,13 +122,37 @@ func (c Config) report(status ca.RootStatus) {
 	}
 }
 
-// String names the provider for people.
-func (p *Provider) String() string { return p.source.String() }
+// String names the provider that signs, for people.
+func (p *Provider) String() string { return p.keeper.String() }
 
-// Run watches the root and refreshes serving certificates until ctx ends, and returns its cause.
+// Loaded are the roots that this replica acts on, with the roles that it knows; problems are why
+// others are not among them, by name.
+func (p *Provider) Loaded() (roots []rotation.Loaded, problems map[string]string) {
+	return p.keeper.loadedRoots()
+}
+
+// Serving is the fingerprint of the CA that signed this replica's own serving certificates; if
+// there are several, of one that is not the signer's. It replaces those that are of a former one.
+func (p *Provider) Serving(ctx context.Context) (string, error) {
+	p.mu.Lock()
+	certs := p.serving
+	p.mu.Unlock()
+	signer := p.Roots.Trust().Fingerprint
+	for _, cert := range certs {
+		if err := cert.Refresh(ctx); err != nil {
+			return "", err
+		}
+		if by := cert.Signer(); by != signer {
+			return by, nil
+		}
+	}
+	return signer, nil
+}
+
+// Run follows the mesh's roots and refreshes serving certificates until ctx ends, and returns its cause.
 func (p *Provider) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.source.run(ctx) })
+	group.Go(func() error { return p.keeper.run(ctx) })
 	group.Go(func() error { return p.refreshServing(ctx) })
 	return group.Wait()
 }

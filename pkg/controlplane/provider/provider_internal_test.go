@@ -19,10 +19,12 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
-	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
@@ -143,7 +145,7 @@ func TestOutside(t *testing.T) {
 		away := &fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}
 		done := make(chan *Provider, 1)
 		go func() {
-			opened, err := open(t.Context(), rig.cfg, &outside{away, "Vault at home", rig.cfg.Metrics})
+			opened, err := open(t.Context(), rig.cfg, given(&outside{away, "Vault at home", rig.cfg.Metrics}))
 			must(t, err)
 			done <- opened
 		}()
@@ -177,7 +179,7 @@ func TestLoadEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	rig := newRig(t, Flags{Kind: Vault})
-	_, err := open(ctx, rig.cfg, &outside{&fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}, "Vault", nil})
+	_, err := open(ctx, rig.cfg, given(&outside{&fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}, "Vault", nil}))
 	if !errors.Is(err, context.Canceled) || rig.ready.last() == "" {
 		t.Errorf("error %v, readiness %q", err, rig.ready.last())
 	}
@@ -190,7 +192,7 @@ func TestServingCertOutlastsOutages(t *testing.T) {
 		close(flaky.up)
 		for kind, works := range map[Kind]bool{Tresor: false, Vault: true} {
 			flaky.failures = 3
-			opened, err := open(t.Context(), newRig(t, Flags{Kind: kind}).cfg, &outside{flaky, "it", nil})
+			opened, err := open(t.Context(), newRig(t, Flags{Kind: kind}).cfg, given(&outside{flaky, "it", nil}))
 			must(t, err)
 			if _, err := opened.ServingCert(t.Context(), ca.ServingConfig{Identity: self}); (err == nil) != works {
 				t.Errorf("%s: error %v", kind, err)
@@ -205,7 +207,7 @@ func TestSignerChangeReplacesServingCerts(t *testing.T) {
 		first, second := newIssuer(t), newIssuer(t)
 		loader := &fakeLoader{Authority: first, up: make(chan struct{})}
 		close(loader.up)
-		opened, err := open(t.Context(), newRig(t, Flags{Kind: Vault}).cfg, &outside{loader, "it", nil})
+		opened, err := open(t.Context(), newRig(t, Flags{Kind: Vault}).cfg, given(&outside{loader, "it", nil}))
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -295,9 +297,23 @@ func newRig(t *testing.T, flags Flags) *rig {
 	must(t, err)
 	ready := &readiness{}
 	return &rig{Config{
-		Flags: flags, Client: fake.NewClientset(), Dynamic: dynamicfake.NewSimpleDynamicClient(scheme.Scheme),
+		Flags: flags, Client: fake.NewClientset(), Dynamic: objects(t),
 		Namespace: "osm-system", Mesh: "osm", TrustDomain: "cluster.local", Metrics: metrics, Ready: ready, Log: slog.New(slog.DiscardHandler),
 	}, ready, registry}
+}
+
+// objects is an API server that knows MeshRootCertificates and cert-manager's requests.
+func objects(t *testing.T) *dynamicfake.FakeDynamicClient {
+	t.Helper()
+	return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
+		v1alpha2.RootCertificateGroupVersionResource():                             v1alpha2.RootCertificateKind + "List",
+		{Group: "cert-manager.io", Version: "v1", Resource: "certificaterequests"}: "CertificateRequestList",
+	})
+}
+
+// given has one source for whatever the flags say.
+func given(s source) func(Config) (source, error) {
+	return func(Config) (source, error) { return s, nil }
 }
 
 // shows says whether the metrics name a root, and no other.

@@ -12,8 +12,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
 
@@ -55,9 +53,7 @@ func TestCertManagerIsAskedAsTheFlagsSay(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	rig := newRig(t, parse(t, "--certificate-provider=cert-manager", "--cert-manager-issuer=step", "--cert-manager-issuer-kind=StepIssuer", "--cert-manager-issuer-group=step.sm"))
-	client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
-		{Group: "cert-manager.io", Version: "v1", Resource: "certificaterequests"}: "CertificateRequestList",
-	})
+	client := objects(t)
 	var asked *unstructured.Unstructured
 	client.PrependReactor("create", "certificaterequests", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		asked, _ = action.(clienttesting.CreateAction).GetObject().(*unstructured.Unstructured)

@@ -1,0 +1,132 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+)
+
+// Installation is the name of the root that the flags say, in a mesh without MeshRootCertificates.
+const Installation = "installation"
+
+// wish is a root that the mesh has, and what it is used for.
+type wish struct {
+	rotation.Root
+	origin origin
+	// proven says that some replica had it loaded: certificates of it may be in use.
+	proven bool
+}
+
+// origin is where a root comes from. Equal origins are one root.
+type origin struct {
+	flags    Flags
+	caSecret string
+}
+
+// used says whether the root is to be loaded.
+func (w wish) used() bool { return w.Role != rotation.Inactive && w.Problem == "" }
+
+// needed says whether a replica must not serve before it has loaded the root. One that is new to
+// the mesh may be misconfigured; that holds up its rotation, not the start of replicas.
+func (w wish) needed() bool {
+	return w.Role == rotation.Active || w.Role == rotation.Passive && w.proven
+}
+
+// MeshRoots reads the mesh's MeshRootCertificates as they are now, not as some cache has them. A
+// cluster that does not know the kind has none.
+func MeshRoots(ctx context.Context, client dynamic.Interface, namespace string) ([]v1alpha2.MeshRootCertificate, error) {
+	list, err := client.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace(namespace).List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read MeshRootCertificates in namespace %s: %w", namespace, err)
+	}
+	objects := make([]v1alpha2.MeshRootCertificate, len(list.Items))
+	for i := range list.Items {
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(list.Items[i].Object, &objects[i]); err != nil {
+			return nil, fmt.Errorf("read MeshRootCertificate %s/%s: %w", namespace, list.Items[i].GetName(), err)
+		}
+	}
+	return objects, nil
+}
+
+// wishes are the roots of the objects, or without any that of the flags.
+func (c Config) wishes(objects []v1alpha2.MeshRootCertificate) []wish {
+	if len(objects) == 0 {
+		return []wish{{Root: rotation.Root{Name: Installation, Role: rotation.Active}, origin: origin{flags: c.Flags, caSecret: c.CASecret}}}
+	}
+	wishes := make([]wish, len(objects))
+	for i := range objects {
+		w := wish{Root: rotation.RootOf(&objects[i]), proven: objects[i].Status.Fingerprint != ""}
+		from, err := c.originOf(&objects[i].Spec)
+		if err != nil {
+			w.Problem = cmp.Or(w.Problem, err.Error())
+		}
+		w.origin = from
+		wishes[i] = w
+	}
+	return wishes
+}
+
+// originOf says where the root of an object comes from. What an object cannot say, such as where
+// Vault's PKI engine is mounted, is as the flags have it.
+func (c Config) originOf(spec *v1alpha2.MeshRootCertificateSpec) (origin, error) {
+	if spec.TrustDomain != string(c.TrustDomain) {
+		return origin{}, fmt.Errorf("spec.trustDomain is %q, and the mesh's is %q: make another MeshRootCertificate", spec.TrustDomain, c.TrustDomain)
+	}
+	from := origin{flags: Flags{Vault: c.Vault, Issuer: c.Issuer}, caSecret: c.CASecret}
+	switch p := spec.Provider; {
+	case p.Tresor != nil:
+		ref := p.Tresor.CA.SecretRef
+		if ref.Namespace != c.Namespace {
+			return origin{}, fmt.Errorf("spec.provider.tresor.ca.secretRef.namespace is %q: only Secrets of the mesh's namespace %s can be read", ref.Namespace, c.Namespace)
+		}
+		from.flags.Kind, from.flags.Vault.Address, from.caSecret = Tresor, "", ref.Name
+	case p.Vault != nil:
+		var err error
+		if from.flags, err = c.vaultOf(p.Vault); err != nil {
+			return origin{}, err
+		}
+	case p.CertManager != nil:
+		from.flags.Kind, from.flags.Vault.Address = CertManager, ""
+		from.flags.Issuer = certmanager.IssuerRef{Name: p.CertManager.IssuerName, Kind: p.CertManager.IssuerKind, Group: p.CertManager.IssuerGroup}
+	default:
+		return origin{}, errors.New("spec.provider names none of tresor, vault and certManager")
+	}
+	from.flags = from.flags.withDefaults()
+	if err := from.flags.Validate(); err != nil {
+		return origin{}, err
+	}
+	return from, nil
+}
+
+func (c Config) vaultOf(p *v1alpha2.VaultProviderSpec) (Flags, error) {
+	flags := Flags{Kind: Vault, Vault: c.Vault, Issuer: c.Issuer}
+	flags.Vault.Address = cmp.Or(p.Protocol, "https") + "://" + net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port)))
+	flags.Vault.Role = p.Role
+	if p.Protocol == "http" {
+		flags.Vault.CAFile = ""
+	}
+	if p.Token == nil {
+		flags.Vault.TokenFile, flags.Vault.TokenSecret = "", ""
+		return flags, nil
+	}
+	if ref := p.Token.SecretKeyRef; ref.Namespace != c.Namespace || ref.Name+"/"+ref.Key != c.Vault.TokenSecret {
+		return Flags{}, fmt.Errorf("spec.provider.vault.token is key %s of Secret %s/%s, which the control plane does not mount: set osm.vault.secret.name and osm.vault.secret.key to it by osm upgrade",
+			ref.Key, ref.Namespace, ref.Name)
+	}
+	return flags, nil
+}

@@ -1,0 +1,284 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+)
+
+// tresorRoot is the object of a root in the Secret of that name.
+func tresorRoot(name, secret string, role v1alpha2.RootRole, change ...func(*v1alpha2.MeshRootCertificate)) *v1alpha2.MeshRootCertificate {
+	object := &v1alpha2.MeshRootCertificate{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha2.GroupVersion().String(), Kind: v1alpha2.RootCertificateKind},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "osm-system"},
+		Spec:       v1alpha2.MeshRootCertificateSpec{TrustDomain: "cluster.local", Role: role},
+	}
+	object.Spec.Provider.Tresor = &v1alpha2.TresorProviderSpec{CA: v1alpha2.TresorCASpec{SecretRef: v1alpha2.SecretRef{Name: secret, Namespace: "osm-system"}}}
+	for _, f := range change {
+		f(object)
+	}
+	return object
+}
+
+func wantedAt(at string) func(*v1alpha2.MeshRootCertificate) {
+	return func(o *v1alpha2.MeshRootCertificate) {
+		o.Annotations = map[string]string{v1alpha2.AnnotationRotateTo: at}
+	}
+}
+
+func seen(o *v1alpha2.MeshRootCertificate) { o.Status.Fingerprint = "once" }
+
+// town is an API server with objects and Secrets, and a provider that runs in it.
+type town struct {
+	*rig
+	t       *testing.T
+	dynamic *dynamicfake.FakeDynamicClient
+	opened  *Provider
+	end     func()
+}
+
+func newTown(t *testing.T, have ...*v1alpha2.MeshRootCertificate) *town {
+	t.Helper()
+	rig := newRig(t, Flags{})
+	client := objects(t)
+	rig.cfg.Dynamic, rig.cfg.CASecret = client, "osm-ca-bundle"
+	w := &town{rig: rig, t: t, dynamic: client}
+	w.write(have...)
+	return w
+}
+
+// start opens the provider and runs it until the test ends.
+func (w *town) start() {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	opened, err := Open(ctx, w.cfg)
+	must(w.t, err)
+	w.opened = opened
+	done := make(chan error, 1)
+	go func() { done <- opened.Run(ctx) }()
+	w.end = func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			w.t.Errorf("Run ended with %v", err)
+		}
+	}
+	synctest.Wait()
+}
+
+// write makes objects, or replaces them.
+func (w *town) write(have ...*v1alpha2.MeshRootCertificate) {
+	w.t.Helper()
+	client := w.dynamic.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace("osm-system")
+	for _, object := range have {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+		must(w.t, err)
+		_, err = client.Update(w.t.Context(), &unstructured.Unstructured{Object: content}, metav1.UpdateOptions{})
+		if apierrors.IsNotFound(err) {
+			_, err = client.Create(w.t.Context(), &unstructured.Unstructured{Object: content}, metav1.CreateOptions{})
+		}
+		must(w.t, err)
+	}
+}
+
+// put writes objects and waits until nothing happens any more.
+func (w *town) put(have ...*v1alpha2.MeshRootCertificate) {
+	w.t.Helper()
+	w.write(have...)
+	time.Sleep(time.Minute) // in the bubble
+	synctest.Wait()
+}
+
+// fingerprint is that of the root in a Secret.
+func (w *town) fingerprint(secret string) string {
+	w.t.Helper()
+	object, err := w.cfg.Client.CoreV1().Secrets("osm-system").Get(w.t.Context(), secret, metav1.GetOptions{})
+	must(w.t, err)
+	root, err := ca.ParseRoot(object.Data, time.Now())
+	must(w.t, err)
+	return root.Fingerprint()
+}
+
+// check compares who signs and who is trusted, by the names of their Secrets.
+func (w *town) check(signer string, trusted ...string) {
+	w.t.Helper()
+	trust := w.opened.Roots.Trust()
+	var want []string
+	for _, secret := range trusted {
+		want = append(want, w.fingerprint(secret))
+	}
+	slices.Sort(want)
+	if trust.Fingerprint != w.fingerprint(signer) || !slices.Equal(trust.Fingerprints(), want) {
+		w.t.Errorf("%s signs, trusted are %v; want %s (%s), trusted %v", trust.Fingerprint, trust.Fingerprints(), w.fingerprint(signer), signer, trusted)
+	}
+	if reason := w.ready.last(); reason != "" {
+		w.t.Errorf("unready: %s", reason)
+	}
+}
+
+// TestRootsFollowObjects goes through a rotation, as replicas see it.
+func TestRootsFollowObjects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const asked = "2026-01-02T03:04:05Z"
+		w := newTown(t)
+		w.start()
+		defer func() { w.end() }()
+		w.check("osm-ca-bundle", "osm-ca-bundle")
+
+		w.put(tresorRoot("one", "osm-ca-bundle", v1alpha2.RootRoleActive), tresorRoot("two", "next", v1alpha2.RootRoleInactive, wantedAt(asked)))
+		w.check("osm-ca-bundle", "osm-ca-bundle")
+		if _, err := w.cfg.Client.CoreV1().Secrets("osm-system").Get(t.Context(), "next", metav1.GetOptions{}); err == nil {
+			t.Error("a root that is not used was made")
+		}
+		w.put(tresorRoot("two", "next", v1alpha2.RootRolePassive, wantedAt(asked)))
+		w.check("osm-ca-bundle", "osm-ca-bundle", "next")
+		w.put(tresorRoot("two", "next", v1alpha2.RootRoleActive, wantedAt(asked)))
+		w.check("next", "osm-ca-bundle", "next")
+		loaded, problems := w.opened.Loaded()
+		if len(problems) > 0 || len(loaded) != 2 || loaded[0].Name != "one" || loaded[1].Role != rotation.Active || loaded[1].Fingerprint != w.fingerprint("next") {
+			t.Errorf("acts on %v, problems %v", loaded, problems)
+		}
+		// A replica that starts in the middle.
+		w.end()
+		w.start()
+		w.check("next", "osm-ca-bundle", "next")
+		w.put(tresorRoot("one", "osm-ca-bundle", v1alpha2.RootRolePassive))
+		w.check("next", "osm-ca-bundle", "next")
+		w.put(tresorRoot("one", "osm-ca-bundle", v1alpha2.RootRoleInactive))
+		w.check("next", "next")
+		if got := w.opened.String(); got != "Secret osm-system/next" {
+			t.Errorf("named %q", got)
+		}
+		// A root that is given up may change as it likes.
+		_, err := w.cfg.Client.CoreV1().Secrets("osm-system").Update(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "osm-system", Name: "osm-ca-bundle"}}, metav1.UpdateOptions{})
+		must(t, err)
+		time.Sleep(time.Minute)
+		if reason := w.ready.last(); reason != "" {
+			t.Errorf("unready: %s", reason)
+		}
+	})
+}
+
+// TestSignerOutlastsItsObject: without an active root, and without any object, the last ones stay.
+func TestSignerOutlastsItsObject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive))
+		w.start()
+		defer func() { w.end() }()
+		w.check("first", "first", "second")
+		w.put(tresorRoot("one", "first", v1alpha2.RootRolePassive))
+		w.check("first", "first", "second")
+		for _, name := range []string{"one", "two"} {
+			must(t, w.dynamic.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace("osm-system").Delete(t.Context(), name, metav1.DeleteOptions{}))
+		}
+		time.Sleep(time.Minute)
+		w.check("first", "first", "second")
+	})
+}
+
+// TestMisconfiguredRootHoldsUpNoReplica: what nobody has loaded yet is told and not waited for; what
+// certificates may hang on is waited for.
+func TestMisconfiguredRootHoldsUpNoReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		elsewhere := func(o *v1alpha2.MeshRootCertificate) { o.Spec.Provider.Tresor.CA.SecretRef.Namespace = "default" }
+		w := newTown(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive, elsewhere))
+		w.start()
+		w.check("first", "first")
+		if _, problems := w.opened.Loaded(); !strings.Contains(problems["two"], "osm-system") {
+			t.Errorf("problems %v", problems)
+		}
+		w.end()
+
+		w = newTown(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive, elsewhere, seen))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := Open(ctx, w.cfg); err == nil || !strings.Contains(w.ready.last(), "MeshRootCertificate two") {
+			t.Errorf("error %v, readiness %q", err, w.ready.last())
+		}
+	})
+}
+
+// TestNothingActive: a replica that starts while nothing signs says so, and goes on when something does.
+func TestNothingActive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, tresorRoot("one", "first", v1alpha2.RootRolePassive))
+		go func() {
+			time.Sleep(10 * time.Second)
+			if reason := w.ready.last(); !strings.Contains(reason, "nothing signs") {
+				t.Errorf("readiness %q", reason)
+			}
+			w.write(tresorRoot("one", "first", v1alpha2.RootRoleActive))
+		}()
+		w.start()
+		defer func() { w.end() }()
+		w.check("first", "first")
+	})
+}
+
+// TestOrigins: an object says where its root comes from, the flags say the rest.
+func TestOrigins(t *testing.T) {
+	vault := func(change func(*v1alpha2.VaultProviderSpec)) v1alpha2.ProviderSpec {
+		p := &v1alpha2.VaultProviderSpec{Host: "vault", Port: 8200, Role: "mesh"}
+		change(p)
+		return v1alpha2.ProviderSpec{Vault: p}
+	}
+	token := func(namespace, name string) func(*v1alpha2.VaultProviderSpec) {
+		return func(p *v1alpha2.VaultProviderSpec) {
+			p.Token = &v1alpha2.VaultTokenSpec{SecretKeyRef: v1alpha2.SecretKeyRef{SecretRef: v1alpha2.SecretRef{Name: name, Namespace: namespace}, Key: "token"}}
+		}
+	}
+	installed := Flags{Vault: VaultFlags{Mount: "team", LoginMount: "jwt", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token"}}
+	for name, test := range map[string]struct {
+		spec   v1alpha2.ProviderSpec
+		domain string
+		want   Flags // what differs from installed
+		broken string
+	}{
+		"vault, login": {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), want: Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", CAFile: "/ca"}}},
+		"vault, token": {spec: vault(token("osm-system", "vault")), want: Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token"}}},
+		"vault, http": {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Protocol, p.Host = "http", "::1" }),
+			want: Flags{Kind: Vault, Vault: VaultFlags{Address: "http://[::1]:8200", Mount: "team", Role: "mesh", LoginMount: "jwt"}}},
+		"other token":        {spec: vault(token("osm-system", "other")), broken: "osm.vault.secret.name"},
+		"token elsewhere":    {spec: vault(token("default", "vault")), broken: "default/vault"},
+		"cert-manager":       {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "Issuer", IssuerGroup: "cert-manager.io"}}, want: Flags{Kind: CertManager}},
+		"cert-manager, kind": {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "X", IssuerGroup: "cert-manager.io"}}, broken: "ClusterIssuer"},
+		"nothing":            {broken: "spec.provider"},
+		"other domain":       {domain: "other.local", broken: "spec.trustDomain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := newRig(t, installed).cfg
+			spec := &v1alpha2.MeshRootCertificateSpec{Provider: test.spec, TrustDomain: "cluster.local"}
+			if test.domain != "" {
+				spec.TrustDomain = test.domain
+			}
+			got, err := cfg.originOf(spec)
+			if test.broken != "" {
+				if err == nil || !strings.Contains(err.Error(), test.broken) {
+					t.Errorf("got %v, want an error that says %q", err, test.broken)
+				}
+				return
+			}
+			must(t, err)
+			if got.flags.Kind != test.want.Kind || test.want.Kind == Vault && got.flags.Vault != test.want.Vault {
+				t.Errorf("got  %+v\nwant %+v", got.flags, test.want)
+			}
+			if test.want.Kind == CertManager && got.flags.Issuer.Name != "i" {
+				t.Errorf("issuer %+v", got.flags.Issuer)
+			}
+		})
+	}
+}

@@ -1,0 +1,181 @@
+package rotate
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+const (
+	// askTime is how long a replica may take to answer.
+	askTime = 10 * time.Second
+	// maxAnswer bounds an answer, in bytes: about 500 for each proxy.
+	maxAnswer = 64 << 20
+	// clientLife is how long the certificate that proves who asks is good.
+	clientLife = time.Hour
+)
+
+// Collector collects evidence. All fields but Port are required.
+type Collector struct {
+	Client          kubernetes.Interface
+	Namespace, Mesh string
+	TrustDomain     identity.TrustDomain
+	// Roots sign the certificate that proves who asks, and verify who answers.
+	Roots ca.Authority
+	// Self is this replica's pod, which Own speaks for.
+	Self string
+	Own  func(context.Context) rotation.Replica
+	// Port is where replicas answer; zero means api.PortEvidence.
+	Port int
+	Now  func() time.Time
+}
+
+// Collect asks everybody at the same time. Who does not answer is in the evidence with an error; only
+// a list of the replicas that cannot be read is an error.
+func (c *Collector) Collect(ctx context.Context) (rotation.Evidence, error) {
+	pods, err := c.pods(ctx)
+	if err != nil {
+		return rotation.Evidence{}, err
+	}
+	client, err := c.httpClient(ctx)
+	if err != nil {
+		return rotation.Evidence{}, err
+	}
+	defer client.CloseIdleConnections()
+	evidence := rotation.Evidence{Replicas: make([]rotation.Replica, len(pods))}
+	var asked sync.WaitGroup
+	for i := range pods {
+		asked.Go(func() { evidence.Replicas[i] = c.replica(ctx, client, &pods[i]) })
+	}
+	evidence.Webhooks = []rotation.Webhook{c.webhook(ctx)}
+	asked.Wait()
+	evidence.Now = c.Now()
+	return evidence, nil
+}
+
+// pods are the replicas of the control plane that exist, also those that are on their way out.
+func (c *Collector) pods(ctx context.Context) ([]corev1.Pod, error) {
+	list, err := c.Client.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{
+		LabelSelector: api.LabelApp + " in (" + api.AppController + "," + api.AppInjector + ")," + api.LabelInstance + "=" + c.Mesh,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the control plane's pods in namespace %s: %w", c.Namespace, err)
+	}
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+	}), nil
+}
+
+// replica is what one replica reports, under the name of its pod.
+func (c *Collector) replica(ctx context.Context, client *http.Client, pod *corev1.Pod) rotation.Replica {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var r rotation.Replica
+	var err error
+	if pod.Name == c.Self {
+		r = c.Own(ctx)
+	} else if r, err = c.ask(ctx, client, pod); err != nil {
+		r = rotation.Replica{Error: err.Error(), At: c.Now()}
+	}
+	r.Name, r.Component = pod.Name, rotation.Component(pod.Labels[api.LabelApp])
+	return r
+}
+
+func (c *Collector) ask(ctx context.Context, client *http.Client, pod *corev1.Pod) (r rotation.Replica, err error) {
+	if pod.Status.PodIP == "" {
+		return r, errors.New("its pod has no address yet")
+	}
+	port := api.PortEvidence
+	if c.Port != 0 {
+		port = c.Port
+	}
+	// The host names who is to answer: it is what the certificate is checked for.
+	url := "https://" + pod.Labels[api.LabelApp] + "." + c.Namespace + ".svc" + Path
+	ctx = context.WithValue(ctx, addressKey{}, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return r, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return r, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return r, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return r, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	if err := json.Unmarshal(body, &r); err != nil {
+		return r, fmt.Errorf("what it answers is no evidence: %w", err)
+	}
+	return r, nil
+}
+
+// addressKey is the context's key for the address that a request goes to.
+type addressKey struct{}
+
+// httpClient proves by a fresh certificate that a controller asks, and accepts whom the roots of this
+// moment vouch for. It keeps no connection: roots change.
+func (c *Collector) httpClient(ctx context.Context) (*http.Client, error) {
+	leaf, err := c.Roots.Issue(ctx, ca.Request{
+		Identity: identity.Identity{Namespace: c.Namespace, ServiceAccount: api.AppController}, TTL: clientLife, Usage: ca.UsageProxy,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("issue the certificate that collects evidence: %w", err)
+	}
+	dialer := &net.Dialer{}
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: c.Roots.Trust().Pool(), Certificates: []tls.Certificate{leaf.TLS()}},
+		ForceAttemptHTTP2: true,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			address, ok := ctx.Value(addressKey{}).(string)
+			if !ok {
+				return nil, errors.New("a request without an address")
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+	}}, nil
+}
+
+// webhook is what the API server verifies injectors with.
+func (c *Collector) webhook(ctx context.Context) rotation.Webhook {
+	w := rotation.Webhook{Name: api.WebhookNamePrefix + c.Mesh}
+	config, err := c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, w.Name, metav1.GetOptions{})
+	w.At = c.Now()
+	if err != nil {
+		w.Error = err.Error()
+		return w
+	}
+	for i := range config.Webhooks {
+		trusts := ca.Trust{Bundle: config.Webhooks[i].ClientConfig.CABundle}.Fingerprints()
+		if i == 0 {
+			w.Trusts = trusts
+			continue
+		}
+		w.Trusts = slices.DeleteFunc(w.Trusts, func(root string) bool { return !slices.Contains(trusts, root) })
+	}
+	return w
+}

@@ -1,0 +1,290 @@
+package rotate_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/bootstrap"
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/provider"
+	"github.com/osm-edge/osm/pkg/controlplane/rotate"
+	"github.com/osm-edge/osm/pkg/controlplane/serve"
+)
+
+// TestMain finds goroutines that a test leaves behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	namespace = "osm-system"
+	patience  = 60 * time.Second
+)
+
+// town is a mesh on a real API server: replicas of the control plane with real roots, certificates
+// and evidence over mutual TLS; its proxies take at once what they are sent, unless held back.
+type town struct {
+	t       *testing.T
+	client  *kubernetes.Clientset
+	dynamic dynamic.Interface
+	port    int
+
+	mu       sync.Mutex
+	replicas []*replica
+	lagging  bool // the proxy of the first replica acknowledges nothing
+	held     ca.Trust
+}
+
+// replica is one process of the control plane, as far as roots are concerned.
+type replica struct {
+	town     *town
+	name     string
+	app      string
+	provider *provider.Provider
+	driver   *rotate.Driver
+}
+
+func newTown(t *testing.T) *town {
+	t.Helper()
+	server := realapi.Start(t)
+	w := &town{t: t, client: server.Client(t)}
+	var err error
+	w.dynamic, err = dynamic.NewForConfig(server.Config())
+	must(t, err)
+	extensions, err := apiextensions.NewForConfig(server.Config())
+	must(t, err)
+	must(t, bootstrap.ApplyCRDs(t.Context(), extensions.ApiextensionsV1().CustomResourceDefinitions(), slog.New(slog.DiscardHandler)))
+	_, err = w.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	must(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.2:0")
+	must(t, err)
+	w.port = listener.Addr().(*net.TCPAddr).Port
+	must(t, listener.Close())
+	return w
+}
+
+// add starts a replica at an address of loopback.
+func (w *town) add(name, app, ip string) *replica {
+	w.t.Helper()
+	r := &replica{town: w, name: name, app: app}
+	health := serve.NewHealth(time.Now)
+	opened, err := provider.Open(w.t.Context(), provider.Config{
+		Client: w.client, Dynamic: w.dynamic, Namespace: namespace, Mesh: "osm", TrustDomain: api.DefaultDomain,
+		CASecret: api.CABundleSecret, Ready: health.Require("root CA", "not asked"), Log: slog.New(slog.DiscardHandler),
+	})
+	must(w.t, err)
+	r.provider = opened
+	cert, err := opened.ServingCert(w.t.Context(), ca.ServingConfig{
+		Identity: identity.Identity{Namespace: namespace, ServiceAccount: app}, DNSNames: []string{app + "." + namespace + ".svc"},
+	})
+	must(w.t, err)
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(w.port)))
+	must(w.t, err)
+	collector := &rotate.Collector{
+		Client: w.client, Namespace: namespace, Mesh: "osm", TrustDomain: api.DefaultDomain, Roots: opened.Roots,
+		Self: name, Own: r.own, Port: w.port, Now: time.Now,
+	}
+	r.driver = rotate.NewDriver(rotate.Config{
+		Dynamic: w.dynamic, Namespace: namespace, Roots: opened, Collect: collector.Collect,
+		Delivery: time.Nanosecond, Every: 100 * time.Millisecond, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	})
+	w.run(opened.Run)
+	w.run(func(ctx context.Context) error {
+		return serve.HTTPServer{Handler: rotate.Handler(namespace, api.DefaultDomain, r.own), TLS: cert.MutualTLS()}.Serve(ctx, listener)
+	})
+	w.pod(name, app, ip)
+	w.mu.Lock()
+	w.replicas = append(w.replicas, r)
+	w.mu.Unlock()
+	opened.Roots.Subscribe(func(ca.Change) { w.checkInvariant() })
+	return r
+}
+
+// run runs something until the test ends.
+func (w *town) run(work func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = work(ctx) // the cause of ctx
+	}()
+	w.t.Cleanup(func() { cancel(); <-done })
+}
+
+func (w *town) pod(name, app, ip string) {
+	w.t.Helper()
+	pod, err := w.client.CoreV1().Pods(namespace).Create(w.t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{api.LabelApp: app, api.LabelInstance: "osm"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+	}, metav1.CreateOptions{})
+	must(w.t, err)
+	pod.Status.Phase, pod.Status.PodIP, pod.Status.PodIPs = corev1.PodRunning, ip, []corev1.PodIP{{IP: ip}}
+	_, err = w.client.CoreV1().Pods(namespace).UpdateStatus(w.t.Context(), pod, metav1.UpdateOptions{})
+	must(w.t, err)
+}
+
+// own is what the replica and its one proxy have.
+func (r *replica) own(ctx context.Context) rotation.Replica {
+	signer := func() string { return r.provider.Roots.Trust().Fingerprint }
+	return rotate.Basics(ctx, rotation.Replica{}, r.provider, signer, func(e *rotation.Replica) {
+		if r.app != api.AppController {
+			return
+		}
+		trust := r.town.trustOf(r)
+		pod := "apps/of-" + r.name
+		e.Proxies = []rotation.Proxy{{Pod: pod, Identity: "apps/default", Trusts: trust.Fingerprints(), Root: trust.Fingerprint, Serial: "ab", At: e.At}}
+		e.Leads = true
+		e.Secrets = []rotation.Secret{{Account: "apps/default", Trusts: trust.Fingerprints(), Signer: trust.Fingerprint, Since: e.At.Add(-time.Hour)}}
+	})
+}
+
+// trustOf is what the replica's proxy holds.
+func (w *town) trustOf(r *replica) ca.Trust {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := r.provider.Roots.Trust(); !w.lagging || r != w.replicas[0] {
+		return now
+	}
+	return w.held
+}
+
+// lag holds the proxy of the first replica back, or lets it go on.
+func (w *town) lag(lagging bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lagging, w.held = lagging, w.replicas[0].provider.Roots.Trust()
+}
+
+// checkInvariant: whoever signs is trusted by every replica, and by every proxy.
+func (w *town) checkInvariant() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, signing := range w.replicas {
+		signer := signing.provider.Roots.Trust().Fingerprint
+		for _, r := range w.replicas {
+			if !slices.Contains(r.provider.Roots.Trust().Fingerprints(), signer) {
+				w.t.Errorf("%s signs with %.8s, which %s does not trust", signing.name, signer, r.name)
+			}
+		}
+		if w.lagging && !slices.Contains(w.held.Fingerprints(), signer) {
+			w.t.Errorf("%s signs with %.8s, which the proxy that lags does not trust", signing.name, signer)
+		}
+	}
+}
+
+// webhook keeps the webhook's bundle as an injector does, until the test ends.
+func (w *town) webhook(injector *replica) {
+	w.t.Helper()
+	hooks := w.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	url, none := "https://127.0.0.1:1/", admissionv1.SideEffectClassNone
+	hook, err := hooks.Create(w.t.Context(), &admissionv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: api.WebhookNamePrefix + "osm"},
+		Webhooks: []admissionv1.MutatingWebhook{{
+			Name: api.WebhookName, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			ClientConfig: admissionv1.WebhookClientConfig{URL: &url, CABundle: injector.provider.Roots.Trust().Bundle},
+		}},
+	}, metav1.CreateOptions{})
+	must(w.t, err)
+	changed := make(chan struct{}, 1)
+	injector.provider.Roots.Subscribe(func(ca.Change) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	w.run(func(ctx context.Context) error {
+		for {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			hook.Webhooks[0].ClientConfig.CABundle = injector.provider.Roots.Trust().Bundle
+			if hook, err = hooks.Update(ctx, hook, metav1.UpdateOptions{}); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// ask asks for a rotation to a root.
+func (w *town) ask(name string) {
+	w.t.Helper()
+	patch := `{"metadata":{"annotations":{"` + v1alpha2.AnnotationRotateTo + `":"` + time.Now().UTC().Format(time.RFC3339Nano) + `"}}}`
+	_, err := w.roots().Patch(w.t.Context(), name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{})
+	must(w.t, err)
+}
+
+func (w *town) roots() dynamic.ResourceInterface {
+	return w.dynamic.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace(namespace)
+}
+
+// make makes the object of a root of Tresor.
+func (w *town) make(name, secret string, role v1alpha2.RootRole) {
+	w.t.Helper()
+	object := &v1alpha2.MeshRootCertificate{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha2.GroupVersion().String(), Kind: v1alpha2.RootCertificateKind},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
+		Spec:       v1alpha2.MeshRootCertificateSpec{TrustDomain: api.DefaultDomain, Role: role},
+	}
+	object.Spec.Provider.Tresor = &v1alpha2.TresorProviderSpec{CA: v1alpha2.TresorCASpec{SecretRef: v1alpha2.SecretRef{Name: secret, Namespace: namespace}}}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	must(w.t, err)
+	_, err = w.roots().Create(w.t.Context(), &unstructured.Unstructured{Object: content}, metav1.CreateOptions{})
+	must(w.t, err)
+}
+
+// objects are the roots as the API server has them, by name.
+func (w *town) objects() map[string]v1alpha2.MeshRootCertificate {
+	w.t.Helper()
+	list, err := provider.MeshRoots(w.t.Context(), w.dynamic, namespace)
+	must(w.t, err)
+	objects := map[string]v1alpha2.MeshRootCertificate{}
+	for _, object := range list {
+		objects[object.Name] = object
+	}
+	return objects
+}
+
+// await waits until the objects are as they should.
+func (w *town) await(what string, is func(map[string]v1alpha2.MeshRootCertificate) bool) {
+	w.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		objects := w.objects()
+		if is(objects) {
+			return
+		}
+		if time.Now().After(end) {
+			var states []string
+			for _, o := range objects {
+				states = append(states, o.Name+": "+string(o.Spec.Role)+", "+o.Status.State)
+				for _, c := range o.Status.Conditions {
+					states = append(states, c.Reason+": "+c.Message)
+				}
+			}
+			w.t.Fatalf("after %v not: %s\n%s", patience, what, strings.Join(states, "\n"))
+		}
+	}
+}
