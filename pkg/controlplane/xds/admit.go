@@ -26,8 +26,9 @@ func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, 
 	}
 	st := &stream{
 		peer: who, since: s.cfg.Now(), variant: variant, protocol: p,
-		changed: make(chan struct{}, 1), ended: make(chan struct{}),
+		changed: make(chan struct{}, 1), ended: make(chan error, 1),
 	}
+	st.seen.Store(&lookedUp{})
 	if err := s.admit(st); err != nil {
 		<-s.turns
 		return nil, err
@@ -59,7 +60,8 @@ func (s *Server) refresh(st *stream) error {
 	if within := st.hasten.Swap(0); within > 0 {
 		s.sooner(st, time.Duration(within))
 	}
-	view, w := s.source().View(st.peer.pod)
+	now := s.look(st)
+	w := now.workload
 	if w == nil {
 		st.left(s.cfg.Farewell)
 		return nil
@@ -68,6 +70,6 @@ func (s *Server) refresh(st *stream) error {
 	if w.Identity != st.peer.identity {
 		return s.refuse("identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", st.peer.pod, w.Identity, st.peer.identity)
 	}
-	st.offer.view = view
+	st.offer.view = now.view
 	return nil
 }

@@ -53,8 +53,12 @@ func (c *credential) waiting() <-chan time.Time {
 
 // firstSecrets decides, when a stream first asks for secrets, whether the proxy's certificate, if
 // it reports one, will do.
-func (s *Server) firstSecrets(ctx context.Context, st *stream, version string) {
-	h, ok := parseHeld(version)
+func (s *Server) firstSecrets(ctx context.Context, st *stream, holds map[string]string) {
+	s.retrust(st, s.trust.Load()) // what the proxy holds may be the newest bundle
+	st.mu.Lock()
+	st.reported(holds, s.cfg.Now())
+	st.mu.Unlock()
+	h, ok := parseHeld(holds[envoy.SecretWorkload])
 	if !ok || !h.good(st.trust.root, s.cfg.Now()) {
 		s.acquire(ctx, st)
 		return
@@ -120,13 +124,12 @@ func (s *Server) acquired(st *stream, got leased) {
 // renewed offers the lease's current certificate, never without the bundle that its CA is in.
 func (s *Server) renewed(st *stream) {
 	s.retrust(st, s.trust.Load())
-	leaf := st.cred.lease.Current()
-	set, err := s.leafSets.of(leaf, st.trust.Trust)
+	known, err := s.leafSets.of(st.cred.lease.Current(), st.trust.Trust)
 	if err != nil {
 		s.cfg.Log.Error("certificate cannot be encoded, the proxy keeps the last one", "pod", st.peer.pod.String(), "error", err)
 		return
 	}
-	st.offer.workload, st.offered = set, leaf.NotAfter
+	st.offer.workload, st.leased = known.set, known.cert
 }
 
 // retrust offers the trust bundle in force. A certificate that the proxy brought and that is not of

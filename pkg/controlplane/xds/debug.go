@@ -57,12 +57,7 @@ type Rejection struct {
 
 // Debug describes all streams, sorted by pod. It looks at one stream after another and stops none.
 func (s *Server) Debug() Debug {
-	s.mu.Lock()
-	streams := make([]*stream, 0, len(s.streams))
-	for st := range s.streams {
-		streams = append(streams, st)
-	}
-	s.mu.Unlock()
+	streams := s.all()
 	d := Debug{Proxies: make([]ProxyState, 0, len(streams))}
 	for _, st := range streams {
 		d.Proxies = append(d.Proxies, st.report())

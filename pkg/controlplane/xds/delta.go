@@ -81,7 +81,7 @@ func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest, o offer, n
 		return answer{typ: typ, refusal: t.refusals.refused(what, detail.GetMessage(), now, t.wants)}
 	}
 	t.refusals.accepted(what)
-	return answer{typ: typ, accepted: true}
+	return answer{typ: typ, accepted: true, what: what}
 }
 
 // begin takes what a proxy says first: what it wants, and what it still holds from an older stream.

@@ -1,7 +1,10 @@
 package xds
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -48,16 +51,43 @@ func (s *Server) publish(config source) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.config.Store(&config)
-	for st := range s.streams {
-		if now := lookUp(config, st.peer.pod); st.seen.differs(now) {
-			st.seen = now
-			st.wake()
-		}
-	}
+	s.pace.add(s.concerned(config)...)
 	for w := range s.waiters {
 		if lookUp(config, w.pod).workload != nil {
 			close(w.known)
 			delete(s.waiters, w)
+		}
+	}
+}
+
+// concerned are the streams for which config is something else than what they saw last. When what all
+// proxies share has changed that is all of them, without a look.
+func (s *Server) concerned(config source) []*stream {
+	var shared *envoy.Layer
+	concerned := make([]*stream, 0, len(s.streams))
+	for st := range s.streams {
+		seen := st.seen.Load()
+		if shared == nil || seen.view.Shared == nil || seen.view.Shared == shared {
+			now := lookUp(config, st.peer.pod)
+			shared = cmp.Or(shared, now.view.Shared)
+			if !seen.differs(now) {
+				continue
+			}
+		}
+		concerned = append(concerned, st)
+	}
+	return concerned
+}
+
+// look returns what the stream's proxy should have now. It asks again when there was a Publish
+// meanwhile, which may have compared with what the stream saw before.
+func (s *Server) look(st *stream) lookedUp {
+	for {
+		from := s.config.Load()
+		now := lookUp(*from, st.peer.pod)
+		st.seen.Store(&now)
+		if s.config.Load() == from {
+			return now
 		}
 	}
 }
@@ -115,9 +145,7 @@ func (s *Server) Retrust() error {
 		return err
 	}
 	s.trust.Store(now)
-	for st := range s.streams {
-		st.wake()
-	}
+	s.pace.add(slices.Collect(maps.Keys(s.streams))...)
 	return nil
 }
 
@@ -132,8 +160,8 @@ func (s *Server) Reissue(over time.Duration) {
 	defer s.mu.Unlock()
 	for st := range s.streams {
 		st.hasten.Store(int64(max(over, 1)))
-		st.wake()
 	}
+	s.pace.add(slices.Collect(maps.Keys(s.streams))...)
 }
 
 func (s *Server) add(st *stream) bool {
@@ -142,7 +170,6 @@ func (s *Server) add(st *stream) bool {
 	if s.closed {
 		return false
 	}
-	st.seen = lookUp(s.source(), st.peer.pod)
 	s.streams[st] = struct{}{}
 	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
 	return true
@@ -153,5 +180,6 @@ func (s *Server) remove(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.streams, st)
+	s.pace.leave(st)
 	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
 }

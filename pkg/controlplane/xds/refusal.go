@@ -12,6 +12,7 @@ import (
 type answer struct {
 	typ      resourceType
 	accepted bool
+	what     sent     // what it accepted
 	refusal  *refusal // nil unless it refused
 }
 
@@ -39,6 +40,16 @@ func (r *refusal) names() []string {
 type sent struct {
 	parts   [2][]*envoy.Resource
 	removed []string
+}
+
+// carries says whether a resource of that name was in it.
+func (s sent) carries(name string) bool {
+	for _, part := range s.parts {
+		if slices.ContainsFunc(part, func(r *envoy.Resource) bool { return r.Name == name }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s sent) resources() []*envoy.Resource {

@@ -58,8 +58,10 @@ func (h held) good(root string, now time.Time) bool {
 // trusted is what the control plane trusts, in the form in which it is sent.
 type trusted struct {
 	ca.Trust
-	root string // the first digits of the fingerprint of the CA that signs now
-	set  *envoy.Set
+	root    string   // the first digits of the fingerprint of the CA that signs now
+	trusts  []string // the fingerprints of all CAs in the bundle, sorted
+	version string   // of the bundle
+	set     *envoy.Set
 }
 
 func newTrusted(trust ca.Trust) (*trusted, error) {
@@ -70,7 +72,10 @@ func newTrusted(trust ca.Trust) (*trusted, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &trusted{trust, short(trust.Fingerprint, rootPrefix), envoy.NewSet([]*envoy.Resource{r})}, nil
+	return &trusted{
+		Trust: trust, root: short(trust.Fingerprint, rootPrefix), trusts: trust.Fingerprints(),
+		version: r.Version, set: envoy.NewSet([]*envoy.Resource{r}),
+	}, nil
 }
 
 func (t *trusted) same(trust ca.Trust) bool {
@@ -81,18 +86,25 @@ func (t *trusted) same(trust ca.Trust) bool {
 // same. It forgets a leaf with its last user.
 type leafSets struct {
 	mu    sync.Mutex
-	known map[weak.Pointer[ca.Leaf]]*envoy.Set
+	known map[weak.Pointer[ca.Leaf]]leafSet
 }
 
-// of returns the Set that holds the leaf as the workload secret.
-func (s *leafSets) of(leaf *ca.Leaf, trust ca.Trust) (*envoy.Set, error) {
+// leafSet is a leaf as the workload secret, and what is to be known of it.
+type leafSet struct {
+	set  *envoy.Set
+	cert *certificate
+}
+
+// of returns the leaf's.
+func (s *leafSets) of(leaf *ca.Leaf, trust ca.Trust) (leafSet, error) {
 	key := weak.Make(leaf)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if set := s.known[key]; set != nil {
-		return set, nil
+	if known, ok := s.known[key]; ok {
+		return known, nil
 	}
-	r, err := envoy.NewVersioned(envoy.SecretWorkload, heldOf(leaf, trust).version(), &tlsv3.Secret{
+	cert := &certificate{root: signerOf(leaf, trust), serial: leaf.Serial, notAfter: leaf.NotAfter}
+	r, err := envoy.NewVersioned(envoy.SecretWorkload, heldOf(leaf, cert.root).version(), &tlsv3.Secret{
 		Name: envoy.SecretWorkload,
 		Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
 			CertificateChain: inline(leaf.CertPEM),
@@ -100,15 +112,15 @@ func (s *leafSets) of(leaf *ca.Leaf, trust ca.Trust) (*envoy.Set, error) {
 		}},
 	})
 	if err != nil {
-		return nil, err
+		return leafSet{}, err
 	}
-	set := envoy.NewSet([]*envoy.Resource{r})
+	now := leafSet{envoy.NewSet([]*envoy.Resource{r}), cert}
 	if s.known == nil {
-		s.known = map[weak.Pointer[ca.Leaf]]*envoy.Set{}
+		s.known = map[weak.Pointer[ca.Leaf]]leafSet{}
 	}
-	s.known[key] = set
+	s.known[key] = now
 	runtime.AddCleanup(leaf, s.forget, key)
-	return set, nil
+	return now, nil
 }
 
 func (s *leafSets) forget(key weak.Pointer[ca.Leaf]) {
@@ -124,13 +136,14 @@ func (s *leafSets) len() int {
 	return len(s.known)
 }
 
-func heldOf(leaf *ca.Leaf, trust ca.Trust) held {
-	return held{root: signerOf(leaf, trust), notAfter: leaf.NotAfter, renewAt: leaf.RenewAt, serial: short(leaf.Serial, 16)}
+// heldOf is what a leaf's version says; root is the fingerprint of its signer. An unknown one fits no
+// root, so that such a leaf is replaced when its proxy connects anew.
+func heldOf(leaf *ca.Leaf, root string) held {
+	return held{root: cmp.Or(short(root, rootPrefix), "unknown"), notAfter: leaf.NotAfter, renewAt: leaf.RenewAt, serial: short(leaf.Serial, 16)}
 }
 
-// signerOf finds the CA that signed a leaf. It does not ask who signs now: the leaf may be of before
-// a rotation. An unknown signer fits no root, so that such a leaf is replaced when its proxy
-// connects anew.
+// signerOf finds the CA that signed a leaf, "" when the bundle has it not. It does not ask who signs
+// now: the leaf may be of before a rotation.
 func signerOf(leaf *ca.Leaf, trust ca.Trust) string {
 	pair := leaf.TLS()
 	chain := []*x509.Certificate{pair.Leaf}
@@ -139,7 +152,7 @@ func signerOf(leaf *ca.Leaf, trust ca.Trust) string {
 			chain = append(chain, cert)
 		}
 	}
-	return cmp.Or(short(trust.SignerOf(chain), rootPrefix), "unknown")
+	return trust.SignerOf(chain)
 }
 
 // placeholder stands for a certificate that the proxy holds already: it has its version and is

@@ -14,8 +14,10 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
@@ -77,6 +79,7 @@ type Server struct {
 	grpc     *grpc.Server
 	config   atomic.Pointer[source]
 	trust    atomic.Pointer[trusted]
+	pace     pacer
 	turns    chan struct{} // one slot per proxy that is being configured for the first time
 	lists    *nameLists
 	leafSets leafSets
@@ -95,6 +98,7 @@ func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, turns: make(chan struct{}, cfg.FirstSyncs), lists: newNameLists(),
+		pace:    pacer{free: pacePlaces * runtime.GOMAXPROCS(0), patience: pacePatience},
 		streams: map[*stream]struct{}{}, waiters: map[*waiter]struct{}{},
 	}
 	if err := s.Retrust(); err != nil {
@@ -155,7 +159,7 @@ func (s *Server) Streams() []func() {
 	go s.grpc.GracefulStop() // it returns when the last stream has ended, at the latest at Close
 	ends := make([]func(), 0, len(s.streams))
 	for st := range s.streams {
-		ends = append(ends, st.end)
+		ends = append(ends, func() { st.end(status.Error(codes.Unavailable, "this replica is going away: connect again")) })
 	}
 	return ends
 }

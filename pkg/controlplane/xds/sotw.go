@@ -68,7 +68,7 @@ func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now tim
 		return answer{typ: typ, refusal: r}
 	}
 	t.refusals = nil
-	return answer{typ: typ, accepted: true}
+	return answer{typ: typ, accepted: true, what: what}
 }
 
 // subscribe takes the whole subscription, which every request repeats.

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,7 +10,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
@@ -31,6 +31,8 @@ type wire[Req any] interface {
 type protocol interface {
 	// next returns the next response, nil when there is none.
 	next(offer, time.Time) *response
+	// settled says whether the proxy answered all that it was sent.
+	settled() bool
 	// configured says whether the proxy asked for its listeners and answered all that it was sent.
 	configured() bool
 	// lacks says whether the proxy is to be sent a resource.
@@ -42,6 +44,9 @@ type protocol interface {
 	// report describes the session for people.
 	report() []TypeState
 }
+
+// errExpired says that the certificate that proved who the proxy is has expired.
+var errExpired = errors.New("the client certificate has expired")
 
 // session is one variant of the protocol: deltaSession or sotwSession.
 type session[Req any] interface {
@@ -72,14 +77,14 @@ type stream struct {
 	since   time.Time
 	variant string
 	changed chan struct{} // one slot: there may be something else to offer
-	ended   chan struct{} // closed when the proxy should go elsewhere
-	endOnce sync.Once
+	ended   chan error    // one slot: why the server ends the stream
 	// expires is when the workload certificate at the proxy expires, as Unix time; 0 if it has none.
 	expires atomic.Int64
 	// hasten is within how many nanoseconds a certificate that the proxy brought is to be replaced; 0
 	// when nobody asked for it.
 	hasten atomic.Int64
-	seen   lookedUp // what Publish found last; guarded by Server.mu
+	seen   atomic.Pointer[lookedUp] // what the stream saw last of what was published
+	pace   paced
 
 	// What follows belongs to the stream's goroutine. It holds mu while it changes the protocol's
 	// state, never while it sends, so that Debug can look at it.
@@ -89,8 +94,10 @@ type stream struct {
 	trust    *trusted
 	secrets  bool // the proxy asked for secrets
 	cred     credential
-	offered  time.Time   // when the certificate in the offer expires
-	sent     time.Time   // when the certificate that was sent last expires
+	leased   *certificate // the one in the offer; nil while that is one that the proxy brought
+	sent     secretsHeld  // as of the last response with secrets
+	acked    secretsHeld
+	turn     bool        // it has looked at what was published, and not given its place back
 	rejected int         // what it added to the metric
 	gone     *time.Timer // set while the pod is not in the mesh: when that is taken for final
 }
@@ -127,7 +134,13 @@ func (st *stream) away() <-chan time.Time {
 	return st.gone.C
 }
 
-func (st *stream) end() { st.endOnce.Do(func() { close(st.ended) }) }
+// end ends the stream for a reason; the first one counts.
+func (st *stream) end(why error) {
+	select {
+	case st.ended <- why:
+	default:
+	}
+}
 
 // next returns the next response to send.
 func (st *stream) next(now time.Time) *response {
@@ -135,7 +148,7 @@ func (st *stream) next(now time.Time) *response {
 	defer st.mu.Unlock()
 	resp := st.protocol.next(st.offer, now)
 	if resp != nil && resp.typ == secrets {
-		st.sent = st.offered
+		st.sent = secretsHeld{trust: st.trust, cert: st.leased}
 	}
 	return resp
 }
@@ -144,8 +157,9 @@ func (st *stream) next(now time.Time) *response {
 func run[Req request](s *Server, g wire[Req], session session[Req], variant string) error {
 	ctx, cancel := context.WithCancel(g.Context())
 	defer cancel()
-	c := conversation[Req]{wire: g, session: session}
-	c.requests, c.failed = receive(ctx, g)
+	done := make(chan struct{})
+	defer close(done)
+	c := conversation[Req]{wire: g, session: session, received: receive(g, done)}
 	first, err := opening(s, c)
 	if err != nil {
 		return err
@@ -177,8 +191,7 @@ func run[Req request](s *Server, g wire[Req], session session[Req], variant stri
 type conversation[Req request] struct {
 	wire       wire[Req]
 	session    session[Req]
-	requests   <-chan Req
-	failed     <-chan error
+	received   <-chan received[Req]
 	configured func() // to be called when the proxy has all that it should have
 }
 
@@ -187,10 +200,8 @@ func opening[Req request](s *Server, c conversation[Req]) (first Req, err error)
 	patience := time.NewTimer(s.cfg.Patience)
 	defer patience.Stop()
 	select {
-	case first = <-c.requests:
-		return first, nil
-	case err = <-c.failed:
-		return first, err
+	case got := <-c.received:
+		return got.req, got.err
 	case <-patience.C:
 		return first, s.refuse("silent", codes.DeadlineExceeded, "no request within %s of opening the stream", s.cfg.Patience)
 	}
@@ -199,7 +210,8 @@ func opening[Req request](s *Server, c conversation[Req]) (first Req, err error)
 // converse answers and pushes until one side ends the stream.
 func (c conversation[Req]) converse(ctx context.Context, s *Server, st *stream) error {
 	// A stream must not outlive what proved it: a proxy comes back with its renewed certificate.
-	expired := time.NewTimer(st.peer.until.Sub(s.cfg.Now()))
+	// It ends by a function: a timer's channel in the select would be armed anew in each round.
+	expired := time.AfterFunc(st.peer.until.Sub(s.cfg.Now()), func() { st.end(errExpired) })
 	defer expired.Stop()
 	defer st.back()
 	for {
@@ -209,12 +221,20 @@ func (c conversation[Req]) converse(ctx context.Context, s *Server, st *stream) 
 			}
 			s.cfg.Metrics.pushed(resp)
 		}
+		if st.turn && c.session.settled() {
+			st.turn = false
+			s.pace.done(st)
+		}
 		select {
-		case req := <-c.requests:
-			if err := c.take(ctx, s, st, req); err != nil {
+		case got := <-c.received:
+			if got.err != nil {
+				return got.err
+			}
+			if err := c.take(ctx, s, st, got.req); err != nil {
 				return err
 			}
 		case <-st.changed:
+			st.turn = true
 			if err := s.refresh(st); err != nil {
 				return err
 			}
@@ -224,14 +244,13 @@ func (c conversation[Req]) converse(ctx context.Context, s *Server, st *stream) 
 			s.acquired(st, got)
 		case <-st.cred.waiting():
 			s.onDue(ctx, st)
-		case <-expired.C:
-			return s.refuse("expired", codes.Unauthenticated, "the client certificate of pod %s has expired: connect again", st.peer.pod)
 		case <-st.away():
 			return s.refuse("gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
-		case <-st.ended:
-			return status.Error(codes.Unavailable, "this replica is going away: connect again")
-		case err := <-c.failed:
-			return err
+		case why := <-st.ended:
+			if errors.Is(why, errExpired) {
+				return s.refuse("expired", codes.Unauthenticated, "the client certificate of pod %s has expired: connect again", st.peer.pod)
+			}
+			return why
 		}
 	}
 }
@@ -241,12 +260,14 @@ func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req 
 	if err := s.check(st.peer, req.GetNode()); err != nil {
 		return err
 	}
+	now := s.cfg.Now()
 	if !st.secrets && req.GetTypeUrl() == envoy.TypeSecret {
 		st.secrets = true
-		s.firstSecrets(ctx, st, broughtVersion(req))
+		s.firstSecrets(ctx, st, brought(req))
 	}
 	st.mu.Lock()
-	said := c.session.handle(req, st.offer, s.cfg.Now())
+	said := c.session.handle(req, st.offer, now)
+	st.acknowledged(said, now)
 	st.mu.Unlock()
 	if n := c.session.subscribed(); n > maxSubscribed {
 		return s.refuse("names", codes.ResourceExhausted, "pod %s subscribed to %d bytes of names, the limit is %d", st.peer.pod, n, maxSubscribed)
@@ -259,41 +280,43 @@ func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req 
 	return nil
 }
 
-// broughtVersion is the version of the workload certificate that a proxy reports with its first
-// request for secrets, as the incremental variant allows.
-func broughtVersion(req any) string {
+// brought are the versions of what a proxy holds, by name, that it reports with its first request of
+// a type, as the incremental variant allows.
+func brought(req any) map[string]string {
 	if r, ok := req.(interface{ GetInitialResourceVersions() map[string]string }); ok {
-		return r.GetInitialResourceVersions()[envoy.SecretWorkload]
+		return r.GetInitialResourceVersions()
 	}
-	return ""
+	return nil
 }
 
-// receive reads requests in a goroutine of its own, which ends with the stream.
-func receive[Req any](ctx context.Context, g wire[Req]) (<-chan Req, <-chan error) {
-	requests, failed := make(chan Req), make(chan error, 1)
+// received is a request, or why there will be none any more.
+type received[Req any] struct {
+	req Req
+	err error
+}
+
+// receive reads requests in a goroutine of its own, until the stream fails or nobody takes them any
+// more.
+func receive[Req any](g wire[Req], done <-chan struct{}) <-chan received[Req] {
+	all := make(chan received[Req])
 	go func() {
 		for {
 			req, err := g.Recv()
-			if err != nil {
-				failed <- err
+			select {
+			case all <- received[Req]{req, err}:
+			case <-done:
 				return
 			}
-			select {
-			case requests <- req:
-			case <-ctx.Done():
-				failed <- context.Cause(ctx)
+			if err != nil {
 				return
 			}
 		}
 	}()
-	return requests, failed
+	return all
 }
 
 // record keeps what a proxy said about a response.
 func (s *Server) record(st *stream, said answer) {
-	if said.accepted && said.typ == secrets && !st.sent.IsZero() {
-		st.expires.Store(st.sent.Unix())
-	}
 	if r := said.refusal; r != nil {
 		s.cfg.Metrics.nacks[said.typ].Inc()
 		s.cfg.Log.Error("proxy rejected configuration and keeps its last one; it is not sent again until it changes",

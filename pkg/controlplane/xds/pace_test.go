@@ -1,0 +1,168 @@
+package xds
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+// pacing is a pacer and streams that are named by one letter.
+type pacing struct {
+	pacer
+	streams map[string]*stream
+}
+
+func newPacing(places int, names string) *pacing {
+	p := &pacing{pacer: pacer{free: places, patience: time.Second}, streams: map[string]*stream{}}
+	for _, name := range strings.Split(names, "") {
+		p.streams[name] = &stream{changed: make(chan struct{}, 1)}
+	}
+	return p
+}
+
+// woken are the streams that have been woken since the last call, sorted.
+func (p *pacing) woken() string {
+	var names []string
+	for name, st := range p.streams {
+		select {
+		case <-st.changed:
+			names = append(names, name)
+		default:
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, "")
+}
+
+func TestPacer(t *testing.T) {
+	type step struct {
+		do   string // what, and to which stream
+		want string // who is woken
+	}
+	cases := []struct {
+		name   string
+		places int
+		steps  []step
+	}{
+		{"the longest waiting first", 1, []step{{"add c", "c"}, {"add a", ""}, {"add b", ""}, {"done c", "a"}, {"done a", "b"}, {"done b", ""}}},
+		{"so many at once", 2, []step{{"add a", "a"}, {"add b", "b"}, {"add c", ""}, {"done a", "c"}}},
+		{"who waits waits once", 1, []step{{"add a", "a"}, {"add b", ""}, {"add b", ""}, {"done a", "b"}, {"done b", ""}}},
+		{"what comes meanwhile is for the next turn", 1, []step{{"add a", "a"}, {"add a", ""}, {"add b", ""}, {"done a", "b"}, {"done b", "a"}, {"done a", ""}}},
+		{"alone, the next turn is at once", 1, []step{{"add a", "a"}, {"add a", ""}, {"done a", "a"}, {"done a", ""}}},
+		{"a proxy that does not answer", 1, []step{{"add a", "a"}, {"add b", ""}, {"wait", "b"}, {"wait", ""}, {"add a", "a"}}},
+		{"an answer that comes late gives nothing back", 1, []step{{"add a", "a"}, {"wait", ""}, {"done a", ""}, {"add b", "b"}, {"add c", ""}, {"done b", "c"}}},
+		{"a stream that ends with a place", 1, []step{{"add a", "a"}, {"add a", ""}, {"add b", ""}, {"leave a", "b"}, {"add a", ""}, {"done b", ""}}},
+		{"a stream that ends while it waits", 1, []step{{"add a", "a"}, {"add b", ""}, {"add c", ""}, {"leave b", ""}, {"done a", "c"}}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPacing(c.places, "abc")
+				for i, s := range c.steps {
+					verb, name, _ := strings.Cut(s.do, " ")
+					switch verb {
+					case "add":
+						p.add(p.streams[name])
+					case "done":
+						p.done(p.streams[name])
+					case "leave":
+						p.leave(p.streams[name])
+					case "wait":
+						time.Sleep(p.patience)
+						synctest.Wait()
+					}
+					if got := p.woken(); got != s.want {
+						t.Errorf("step %d, %s: woke %q, want %q", i+1, s.do, got, s.want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// With one place, and a proxy that holds it and does not answer, the others get every change, and in
+// the end that one gets the last.
+func TestPaceOfAProxyThatDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newInMemory(t)
+		m.pace.free = 1
+		builder := envoy.NewBuilder(nil)
+		m.Publish(built(t, builder, regular(2, 2, 0)))
+		streams := make([]*memoryDelta, 2)
+		for i := range streams {
+			streams[i] = m.open(t.Context(), fmt.Sprintf("service%d-%d", i, i))
+			streams[i].ask(endpoints, nil, "shop/service0|80")
+			streams[i].take(t)
+		}
+		silent, lively := streams[0], streams[1]
+		m.Publish(built(t, builder, regular(2, 2, 1)))
+		synctest.Wait()
+		for host := range 5 {
+			m.Publish(built(t, builder, regular(2, 2, byte(host+2))))
+			time.Sleep(2 * pacePatience)
+			for synctest.Wait(); len(lively.responses) > 0; synctest.Wait() {
+				resp := lively.take(t)
+				if got := endpointOf(t, resp); got != hostOf(host+2) && got != hostOf(1) {
+					t.Errorf("the lively proxy was sent %s, want %s", got, hostOf(host+2))
+				}
+			}
+		}
+		if n := len(silent.responses); n != 1 {
+			t.Fatalf("%d responses for the one that does not answer, want 1", n)
+		}
+		silent.take(t)
+		time.Sleep(2 * pacePatience)
+		if got := endpointOf(t, silent.takeNow(t)); got != hostOf(6) {
+			t.Errorf("when it answered it was sent %s, want the last, %s", got, hostOf(6))
+		}
+		for _, d := range streams {
+			d.close()
+		}
+		synctest.Wait()
+		if m.pace.free != 1 || len(m.pace.waiting) != 0 {
+			t.Errorf("%d places and %d waiting streams are left, want 1 and none", m.pace.free, len(m.pace.waiting))
+		}
+	})
+}
+
+// However publications, answers and turns fall together, every proxy has the last one in the end.
+func TestPaceLosesNothing(t *testing.T) {
+	const proxies, changes = 30, 200
+	m := newInMemory(t)
+	m.pace.free = 2
+	builder := envoy.NewBuilder(nil)
+	configs := []*envoy.Config{built(t, builder, regular(2, proxies, 1)), built(t, builder, regular(2, proxies, 2)), built(t, builder, regular(2, proxies, 3))}
+	m.Publish(configs[0])
+	streams := make([]*memoryDelta, proxies)
+	var wait sync.WaitGroup
+	for i := range streams {
+		streams[i] = m.open(t.Context(), fmt.Sprintf("service%d-%d", i%2, i))
+		streams[i].ask(endpoints, nil, "shop/service0|80")
+		wait.Go(func() {
+			for endpointOf(t, streams[i].take(t)) != hostOf(3) {
+			}
+		})
+	}
+	for n := range changes {
+		m.Publish(configs[n%2])
+	}
+	m.Publish(configs[2])
+	wait.Wait()
+	view, _ := configs[2].View(mesh.PodName{Namespace: "shop", Name: "service0-0"})
+	want := layers(view.Sets(envoy.Endpoints)).version()
+	for _, p := range m.Debug().Proxies {
+		if got := p.Types[0].Version; got != want {
+			t.Errorf("%s was offered %s last, want %s", p.Pod, got, want)
+		}
+	}
+	for _, d := range streams {
+		d.close()
+	}
+}
