@@ -65,7 +65,7 @@ func TestProviders(t *testing.T) {
 	}{
 		"default": {
 			args:  []string{"--certificate-provider=tresor"},
-			rules: []string{"secrets create []", "secrets get,list,watch [osm-ca-bundle]"},
+			rules: []string{"secrets create []", "secrets get,list,watch [osm-ca-bundle,osm-ca-bundle-next]"},
 		},
 		"vault": {
 			args: []string{
@@ -77,7 +77,7 @@ func TestProviders(t *testing.T) {
 		"vault-token": {
 			args: []string{
 				"--certificate-provider=vault", "--vault-address=http://[::1]:8100", "--vault-mount=pki", "--vault-role=openservicemesh",
-				"--vault-token-file=/etc/osm/vault-token/token",
+				"--vault-token-file=/etc/osm/vault-token/token", "--vault-token-secret=osm-vault-token/value",
 			},
 			volumes: []string{"vault-token"},
 		},
@@ -88,6 +88,17 @@ func TestProviders(t *testing.T) {
 			},
 			rules:   []string{"certificaterequests create,get,list,watch,delete []"},
 			cluster: []string{"clusterissuers get [company-ca]"},
+		},
+		"rotation": {
+			args: []string{
+				"--certificate-provider=tresor", "--vault-mount=pki", "--vault-role=openservicemesh", "--vault-login-mount=kubernetes",
+				"--vault-login-role=openservicemesh", "--vault-ca-file=/etc/osm/vault-ca/ca.crt",
+			},
+			volumes: []string{"vault-ca"},
+			rules: []string{
+				"secrets create []", "secrets get,list,watch [osm-ca-bundle,osm-ca-bundle-next]",
+				"certificaterequests create,get,list,watch,delete []", "issuers get [osm-ca]",
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,10 +30,13 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 {{/* The same for the controller and the injector: both have certificates signed. */}}
 {{- define "osm.providerArgs" -}}
 {{- $kind := .Values.osm.certificateProvider.kind -}}
+{{- $kinds := include "osm.providerKinds" . | fromJsonArray -}}
 - --certificate-provider={{ $kind }}
 {{- with .Values.osm.vault }}
+{{- if has "vault" $kinds }}
 {{- if eq $kind "vault" }}
 - --vault-address={{ printf "%s://%s:%d" .protocol .host (int .port) }}
+{{- end }}
 - --vault-mount={{ .mount }}
 - --vault-role={{ .role }}
 {{- if .namespace }}
@@ -41,6 +44,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 {{- end }}
 {{- if .secret.name }}
 - --vault-token-file=/etc/osm/vault-token/token
+- --vault-token-secret={{ .secret.name }}/{{ .secret.key }}
 {{- else }}
 - --vault-login-mount={{ .login.mount }}
 - --vault-login-role={{ .login.role | default .role }}
@@ -61,7 +65,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 
 {{/* Files for Vault. No subPath: the kubelet brings a replaced token into the running pods. */}}
 {{- define "osm.providerMounts" -}}
-{{- if eq .Values.osm.certificateProvider.kind "vault" }}
+{{- if has "vault" (include "osm.providerKinds" . | fromJsonArray) }}
 {{- if eq .Values.osm.vault.protocol "https" }}
 - name: vault-ca
   mountPath: /etc/osm/vault-ca
@@ -76,7 +80,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 {{- end }}
 
 {{- define "osm.providerVolumes" -}}
-{{- if eq .Values.osm.certificateProvider.kind "vault" }}
+{{- if has "vault" (include "osm.providerKinds" . | fromJsonArray) }}
 {{- if eq .Values.osm.vault.protocol "https" }}
 - name: vault-ca
   configMap:
@@ -229,7 +233,7 @@ annotations:
   prometheus.io/scrape: "true"
   prometheus.io/port: "9091"
   prometheus.io/path: /metrics
-  {{- if and (eq .root.Values.osm.certificateProvider.kind "vault") (eq .root.Values.osm.vault.protocol "https") }}
+  {{- if and (has "vault" (include "osm.providerKinds" .root | fromJsonArray)) (eq .root.Values.osm.vault.protocol "https") }}
   # Read once at start: another bundle needs other pods.
   openservicemesh.io/vault-ca: {{ .root.Values.osm.vault.caBundle | sha256sum | trunc 16 | quote }}
   {{- end }}

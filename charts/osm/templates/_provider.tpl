@@ -1,16 +1,28 @@
-{{/* What the certificate provider needs in the mesh's namespace, for the controller and the injector alike. */}}
+{{/* The kinds of provider that the mesh uses or may rotate its root to, as a list in JSON. */}}
+{{- define "osm.providerKinds" -}}
+{{- with .Values.osm.certificateProvider -}}
+{{- prepend .additionalKinds .kind | uniq | toJson -}}
+{{- end -}}
+{{- end }}
+
+{{/* What the certificate providers need in the mesh's namespace, for the controller and the injector alike. */}}
 {{- define "osm.providerRules" -}}
-{{- $kind := .Values.osm.certificateProvider.kind -}}
-{{- if eq $kind "tresor" -}}
-# The root: created once by whoever is first (create cannot be narrowed by name), then only read.
+{{- $kinds := include "osm.providerKinds" . | fromJsonArray -}}
+# The roots of the mesh, live.
+- apiGroups: [config.openservicemesh.io]
+  resources: [meshrootcertificates]
+  verbs: [get, list, watch]
+{{- if has "tresor" $kinds }}
+# The root, and the one that a rotation leads to: created by whoever is first (create cannot be narrowed by name), then only read.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [{{ .Values.osm.caBundleSecretName }}]
+  resourceNames: [{{ .Values.osm.caBundleSecretName }}, {{ .Values.osm.caBundleSecretName }}-next]
   verbs: [get, list, watch]
-{{- else if eq $kind "cert-manager" -}}
+{{- end }}
+{{- if has "cert-manager" $kinds }}
 # One request for each certificate, deleted once it is answered; list finds what a crashed replica left behind.
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]
@@ -30,7 +42,7 @@
 {{/* The same in the whole cluster. */}}
 {{- define "osm.providerClusterRules" -}}
 {{- with .Values.osm.certmanager -}}
-{{- if and (eq $.Values.osm.certificateProvider.kind "cert-manager") (eq .issuerKind "ClusterIssuer") (eq .issuerGroup "cert-manager.io") -}}
+{{- if and (has "cert-manager" (include "osm.providerKinds" $ | fromJsonArray)) (eq .issuerKind "ClusterIssuer") (eq .issuerGroup "cert-manager.io") -}}
 # Says why an issuer is not ready.
 - apiGroups: [cert-manager.io]
   resources: [clusterissuers]

@@ -7,7 +7,7 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
 {{- fail (printf "osm.meshName %q is not a DNS label: use 1 to 63 characters a-z, 0-9 and '-', beginning and ending with a letter or digit; fix: --set osm.meshName=osm" $name) -}}
 {{- end -}}
-{{- include "osm.validate.provider" .Values.osm -}}
+{{- include "osm.validate.provider" (dict "osm" .Values.osm "kinds" (include "osm.providerKinds" . | fromJsonArray)) -}}
 {{- range $key, $app := include "osm.components" . | fromYaml -}}
 {{- include "osm.validate.autoScale" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
 {{- include "osm.validate.budget" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
@@ -15,11 +15,16 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- end -}}
 {{- end }}
 
-{{/* What a certificate provider cannot do without. Takes .Values.osm. */}}
+{{/* What a certificate provider cannot do without. Takes osm, which is .Values.osm, and the kinds. */}}
 {{- define "osm.validate.provider" -}}
+{{- $kinds := .kinds -}}
+{{- with .osm -}}
 {{- $vault := .vault -}}
-{{- if eq .certificateProvider.kind "vault" -}}
-{{- if not $vault.host -}}
+{{- if and $vault.host (ne .certificateProvider.kind "vault") -}}
+{{- fail (printf "osm.vault.host is set while osm.certificateProvider.kind is %s, so Vault would not be asked; fix: --set osm.certificateProvider.kind=vault, or leave osm.vault.host out" .certificateProvider.kind) -}}
+{{- end -}}
+{{- if has "vault" $kinds -}}
+{{- if and (eq .certificateProvider.kind "vault") (not $vault.host) -}}
 {{- fail "osm.vault.host is empty while osm.certificateProvider.kind is vault: it takes Vault's host name or IP address; fix: --set osm.vault.host=vault.vault.svc" -}}
 {{- end -}}
 {{- if and (eq $vault.protocol "https") (not (trim $vault.caBundle)) -}}
@@ -37,12 +42,11 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- if and $vault.secret.name $vault.login.role -}}
 {{- fail "osm.vault.secret.name and osm.vault.login.role exclude each other: either a token from a Secret, or a login by ServiceAccount; fix: leave one of the two out" -}}
 {{- end -}}
-{{- else if $vault.host -}}
-{{- fail (printf "osm.vault.host is set while osm.certificateProvider.kind is %s, so Vault would not be asked; fix: --set osm.certificateProvider.kind=vault, or leave osm.vault.host out" .certificateProvider.kind) -}}
 {{- end -}}
-{{- if eq .certificateProvider.kind "cert-manager" -}}
+{{- if has "cert-manager" $kinds -}}
 {{- if and (eq .certmanager.issuerGroup "cert-manager.io") (not (has .certmanager.issuerKind (list "Issuer" "ClusterIssuer"))) -}}
 {{- fail (printf "osm.certmanager.issuerKind %q is none of cert-manager's own: in group cert-manager.io it is Issuer or ClusterIssuer, any other kind needs the group of the external issuer in osm.certmanager.issuerGroup; fix: --set osm.certmanager.issuerKind=Issuer" .certmanager.issuerKind) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

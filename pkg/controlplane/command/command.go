@@ -128,7 +128,9 @@ func newController(version serve.Version) *cobra.Command {
 	choice.Bind(cmd.Flags())
 	cmd.Flags().StringVar(&cfg.XDSAddress, "xds-address", fmt.Sprintf(":%d", api.PortXDS), "address for proxies (ADS over mTLS)")
 	cmd.Flags().StringVar(&cfg.HTTPAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
-	cmd.Flags().StringVar(&cfg.DebugAddress, "debug-address", fmt.Sprintf("127.0.0.1:%d", api.PortDebug), "loopback address for /debug/xds and /debug/pprof; empty for none")
+	cmd.Flags().StringVar(&cfg.DebugAddress, "debug-address", fmt.Sprintf("127.0.0.1:%d", api.PortDebug), "loopback address for /debug/xds, /debug/rotation and /debug/pprof; empty for none")
+	cmd.Flags().StringVar(&cfg.EvidenceAddress, "evidence-address", "", fmt.Sprintf("address where the controller that rotates the root asks what this one has, such as :%d (mutual TLS); empty for none", api.PortEvidence))
+	cmd.Flags().DurationVar(&cfg.SecretDelivery, "secret-delivery", 3*time.Minute, "how long a changed Secret may take to reach running pods; each phase of a rotation waits that long")
 	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 20*time.Second, "time to hand proxies over after SIGTERM")
 	return cmd
 }

@@ -20,9 +20,11 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/injector"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
+	"github.com/osm-edge/osm/pkg/controlplane/rotate"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
@@ -33,6 +35,7 @@ const nativeSidecars = 29
 type injectorOptions struct {
 	shared
 	webhookAddress, httpAddress         string
+	evidenceAddress                     string
 	sidecarImage, initImage, pullPolicy string
 	drain                               time.Duration
 	version                             serve.Version
@@ -53,6 +56,7 @@ func newInjector(version serve.Version) *cobra.Command {
 	o.provider.Bind(flags)
 	flags.StringVar(&o.webhookAddress, "webhook-address", fmt.Sprintf(":%d", api.PortWebhook), "address of the webhook (TLS)")
 	flags.StringVar(&o.httpAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
+	flags.StringVar(&o.evidenceAddress, "evidence-address", "", fmt.Sprintf("address where the controller that rotates the root asks what this one has, such as :%d (mutual TLS); empty for none", api.PortEvidence))
 	flags.StringVar(&o.sidecarImage, "sidecar-image", "", "image of Envoy in injected pods")
 	flags.StringVar(&o.initImage, "init-image", "", "image of the redirect in injected pods: the control plane's")
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", string(corev1.PullIfNotPresent), "pull policy of both images")
@@ -123,6 +127,7 @@ func (o *injectorOptions) serveWebhook(ctx context.Context, p webhookParts) erro
 			return err
 		}
 		begun.Met()
+		group.Go(func() error { return o.serveEvidence(ctx, opened, cert, p.log) })
 		return injector.Run(ctx, injector.Config{
 			REST: p.config,
 			Settings: injector.Settings{
@@ -136,6 +141,17 @@ func (o *injectorOptions) serveWebhook(ctx context.Context, p webhookParts) erro
 		})
 	})
 	return group.Wait()
+}
+
+// serveEvidence lets the controller that rotates the root see what this replica has.
+func (o *injectorOptions) serveEvidence(ctx context.Context, opened *provider.Provider, cert *ca.ServingCert, log *slog.Logger) error {
+	if o.evidenceAddress == "" {
+		return nil
+	}
+	handler := rotate.Handler(o.namespace, identity.TrustDomain(o.trustDomain), func(ctx context.Context) rotation.Replica {
+		return rotate.Basics(ctx, rotation.Replica{Component: rotation.Injector}, opened, func() string { return opened.Roots.Trust().Fingerprint }, nil)
+	})
+	return serve.HTTPServer{Addr: o.evidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Log: log}.Run(ctx)
 }
 
 // openProvider waits for the root that the webhook's certificate is signed with.

@@ -33,6 +33,12 @@ type Config struct {
 	XDSAddress, HTTPAddress string
 	// DebugAddress is where people look into the process; empty for nowhere. It must be of loopback.
 	DebugAddress string
+	// EvidenceAddress is where the holder of the Lease asks what a rotation of the root waits for;
+	// empty for nowhere, which holds up every rotation.
+	EvidenceAddress string
+	// SecretDelivery is how long the kubelet may take to bring a changed Secret into a running pod;
+	// zero means 3 minutes. Each phase of a rotation waits that long.
+	SecretDelivery time.Duration
 	// DrainPeriod bounds the way out, from the signal to the end; zero means 20 s.
 	DrainPeriod time.Duration
 	// Holder names this replica in the Lease; empty means the host's name.
@@ -60,6 +66,9 @@ func (c Config) withDefaults() Config {
 		// Without a host name the replica cannot tell itself from others: Lease.Run says so.
 		c.Holder, _ = os.Hostname()
 	}
+	if c.SecretDelivery == 0 {
+		c.SecretDelivery = 3 * time.Minute
+	}
 	if c.DrainPeriod == 0 {
 		c.DrainPeriod = 20 * time.Second
 	}
@@ -74,8 +83,8 @@ func (c Config) Validate() error {
 	if c.DebugAddress != "" && !loopback(c.DebugAddress) {
 		return fmt.Errorf("controller: --debug-address %s: want host:port with a loopback host, such as 127.0.0.1:%d: profiles and names of pods are not for the whole cluster", c.DebugAddress, api.PortDebug)
 	}
-	if c.DrainPeriod < 0 {
-		return errors.New("controller: --drain-period must not be negative")
+	if c.DrainPeriod < 0 || c.SecretDelivery < 0 {
+		return errors.New("controller: --drain-period and --secret-delivery must not be negative")
 	}
 	return c.Provider.Validate()
 }

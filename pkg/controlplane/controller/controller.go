@@ -20,6 +20,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
+	"github.com/osm-edge/osm/pkg/controlplane/rotate"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
@@ -60,6 +61,8 @@ type parts struct {
 	pipeline *pipeline
 	dirty    atomic.Bool   // an object changed since the last configuration was built
 	accounts chan struct{} // one slot: the ServiceAccounts of the mesh may have changed
+	driver   *rotate.Driver
+	secrets  atomic.Pointer[ca.ProxySecrets] // what writes them, while this replica holds the Lease
 }
 
 // Run runs osm-controller until ctx ends and the drain is over.
@@ -106,7 +109,10 @@ func (p *parts) serveDebug(ctx context.Context) error {
 	if p.cfg.DebugAddress == "" {
 		return nil
 	}
-	states := map[string]func() any{"xds": func() any { return p.xds.Debug() }}
+	states := map[string]func() any{
+		"xds":      func() any { return p.xds.Debug() },
+		"rotation": func() any { return p.driver.Debug(ctx) },
+	}
 	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(states), Log: p.cfg.Log}.Run(ctx)
 }
 
@@ -137,7 +143,7 @@ func (p *parts) start(starting, serving context.Context, group *errgroup.Group) 
 	group.Go(func() error { return p.trigger.Run(serving, p.pipeline.rebuild) })
 	group.Go(func() error { return p.serveDebug(serving) })
 	group.Go(func() error { return p.pipeline.beat(serving) })
-	group.Go(func() error { return orderly(starting, p.lease().Run(starting, p.writeProxySecrets)) })
+	group.Go(func() error { return orderly(starting, p.lease().Run(starting, p.lead)) })
 	p.cfg.Log.Info("osm-controller is ready", "mesh", p.cfg.MeshName, "xds", p.cfg.XDSAddress, "provider", p.provider.String(), "root", p.roots.Trust().Fingerprint)
 	return nil
 }
@@ -239,6 +245,7 @@ func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group
 		return fmt.Errorf("listen for proxies on --xds-address %s: %w", p.cfg.XDSAddress, err)
 	}
 	group.Go(func() error { return p.xds.Serve(listener) })
+	group.Go(func() error { return p.serveEvidence(serving, cert) })
 	context.AfterFunc(serving, p.xds.Close)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,8 +29,9 @@ type pipeline struct {
 	p         *parts
 	state     *ingest.State
 	builder   *envoy.Builder
-	current   *mesh.Snapshot // what the published configuration was built from
-	profile   ca.Profile     // of service certificates, as the MeshConfig had it last
+	current   *mesh.Snapshot                // what the published configuration was built from
+	seen      atomic.Pointer[mesh.Snapshot] // the same, for others than the loop
+	profile   ca.Profile                    // of service certificates, as the MeshConfig had it last
 	problems  *problems
 	heartbeat *serve.Heartbeat
 	built     prometheus.Histogram
@@ -113,6 +115,7 @@ func (l *pipeline) build() error {
 		return err
 	}
 	l.current = snapshot
+	l.seen.Store(snapshot)
 	l.p.xds.Publish(config)
 	if err := l.p.trigger.Resize(window(l.p.xds.Connected())); err != nil {
 		return err
@@ -130,6 +133,22 @@ func (l *pipeline) setProfile(p ca.Profile) {
 		l.p.xds.Reissue(reissueSpread)
 	}
 	l.profile = p
+}
+
+// runningPods are the pods whose proxies are to be connected somewhere: those that have an address.
+// One that is only about to start will be given what is in force then.
+func (l *pipeline) runningPods() []mesh.PodName {
+	snapshot := l.seen.Load()
+	if snapshot == nil {
+		return nil
+	}
+	var pods []mesh.PodName
+	for _, w := range snapshot.Workloads() {
+		if len(w.Addresses) > 0 {
+			pods = append(pods, w.Name)
+		}
+	}
+	return pods
 }
 
 // report tells people what is wrong with their objects.

@@ -25,6 +25,7 @@ func (p *parts) loadRoot(ctx context.Context, ready provider.Readiness) error {
 		return err // names the provider and what to do
 	}
 	p.roots = p.provider.Roots
+	p.driver = p.newDriver()
 	p.leaves, err = ca.NewLeaves(ca.LeavesConfig{Authority: p.roots, Log: p.cfg.Log, Metrics: p.metrics})
 	return err
 }
@@ -48,13 +49,27 @@ func (p *parts) lease() kube.Lease {
 	return kube.Lease{Client: p.client, Namespace: p.cfg.Namespace, Name: api.ControllerLease, Holder: p.cfg.Holder, Log: p.cfg.Log}
 }
 
-// writeProxySecrets keeps the proxies' own certificates for as long as this replica holds the Lease.
+// lead does what one replica does for all, for as long as this one holds the Lease.
+func (p *parts) lead(ctx context.Context) {
+	var work sync.WaitGroup
+	work.Go(func() { p.writeProxySecrets(ctx) })
+	work.Go(func() {
+		if err := orderly(ctx, p.driver.Run(ctx)); err != nil {
+			p.cfg.Log.Error("the root is not being rotated", "error", err)
+		}
+	})
+	work.Wait()
+}
+
+// writeProxySecrets keeps the proxies' own certificates.
 func (p *parts) writeProxySecrets(ctx context.Context) {
 	writer, err := ca.NewProxySecrets(ca.ProxySecretsConfig{
 		Client: p.client, Authority: p.roots, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
 		Log: p.cfg.Log, Metrics: p.metrics,
 	})
 	if err == nil {
+		p.secrets.Store(writer)
+		defer p.secrets.Store(nil)
 		err = p.keepProxySecrets(ctx, writer)
 	}
 	if err = orderly(ctx, err); err != nil {
