@@ -46,6 +46,7 @@ type Env struct {
 	Clients func() (*cluster.Clients, error)
 	Engine  func(namespace string) (*release.Engine, error)
 	Forward Forwarder
+	Poll    time.Duration // how often a running rotation is looked at
 
 	// The global flags.
 	Kube      *genericclioptions.ConfigFlags
@@ -59,6 +60,7 @@ func NewEnv(build Build) *Env {
 		Out: os.Stdout, Err: os.Stderr, Build: build, Now: time.Now,
 		Prompt: prompt.Terminal{In: os.Stdin, Out: os.Stdout},
 		Chart:  loadChart,
+		Poll:   2 * time.Second,
 		Kube:   genericclioptions.NewConfigFlags(true),
 	}
 	env.Kube.WithWrapConfigFn(func(config *rest.Config) *rest.Config {

@@ -16,7 +16,7 @@ import (
 )
 
 func newMeshCmd(env *Env) *cobra.Command {
-	return group("mesh", "Manage the meshes of a cluster", newMeshListCmd(env), newScaleCmd(env), newUpgradeCmd(env))
+	return group("mesh", "Manage the meshes of a cluster", newMeshListCmd(env), newScaleCmd(env), newUpgradeCmd(env), newRotateCmd(env))
 }
 
 func newMeshListCmd(env *Env) *cobra.Command {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
@@ -98,6 +99,11 @@ func (r *removal) leftovers(ctx context.Context) error {
 		r.env.errorf("Warning: not everything could be searched: %v\n", err)
 	}
 	objects = append(objects, r.named()...)
+	roots, err := r.roots(ctx)
+	if err != nil {
+		return err
+	}
+	objects = append(objects, roots...)
 	for _, object := range objects {
 		if object.Owned || r.kept(object) || object.Kind == "CustomResourceDefinition" {
 			continue
@@ -116,10 +122,27 @@ var (
 
 // named are the objects that the control plane makes under a fixed name, whatever their labels.
 func (r *removal) named() []cluster.Object {
-	return []cluster.Object{
-		{Resource: leases, Kind: "Lease", Namespace: r.mesh.Namespace, Name: api.ControllerLease},
-		{Resource: secrets, Kind: "Secret", Namespace: r.mesh.Namespace, Name: caSecret(r.info)},
+	objects := []cluster.Object{{Resource: leases, Kind: "Lease", Namespace: r.mesh.Namespace, Name: api.ControllerLease}}
+	for _, name := range caSecrets(r.info) {
+		objects = append(objects, cluster.Object{Resource: secrets, Kind: "Secret", Namespace: r.mesh.Namespace, Name: name})
 	}
+	return objects
+}
+
+// roots are the MeshRootCertificates of the mesh's namespace, whoever made them.
+func (r *removal) roots(ctx context.Context) ([]cluster.Object, error) {
+	known, err := r.clients.ServesRoots()
+	if err != nil || !known || !r.clusterWide {
+		return nil, err
+	}
+	roots, err := r.clients.Roots(ctx, r.mesh.Namespace)
+	objects := make([]cluster.Object, len(roots))
+	for i := range roots {
+		objects[i] = cluster.Object{
+			Resource: v1alpha2.RootCertificateGroupVersionResource(), Kind: v1alpha2.RootCertificateKind, Namespace: r.mesh.Namespace, Name: roots[i].Name,
+		}
+	}
+	return objects, err
 }
 
 // kept says whether an object outlives the mesh unless everything is to go.
@@ -127,8 +150,8 @@ func (r *removal) kept(object cluster.Object) bool {
 	if object.Kind == "CustomResourceDefinition" {
 		return !r.clusterWide || r.others
 	}
-	precious := object.Kind == "MeshConfig" || object.Kind == "Namespace" ||
-		(object.Kind == "Secret" && object.Namespace == r.mesh.Namespace && object.Name == caSecret(r.info))
+	precious := object.Kind == v1alpha2.Kind || object.Kind == v1alpha2.RootCertificateKind || object.Kind == "Namespace" ||
+		(object.Kind == "Secret" && object.Namespace == r.mesh.Namespace && slices.Contains(caSecrets(r.info), object.Name))
 	return precious && (!r.clusterWide || object.Kind == "Namespace")
 }
 

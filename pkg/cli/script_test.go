@@ -33,6 +33,9 @@ func runOSM() {
 	if now, err := time.Parse(time.RFC3339, os.Getenv("NOW")); err == nil {
 		env.Now = func() time.Time { return now }
 	}
+	if poll, err := time.ParseDuration(os.Getenv("POLL")); err == nil {
+		env.Poll = poll
+	}
 	code := cli.Main(ctx, env, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -51,6 +54,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"cluster": startCluster, "fix": fixCluster, "apply": applyFile, "objects": printObjects,
 			"unchanged": unchanged, "forget": forget, "await": await, "page": servePage,
+			"drive": drive, "driven": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(server(ts).AwaitPages()) },
 		},
 	})
 }
@@ -78,6 +82,7 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 func fixCluster(ts *testscript.TestScript, _ bool, args []string) {
 	server(ts).Fix(func(s *apitest.Server) {
 		s.Stuck, s.FailJobs, s.Forbidden, s.Deny, s.OneNode, s.Hanging = nil, false, false, nil, false, nil
+		s.Old, s.DenyAccounts, s.CertManager = false, nil, false
 		configure(ts, s, args)
 	})
 }
@@ -92,6 +97,12 @@ func configure(ts *testscript.TestScript, s *apitest.Server, settings []string) 
 			s.Metrics = true
 		case "deny":
 			s.Deny = append(s.Deny, value)
+		case "denyaccounts":
+			s.DenyAccounts = append(s.DenyAccounts, value)
+		case "old":
+			s.Old = true
+		case "certmanager":
+			s.CertManager = true
 		case "stuck":
 			app, reason, _ := strings.Cut(value, ":")
 			s.Stuck = map[string]string{app: reason}
@@ -124,6 +135,24 @@ func servePage(ts *testscript.TestScript, _ bool, args []string) {
 			s.Pages[args[0]] = ts.ReadFile(args[1])
 		}
 	})
+}
+
+// drive FILE lets a controller drive a rotation: each document of the file is a page that it shows
+// once, the last one again and again. pod says which controller; lease, who leads after that page;
+// broken, that the connection ends instead.
+func drive(ts *testscript.TestScript, _ bool, args []string) {
+	var pages []apitest.Page
+	for _, document := range strings.Split(ts.ReadFile(args[0]), "\n---\n") {
+		var page struct {
+			Pod    string         `json:"pod"`
+			Lease  string         `json:"lease"`
+			Broken bool           `json:"broken"`
+			Body   apitest.Object `json:"body"`
+		}
+		ts.Check(yaml.UnmarshalStrict([]byte(document), &page))
+		pages = append(pages, apitest.Page{Pod: page.Pod, Body: page.Body, NextHolder: page.Lease, Broken: page.Broken})
+	}
+	server(ts).Fix(func(s *apitest.Server) { s.Rotation = pages })
 }
 
 // apply FILE stores the objects of a YAML file.

@@ -42,7 +42,7 @@ func newUninstallMeshCmd(env *Env) *cobra.Command {
 of its proxies. Pods that carry a sidecar would lose their control plane: they are listed, and
 nothing is done without --force.
 
-The CustomResourceDefinitions with all their objects, the mesh's settings and its root certificate
+The CustomResourceDefinitions with all their objects, the mesh's settings and its root certificates
 are kept, so that the mesh can be installed again as it was; --delete-cluster-wide-resources
 deletes them too. At the end the cluster is searched for everything that carries the mesh's label;
 if anything is left, it is listed and the command fails.`,
@@ -55,7 +55,7 @@ if anything is left, it is listed and the command fails.`,
 	flags.StringVar(&o.meshName, "mesh-name", "", "name of the mesh (default: the only one of the cluster)")
 	flags.BoolVarP(&o.force, "force", "f", false, "do not ask, and do it even though pods carry a sidecar")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	flags.BoolVarP(&o.clusterWide, "delete-cluster-wide-resources", "a", false, "also delete the CRDs (with all their objects), the root certificate and everything else that carries the mesh's label")
+	flags.BoolVarP(&o.clusterWide, "delete-cluster-wide-resources", "a", false, "also delete the CRDs (with all their objects), the root certificates and everything else that carries the mesh's label")
 	flags.BoolVar(&o.deleteNamespace, "delete-namespace", false, "also delete the control plane's namespace, with all that is in it")
 	flags.DurationVar(&o.timeout, "timeout", defaultTimeout, "how long the whole operation may take; 0 means no limit")
 	return o.cmd
@@ -183,4 +183,11 @@ func caSecret(info *release.Info) string {
 		}
 	}
 	return api.CABundleSecret
+}
+
+// caSecrets are the Secrets that hold a root of the built-in provider: before the first rotation it
+// is in the first one, and each rotation moves it to the other one.
+func caSecrets(info *release.Info) []string {
+	first := caSecret(info)
+	return []string{first, first + "-next"}
 }

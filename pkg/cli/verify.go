@@ -72,7 +72,7 @@ func (o *verifyOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	mesh, err := o.mesh(ctx, clients)
+	mesh, err := findMesh(ctx, o.env, o.cmd, clients, o.meshName)
 	if err != nil {
 		return err
 	}
@@ -86,23 +86,23 @@ func (o *verifyOptions) run(ctx context.Context) error {
 	return failedChecks(results)
 }
 
-// mesh finds the mesh by its name, and by its namespace where that is given too.
-func (o *verifyOptions) mesh(ctx context.Context, clients *cluster.Clients) (cluster.Mesh, error) {
+// findMesh finds a mesh by its name, and by its namespace where that is given too.
+func findMesh(ctx context.Context, env *Env, cmd *cobra.Command, clients *cluster.Clients, name string) (cluster.Mesh, error) {
 	meshes, err := cluster.Meshes(ctx, clients.Kube)
 	if err != nil {
 		return cluster.Mesh{}, err
 	}
 	var names []string
 	for _, mesh := range meshes {
-		if mesh.Name == o.meshName && (mesh.Namespace == o.env.Namespace || !o.cmd.Flags().Changed("osm-namespace")) {
+		if mesh.Name == name && (mesh.Namespace == env.Namespace || !cmd.Flags().Changed("osm-namespace")) {
 			return mesh, nil
 		}
 		names = append(names, fmt.Sprintf("%s (in %s)", mesh.Name, mesh.Namespace))
 	}
 	if len(names) == 0 {
-		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q: the cluster has none; create one with osm install", o.meshName)
+		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q: the cluster has none; create one with osm install", name)
 	}
-	return cluster.Mesh{}, fmt.Errorf("there is no mesh %q; the cluster has: %s; say which with --mesh-name and --osm-namespace", o.meshName, strings.Join(names, ", "))
+	return cluster.Mesh{}, fmt.Errorf("there is no mesh %q; the cluster has: %s; say which with --mesh-name and --osm-namespace", name, strings.Join(names, ", "))
 }
 
 // failedChecks names the checks that failed. Why is in the report.

@@ -14,7 +14,14 @@ type kind struct {
 	namespaced                     bool
 }
 
-var namespaces = kind{"", "v1", "namespaces", "Namespace", false}
+var (
+	namespaces       = kind{"", "v1", "namespaces", "Namespace", false}
+	leases           = kind{"coordination.k8s.io", "v1", "leases", "Lease", true}
+	rootCertificates = kind{"config.openservicemesh.io", "v1alpha2", "meshrootcertificates", "MeshRootCertificate", true}
+)
+
+// reviews is the group of questions that change nothing.
+const reviews = "authorization.k8s.io"
 
 // kinds are the kinds that the server always knows.
 var kinds = []kind{
@@ -31,7 +38,7 @@ var kinds = []kind{
 	{"autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true},
 	{"policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true},
 	{"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true},
-	{"coordination.k8s.io", "v1", "leases", "Lease", true},
+	leases,
 	{"rbac.authorization.k8s.io", "v1", "roles", "Role", true},
 	{"rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", true},
 	{"rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false},
@@ -41,7 +48,9 @@ var kinds = []kind{
 	{"admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", false},
 	{"apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", false},
 	{"config.openservicemesh.io", "v1alpha2", "meshconfigs", "MeshConfig", true},
-	{"authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", false},
+	rootCertificates,
+	{reviews, "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", false},
+	{reviews, "v1", "subjectaccessreviews", "SubjectAccessReview", false},
 }
 
 var podMetrics = kind{"metrics.k8s.io", "v1beta1", "pods", "PodMetrics", true}
@@ -72,7 +81,7 @@ func kindByName(object Object) (kind, bool) {
 }
 
 func (s *Server) kinds() []kind {
-	served := slices.Clone(kinds)
+	served := slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool { return s.Old && k == rootCertificates })
 	if s.Metrics {
 		served = append(served, podMetrics)
 	}
@@ -153,7 +162,7 @@ func resourceList(resources []kind) Object {
 		if k.group == podMetrics.group {
 			verbs = []string{"get", "list"}
 		}
-		if k.kind == "SelfSubjectAccessReview" {
+		if k.group == reviews {
 			verbs = []string{"create"}
 		}
 		items = append(items, Object{"name": k.resource, "singularName": "", "namespaced": k.namespaced, "kind": k.kind, "verbs": verbs})
@@ -161,9 +170,10 @@ func resourceList(resources []kind) Object {
 	return Object{"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": resources[0].apiVersion(), "resources": items}
 }
 
-func (s *Server) review(w http.ResponseWriter, body []byte) {
+func (s *Server) review(w http.ResponseWriter, r request, body []byte) {
 	var review struct {
 		Spec struct {
+			User               string
 			ResourceAttributes struct{ Verb, Resource string }
 		}
 	}
@@ -171,15 +181,18 @@ func (s *Server) review(w http.ResponseWriter, body []byte) {
 		fail(w, http.StatusBadRequest, "BadRequest", err.Error(), "", "")
 		return
 	}
-	asked := review.Spec.ResourceAttributes
-	allowed := !slices.Contains(s.Deny, asked.Verb+" "+asked.Resource)
-	answer(w, http.StatusCreated, Object{"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "status": Object{"allowed": allowed}})
+	asked, deny := review.Spec.ResourceAttributes, s.Deny
+	if review.Spec.User != "" {
+		deny = s.DenyAccounts
+	}
+	allowed := !slices.Contains(deny, asked.Verb+" "+asked.Resource)
+	answer(w, http.StatusCreated, Object{"apiVersion": r.kind.apiVersion(), "kind": r.kind.kind, "status": Object{"allowed": allowed}})
 }
 
 // proxy answers for a pod, addressed as http:NAME:PORT.
 func (s *Server) proxy(w http.ResponseWriter, r request) {
 	pod, path := podName(r.name), strings.TrimPrefix(r.subresource, "proxy")
-	body, ok := s.Pages[pod+path]
+	body, ok := s.page(pod, path)
 	if path == "/version" && !ok {
 		body, ok = s.Versions[pod]
 	}

@@ -27,18 +27,23 @@ type Object = map[string]any
 
 // Server is an API server in memory. Its fields are set before Start, later only by Fix.
 type Server struct {
-	Version     string            // default v1.33.0
-	Metrics     bool              // serve metrics.k8s.io
-	CertManager bool              // serve cert-manager.io
-	Deny        []string          // "verb resource" that access reviews refuse, such as "create clusterroles"
-	Stuck       map[string]string // app label -> container waiting reason of its pods, or "Unschedulable"
-	FailJobs    bool              // Jobs fail instead of completing
-	Versions    map[string]string // pod name -> body of its /version
-	Pages       map[string]string // pod name and path, such as "pod-0/metrics" -> body
-	Hanging     map[string]bool   // names of pods that accept requests and never answer
-	OneNode     bool              // every pod runs on node-1
-	Logs        string            // what every container has logged
-	Forbidden   bool              // refuse every request but the version
+	Version     string   // default v1.33.0
+	Metrics     bool     // serve metrics.k8s.io
+	CertManager bool     // serve cert-manager.io
+	Old         bool     // the cluster does not know MeshRootCertificates
+	Deny        []string // "verb resource" that access reviews refuse, such as "create clusterroles"
+	// DenyAccounts is Deny for the reviews that ask on behalf of somebody else.
+	DenyAccounts []string
+	Stuck        map[string]string // app label -> container waiting reason of its pods, or "Unschedulable"
+	FailJobs     bool              // Jobs fail instead of completing
+	Versions     map[string]string // pod name -> body of its /version
+	Pages        map[string]string // pod name and path, such as "pod-0/metrics" -> body
+	// Rotation are the pages of a controller that drives a rotation; see Page.
+	Rotation  []Page
+	Hanging   map[string]bool // names of pods that accept requests and never answer
+	OneNode   bool            // every pod runs on node-1
+	Logs      string          // what every container has logged
+	Forbidden bool            // refuse every request but the version
 
 	http    *httptest.Server
 	lock    sync.Mutex
@@ -104,14 +109,27 @@ func (s *Server) Forget() {
 
 // Await returns when a write such as "POST deployments" has happened, or fails after a minute.
 func (s *Server) Await(write string) error {
+	return await(write, func() bool { return slices.Contains(s.Writes(), write) })
+}
+
+// AwaitPages returns when all pages of Rotation but the last were shown, or fails after a minute.
+func (s *Server) AwaitPages() error {
+	return await("look at the last page", func() bool {
+		s.lock.Lock()
+		defer s.lock.Unlock()
+		return len(s.Rotation) == 1
+	})
+}
+
+func await(what string, happened func() bool) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	deadline := time.After(time.Minute)
-	for !slices.Contains(s.Writes(), write) {
+	for !happened() {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			return fmt.Errorf("no %q within a minute", write)
+			return fmt.Errorf("no %q within a minute", what)
 		}
 	}
 	return nil
@@ -156,6 +174,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		return
 	}
+	if s.forward(w, r) {
+		return
+	}
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	if s.discovery(w, r) {
@@ -184,14 +205,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) dispatch(w http.ResponseWriter, r request, body []byte) {
 	dry := r.URL.Query().Get("dryRun") != ""
-	if r.Method != http.MethodGet && !dry && r.kind.kind != "SelfSubjectAccessReview" {
+	if r.Method != http.MethodGet && !dry && r.kind.group != reviews {
 		s.writes = append(s.writes, r.Method+" "+r.kind.resource)
 	}
 	switch {
 	case r.URL.Query().Get("watch") != "":
 		fail(w, http.StatusMethodNotAllowed, "MethodNotAllowed", "watch is not supported", "", "")
-	case r.kind.kind == "SelfSubjectAccessReview":
-		s.review(w, body)
+	case r.kind.group == reviews:
+		s.review(w, r, body)
 	case r.subresource == "log":
 		io.WriteString(w, s.Logs) //nolint:errcheck // a test server
 	case strings.HasPrefix(r.subresource, "proxy"):
@@ -205,7 +226,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r request, body []byte) {
 	case r.Method == http.MethodPut, r.Method == http.MethodPatch:
 		s.change(w, r, body, dry)
 	case r.Method == http.MethodDelete:
-		s.remove(w, r, dry)
+		s.remove(w, r, body, dry)
 	default:
 		fail(w, http.StatusMethodNotAllowed, "MethodNotAllowed", r.Method, "", "")
 	}
@@ -321,6 +342,10 @@ func (s *Server) change(w http.ResponseWriter, r request, body []byte, dry bool)
 			return
 		}
 	}
+	if outdated(old, body, "metadata") {
+		conflict(w, r)
+		return
+	}
 	object, err := patched(old, body, r)
 	if err != nil {
 		fail(w, http.StatusUnprocessableEntity, "Invalid", err.Error(), r.kind.resource, r.name)
@@ -337,10 +362,15 @@ func (s *Server) change(w http.ResponseWriter, r request, body []byte, dry bool)
 	answer(w, http.StatusOK, object)
 }
 
-func (s *Server) remove(w http.ResponseWriter, r request, dry bool) {
+func (s *Server) remove(w http.ResponseWriter, r request, body []byte, dry bool) {
 	key := r.kind.key(r.namespace, r.name)
-	if _, ok := s.objects[key]; !ok {
+	old, ok := s.objects[key]
+	if !ok {
 		notFound(w, r.kind.resource, r.name)
+		return
+	}
+	if outdated(old, body, "preconditions") {
+		conflict(w, r)
 		return
 	}
 	if !dry {

@@ -27,6 +27,7 @@ const (
 	Permissions       = "permissions"
 	MetricsAPI        = "metrics-api"
 	CertProvider      = "certificate-provider"
+	ProviderRights    = "provider-rights"
 	NodeCount         = "node-count"
 )
 
@@ -64,7 +65,7 @@ type Release struct {
 
 // PreFlight returns the checks to run before the plan is carried out, in order.
 func PreFlight(clients *cluster.Clients, plan Plan) []Check {
-	p := preflight{clients, plan}
+	p := preflight{Clients: clients, plan: plan}
 	return []Check{
 		{MeshName, "the mesh's name is a DNS label of at most 63 characters", true, quiet(p.meshName)},
 		{APIReachable, "the Kubernetes API server answers", true, quiet(p.reachable)},
@@ -80,7 +81,8 @@ func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 
 type preflight struct {
 	*cluster.Clients
-	plan Plan
+	plan    Plan
+	newRoot bool // it is about another root beside the present one
 }
 
 func (p preflight) meshName(context.Context) error { return ValidMeshName(p.plan.Mesh) }

@@ -25,6 +25,24 @@ type Provider struct {
 	Issuer      Issuer
 }
 
+// words are how a provider's settings are called, and what a wrong one leads to.
+type words struct {
+	kind, token, key, issuer, issuerNames, consequence, hint string
+}
+
+func (p preflight) words() words {
+	if p.newRoot {
+		return words{
+			kind: "--provider", token: "--vault-token-secret", key: "--vault-token-secret", issuer: "--cert-manager-issuer", issuerNames: "--cert-manager-issuer and --cert-manager-issuer-kind",
+			consequence: "nothing could be signed", hint: "if it does not, the rotation says so and waits; the present root signs meanwhile",
+		}
+	}
+	return words{
+		kind: "osm.certificateProvider.kind", token: "osm.vault.secret", key: "osm.vault.secret.key", issuer: "osm.certmanager", issuerNames: "osm.certmanager.issuerName and issuerKind",
+		consequence: "no pod could start", hint: "if the pods do not become ready, their logs say what is in the way",
+	}
+}
+
 // Issuer is an issuer of cert-manager.
 type Issuer struct {
 	Name, Kind, Group string
@@ -49,22 +67,22 @@ func (p preflight) vault(ctx context.Context) error {
 			return err
 		}
 	}
-	return Warning(fmt.Errorf("it cannot be checked from here whether Vault at %s answers the control plane and its role signs; if the pods do not become ready, their logs say what is in the way", wanted.Vault))
+	return Warning(fmt.Errorf("it cannot be checked from here whether Vault at %s answers the control plane and its role signs; %s", wanted.Vault, p.words().hint))
 }
 
 func (p preflight) tokenSecret(ctx context.Context) error {
-	wanted, where := p.plan.Provider, p.plan.Namespace
+	wanted, where, words := p.plan.Provider, p.plan.Namespace, p.words()
 	secret, err := p.Kube.CoreV1().Secrets(where).Get(ctx, wanted.Secret, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("osm.vault.secret: Secret %s is not in namespace %s, so no pod could start; create it: kubectl create secret generic %s -n %s --from-file=%s=FILE",
-			wanted.Secret, where, wanted.Secret, where, wanted.Key)
+		return fmt.Errorf("%s: Secret %s is not in namespace %s, so %s; create it: kubectl create secret generic %s -n %s --from-file=%s=FILE",
+			words.token, wanted.Secret, where, words.consequence, wanted.Secret, where, wanted.Key)
 	case apierrors.IsForbidden(err):
 		return nil // who installs need not be able to read it
 	case err != nil:
-		return fmt.Errorf("look for Secret %s of osm.vault.secret in namespace %s: %w", wanted.Secret, where, err)
+		return fmt.Errorf("look for Secret %s of %s in namespace %s: %w", wanted.Secret, words.token, where, err)
 	case len(secret.Data[wanted.Key]) == 0:
-		return fmt.Errorf("osm.vault.secret: Secret %s in namespace %s has no key %q; put Vault's token there, or name the right key in osm.vault.secret.key", wanted.Secret, where, wanted.Key)
+		return fmt.Errorf("%s: Secret %s in namespace %s has no key %q; put Vault's token there, or name the right key in %s", words.token, wanted.Secret, where, wanted.Key, words.key)
 	}
 	return nil
 }
@@ -76,7 +94,7 @@ func (p preflight) certManager(ctx context.Context) error {
 		return fmt.Errorf("look for cert-manager (%s): %w", certManagerVersion, err)
 	}
 	if err != nil || !slices.ContainsFunc(resources.APIResources, func(r metav1.APIResource) bool { return r.Kind == "CertificateRequest" }) {
-		return fmt.Errorf("osm.certificateProvider.kind is cert-manager, but the cluster does not serve CertificateRequests of %s; install cert-manager first", certManagerVersion)
+		return fmt.Errorf("%s is cert-manager, but the cluster does not serve CertificateRequests of %s; install cert-manager first", p.words().kind, certManagerVersion)
 	}
 	if issuer := p.plan.Provider.Issuer; issuer.Group != certManagerGroup {
 		return Warning(fmt.Errorf("it cannot be checked from here whether the external issuer %s.%s %q signs", issuer.Kind, issuer.Group, issuer.Name))
@@ -93,7 +111,7 @@ func (p preflight) issuer(ctx context.Context) error {
 	data, err := p.Discovery.RESTClient().Get().AbsPath("/apis/" + certManagerVersion + "/" + path).DoRaw(ctx)
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("osm.certmanager: there is no %s; create it, or name the right one by osm.certmanager.issuerName and issuerKind", name)
+		return fmt.Errorf("%s: there is no %s; create it, or name the right one by %s", p.words().issuer, name, p.words().issuerNames)
 	case apierrors.IsForbidden(err):
 		return Warning(fmt.Errorf("you are not allowed to read the %s, so it is not checked whether it is ready", name))
 	case err != nil:

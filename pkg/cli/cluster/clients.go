@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -20,6 +21,7 @@ const reachable = 10 * time.Second
 type Clients struct {
 	Kube      kubernetes.Interface
 	Metadata  metadata.Interface
+	Dynamic   dynamic.Interface
 	Discovery discovery.DiscoveryInterface
 	Config    *rest.Config
 }
@@ -38,7 +40,11 @@ func NewClients(getter genericclioptions.RESTClientGetter) (*Clients, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
-	return &Clients{Kube: kube, Metadata: meta, Discovery: kube.Discovery(), Config: config}, nil
+	untyped, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	return &Clients{Kube: kube, Metadata: meta, Dynamic: untyped, Discovery: kube.Discovery(), Config: config}, nil
 }
 
 // ServerVersion asks the API server for its version: the cheapest question that shows that it can

@@ -1,0 +1,72 @@
+package check
+
+import (
+	"context"
+	"fmt"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+)
+
+// NewRoot are the checks of the provider of a root that a mesh is to rotate to.
+type NewRoot struct {
+	Namespace string // of the mesh
+	Provider  Provider
+	// CASecret holds the CA of the built-in provider.
+	CASecret string
+	// Fix is the command that gives the control plane the rights that the provider needs.
+	Fix string
+}
+
+// Checks returns them, in order.
+func (n NewRoot) Checks(clients *cluster.Clients) []Check {
+	p := preflight{Clients: clients, plan: Plan{Namespace: n.Namespace, Provider: n.Provider}, newRoot: true}
+	rights := func(ctx context.Context) error { return n.rights(ctx, clients) }
+	return []Check{
+		{CertProvider, "the certificate provider is there, as far as can be seen from here", true, quiet(p.provider)},
+		{ProviderRights, "the control plane has the rights that the certificate provider needs", false, quiet(rights)},
+	}
+}
+
+// needed are the rights without which the provider cannot sign; "" as the verb for none.
+func (n NewRoot) needed() question {
+	switch n.Provider.Kind {
+	case "cert-manager":
+		return question{Verb: "create", Group: certManagerGroup, Resource: "certificaterequests", Namespace: n.Namespace}
+	case "vault":
+		return question{} // a token comes as a file, the login needs no right in the cluster
+	}
+	return question{Verb: "get", Resource: "secrets", Name: n.CASecret, Namespace: n.Namespace}
+}
+
+// rights asks the API server what the controller may do. The injector's rights come from the same
+// values.
+func (n NewRoot) rights(ctx context.Context, clients *cluster.Clients) error {
+	needed := n.needed()
+	if needed.Verb == "" {
+		return nil
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:               fmt.Sprintf("system:serviceaccount:%s:%s", n.Namespace, api.AppController),
+		Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + n.Namespace, "system:authenticated"},
+		ResourceAttributes: &needed,
+	}}
+	answer, err := clients.Kube.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	what := describe(needed)
+	if needed.Name != "" {
+		what = fmt.Sprintf("%s Secret %s in namespace %s", needed.Verb, needed.Name, n.Namespace)
+	}
+	switch {
+	case apierrors.IsForbidden(err):
+		return Warning(fmt.Errorf("you are not allowed to ask what others may do, so it is not checked whether %s may %s", api.AppController, what))
+	case err != nil:
+		return fmt.Errorf("ask whether %s may %s: %w", api.AppController, what, err)
+	case !answer.Status.Allowed:
+		return fmt.Errorf("%s is not allowed to %s, so it could not sign with that root; give it the right first: %s", api.AppController, what, n.Fix)
+	}
+	return nil
+}

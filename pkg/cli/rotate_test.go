@@ -1,0 +1,103 @@
+package cli_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/osm-edge/osm/pkg/cli/apitest"
+)
+
+// meddler is a person who says yes, but slowly: something happens meanwhile.
+type meddler struct {
+	person
+	meanwhile func()
+	answer    bool
+}
+
+func (m *meddler) Confirm(string) (bool, error) {
+	m.meanwhile()
+	return m.answer, nil
+}
+
+func rootObject(name, role, secret, wanted string) apitest.Object {
+	annotations := apitest.Object{}
+	if wanted != "" {
+		annotations["config.openservicemesh.io/rotate-to"] = wanted
+	}
+	return apitest.Object{
+		"apiVersion": "config.openservicemesh.io/v1alpha2", "kind": "MeshRootCertificate",
+		"metadata": apitest.Object{"name": name, "namespace": "osm-system", "annotations": annotations},
+		"spec": apitest.Object{"role": role, "trustDomain": "cluster.local", "provider": apitest.Object{"tresor": apitest.Object{"ca": apitest.Object{
+			"secretRef": apitest.Object{"name": secret, "namespace": "osm-system"},
+		}}}},
+	}
+}
+
+// What happens between the look and the write is noticed: a write holds for what was read.
+func TestRotateMeanwhile(t *testing.T) {
+	const asked, later = "2027-01-01T11:00:00Z", "2027-01-01T11:30:00Z"
+	idle := func(server *apitest.Server) {
+		server.Apply(rootObject("a", "active", "osm-ca-bundle", ""), rootObject("b", "inactive", "osm-ca-bundle-next", ""))
+	}
+	begun := func(server *apitest.Server) {
+		server.Apply(rootObject("a", "active", "osm-ca-bundle", ""), rootObject("b", "passive", "osm-ca-bundle-next", asked))
+	}
+	tests := map[string]struct {
+		before    func(*apitest.Server)
+		meanwhile []apitest.Object
+		no        bool
+		args      string
+		want      string // of the error; "" for none
+		writes    string
+	}{
+		"nothing, and a no":                 {before: idle, no: true, args: "--to b", want: "not confirmed; nothing was changed"},
+		"nothing":                           {before: idle, args: "--to b", writes: "PATCH meshrootcertificates"},
+		"the root is used":                  {before: idle, meanwhile: []apitest.Object{rootObject("b", "passive", "osm-ca-bundle-next", "")}, args: "--to b", want: "somebody else changed it meanwhile", writes: "PATCH meshrootcertificates"},
+		"a root of that name is made":       {before: idle, meanwhile: []apitest.Object{rootObject("new", "inactive", "x", asked)}, args: "--provider vault --vault-host v --vault-protocol http --name new", want: "somebody else changed it meanwhile", writes: "POST meshrootcertificates"},
+		"a step of the driver":              {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "passive", "osm-ca-bundle", "")}, args: "--abort", writes: "PATCH meshrootcertificates,PATCH meshrootcertificates"},
+		"the old root is dropped":           {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "inactive", "osm-ca-bundle", "")}, args: "--abort", want: "the former root is dropped already", writes: "PATCH meshrootcertificates"},
+		"somebody else turned it round too": {before: begun, meanwhile: []apitest.Object{rootObject("a", "active", "osm-ca-bundle", later)}, args: "--abort", want: "the roots were changed meanwhile", writes: "PATCH meshrootcertificates"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			server := &apitest.Server{}
+			who := &meddler{answer: !tt.no, meanwhile: func() { server.Apply(tt.meanwhile...) }}
+			osm := newTerminal(t, server, who)
+			if code := osm.run(t, "install", "--set", "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http"); code != 0 {
+				t.Fatal(osm.err.String())
+			}
+			holder := debugServer(t, `{"step": {"phase": "idle"}}`)
+			osm.env.Forward = func(context.Context, string, string, int) (string, func(), error) { return holder, func() {}, nil }
+			server.Apply(apitest.Object{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": apitest.Object{"name": "osm-controller", "namespace": "osm-system"}, "spec": apitest.Object{"holderIdentity": "osm-controller-0"}})
+			server.Fix(func(s *apitest.Server) {
+				s.Pages = map[string]string{"osm-controller-0/metrics": "x 1\n", "osm-injector-0/metrics": "x 1\n"}
+			})
+			tt.before(server)
+			server.Forget()
+			code := osm.run(t, append([]string{"mesh", "rotate-root", "--no-wait"}, strings.Fields(tt.args)...)...)
+			if failed := code != 0; failed != (tt.want != "") || !strings.Contains(osm.err.String(), tt.want) {
+				t.Errorf("exit code %d, stderr %s; want %q", code, &osm.err, tt.want)
+			}
+			if got := strings.Join(server.Writes(), ","); got != tt.writes {
+				t.Errorf("writes %q, want %q", got, tt.writes)
+			}
+		})
+	}
+}
+
+// debugServer shows a page at /debug/rotation, and returns its address.
+func debugServer(t *testing.T, page string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/debug/rotation" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Write([]byte(page)) //nolint:errcheck // a test server
+	}))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+)
+
+// lookTime is how long the leading controller may take to show a rotation once.
+const lookTime = 15 * time.Second
+
+// rotationPath is where a controller shows a rotation.
+const rotationPath = "/debug/rotation"
+
+// rotationPage is what the leading controller shows of the mesh's roots.
+type rotationPage struct {
+	Leads   *bool           `json:"leads,omitempty"` // false when it does not lead; absent otherwise
+	At      time.Time       `json:"at"`
+	Roots   []rotation.Root `json:"roots"`
+	Step    rotation.Step   `json:"step"`
+	Proxies []rotation.Line `json:"proxies"`
+}
+
+// errNoPage says that the controller does not know the page.
+var errNoPage = errors.New("it does not show rotations")
+
+// leaseHolder is the controller that leads, whichever that is at the time. It keeps the way to it
+// open between two looks.
+type leaseHolder struct {
+	forward   Forwarder
+	namespace string
+	lease     func(context.Context) (pod string, err error)
+
+	pod     string // that the way leads to
+	address string // "" when no way is open
+	stop    func()
+}
+
+// look asks the controller that leads now, and says which that is. After an error the next look
+// opens a new way.
+func (h *leaseHolder) look(ctx context.Context) (page rotationPage, pod string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, lookTime, fmt.Errorf("no answer within %s", lookTime))
+	defer cancel()
+	if pod, err = h.lease(ctx); err != nil {
+		return page, "", err
+	}
+	if pod == "" {
+		return page, "", fmt.Errorf("no controller leads: Lease %s/%s has no holder", h.namespace, api.ControllerLease)
+	}
+	if page, err = h.ask(ctx, pod); err != nil {
+		h.close()
+		return page, pod, fmt.Errorf("ask pod %s/%s, which leads, for the rotation: %w", h.namespace, pod, err)
+	}
+	return page, pod, nil
+}
+
+func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotationPage, err error) {
+	if h.pod != pod {
+		h.close()
+	}
+	if h.address == "" {
+		if h.address, h.stop, err = h.forward(ctx, h.namespace, pod, api.PortDebug); err != nil {
+			h.address = ""
+			return page, err
+		}
+		h.pod = pod
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.address+rotationPath, nil)
+	if err != nil {
+		return page, err
+	}
+	request.Close = true // the way may be gone at the next look
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return page, cause(ctx, err)
+	}
+	defer response.Body.Close()
+	switch {
+	case response.StatusCode == http.StatusNotFound:
+		return page, errNoPage
+	case response.StatusCode != http.StatusOK:
+		return page, errors.New(response.Status)
+	}
+	if err := json.NewDecoder(response.Body).Decode(&page); err != nil {
+		return page, cause(ctx, fmt.Errorf("read the answer: %w", err))
+	}
+	if page.Leads != nil && !*page.Leads {
+		return page, errors.New("it does not lead, or does not know yet that it does")
+	}
+	return page, nil
+}
+
+// close ends the way, if one is open.
+func (h *leaseHolder) close() {
+	if h.address != "" {
+		h.stop()
+	}
+	h.address, h.pod = "", ""
+}
+
+// cause prefers the reason why a context ended to what failed because of that, and leaves out the
+// address, which is that of the port-forward and means nothing to people.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		return request.Err
+	}
+	return err
+}

@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/cli/check"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+)
+
+// firstRoot is the object of the root that a mesh was installed with; later ones have a number.
+const firstRoot = "osm-mesh-root-certificate"
+
+// addPresent finds the root that signs. A mesh without objects has that of its values.
+func (r *rotating) addPresent(plan *rotationPlan, roots []cluster.RootCertificate) error {
+	if len(roots) == 0 {
+		if r.values == nil {
+			return fmt.Errorf("mesh [%s] has no MeshRootCertificate and Helm has no release %q in namespace %q, so it cannot be told what its root is; make one with role active for it, see docs/certificates.md", r.mesh.Name, r.mesh.Name, r.mesh.Namespace)
+		}
+		spec := specOf(r.values.String("osm.certificateProvider.kind"), r.values, r.mesh.Namespace)
+		plan.present, plan.adopt = r.newRoot(firstRoot, v1alpha2.RootRoleActive, spec, r.values.String("osm.trustDomain")), true
+		plan.former = []cluster.RootCertificate{*plan.present}
+		return nil
+	}
+	signer, ok := rotation.Signer(rootsOf(roots))
+	if !ok {
+		return fmt.Errorf("no MeshRootCertificate of mesh [%s] is active: %s; set spec.role of the one that signs by way of passive to active first", r.mesh.Name, listed(roots))
+	}
+	for i := range roots {
+		if roots[i].Name == signer.Name {
+			plan.present = &roots[i]
+		}
+		if roots[i].Spec.Role != v1alpha2.RootRoleInactive && roots[i].Name != r.to {
+			plan.former = append(plan.former, roots[i])
+		}
+	}
+	return nil
+}
+
+func (r *rotating) newRoot(name string, role v1alpha2.RootRole, spec v1alpha2.ProviderSpec, domain string) *cluster.RootCertificate {
+	root := &cluster.RootCertificate{Spec: v1alpha2.MeshRootCertificateSpec{Provider: spec, TrustDomain: domain, Role: role}}
+	root.APIVersion, root.Kind = v1alpha2.GroupVersion().String(), v1alpha2.RootCertificateKind
+	root.Name, root.Namespace = name, r.mesh.Namespace
+	root.Labels = map[string]string{api.LabelName: api.NameValue, api.LabelInstance: r.mesh.Name}
+	return root
+}
+
+// addTarget finds or designs the root to rotate to.
+func (r *rotating) addTarget(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) error {
+	if r.to != "" {
+		return r.addExisting(plan, roots)
+	}
+	kind := cmp.Or(r.provider.kind, kindOf(plan.present.Spec.Provider))
+	if err := r.provider.fits(r.cmd.Flags(), kind); err != nil {
+		return usageError{r.cmd.CommandPath(), err}
+	}
+	spec, err := r.provider.complete(kind, plan.present.Spec.Provider, r.values, r.mesh.Namespace)
+	if err != nil {
+		return usageError{r.cmd.CommandPath(), err}
+	}
+	if kind == kindTresor {
+		if spec, err = r.freeSecret(ctx, plan, roots); err != nil {
+			return err
+		}
+	}
+	name, err := r.freeName(roots)
+	if err != nil {
+		return err
+	}
+	plan.target, plan.make = r.newRoot(name, v1alpha2.RootRoleInactive, spec, plan.present.Spec.TrustDomain), true
+	return r.another(plan)
+}
+
+func (r *rotating) addExisting(plan *rotationPlan, roots []cluster.RootCertificate) error {
+	i := slices.IndexFunc(roots, func(root cluster.RootCertificate) bool { return root.Name == r.to })
+	if i < 0 {
+		return fmt.Errorf("--to: there is no MeshRootCertificate %q in namespace [%s]; it has: %s", r.to, r.mesh.Namespace, cmp.Or(listed(roots), "none"))
+	}
+	if roots[i].Spec.Role == v1alpha2.RootRoleActive {
+		return fmt.Errorf("--to: MeshRootCertificate %q is active already; the namespace has: %s", r.to, listed(roots))
+	}
+	plan.target = &roots[i]
+	return r.another(plan)
+}
+
+// another refuses a new root that is one of those in use: of the same CA there is nothing to rotate.
+func (r *rotating) another(plan *rotationPlan) error {
+	for i := range plan.former {
+		if former := &plan.former[i]; apiequality.Semantic.DeepEqual(former.Spec.Provider, plan.target.Spec.Provider) {
+			return fmt.Errorf("the new root would be the same as %s: %s; name another one with the flags of its provider", former.Name, whose(former.Spec.Provider))
+		}
+	}
+	return nil
+}
+
+// freeSecret chooses the Secret of a new built-in CA: of the two that the control plane may read
+// the one that no root in use has. A root that was in use is removed from it.
+func (r *rotating) freeSecret(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) (v1alpha2.ProviderSpec, error) {
+	secret := ""
+	for _, candidate := range caSecrets(r.info) {
+		if !slices.ContainsFunc(plan.former, func(root cluster.RootCertificate) bool { return secretOf(root.Spec.Provider) == candidate }) {
+			secret = candidate
+			break
+		}
+	}
+	if secret == "" {
+		return v1alpha2.ProviderSpec{}, fmt.Errorf("both Secrets that can hold a CA (%s) have a root in use: %s; rotate to another provider, or make one of the roots inactive", strings.Join(caSecrets(r.info), ", "), listed(plan.former))
+	}
+	for i := range roots {
+		if secretOf(roots[i].Spec.Provider) != secret {
+			continue
+		}
+		if roots[i].Status.Fingerprint == "" && roots[i].Labels[api.LabelInstance] != r.mesh.Name {
+			return v1alpha2.ProviderSpec{}, fmt.Errorf("MeshRootCertificate %s, which was never used, has the Secret %s that a new root needs; rotate to it with --to %s, or delete it", roots[i].Name, secret, roots[i].Name)
+		}
+		plan.retired = append(plan.retired, roots[i])
+	}
+	if len(plan.retired) > 0 {
+		return tresorSpec(secret, r.mesh.Namespace), nil
+	}
+	_, err := r.clients.Metadata.Resource(secrets).Namespace(r.mesh.Namespace).Get(ctx, secret, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+		return v1alpha2.ProviderSpec{}, fmt.Errorf("look for Secret %s/%s: %w", r.mesh.Namespace, secret, err)
+	}
+	plan.reused = err == nil
+	return tresorSpec(secret, r.mesh.Namespace), nil
+}
+
+func (r *rotating) freeName(roots []cluster.RootCertificate) (string, error) {
+	taken := map[string]bool{firstRoot: true}
+	for i := range roots {
+		taken[roots[i].Name] = true
+	}
+	if r.name != "" {
+		if taken[r.name] {
+			return "", fmt.Errorf("--name: %q is the name of another root; choose one that is free", r.name)
+		}
+		return r.name, nil
+	}
+	for i := 2; ; i++ {
+		if name := fmt.Sprintf("%s-%d", firstRoot, i); !taken[name] {
+			return name, nil
+		}
+	}
+}
+
+// checkProvider makes sure, as far as can be seen from here, that the control plane can sign with
+// the new root, and go on with the present one as an object.
+func (r *rotating) checkProvider(ctx context.Context, plan *rotationPlan) error {
+	spec := plan.target.Spec.Provider
+	if err := r.prepared(spec); err != nil {
+		return err
+	}
+	root := check.NewRoot{Namespace: r.mesh.Namespace, Provider: checked(spec), CASecret: secretOf(spec), Fix: r.fix(spec)}
+	return check.Err(check.Run(ctx, root.Checks(r.clients), func(result check.Result) {
+		if result.Status == check.Warned {
+			r.env.errorf("Warning: %s\n", result.Message)
+		}
+	}))
+}
+
+// prepared looks at what an object cannot say of Vault and the values must: which files the pods have.
+func (r *rotating) prepared(spec v1alpha2.ProviderSpec) error {
+	if spec.Vault == nil || r.values == nil {
+		return nil
+	}
+	if !slices.Contains(r.kinds(), kindVault) {
+		return fmt.Errorf("the control plane is not prepared for Vault; do that first, with osm.vault.caBundle and how to log in in the file: %s -f FILE", r.fix(spec))
+	}
+	https := r.values.String("osm.vault.protocol") == "https" && r.values.String("osm.vault.caBundle") != ""
+	if spec.Vault.Protocol != "http" && !https {
+		return fmt.Errorf("the control plane has no CA certificate to verify Vault with; set osm.vault.protocol to https and osm.vault.caBundle first: %s -f FILE", r.command("upgrade"))
+	}
+	if token := spec.Vault.Token; token != nil {
+		name, key := token.SecretKeyRef.Name, token.SecretKeyRef.Key
+		if name != r.values.String("osm.vault.secret.name") || key != r.values.String("osm.vault.secret.key") {
+			return fmt.Errorf("the control plane does not mount Secret %s with key %s, Vault's token; let it do so first: %s", name, key, r.fix(spec))
+		}
+	}
+	return nil
+}
+
+// kinds are the providers that the control plane is prepared for.
+func (r *rotating) kinds() []string {
+	kinds := []string{r.values.String("osm.certificateProvider.kind")}
+	additional, _ := r.values.At("osm.certificateProvider.additionalKinds")
+	list, _ := additional.([]any)
+	for _, kind := range list {
+		if kind, ok := kind.(string); ok && !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
+// fix is the command that prepares the control plane for a provider.
+func (r *rotating) fix(spec v1alpha2.ProviderSpec) string {
+	kinds, kind := r.kinds(), kindOf(spec)
+	command := r.command("upgrade")
+	if kind != kinds[0] {
+		if kinds = kinds[1:]; !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
+		command += fmt.Sprintf(" --set osm.certificateProvider.additionalKinds={%s}", strings.Join(kinds, ","))
+	}
+	if vault := spec.Vault; vault != nil && vault.Token != nil {
+		command += fmt.Sprintf(" --set osm.vault.secret.name=%s,osm.vault.secret.key=%s", vault.Token.SecretKeyRef.Name, vault.Token.SecretKeyRef.Key)
+	}
+	return command
+}
+
+// listed names roots with their roles.
+func listed(roots []cluster.RootCertificate) string {
+	names := make([]string, len(roots))
+	for i := range roots {
+		names[i] = fmt.Sprintf("%s (%s)", roots[i].Name, roots[i].Spec.Role)
+	}
+	return strings.Join(names, ", ")
+}
