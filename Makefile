@@ -7,7 +7,7 @@ MAKEFLAGS += --warn-undefined-variables --no-print-directory
 GOLDEN   = $$(grep -rl --include='*_test.go' 'flag.Bool("update"' $(1) | xargs -r -n1 dirname | sort -u | sed 's,^,./,')
 
 ##@ Use
-demo: ## a local cluster (or yours, with KUBECONFIG and IMAGE_REGISTRY), the mesh, the bookstore
+demo: ## a local cluster (or yours, with KUBECONFIG and IMAGE_REGISTRY), the mesh, the bookstore; PROVIDER=vault or cert-manager signs
 	@scripts/demo.sh
 demo-down: ## remove everything that make demo made
 	@scripts/demo-down.sh

@@ -13,18 +13,38 @@ images() {
       osm-demo) demo_ref=$ref ;;
       osm-envoy) envoy_ref=$ref ;;
       osm-testapp) testapp_ref=$ref ;;
+      osm-openbao) openbao_ref=$ref ;;
+      osm-cert-manager) cert_manager_ref=$ref ;;
     esac
   done <<<"$lines"
+}
+
+# programs NAMES: sets given to the flags of bin/images that name the programs which somebody else
+# released and which these comma-separated images need; what is missing is fetched or compiled.
+programs() {
+  local file
+  given=()
+  if [[ ",$1," == *,osm-envoy,* ]]; then
+    file="$(scripts/envoy.sh)"
+    given+=(--envoy "$file")
+  fi
+  if [[ ",$1," == *,osm-openbao,* ]]; then
+    file="$(scripts/openbao.sh)"
+    given+=(--openbao "$file")
+  fi
+  if [[ ",$1," == *,osm-cert-manager,* ]]; then
+    file="$(scripts/certmanager.sh)"
+    given+=(--cert-manager "$file")
+  fi
 }
 
 # local_images FOLDER NAMES [CLUSTER-FLAGS...]: builds the images of these comma-separated names
 # and loads them into the nodes of a local cluster.
 local_images() {
-  local folder=$1 names=$2 envoy
+  local folder=$1 names=$2 archives=() name given
   shift 2
-  envoy="$(scripts/envoy.sh)"
-  images --out "$folder" --envoy "$envoy" --only "$names"
-  local archives=()
+  programs "$names"
+  images --out "$folder" --only "$names" "${given[@]}"
   for name in ${names//,/ }; do archives+=("$folder/$name.tar"); done
   bin/cluster load "$@" "${archives[@]}"
 }
@@ -33,7 +53,9 @@ local_images() {
 # not ours. Envoy is not among them: such a cluster pulls the official image.
 pushed_images() {
   [[ -n "${IMAGE_REGISTRY:-}" ]] || die "KUBECONFIG is set but IMAGE_REGISTRY is not: set it to a registry[/prefix] that the cluster can pull from, or unset KUBECONFIG to have a cluster made on this machine"
-  images --push "$IMAGE_REGISTRY" --only "$1" --arch "${IMAGE_ARCH:-$(go env GOHOSTARCH)}"
+  local given
+  programs "$1"
+  images --push "$IMAGE_REGISTRY" --only "$1" --arch "${IMAGE_ARCH:-$(go env GOHOSTARCH)}" "${given[@]}"
   # shellcheck disable=SC2034
   envoy_ref="${SIDECAR_IMAGE:-}"
 }

@@ -8,7 +8,10 @@
 #   IMAGE_REGISTRY  registry[/prefix]; the credentials are those of `docker login`
 #   IMAGE_ARCH      architecture of the cluster's nodes (default: this machine's)
 #   SIDECAR_IMAGE   Envoy image (default: the chart's)
-# In both cases DEMO_SVG names a file to draw the final screen into.
+# In both cases DEMO_SVG names a file to draw the final screen into, and PROVIDER says who signs the
+# mesh's certificates: tresor (the built-in CA, the default), vault or cert-manager. On the local
+# cluster the provider is brought along; on yours you bring it, and name in
+#   PROVIDER_VALUES a file with the chart values that lead to it (docs/certificates.md)
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/cluster.sh
@@ -17,6 +20,14 @@ source scripts/cluster.sh
 if ! command -v go >/dev/null; then
   die "Go is needed to build the programs: install the version that go.mod names"
 fi
+
+provider="${PROVIDER:-tresor}"
+case "$provider" in
+  tresor) provider_image='' ;;
+  vault) provider_image=osm-openbao ;;
+  cert-manager) provider_image=osm-cert-manager ;;
+  *) die "PROVIDER=$provider: choose tresor, vault or cert-manager" ;;
+esac
 
 on_local_cluster() {
   build cluster
@@ -27,24 +38,45 @@ on_local_cluster() {
   export KUBECONFIG
   say "building images and loading them into the nodes"
   build images
-  local_images bin/images.d osm-controlplane,osm-demo,osm-envoy
+  local_images bin/images.d "osm-controlplane,osm-demo,osm-envoy${provider_image:+,$provider_image}"
 }
 
 on_given_cluster() {
+  if [[ -n "$provider_image" ]]; then
+    [[ -f "${PROVIDER_VALUES:-}" ]] || die "PROVIDER=$provider on a cluster of yours: bring the provider, and set PROVIDER_VALUES to a file with the chart values that lead to it (see docs/certificates.md)"
+  fi
   say "building images and pushing them to ${IMAGE_REGISTRY:-a registry}"
   build images
   pushed_images osm-controlplane,osm-demo
 }
 
 mkdir -p bin
-controlplane_ref='' demo_ref='' envoy_ref=''
+controlplane_ref='' demo_ref='' envoy_ref='' openbao_ref='' cert_manager_ref=''
 if is_foreign; then on_given_cluster; else on_local_cluster; fi
 
 say "building bin/osm and bin/demo"
 build osm
 build demo
 
+# Another provider has another root: the pods that run would not trust it, nor it them.
+has="$(bin/demo provider show)"
+[[ -z "$has" || "$has" == "$provider" ]] || die "the mesh that runs is signed by $has: say PROVIDER=$has, or make demo-down first"
+
+# deploy_provider brings a provider to the local cluster and writes the chart values that lead to it.
+deploy_provider() {
+  local crds
+  say "deploying the certificate provider $provider"
+  case "$provider" in
+    vault) bin/demo provider deploy vault --image "$openbao_ref" >"$1" ;;
+    cert-manager)
+      crds="$(scripts/certmanager.sh)"
+      bin/demo provider deploy cert-manager --image "$cert_manager_ref" --definitions "$(dirname "$crds")/crds.yaml" >"$1"
+      ;;
+  esac
+}
+
 values=(
+  --set "osm.certificateProvider.kind=$provider"
   --set osm.osmController.autoScale.enable=true
   --set osm.osmController.enablePodDisruptionBudget=true
   --set osm.injector.autoScale.enable=true
@@ -52,6 +84,12 @@ values=(
   --set "osm.image.registry=${controlplane_ref%/osm-controlplane:*}"
   --set "osm.image.tag=${controlplane_ref##*:}"
 )
+if [[ -n "$provider_image" ]] && is_foreign; then
+  values+=(-f "$PROVIDER_VALUES")
+elif [[ -n "$provider_image" ]]; then
+  deploy_provider bin/images.d/provider.yaml
+  values+=(-f bin/images.d/provider.yaml)
+fi
 [[ -z "$envoy_ref" ]] || values+=(--set "osm.sidecarImage=$envoy_ref")
 
 install() { bin/osm install --mesh-name "$DEMO_MESH" --recover "${values[@]}"; }

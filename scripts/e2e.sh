@@ -7,6 +7,8 @@
 #   IMAGE_REGISTRY  registry[/prefix] to push to; the credentials are those of `docker login`
 #   IMAGE_ARCH      architecture of the cluster's nodes (default: this machine's)
 #   SIDECAR_IMAGE   Envoy image (default: the chart's)
+# The certificate providers come along as images; on a cluster whose nodes are of another architecture
+# than this machine they cannot, and their tests are skipped.
 # Arguments go to `go test`, such as -run 'TestMesh/drain'. What is needed to understand a failure
 # is left in out/e2e.
 # shellcheck source=scripts/lib.sh
@@ -42,13 +44,15 @@ finish() {
 
 mkdir -p bin
 rm -rf "$out"
-controlplane_ref='' demo_ref='' envoy_ref='' testapp_ref=''
+controlplane_ref='' demo_ref='' envoy_ref='' testapp_ref='' openbao_ref='' cert_manager_ref=''
+providers=osm-openbao,osm-cert-manager
 say "building the programs"
 build osm
 build images
 if [[ -n "${KUBECONFIG:-}" ]]; then
   say "building images and pushing them to ${IMAGE_REGISTRY:-a registry}"
-  pushed_images osm-controlplane,osm-demo,osm-testapp
+  if [[ "${IMAGE_ARCH:-$(go env GOHOSTARCH)}" != "$(go env GOHOSTARCH)" ]]; then providers=''; fi
+  pushed_images "osm-controlplane,osm-demo,osm-testapp${providers:+,$providers}"
 else
   build cluster
   bin/cluster preflight
@@ -61,12 +65,17 @@ else
   KUBECONFIG="$(bin/cluster kubeconfig --name e2e)"
   export KUBECONFIG
   say "building images and loading them into the nodes"
-  local_images bin/e2e.d osm-controlplane,osm-demo,osm-envoy,osm-testapp --name e2e
+  local_images bin/e2e.d "osm-controlplane,osm-demo,osm-envoy,osm-testapp,$providers" --name e2e
   # What can cut a node's power.
   export OSM_E2E_CLUSTER="$root/bin/cluster --name e2e"
 fi
 
 export OSM_E2E_CONTROLPLANE_IMAGE=$controlplane_ref OSM_E2E_ENVOY_IMAGE=$envoy_ref
 export OSM_E2E_DEMO_IMAGE=$demo_ref OSM_E2E_TESTAPP_IMAGE=$testapp_ref
+export OSM_E2E_OPENBAO_IMAGE=$openbao_ref OSM_E2E_CERT_MANAGER_IMAGE=$cert_manager_ref
+if [[ -n "$cert_manager_ref" ]]; then
+  crds="$(scripts/certmanager.sh)"
+  export OSM_E2E_CERT_MANAGER_CRDS="${crds%/*}/crds.yaml"
+fi
 say "running the tests"
-go test -tags e2e -count=1 -timeout 40m -v "$@" ./tests/e2e
+go test -tags e2e -count=1 -timeout 50m -v "$@" ./tests/e2e

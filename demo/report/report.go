@@ -39,6 +39,10 @@ type Mesh struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
 	Version   string `json:"version"`
+	// Provider is who signs, as the chart names it: tresor, vault or cert-manager.
+	Provider string `json:"provider"`
+	// Root is the SHA-256, in hexadecimal, of the CA that a controller says it signs with; "" when none says so.
+	Root string `json:"root"`
 }
 
 // Component is a Deployment of the control plane and what keeps it available. Autoscaler and
@@ -151,6 +155,9 @@ func (r *Report) Missing() []string {
 			continue
 		}
 		missing = append(missing, r.Components[i].missing()...)
+	}
+	if len(r.Components) > 0 && r.Mesh.Root == "" {
+		missing = append(missing, "a controller that says which root it signs with")
 	}
 	for _, want := range cast() {
 		i := slices.IndexFunc(r.Apps, func(a App) bool { return a.Name == want.name })

@@ -56,6 +56,9 @@ func completeCluster() *cluster {
 	}
 	c.component("osm-controller", "node-a", "node-b")
 	c.component("osm-injector", "node-c", "node-c")
+	for _, pod := range []string{"osm-controller-0", "osm-controller-1"} {
+		c.raw[pod+":9091/metrics"] = "# TYPE osm_root_info gauge\nosm_root_info{fingerprint=\"0123456789abcdef\"} 1\nosm_trusted_root_info{fingerprint=\"ff\"} 1\n"
+	}
 	c.app("bookbuyer", "bookbuyer", "bookbuyer", `{"bookstore-v1":61,"bookstore-v2":59}`, `{}`)
 	c.app("bookthief", "bookthief", "bookthief", `{}`, `{}`)
 	peers := `{"spiffe://cluster.local/ns/bookbuyer/sa/bookbuyer":120,"spiffe://cluster.local/ns/bookthief/sa/bookthief":2,"none":1}`
@@ -87,7 +90,10 @@ func (c *cluster) component(name string, nodes ...string) {
 	c.objects = append(c.objects,
 		&appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
-			Spec:       appsv1.DeploymentSpec{Replicas: &n, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}},
+			Spec: appsv1.DeploymentSpec{Replicas: &n, Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Args: []string{"controller", "--certificate-provider=vault"}}}},
+			}},
 		},
 		&autoscalingv2.HorizontalPodAutoscaler{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-hpa"},
@@ -214,6 +220,21 @@ func TestScreens(t *testing.T) {
 	}
 }
 
+// TestRootOfTheOtherReplica: one that answers is enough.
+func TestRootOfTheOtherReplica(t *testing.T) {
+	c := completeCluster()
+	delete(c.raw, "osm-controller-0:9091/metrics")
+	if mesh := collect(t, c).Mesh; mesh.Root != "0123456789abcdef" || mesh.Provider != "vault" {
+		t.Errorf("mesh %+v, want the root that one controller says, and vault", mesh)
+	}
+}
+
+func TestProviderOfNoMesh(t *testing.T) {
+	if kind, err := report.Provider(t.Context(), fake.NewClientset(), "osm-system"); kind != "" || err != nil {
+		t.Errorf("provider %q, %v, want none", kind, err)
+	}
+}
+
 func TestMissing(t *testing.T) {
 	if missing := collect(t, completeCluster()).Missing(); len(missing) != 0 {
 		t.Fatalf("missing %q from a complete demo, want nothing", missing)
@@ -260,6 +281,13 @@ func TestMissing(t *testing.T) {
 				find(t, c, func(p *corev1.Pod) bool { return p.Name == "bookthief-pod" }).Labels = nil
 			},
 			[]string{"a proxy in the pod of bookthief"},
+		},
+		"root": {
+			func(_ *testing.T, c *cluster) {
+				delete(c.raw, "osm-controller-0:9091/metrics") // the other one does not know yet
+				c.raw["osm-controller-1:9091/metrics"] = "osm_trusted_root_info{fingerprint=\"ff\"} 1\n"
+			},
+			[]string{"a controller that says which root it signs with"},
 		},
 		"books of one version": {
 			func(_ *testing.T, c *cluster) {

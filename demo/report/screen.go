@@ -57,7 +57,21 @@ func (r *Report) head() []line {
 	if r.Mesh.Version != "" {
 		mesh += ", version " + r.Mesh.Version
 	}
-	return []line{{{mesh, title}, {"  " + r.Time.Format(time.DateTime) + " UTC", dim}}}
+	lines := []line{{{mesh, title}, {"  " + r.Time.Format(time.DateTime) + " UTC", dim}}}
+	if r.Mesh.Provider != "" {
+		lines = append(lines, line{{"certificates signed by ", plain}, {r.Mesh.Provider, title}, {", root ", plain}, r.rootSpan()})
+	}
+	return lines
+}
+
+// rootDigits is how much of the root's fingerprint osm mesh list shows, too.
+const rootDigits = 8
+
+func (r *Report) rootSpan() span {
+	if r.Mesh.Root == "" {
+		return span{"?", bad}
+	}
+	return span{r.Mesh.Root[:min(rootDigits, len(r.Mesh.Root))] + "...", good}
 }
 
 func (r *Report) clusterTable() []line {

@@ -35,10 +35,19 @@ type Stage struct {
 	Progress func(string)
 }
 
-// Apply makes the objects be as given, one after the other, by server-side apply.
+// Apply makes the objects be as given, one after the other, by server-side apply. An object may be of
+// a kind that one before it defines.
 func (s *Stage) Apply(ctx context.Context, objects []*unstructured.Unstructured) error {
+	defined := map[string]bool{} // API groups
 	for _, o := range objects {
+		if o.GetKind() == "CustomResourceDefinition" {
+			group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+			defined[group] = true
+		}
 		resource, err := s.resource(o)
+		if defined[o.GroupVersionKind().Group] && meta.IsNoMatchError(err) {
+			resource, err = s.newResource(ctx, o)
+		}
 		if err == nil {
 			_, err = resource.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
 		}
@@ -60,6 +69,27 @@ func (s *Stage) resource(o *unstructured.Unstructured) (dynamic.ResourceInterfac
 		return s.Dynamic.Resource(mapping.Resource), nil
 	}
 	return s.Dynamic.Resource(mapping.Resource).Namespace(o.GetNamespace()), nil
+}
+
+// definitionTime is how long the API server may take to serve a kind that it was told of.
+const definitionTime = time.Minute
+
+// newResource waits for a kind that was defined a moment ago.
+func (s *Stage) newResource(ctx context.Context, o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	var resource dynamic.ResourceInterface
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, pollInterval, definitionTime, true, func(context.Context) (bool, error) {
+		meta.MaybeResetRESTMapper(s.Mapper)
+		resource, last = s.resource(o)
+		if meta.IsNoMatchError(last) {
+			return false, nil
+		}
+		return true, last
+	})
+	if err != nil {
+		return nil, errors.Join(err, last)
+	}
+	return resource, nil
 }
 
 func describe(o *unstructured.Unstructured) string {
@@ -109,6 +139,35 @@ func (s *Stage) waitDeployment(ctx context.Context, namespace, name string) erro
 		why := s.podsWaitFor(context.WithoutCancel(ctx), namespace)
 		return fmt.Errorf("wait for Deployment %s/%s (%s): %w%s", namespace, name, last, err, why)
 	}
+	return nil
+}
+
+// WaitReady waits until the object says in its status that its condition Ready holds.
+func (s *Stage) WaitReady(ctx context.Context, o *unstructured.Unstructured, timeout time.Duration) error {
+	resource, err := s.resource(o)
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w", describe(o), err)
+	}
+	last := "it says nothing of being ready"
+	err = wait.PollUntilContextTimeout(ctx, pollInterval, timeout, true, func(ctx context.Context) (bool, error) {
+		now, err := resource.Get(ctx, o.GetName(), metav1.GetOptions{})
+		if err != nil {
+			last = err.Error() // as with Deployments: it comes, or the timeout ends this
+			return false, nil
+		}
+		conditions, _, _ := unstructured.NestedSlice(now.Object, "status", "conditions")
+		for _, c := range conditions {
+			if c, ok := c.(map[string]any); ok && c["type"] == "Ready" {
+				last = fmt.Sprint(c["message"])
+				return c["status"] == "True", nil
+			}
+		}
+		return false, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %s (%s): %w", describe(o), last, err)
+	}
+	s.Progress(describe(o) + " is ready")
 	return nil
 }
 
@@ -184,14 +243,20 @@ func (s *Stage) remove(ctx context.Context, o *unstructured.Unstructured) error 
 	if err == nil {
 		err = resource.Delete(ctx, o.GetName(), metav1.DeleteOptions{PropagationPolicy: &policy})
 	}
-	if err != nil && !apierrors.IsNotFound(err) {
+	if err != nil && !isGone(err) {
 		return fmt.Errorf("delete %s: %w", describe(o), err)
 	}
 	return nil
 }
 
+// isGone holds as well when there is no such kind any more.
+func isGone(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
+
 func (s *Stage) waitGone(ctx context.Context, o *unstructured.Unstructured) error {
 	resource, err := s.resource(o)
+	if isGone(err) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("wait for the end of %s: %w", describe(o), err)
 	}

@@ -104,6 +104,70 @@ func TestApplyNamesTheObject(t *testing.T) {
 	}
 }
 
+// newKinds is a mapper that learns of the kind Gadget when it is asked for the third time.
+type newKinds struct {
+	meta.RESTMapper
+	resets int
+}
+
+func (m *newKinds) Reset() {
+	if m.resets++; m.resets == 3 {
+		m.RESTMapper.(*meta.DefaultRESTMapper).Add(schema.GroupVersionKind{Group: "example.test", Version: "v1", Kind: "Gadget"}, meta.RESTScopeNamespace)
+	}
+}
+
+// TestApplyOfANewKind: the API server serves it some time after it was told of it.
+func TestApplyOfANewKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder()
+		known := mapper().(*meta.DefaultRESTMapper)
+		known.Add(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}, meta.RESTScopeRoot)
+		kinds := &newKinds{RESTMapper: known}
+		r.Mapper = kinds
+		r.dynamic.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, object("v1", "Any", "", "any"), nil
+		})
+		definition := object("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "gadgets.example.test")
+		definition.Object["spec"] = map[string]any{"group": "example.test"}
+		gadget := object("example.test/v1", "Gadget", "bookstore", "one")
+		if err := r.Apply(t.Context(), []*unstructured.Unstructured{definition, gadget}); err != nil || kinds.resets != 3 {
+			t.Errorf("Apply = %v after %d looks, want success after 3", err, kinds.resets)
+		}
+	})
+}
+
+func TestRemoveOfAKindThatIsGone(t *testing.T) {
+	r := newRecorder()
+	if err := r.Remove(t.Context(), []*unstructured.Unstructured{object("example.test/v1", "Gadget", "bookstore", "one")}, time.Second); err != nil {
+		t.Errorf("Remove = %v, want that it is gone", err)
+	}
+}
+
+func TestWaitReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecorder()
+		statuses := []map[string]any{nil, {"type": "Ready", "status": "False", "message": "no CA yet"}, {"type": "Other", "status": "True"}, {"type": "Ready", "status": "True"}}
+		r.dynamic.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
+			o := object("apps/v1", "Deployment", "bookstore", "one")
+			if statuses[0] != nil {
+				o.Object["status"] = map[string]any{"conditions": []any{statuses[0]}}
+			}
+			if len(statuses) > 1 {
+				statuses = statuses[1:]
+			}
+			return true, o, nil
+		})
+		one := object("apps/v1", "Deployment", "bookstore", "one")
+		err := r.WaitReady(t.Context(), one, 2*time.Second)
+		if err == nil || !strings.HasPrefix(err.Error(), "wait for Deployment bookstore/one (no CA yet): ") {
+			t.Errorf("WaitReady = %v, want what it says", err)
+		}
+		if err := r.WaitReady(t.Context(), one, time.Minute); err != nil || !slices.Equal(r.progress, []string{"Deployment bookstore/one is ready"}) {
+			t.Errorf("WaitReady = %v, progress %q", err, r.progress)
+		}
+	})
+}
+
 func deployment(status appsv1.DeploymentStatus) *appsv1.Deployment {
 	replicas := int32(2)
 	return &appsv1.Deployment{

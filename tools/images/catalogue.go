@@ -22,9 +22,12 @@ const (
 	demoApps     = "osm-demo"
 	demoEnvoy    = "osm-envoy"
 	testApp      = "osm-testapp"
+	openBao      = "osm-openbao"
+	certManager  = "osm-cert-manager"
 )
 
-// usual are the images that are built when none is named: all but that of the end-to-end tests.
+// usual are the images that are built when none is named: all but those of the end-to-end tests and
+// of the certificate providers that the demo may bring along.
 func usual() []string { return []string{controlPlane, demoApps, demoEnvoy} }
 
 // recipe makes the Spec of one image, with scratch as a folder for what it has to compile.
@@ -37,6 +40,8 @@ func catalogue() map[string]recipe {
 		demoApps:     static(demoApps, "./demo/cmd/bookstore", "bookstore applications of the osm demo"),
 		demoEnvoy:    envoy,
 		testApp:      static(testApp, "./tests/e2e/testapp", "application of osm's end-to-end tests"),
+		openBao:      given(openBao, "OpenBao", func(o options) (string, string) { return o.openbao, "--openbao" }, "scripts/openbao.sh"),
+		certManager:  given(certManager, "cert-manager", func(o options) (string, string) { return o.certManager, "--cert-manager" }, "scripts/certmanager.sh"),
 	}
 }
 
@@ -54,6 +59,29 @@ func static(name, pkg, description string) recipe {
 		}
 		spec := opts.spec(name, description)
 		spec.Files = []image.File{{Path: "/" + name, Source: binary, Mode: 0o755}}
+		spec.Entrypoint = []string{"/" + name}
+		spec.User = nonRoot
+		return spec, nil
+	}
+}
+
+// given is the recipe of an image FROM scratch that holds a static program that somebody else built:
+// a certificate provider for a cluster that can pull no image.
+func given(name, product string, flag func(options) (file, flag string), script string) recipe {
+	return func(ctx context.Context, opts options, _ string) (image.Spec, error) {
+		file, flag := flag(opts)
+		if file == "" {
+			return image.Spec{}, fmt.Errorf("image %s: %s is empty: give the path that %s prints, or leave the image out with --only", name, flag, script)
+		}
+		libraries, err := image.Libraries(ctx, file)
+		if err != nil {
+			return image.Spec{}, err
+		}
+		if len(libraries) > 0 {
+			return image.Spec{}, fmt.Errorf("image %s: %s needs shared libraries: an image FROM scratch takes static binaries only", name, file)
+		}
+		spec := opts.spec(name, product+" as the certificate provider of the osm demo on a cluster without a registry")
+		spec.Files = []image.File{{Path: "/" + name, Source: file, Mode: 0o755}}
 		spec.Entrypoint = []string{"/" + name}
 		spec.User = nonRoot
 		return spec, nil

@@ -24,6 +24,7 @@ import (
 type options struct {
 	root, only, arch      string
 	envoy                 string
+	openbao, certManager  string
 	registry, tag         string
 	out, push             string
 	print                 bool
@@ -110,6 +111,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.only, "only", strings.Join(usual(), ","), "images to build, comma-separated: "+strings.Join(all, ", "))
 	flags.StringVar(&o.arch, "arch", runtime.GOARCH, "GOARCH of the images")
 	flags.StringVar(&o.envoy, "envoy", "", "Envoy binary for "+demoEnvoy)
+	flags.StringVar(&o.openbao, "openbao", "", "OpenBao binary for "+openBao)
+	flags.StringVar(&o.certManager, "cert-manager", "", "program with cert-manager's controllers for "+certManager)
 	flags.StringVar(&o.registry, "registry", "osm.local", "first part of the images' names in archives")
 	flags.StringVar(&o.tag, "tag", "", "tag of the images (empty: made of each image's digest)")
 	flags.StringVar(&o.out, "out", "", "write <folder>/<name>.tar docker archives")

@@ -132,10 +132,13 @@ func TestRunRefuses(t *testing.T) {
 	}{
 		"no destination":   {nil, "give --out DIR, --push REGISTRY or --print"},
 		"two destinations": {[]string{"--out", "x", "--push", "y"}, "one at a time"},
-		"unknown image":    {[]string{"--print", "--only", "osm-x"}, "choose from osm-controlplane,osm-demo,osm-envoy,osm-testapp"},
+		"unknown image":    {[]string{"--print", "--only", "osm-x"}, "choose from osm-cert-manager,osm-controlplane,osm-demo,osm-envoy,osm-openbao,osm-testapp"},
 		"unknown date":     {[]string{"--print", "--date", "today"}, "--date"},
 		"argument":         {[]string{"--print", "osm-demo"}, `argument "osm-demo"`},
 		"no Envoy":         {[]string{"--print", "--only", "osm-envoy"}, "--envoy is empty"},
+		"no OpenBao":       {[]string{"--print", "--only", "osm-openbao"}, "image osm-openbao: --openbao is empty: give the path that scripts/openbao.sh prints"},
+		"no cert-manager":  {[]string{"--print", "--only", "osm-cert-manager"}, "--cert-manager is empty: give the path that scripts/certmanager.sh prints"},
+		"not static":       {[]string{"--print", "--only", "osm-openbao", "--openbao", "/bin/sh"}, "/bin/sh needs shared libraries"},
 		"no module":        {[]string{"--print", "--only", "osm-demo", "--root", "testdata/absent"}, "compile ./demo/cmd/bookstore"},
 	}
 	for name, tt := range tests {

@@ -45,10 +45,13 @@ func TestRefuses(t *testing.T) {
 		"no image":      {[]string{"deploy"}, "demo image is empty"},
 		"no kubeconfig": {[]string{"namespaces", "--kubeconfig", absent}, "load kubeconfig"},
 		"output":        {[]string{"summary", "-o", "yaml"}, "choose text or json"},
+		"provider":      {[]string{"provider", "deploy", "venafi"}, `no provider "venafi": choose from tresor, vault, cert-manager`},
+		"no definition": {[]string{"provider", "deploy", "cert-manager", "--definitions", absent}, "read cert-manager's definitions"},
 		"argument":      {[]string{"remove", "bookstore"}, `unknown command "bookstore"`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Setenv("KUBECONFIG", kubeconfig(t, "http://127.0.0.1:1"))
 			if _, _, err := execute(t, tt.args...); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error = %v, want one with %q", err, tt.want)
 			}
@@ -86,6 +89,13 @@ func TestSummaryOfNothingShowsAndFails(t *testing.T) {
 	}
 	if _, err := os.Stat(picture); err == nil {
 		t.Error("an incomplete demo was drawn")
+	}
+}
+
+func TestTresorNeedsNoDeployment(t *testing.T) {
+	stdout, _, err := execute(t, "provider", "deploy", "tresor", "--kubeconfig", kubeconfig(t, "http://127.0.0.1:1"))
+	if want := "osm:\n  certificateProvider:\n    kind: tresor\n"; err != nil || stdout != want {
+		t.Errorf("printed %q, %v, want %q", stdout, err, want)
 	}
 }
 
