@@ -11,13 +11,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/discovery/cached/memory"
-	"k8s.io/client-go/restmapper"
 
 	"github.com/osm-edge/osm/demo/bookstore"
 	"github.com/osm-edge/osm/demo/manifests"
 	"github.com/osm-edge/osm/demo/report"
-	"github.com/osm-edge/osm/demo/stage"
 )
 
 const pagePort = 8080
@@ -27,8 +24,7 @@ const pagePort = 8080
 func (s *story) bookstore(t *testing.T) {
 	objects := must(manifests.Objects(s.env.demo))(t)
 	namespaces := must(manifests.Namespaces())(t)
-	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(s.kube.Discovery()))
-	st := &stage.Stage{Dynamic: s.dynamic, Mapper: mapper, Kube: s.kube, Progress: func(string) {}}
+	st := s.stage()
 	add := []string{"namespace", "add"}
 	for _, namespace := range namespaces {
 		s.namespace(t, namespace.GetName())

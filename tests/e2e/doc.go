@@ -1,5 +1,6 @@
 // Package e2e tells the story of one mesh on a real cluster: it is installed with the command line
-// that the users are given, carries traffic, loses nodes and control planes, and is removed again.
+// that the users are given, carries traffic, loses nodes and control planes, and is removed again. A
+// second, shorter one is told of a mesh with each certificate provider.
 //
 // It drives bin/osm as users do and looks at the cluster through client-go; it knows nothing of the
 // control plane's inside. It is no benchmark and no test of single functions. Its invariant: a step

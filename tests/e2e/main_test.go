@@ -23,6 +23,9 @@ type environment struct {
 	out string
 	// The images, as the cluster's nodes know them; without envoy, the chart's.
 	controlPlane, envoy, demo, testapp string
+	// The certificate providers' images, and the file with cert-manager's definitions; "" where the
+	// cluster's nodes could not run them.
+	openbao, certManager, definitions string
 }
 
 const (
@@ -34,6 +37,9 @@ const (
 	varEnvoy        = "OSM_E2E_ENVOY_IMAGE"
 	varDemo         = "OSM_E2E_DEMO_IMAGE"
 	varTestapp      = "OSM_E2E_TESTAPP_IMAGE"
+	varOpenBao      = "OSM_E2E_OPENBAO_IMAGE"
+	varCertManager  = "OSM_E2E_CERT_MANAGER_IMAGE"
+	varDefinitions  = "OSM_E2E_CERT_MANAGER_CRDS"
 )
 
 func TestMain(m *testing.M) {
@@ -54,6 +60,7 @@ func readEnvironment() (environment, error) {
 
 		controlPlane: os.Getenv(varControlPlane), envoy: os.Getenv(varEnvoy),
 		demo: os.Getenv(varDemo), testapp: os.Getenv(varTestapp),
+		openbao: os.Getenv(varOpenBao), certManager: os.Getenv(varCertManager), definitions: os.Getenv(varDefinitions),
 	}
 	var missing []string
 	for name, value := range map[string]string{varKubeconfig: e.kubeconfig, varControlPlane: e.controlPlane, varDemo: e.demo, varTestapp: e.testapp} {

@@ -202,11 +202,17 @@ func (s *story) noController(t *testing.T) {
 // scaleController sets the number of replicas; the autoscaler leaves a Deployment of 0 alone.
 func (s *story) scaleController(t *testing.T, replicas int32) {
 	t.Helper()
+	s.resize(t, api.DefaultNamespace, api.AppController, replicas)
+}
+
+// resize sets the number of a Deployment's replicas, also when the test is over.
+func (s *story) resize(t *testing.T, namespace, name string, replicas int32) {
+	t.Helper()
 	ctx := withoutTest(t)
-	deployments := s.kube.AppsV1().Deployments(api.DefaultNamespace)
-	scale := must(deployments.GetScale(ctx, api.AppController, metav1.GetOptions{}))(t)
+	deployments := s.kube.AppsV1().Deployments(namespace)
+	scale := must(deployments.GetScale(ctx, name, metav1.GetOptions{}))(t)
 	scale.Spec.Replicas = replicas
-	must(deployments.UpdateScale(ctx, api.AppController, scale, metav1.UpdateOptions{}))(t)
+	must(deployments.UpdateScale(ctx, name, scale, metav1.UpdateOptions{}))(t)
 }
 
 // connected waits until every proxy says whether it is connected to a controller.

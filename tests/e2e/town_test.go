@@ -45,6 +45,18 @@ const (
 // unless the machine is very busy.
 const effectTime = time.Minute
 
+// serverPorts is a port of the Service "server" for each protocol.
+func serverPorts() []corev1.ServicePort {
+	return []corev1.ServicePort{
+		port("http", portHTTP, agent.PortHTTP),
+		port("http-second", portHTTPSecond, agent.PortHTTPSecond),
+		port("web", portH2C, agent.PortH2C, "kubernetes.io/h2c"),
+		port("grpc", portGRPC, agent.PortGRPC),
+		port("tcp", portTCP, agent.PortTCP),
+		port("greeter", portServerFirst, agent.PortServerFirst, "tcp-server-first"),
+	}
+}
+
 func (s *story) foundTown(t *testing.T) {
 	quiet := s.shared(t)
 	s.town = town{
@@ -57,14 +69,7 @@ func (s *story) foundTown(t *testing.T) {
 		addresses: map[string]string{},
 	}
 	s.osm(t, "namespace", "add", nsClient, nsServer, nsUser)
-	ports := []corev1.ServicePort{
-		port("http", portHTTP, agent.PortHTTP),
-		port("http-second", portHTTPSecond, agent.PortHTTPSecond),
-		port("web", portH2C, agent.PortH2C, "kubernetes.io/h2c"),
-		port("grpc", portGRPC, agent.PortGRPC),
-		port("tcp", portTCP, agent.PortTCP),
-		port("greeter", portServerFirst, agent.PortServerFirst, "tcp-server-first"),
-	}
+	ports := serverPorts()
 	s.town.addresses["server"] = s.serviceOf(t, s.town.server, "server", "", ports...).Spec.ClusterIP
 	s.town.addresses["alias"] = s.serviceOf(t, s.town.server, s.town.alias, "", port("http-alias", portAlias, agent.PortHTTP)).Spec.ClusterIP
 	s.town.addresses["village"] = s.serviceOf(t, s.town.village, "village", "", ports...).Spec.ClusterIP

@@ -1,0 +1,289 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/osm-edge/osm/pkg/api"
+	meshcluster "github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/tests/e2e/canary"
+)
+
+// TestProviders is the life of a small mesh with each certificate provider, which really runs on the
+// cluster. Its invariant: what the provider signed is what proxies present, and nothing that is
+// secret can be read anywhere else than in a Secret.
+func TestProviders(t *testing.T) {
+	env := must(readEnvironment())(t)
+	s := &story{cluster: connect(t, env.kubeconfig), env: env}
+	s.empty(t)
+	before := s.inventory(t)
+	for _, row := range []struct {
+		kind   string
+		deploy func(*story, *testing.T) signer
+	}{
+		{"vault", (*story).deployVault},
+		{"cert-manager", (*story).deployCertManager},
+		{"tresor", (*story).deployTresor},
+	} {
+		t.Run(row.kind, func(t *testing.T) {
+			s := &story{cluster: s.cluster, env: env}
+			p := row.deploy(s, t)
+			t.Cleanup(func() { s.abandon(t); s.vacate(t) })
+			t.Cleanup(func() { s.keepEvidence(t) })
+			s.provide(t, p)
+		})
+	}
+	eventually(t, podTime, func(ctx context.Context) string {
+		now, err := s.list(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		return now.difference(before)
+	})
+}
+
+// provide is the life of the mesh. One controller is enough, and makes clear which identities it
+// knows: what a replica has never signed for it cannot sign while the provider is away.
+func (s *story) provide(t *testing.T, p signer) {
+	s.osm(t, append(append([]string{"install"}, p.values...), s.env.imageValues()...)...)
+	s.foundPair(t)
+	if t.Failed() {
+		t.Fatal("without client and servers there is nothing more to see")
+	}
+	s.step(t, "leaves", func(t *testing.T) { s.leavesOf(t, p) })
+	if p.name != "" {
+		s.step(t, "provider away", func(t *testing.T) { s.providerAway(t, p) })
+	}
+	var early []canary.Place // what the controllers said that are about to go
+	s.step(t, "logs", func(t *testing.T) { early = s.logs(t) })
+	// Not before: a proxy that connects anew keeps the certificate that it has, and so the new replica
+	// has never had one signed for that identity.
+	s.step(t, "restart", s.restartAll)
+	s.step(t, "canary", func(t *testing.T) { s.sing(t, p, early) })
+	s.step(t, "uninstall", func(t *testing.T) {
+		s.raze(t, nsClient) // first, and at the same time: both take a while
+		s.raze(t, nsServer)
+		s.osm(t, "uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace")
+	})
+}
+
+// foundPair is a town of a client and two servers, all in the mesh.
+func (s *story) foundPair(t *testing.T) {
+	t.Helper()
+	s.town = town{
+		client: app{namespace: s.namespace(t, nsClient), name: "client"},
+		server: app{namespace: s.namespace(t, nsServer), name: "server"},
+	}
+	s.osm(t, "namespace", "add", nsClient, nsServer)
+	s.town.addresses = map[string]string{"server": s.serviceOf(t, s.town.server, "server", "", serverPorts()...).Spec.ClusterIP}
+	for _, pod := range append(s.deploy(t, s.town.server, 2), s.deploy(t, s.town.client, 1)...) {
+		if !injected(pod) {
+			t.Errorf("pod %s/%s of the mesh has no sidecar", pod.Namespace, pod.Name)
+		}
+	}
+}
+
+// leavesOf sees that every proxy presents what the provider's CA signed for its very identity.
+func (s *story) leavesOf(t *testing.T, p signer) {
+	root := p.root(t)
+	pool := x509.NewCertPool()
+	pool.AddCert(root)
+	for a, count := range map[app]int{s.town.client: 1, s.town.server: 2} {
+		for _, pod := range s.ready(t, a, count) {
+			leaf := s.leaf(t, pod, a.spiffe())
+			if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+				t.Errorf("%s presents what %s (CA %s) has not signed: %v", pod.Name, p.kind, root.Subject, err)
+			}
+			if loaded := s.loaded(t, pod); !loaded[leaf.SerialNumber.Text(16)] || !loaded[root.SerialNumber.Text(16)] {
+				t.Errorf("%s has loaded certificates %v, want the leaf %x and the CA %x", pod.Name, loaded, leaf.SerialNumber, root.SerialNumber)
+			}
+		}
+	}
+	_, client := s.resident(t, s.town.client)
+	if seen := reach(t, client, s.town.everything()[0]); seen.Peer != s.town.client.spiffe() {
+		t.Errorf("server saw peer %q, want %q", seen.Peer, s.town.client.spiffe())
+	}
+}
+
+// leaf is the certificate for an identity that a proxy was sent; the one in its files does not count.
+func (s *story) leaf(t *testing.T, pod *corev1.Pod, id string) *x509.Certificate {
+	t.Helper()
+	var dump struct {
+		Configs []struct {
+			Secrets []struct {
+				Secret struct {
+					TLS struct {
+						Chain struct {
+							Inline string `json:"inline_bytes"`
+						} `json:"certificate_chain"`
+					} `json:"tls_certificate"`
+				} `json:"secret"`
+			} `json:"dynamic_active_secrets"`
+		} `json:"configs"`
+	}
+	text := s.osm(t, "proxy", "get", "config_dump", pod.Name, "-n", pod.Namespace)
+	if err := json.Unmarshal([]byte(text), &dump); err != nil {
+		t.Fatalf("read configuration of %s: %v", pod.Name, err)
+	}
+	for _, config := range dump.Configs {
+		for _, secret := range config.Secrets {
+			chain := must(base64.StdEncoding.DecodeString(secret.Secret.TLS.Chain.Inline))(t)
+			if len(chain) == 0 {
+				continue
+			}
+			if leaf := certificate(t, chain); len(leaf.URIs) == 1 && leaf.URIs[0].String() == id {
+				return leaf
+			}
+		}
+	}
+	t.Fatalf("proxy of %s has no certificate for %s", pod.Name, id)
+	return nil
+}
+
+// loaded is the serial numbers, as lower-case hexadecimal numbers, of what a proxy says that it uses.
+func (s *story) loaded(t *testing.T, pod *corev1.Pod) map[string]bool {
+	t.Helper()
+	type listed []struct {
+		Serial string `json:"serial_number"`
+	}
+	var answer struct {
+		Certificates []struct {
+			CA    listed `json:"ca_cert"`
+			Chain listed `json:"cert_chain"`
+		} `json:"certificates"`
+	}
+	text := s.osm(t, "proxy", "get", "certs", pod.Name, "-n", pod.Namespace)
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		t.Fatalf("read certificates of %s: %v", pod.Name, err)
+	}
+	serials := map[string]bool{}
+	for _, entry := range answer.Certificates {
+		for _, one := range append(entry.CA, entry.Chain...) {
+			if n, ok := new(big.Int).SetString(one.Serial, 16); ok {
+				serials[n.Text(16)] = true
+			}
+		}
+	}
+	return serials
+}
+
+// restartAll replaces every pod of the control plane while traffic flows, and waits until the new ones
+// serve all proxies.
+func (s *story) restartAll(t *testing.T) {
+	pod, client := s.resident(t, s.town.client)
+	residents := until(t, s.pods(nsServer, ""), podTime, func([]*corev1.Pod) string { return "" })
+	residents = append(residents, pod)
+	load := flow(t, client, s.town.everything()...)
+	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339))
+	for _, name := range controlPlane() {
+		must(s.kube.AppsV1().Deployments(api.DefaultNamespace).Patch(t.Context(), name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}))(t)
+	}
+	for _, name := range controlPlane() {
+		until(t, s.deployments(api.DefaultNamespace, name), podTime, only(func(d *appsv1.Deployment) string {
+			if st := d.Status; st.ObservedGeneration < d.Generation || st.UpdatedReplicas != st.Replicas || st.AvailableReplicas != st.Replicas || st.Replicas == 0 {
+				return fmt.Sprintf("%s has %+v", d.Name, st)
+			}
+			return ""
+		}))
+	}
+	eventually(t, noticeTime, func(ctx context.Context) string { return s.unconnected(ctx, residents, "") })
+	load.more(t, 100)
+	load.stop(t)
+}
+
+// providerAway takes the provider away and brings it back, while traffic flows. What is known goes on;
+// what is new waits, and goes on by itself.
+func (s *story) providerAway(t *testing.T, p signer) {
+	_, client := s.resident(t, s.town.client)
+	load := flow(t, client, s.town.everything()...)
+	replicas := must(s.kube.CoreV1().Pods(api.DefaultNamespace).List(t.Context(), metav1.ListOptions{}))(t)
+
+	s.away(t, p)
+	load.more(t, 200)
+	s.resize(t, nsServer, s.town.server.name, 3)
+	known := s.ready(t, s.town.server, 3)
+	for _, pod := range known {
+		eventually(t, effectTime, func(ctx context.Context) string {
+			if tally := must(client.Tally(ctx, 0))(t); tally.Servers[pod.Name] == 0 {
+				return fmt.Sprintf("%s has answered nothing, others %v", pod.Name, tally.Servers)
+			}
+			return ""
+		})
+	}
+	t.Logf("without the provider a new pod of a known identity started, and serves: %s", describe(known))
+
+	late := app{namespace: nsServer, name: "newcomer"}
+	failed := s.failures(t)
+	created := s.open(t, late)
+	eventually(t, podTime, func(context.Context) string {
+		if now := s.failures(t); now <= failed {
+			return fmt.Sprintf("%d certificates could not be had, as before there was a newcomer", now)
+		}
+		return ""
+	})
+	s.back(t, p)
+	begin := time.Now()
+	pod := until(t, s.pods(nsServer, late.selector()), podTime, allAvailable(1))[0]
+	t.Logf("%s, made %s before the provider was back, was ready %s after", pod.Name, begin.Sub(created).Round(time.Second), since(begin))
+	seen := call(t, s.direct(t, pod), "http", s.town.at("server", portHTTP))
+	if seen.Peer != late.spiffe() {
+		t.Errorf("server saw peer %q, want %q", seen.Peer, late.spiffe())
+	}
+	for i := range replicas.Items {
+		was := &replicas.Items[i]
+		now, err := s.kube.CoreV1().Pods(was.Namespace).Get(t.Context(), was.Name, metav1.GetOptions{})
+		if was.DeletionTimestamp == nil && was.Status.Phase == corev1.PodRunning && (err != nil || restartsOf(now) != restartsOf(was)) {
+			t.Errorf("%s did not live through it without a restart: %v", was.Name, err)
+		}
+	}
+	load.stop(t)
+}
+
+// open deploys a server and does not wait for it.
+func (s *story) open(t *testing.T, a app) time.Time {
+	t.Helper()
+	s.account(t, a)
+	made := must(s.kube.AppsV1().Deployments(a.namespace).Create(t.Context(), &appsv1.Deployment{
+		ObjectMeta: a.meta(),
+		Spec:       appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: a.labels()}, Template: a.server(s.env.testapp)},
+	}, metav1.CreateOptions{}))(t)
+	return made.CreationTimestamp.Time
+}
+
+// failures is how many certificates the controllers were not given.
+func (s *story) failures(t *testing.T) int {
+	t.Helper()
+	total := 0
+	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(1)) {
+		text := must(meshcluster.ProxyGet(t.Context(), s.kube, pod, api.PortHTTP, "/metrics"))(t)
+		for line := range strings.Lines(string(text)) {
+			if labels, count, _ := strings.Cut(line, "} "); strings.HasPrefix(labels, "osm_cert_issued_total{") && strings.Contains(labels, `result="error"`) {
+				total += must(strconv.Atoi(strings.TrimSpace(count)))(t)
+			}
+		}
+	}
+	return total
+}
+
+// restartsOf counts those of all containers.
+func restartsOf(pod *corev1.Pod) (n int32) {
+	for _, status := range pod.Status.ContainerStatuses {
+		n += status.RestartCount
+	}
+	return n
+}

@@ -1,0 +1,215 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/demo/provider"
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	meshprovider "github.com/osm-edge/osm/pkg/controlplane/provider"
+	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
+)
+
+const (
+	// rushInterval of each call while the root is rotated, and enoughCalls in all.
+	rushInterval = 25 * time.Millisecond
+	enoughCalls  = 50_000
+	// deliveryTime is how long the local cluster's kubelets may take to bring a Secret into a pod.
+	deliveryTime = 30 * time.Second
+	// deadlyTime is how long a rotation may take whose driver is killed again and again.
+	deadlyTime = 8 * time.Minute
+)
+
+// TestRotation replaces the root of a mesh under load: by another key, by Vault's, by that of an issuer
+// of cert-manager. In each phase the replica that drives is killed. No call may fail.
+func TestRotation(t *testing.T) {
+	env := must(readEnvironment())(t)
+	s := &story{cluster: connect(t, env.kubeconfig), env: env}
+	s.empty(t)
+	before := s.inventory(t)
+	t.Run("mesh", func(t *testing.T) {
+		vault, certManager := s.deployVault(t), s.deployCertManager(t)
+		t.Cleanup(func() { s.abandon(t); s.vacate(t) })
+		t.Cleanup(func() { s.keepEvidence(t) })
+		s.osm(t, slices.Concat([]string{"install"}, vault.values, certManager.values, []string{
+			"--set=osm.certificateProvider.kind=tresor", "--set=osm.vault.host=",
+			"--set=osm.certificateProvider.additionalKinds={vault,cert-manager}",
+			"--set=osm.certificateProvider.secretDelivery=" + deliveryTime.String(),
+			"--set=osm.osmController.replicaCount=2", "--set=osm.injector.replicaCount=2",
+		}, env.imageValues())...)
+		s.foundPair(t)
+		if t.Failed() {
+			t.Fatal("without client and servers there is nothing more to see")
+		}
+		_, client := s.resident(t, s.town.client)
+		load := rush(t, client, s.town.everything()...)
+		next := signer{kind: "another key", root: s.secretRoot(api.DefaultNamespace, api.CABundleSecret+"-next", "ca.crt")}
+		s.step(t, "another key", func(t *testing.T) { s.rotate(t, load, next) })
+		s.step(t, "vault", func(t *testing.T) {
+			s.rotate(t, load, vault, "--provider=vault", "--vault-host="+provider.VaultHost, "--vault-role="+meshprovider.DefaultVaultRole)
+		})
+		s.step(t, "cert-manager", func(t *testing.T) { s.rotate(t, load, certManager, "--provider=cert-manager") })
+		if tally := load.more(t, 1); tally.Succeeded < enoughCalls {
+			load.much(t, enoughCalls-tally.Succeeded)
+		}
+		load.stop(t)
+		s.raze(t, nsClient)
+		s.raze(t, nsServer)
+		s.osm(t, "uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace")
+	})
+	eventually(t, podTime, func(ctx context.Context) string {
+		now, err := s.list(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		return now.difference(before)
+	})
+}
+
+// rush is flow at a higher rate.
+func rush(t *testing.T, from agent.Client, calls ...agent.Call) traffic {
+	t.Helper()
+	if err := from.StartLoad(t.Context(), agent.Load{Calls: calls, Interval: rushInterval}); err != nil {
+		t.Fatal(err)
+	}
+	f := traffic{from}
+	f.more(t, 10*len(calls))
+	return f
+}
+
+// much waits for more calls than can end within one wait.
+func (f traffic) much(t *testing.T, calls int) {
+	t.Helper()
+	const atOnce = 1000
+	for ; calls > 0 && !t.Failed(); calls -= atOnce {
+		f.more(t, min(atOnce, calls))
+	}
+}
+
+// report is what the command prints at the end.
+type rotationReport struct {
+	Goal    string          `json:"goal"`
+	Done    bool            `json:"done"`
+	Proxies []rotation.Line `json:"proxies"`
+}
+
+// rotate replaces the root by the signer's with one command, and kills the replica that drives in each
+// phase meanwhile.
+func (s *story) rotate(t *testing.T, load traffic, to signer, args ...string) {
+	begin := time.Now()
+	calls := load.more(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), deadlyTime)
+	defer cancel()
+	type outcome struct {
+		text []byte
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		text, err := s.tryOSM(ctx, append([]string{"mesh", "rotate-root", "--yes", "--output=json", "--timeout=" + deadlyTime.String()}, args...)...)
+		done <- outcome{text, err}
+	}()
+	killed := map[rotation.Phase]string{}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	var end outcome
+	for running := true; running; {
+		select {
+		case end = <-done:
+			running = false
+		case <-tick.C:
+			s.strike(t, killed)
+		}
+	}
+	if end.err != nil {
+		t.Fatalf("after %s: %v\n%s", since(begin), end.err, end.text)
+	}
+	for _, phase := range []rotation.Phase{rotation.TrustBoth, rotation.SignNew, rotation.AllRenewed, rotation.DropOld} {
+		if killed[phase] == "" {
+			t.Errorf("nobody was killed in phase %s", phase)
+		}
+	}
+	var report rotationReport
+	if err := json.Unmarshal(end.text, &report); err != nil || !report.Done {
+		t.Fatalf("the report says not that it is done: %v\n%s", err, end.text)
+	}
+	s.reported(t, report)
+	s.leavesOf(t, to)
+	now := load.more(t, 100)
+	t.Logf("%s signs after %s, %d calls succeeded meanwhile, %d failed; killed in %v", to.kind, since(begin), now.Succeeded-calls.Succeeded, now.Failed-calls.Failed, killed)
+}
+
+// strike kills the replica that drives, once in each phase, without grace.
+func (s *story) strike(t *testing.T, killed map[rotation.Phase]string) {
+	t.Helper()
+	phase := s.phase(t)
+	if phase == rotation.Idle || killed[phase] != "" {
+		return
+	}
+	lease, err := s.kube.CoordinationV1().Leases(api.DefaultNamespace).Get(t.Context(), api.ControllerLease, metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+		return // nobody drives at the moment
+	}
+	holder := *lease.Spec.HolderIdentity
+	if slices.Contains([]string{killed[rotation.TrustBoth], killed[rotation.SignNew], killed[rotation.AllRenewed]}, holder) {
+		return // it is dead already, and its Lease has not run out yet
+	}
+	err = s.kube.CoreV1().Pods(api.DefaultNamespace).Delete(t.Context(), holder, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))})
+	if err != nil {
+		t.Errorf("kill %s: %v", holder, err)
+	}
+	killed[phase] = holder
+}
+
+// phase is read off the roles, as they are at this moment.
+func (s *story) phase(t *testing.T) rotation.Phase {
+	t.Helper()
+	objects, err := meshprovider.MeshRoots(t.Context(), s.dynamic, api.DefaultNamespace)
+	if err != nil {
+		return rotation.Idle
+	}
+	roots := make([]rotation.Root, len(objects))
+	for i := range objects {
+		roots[i] = rotation.RootOf(&objects[i])
+	}
+	goal, asked := rotation.Goal(roots)
+	others := slices.DeleteFunc(rotation.Trusted(roots), func(r rotation.Root) bool { return r.Name == goal.Name })
+	switch {
+	case !asked || goal.Role == rotation.Inactive:
+		return rotation.Idle
+	case goal.Role == rotation.Passive:
+		return rotation.TrustBoth
+	case slices.ContainsFunc(others, func(r rotation.Root) bool { return r.Role == rotation.Active }):
+		return rotation.SignNew
+	case len(others) > 0:
+		return rotation.AllRenewed
+	}
+	return rotation.DropOld
+}
+
+// reported sees that the report has a line for every proxy, and that it is true.
+func (s *story) reported(t *testing.T, report rotationReport) {
+	t.Helper()
+	lines := map[string]rotation.Line{}
+	for _, line := range report.Proxies {
+		lines[line.Pod] = line
+	}
+	for a, count := range map[app]int{s.town.client: 1, s.town.server: 2} {
+		for _, pod := range s.ready(t, a, count) {
+			line, ok := lines[pod.Namespace+"/"+pod.Name]
+			leaf := s.leaf(t, pod, a.spiffe())
+			if !ok || line.Root != report.Goal || line.At.IsZero() || line.Serial == "" || !strings.HasPrefix(leaf.SerialNumber.Text(16), line.Serial) {
+				t.Errorf("the report says of %s: %+v; its serial is %x, its root %s", pod.Name, line, leaf.SerialNumber, report.Goal)
+			}
+		}
+	}
+}

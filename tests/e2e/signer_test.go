@@ -1,0 +1,190 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/restmapper"
+
+	"github.com/osm-edge/osm/demo/provider"
+	"github.com/osm-edge/osm/demo/stage"
+	"github.com/osm-edge/osm/pkg/api"
+	meshcluster "github.com/osm-edge/osm/pkg/cli/cluster"
+)
+
+// signer is a certificate provider that runs on the cluster, ready to be asked.
+type signer struct {
+	kind string
+	// values are arguments of osm install that lead to it.
+	values []string
+	// namespace and name of its Deployment; "" for the provider that is in the mesh itself.
+	namespace, name string
+	// root reads the CA's certificate from the provider, not from the mesh.
+	root func(*testing.T) *x509.Certificate
+}
+
+func (s *story) stage() *stage.Stage {
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(s.kube.Discovery()))
+	return &stage.Stage{Dynamic: s.dynamic, Mapper: mapper, Kube: s.kube, Progress: func(string) {}}
+}
+
+// deployTresor is for tests that have a row for each provider: the mesh brings this one along.
+func (s *story) deployTresor(t *testing.T) signer {
+	t.Helper()
+	return s.startSigner(t, signer{kind: provider.KindTresor, root: s.secretRoot(api.DefaultNamespace, "osm-ca-bundle", "ca.crt")}, provider.Tresor())
+}
+
+// deployVault starts OpenBao, and has it removed when the test ends. Each call is answered by the same CA
+// until then. To do what an operator does, see vault.
+func (s *story) deployVault(t *testing.T) signer {
+	t.Helper()
+	if s.env.openbao == "" {
+		t.Skipf("SKIPPED: %s is not set: the cluster's nodes are of another architecture than the OpenBao that there is", varOpenBao)
+	}
+	deployment := must(provider.Vault(t.Context(), s.kube, s.env.openbao, time.Now()))(t)
+	return s.startSigner(t, signer{
+		kind: provider.KindVault, namespace: provider.VaultNamespace, name: provider.VaultName,
+		root: func(t *testing.T) *x509.Certificate {
+			return certificate(t, s.vault(t, http.MethodGet, "pki/ca/pem", nil))
+		},
+	}, deployment)
+}
+
+// deployCertManager starts cert-manager with an Issuer osm-ca in the mesh's namespace, and has it
+// removed when the test ends. The Issuer goes with the mesh's namespace.
+func (s *story) deployCertManager(t *testing.T) signer {
+	t.Helper()
+	if s.env.certManager == "" {
+		t.Skipf("SKIPPED: %s is not set: the cluster's nodes are of another architecture than the cert-manager that there is", varCertManager)
+	}
+	deployment := must(provider.CertManager(s.env.certManager, must(os.ReadFile(s.env.definitions))(t)))(t)
+	return s.startSigner(t, signer{
+		kind: provider.KindCertManager, namespace: provider.CertManagerNamespace, name: provider.CertManagerName,
+		root: s.secretRoot(api.DefaultNamespace, provider.CertManagerCASecret, corev1.TLSCertKey),
+	}, deployment)
+}
+
+// startSigner puts a provider on the cluster and completes the signer.
+func (s *story) startSigner(t *testing.T, p signer, deployment *provider.Deployment) signer {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := deployment.Remove(withoutTest(t), s.stage(), podTime); err != nil {
+			t.Errorf("remove %s: %v", p.kind, err)
+		}
+	})
+	if err := deployment.Start(t.Context(), s.stage(), podTime); err != nil {
+		t.Fatal(err)
+	}
+	var values bytes.Buffer
+	if err := deployment.WriteValues(&values); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), p.kind+".yaml")
+	if err := os.WriteFile(file, values.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.values = []string{"--values=" + file}
+	return p
+}
+
+// away takes the provider's pod, and with it whatever it keeps in memory.
+func (s *story) away(t *testing.T, p signer) {
+	t.Helper()
+	s.resize(t, p.namespace, p.name, 0)
+	s.gone(t, p.namespace, "app="+p.name)
+}
+
+// back starts the provider anew.
+func (s *story) back(t *testing.T, p signer) {
+	t.Helper()
+	s.resize(t, p.namespace, p.name, 1)
+	until(t, s.pods(p.namespace, "app="+p.name), podTime, allAvailable(1))
+}
+
+// secretRoot reads a CA's certificate from a Secret.
+func (s *story) secretRoot(namespace, name, key string) func(*testing.T) *x509.Certificate {
+	return func(t *testing.T) *x509.Certificate {
+		t.Helper()
+		return certificate(t, must(s.kube.CoreV1().Secrets(namespace).Get(t.Context(), name, metav1.GetOptions{}))(t).Data[key])
+	}
+}
+
+// certificate reads the first one of a PEM file.
+func certificate(t *testing.T, text []byte) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	if block == nil {
+		t.Fatalf("no certificate in %q", text)
+	}
+	return must(x509.ParseCertificate(block.Bytes))(t)
+}
+
+// vault does on OpenBao what an operator does, with the operator's token: reading with a body of nil,
+// or making, say, another engine or role with http.MethodPost. OpenBao forgets it when it is away.
+func (s *story) vault(t *testing.T, method, path string, body map[string]any) []byte {
+	t.Helper()
+	keys := must(s.kube.CoreV1().Secrets(provider.VaultNamespace).Get(t.Context(), provider.VaultKeys, metav1.GetOptions{}))(t).Data
+	pod := until(t, s.pods(provider.VaultNamespace, "app="+provider.VaultName), podTime, allAvailable(1))[0]
+	address, stop, err := meshcluster.Forward(t.Context(), s.config, pod.Namespace, pod.Name, provider.VaultPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(keys[provider.KeyTLSCA]) {
+		t.Fatal("OpenBao's CA bundle holds no certificate")
+	}
+	client := &http.Client{Timeout: osmTime, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ServerName: provider.VaultHost},
+	}}
+	request := must(http.NewRequestWithContext(t.Context(), method, "https://"+address+"/v1/"+path, bytes.NewReader(must(json.Marshal(body))(t))))(t)
+	request.Header.Set("X-Vault-Token", string(keys[provider.KeyOperatorToken]))
+	response := must(client.Do(request))(t)
+	defer response.Body.Close()
+	text := must(io.ReadAll(response.Body))(t)
+	if response.StatusCode >= http.StatusMultipleChoices {
+		t.Fatalf("%s %s of OpenBao: %s %s", method, path, response.Status, text)
+	}
+	return text
+}
+
+// vacate waits until nothing is left of a mesh that was removed, nor of the test's own namespaces; the
+// test may be over.
+func (s *story) vacate(t *testing.T) {
+	t.Helper()
+	left := "not looked"
+	err := wait.PollUntilContextTimeout(withoutTest(t), time.Second, podTime, true, func(ctx context.Context) (bool, error) {
+		list, err := s.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			left = err.Error()
+			return false, nil
+		}
+		left = ""
+		for i := range list.Items {
+			if ns := &list.Items[i]; ns.Name == api.DefaultNamespace || ns.Labels[labelMine] != "" {
+				left += fmt.Sprintf("namespace %s is %s; ", ns.Name, ns.Status.Phase)
+			}
+		}
+		return left == "", nil
+	})
+	if err != nil {
+		t.Errorf("after %s still: %s", podTime, left)
+	}
+}
