@@ -125,6 +125,7 @@ func (m *member) load(ctx context.Context) {
 		k.mu.Unlock()
 		k.poke()
 	})
+	ended := ctx.Err() != nil
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	m.busy = false
@@ -133,7 +134,7 @@ func (m *member) load(ctx context.Context) {
 	case err == nil:
 		m.authority, m.waiting = authority, ""
 		k.poke()
-	case ctx.Err() == nil: // the next look tries again
+	case !ended: // the next look tries again
 		m.waiting = err.Error()
 		k.cfg.Log.Error("a root CA cannot be loaded, will retry", "root", m.source.String(), "error", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
@@ -281,4 +284,36 @@ func TestOrigins(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStartBesideNewRoot: a replica that starts while a new root cannot be loaded is ready without it,
+// and loads it as soon as that works.
+func TestStartBesideNewRoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive))
+		var refused atomic.Bool
+		refused.Store(true)
+		client, ok := w.cfg.Client.(*fake.Clientset)
+		if !ok {
+			t.Fatal("no fake")
+		}
+		client.PrependReactor("create", "secrets", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			created, _ := action.(clienttesting.CreateAction).GetObject().(*corev1.Secret)
+			if created.Name == "second" && refused.Load() {
+				return true, nil, apierrors.NewForbidden(corev1.Resource("secrets"), "second", errors.New("by some policy"))
+			}
+			return false, nil, nil
+		})
+		w.start()
+		defer func() { w.end() }()
+		w.check("first", "first")
+		time.Sleep(time.Minute)
+		if _, problems := w.opened.Loaded(); !strings.Contains(problems["two"], "by some policy") {
+			t.Errorf("problems %v, want what the API server said", problems)
+		}
+		refused.Store(false)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		w.check("first", "first", "second")
+	})
 }
