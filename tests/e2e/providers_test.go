@@ -21,6 +21,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	meshcluster "github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/tests/e2e/canary"
 )
 
@@ -126,6 +127,7 @@ func (s *story) leaf(t *testing.T, pod *corev1.Pod, id string) *x509.Certificate
 	var dump struct {
 		Configs []struct {
 			Secrets []struct {
+				Name   string `json:"name"`
 				Secret struct {
 					TLS struct {
 						Chain struct {
@@ -143,8 +145,8 @@ func (s *story) leaf(t *testing.T, pod *corev1.Pod, id string) *x509.Certificate
 	for _, config := range dump.Configs {
 		for _, secret := range config.Secrets {
 			chain := must(base64.StdEncoding.DecodeString(secret.Secret.TLS.Chain.Inline))(t)
-			if len(chain) == 0 {
-				continue
+			if secret.Name != envoy.SecretWorkload || len(chain) == 0 {
+				continue // the proxy's own client certificate names the same identity
 			}
 			if leaf := certificate(t, chain); len(leaf.URIs) == 1 && leaf.URIs[0].String() == id {
 				return leaf

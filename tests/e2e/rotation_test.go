@@ -5,11 +5,14 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/osm-edge/osm/demo/provider"
@@ -24,7 +27,7 @@ const (
 	rushInterval = 25 * time.Millisecond
 	enoughCalls  = 50_000
 	// deliveryTime is how long the local cluster's kubelets may take to bring a Secret into a pod.
-	deliveryTime = 30 * time.Second
+	deliveryTime = 20 * time.Second
 	// deadlyTime is how long a rotation may take whose driver is killed again and again.
 	deadlyTime = 8 * time.Minute
 )
@@ -50,6 +53,7 @@ func TestRotation(t *testing.T) {
 		if t.Failed() {
 			t.Fatal("without client and servers there is nothing more to see")
 		}
+		s.step(t, "two issuers", s.twoIssuers)
 		_, client := s.resident(t, s.town.client)
 		load := rush(t, client, s.town.everything()...)
 		next := signer{kind: "another key", root: s.secretRoot(api.DefaultNamespace, api.CABundleSecret+"-next", "ca.crt")}
@@ -73,6 +77,68 @@ func TestRotation(t *testing.T) {
 		}
 		return now.difference(before)
 	})
+}
+
+// twoIssuers sees that one server answers with what one replica signed, the other with what another
+// one did for the same name, and that the client takes both.
+func (s *story) twoIssuers(t *testing.T) {
+	_, client := s.resident(t, s.town.client)
+	for attempt := 1; ; attempt++ {
+		pods := s.ready(t, s.town.server, 2)
+		a, b := s.line(t, pods[0]), s.line(t, pods[1])
+		if a.Replica != b.Replica && a.Serial != b.Serial {
+			seen := map[string]bool{}
+			eventually(t, effectTime, func(ctx context.Context) string {
+				answer, err := client.Call(ctx, s.town.everything()[0])
+				if err != nil || !answer.OK() {
+					return fmt.Sprintf("a call failed: %v, %s", err, answer.Error)
+				}
+				seen[answer.Seen.Server] = true
+				return map[bool]string{false: "only one server has answered"}[len(seen) > 1]
+			})
+			t.Logf("%s answers with %s of %s, %s with %s of %s", a.Pod, a.Serial, a.Replica, b.Pod, b.Serial, b.Replica)
+			return
+		}
+		if attempt == 10 {
+			t.Fatalf("both servers have their certificate from one replica, ten times: %+v, %+v", a, b)
+		}
+		if err := s.kube.CoreV1().Pods(pods[1].Namespace).Delete(t.Context(), pods[1].Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		s.gonePod(t, pods[1])
+	}
+}
+
+// gonePod waits until a pod is not there any more.
+func (s *story) gonePod(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	eventually(t, podTime, func(ctx context.Context) string {
+		_, err := s.kube.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return ""
+		}
+		return fmt.Sprintf("pod %s is still there: %v", pod.Name, err)
+	})
+}
+
+// line is what the command says of a pod's proxy, once it has acknowledged a certificate.
+func (s *story) line(t *testing.T, pod *corev1.Pod) rotation.Line {
+	t.Helper()
+	var found rotation.Line
+	eventually(t, effectTime, func(context.Context) string {
+		var report rotationReport
+		if err := json.Unmarshal([]byte(s.osm(t, "mesh", "rotate-root", "--status", "--output=json")), &report); err != nil {
+			return err.Error()
+		}
+		for _, line := range report.Proxies {
+			if line.Pod == pod.Namespace+"/"+pod.Name && line.Serial != "" {
+				found = line
+				return ""
+			}
+		}
+		return fmt.Sprintf("no line for %s in %+v", pod.Name, report.Proxies)
+	})
+	return found
 }
 
 // rush is flow at a higher rate.
