@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -101,4 +102,18 @@ func (e *Env) debugf(format string, args ...any) {
 	if e.Verbose {
 		e.errorf("[debug] "+format+"\n", args...)
 	}
+}
+
+// confirm asks before something is changed; without a terminal, and at a no, it is an error.
+func (e *Env) confirm(question string) error {
+	ok, err := e.Prompt.Confirm(question)
+	switch {
+	case errors.Is(err, prompt.ErrNoTerminal):
+		return fmt.Errorf("not confirmed: %w; use --yes", err)
+	case err != nil:
+		return err
+	case !ok:
+		return errors.New("not confirmed; nothing was changed")
+	}
+	return nil
 }

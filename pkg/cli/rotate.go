@@ -12,7 +12,6 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/output"
-	"github.com/osm-edge/osm/pkg/cli/prompt"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
@@ -167,21 +166,12 @@ func (o *rotateOptions) validFlags() error {
 	return nil
 }
 
-// confirm asks, unless it was told not to; without a terminal it refuses.
+// confirm asks, unless it was told not to.
 func (o *rotateOptions) confirm(question string) error {
 	if o.yes {
 		return nil
 	}
-	ok, err := o.env.Prompt.Confirm(question)
-	switch {
-	case errors.Is(err, prompt.ErrNoTerminal):
-		return fmt.Errorf("not confirmed: %w; use --yes", err)
-	case err != nil:
-		return err
-	case !ok:
-		return errors.New("not confirmed; nothing was changed")
-	}
-	return nil
+	return o.env.confirm(question)
 }
 
 // command is a command line of osm about this mesh, for hints.

@@ -26,6 +26,7 @@ type rotationPage struct {
 	Roots   []rotation.Root `json:"roots"`
 	Step    rotation.Step   `json:"step"`
 	Proxies []rotation.Line `json:"proxies"`
+	Error   string          `json:"error"` // why the rest is of an earlier look
 }
 
 // errNoPage says that the controller does not know the page.
@@ -93,6 +94,9 @@ func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotationPage, e
 	}
 	if page.Leads != nil && !*page.Leads {
 		return page, errors.New("it does not lead, or does not know yet that it does")
+	}
+	if page.Error != "" {
+		return page, errors.New("it cannot look at the moment: " + page.Error)
 	}
 	return page, nil
 }

@@ -223,14 +223,7 @@ func (o *scaleOptions) confirm(mesh string) error {
 	if o.yes || !o.env.Prompt.Interactive() {
 		return nil
 	}
-	ok, err := o.env.Prompt.Confirm(fmt.Sprintf("Scale mesh [%s]?", mesh))
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return errors.New("not confirmed; nothing was changed")
-	}
-	return nil
+	return o.env.confirm(fmt.Sprintf("Scale mesh [%s]?", mesh))
 }
 
 // ask asks for the settings that matter in the mode that each component is in.

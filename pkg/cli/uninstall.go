@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
-	"github.com/osm-edge/osm/pkg/cli/prompt"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
@@ -163,16 +161,7 @@ func (o *uninstallOptions) permit(ctx context.Context, clients *cluster.Clients,
 	if o.clusterWide {
 		question = fmt.Sprintf("Uninstall OSM [mesh name: %s] in namespace [%s] and delete its CRDs with all their objects?", mesh.Name, mesh.Namespace)
 	}
-	ok, err := o.env.Prompt.Confirm(question)
-	switch {
-	case errors.Is(err, prompt.ErrNoTerminal):
-		return fmt.Errorf("not confirmed: %w; use --yes", err)
-	case err != nil:
-		return err
-	case !ok:
-		return errors.New("not confirmed; nothing was changed")
-	}
-	return nil
+	return o.env.confirm(question)
 }
 
 // caSecret is the name of the Secret that holds the mesh's root certificate.

@@ -72,8 +72,7 @@ func (s *ServingCert) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate,
 }
 
 // MutualTLS returns a server's configuration that demands a client certificate signed by a CA that
-// the authority trusts at the time of the handshake, over HTTP/2. Who the client is remains for the
-// caller to check.
+// the authority trusts at the time of the handshake, over HTTP/2. Who the client is, ClientIdentity tells.
 func (s *ServingCert) MutualTLS() *tls.Config {
 	cfg := s.ServerTLS()
 	// An Envoy whose bootstrap names no version stops at TLS 1.2 as a client.
@@ -87,6 +86,20 @@ func (s *ServingCert) MutualTLS() *tls.Config {
 	cfg.GetConfigForClient = clients.config
 	cfg.ClientCAs = x509.NewCertPool() // trusts nobody, should a caller lose GetConfigForClient
 	return cfg
+}
+
+// ClientIdentity is the identity that a client of MutualTLS has proved: the one SPIFFE id of its
+// verified certificate. The proof is good until the certificate expires.
+func ClientIdentity(state *tls.ConnectionState, td identity.TrustDomain) (id identity.Identity, until time.Time, err error) {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return id, until, errors.New("no verified client certificate")
+	}
+	leaf := state.VerifiedChains[0][0]
+	if len(leaf.URIs) != 1 {
+		return id, until, fmt.Errorf("the client certificate has %d URI names, want one SPIFFE id", len(leaf.URIs))
+	}
+	id, err = identity.Parse(leaf.URIs[0].String(), td)
+	return id, leaf.NotAfter, err
 }
 
 // clientTrust makes the configuration of a handshake out of the trust in force, once per bundle.

@@ -3,13 +3,12 @@ package rotate
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
@@ -23,7 +22,7 @@ func Handler(namespace string, domain identity.TrustDomain, own func(context.Con
 	allowed := identity.Identity{Namespace: namespace, ServiceAccount: api.AppController}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) {
-		who, err := client(r, domain)
+		who, _, err := ca.ClientIdentity(r.TLS, domain)
 		if err != nil || who != allowed {
 			http.Error(w, "evidence is for the mesh's controllers only", http.StatusForbidden)
 			return
@@ -32,18 +31,6 @@ func Handler(namespace string, domain identity.TrustDomain, own func(context.Con
 		_ = json.NewEncoder(w).Encode(own(r.Context())) // the client has gone: it will ask again
 	})
 	return mux
-}
-
-// client is the identity that the verified certificate of the connection proves.
-func client(r *http.Request, domain identity.TrustDomain) (identity.Identity, error) {
-	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
-		return identity.Identity{}, errors.New("no verified client certificate")
-	}
-	leaf := r.TLS.VerifiedChains[0][0]
-	if len(leaf.URIs) != 1 {
-		return identity.Identity{}, fmt.Errorf("the client certificate has %d URI names, want one SPIFFE id", len(leaf.URIs))
-	}
-	return identity.Parse(leaf.URIs[0].String(), domain)
 }
 
 // Provider is what a replica knows of its roots; *provider.Provider is one.

@@ -3,7 +3,6 @@ package xds
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -12,6 +11,7 @@ import (
 	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
@@ -62,15 +62,10 @@ func (s *Server) provenIdentity(ctx context.Context) (id identity.Identity, unti
 		return id, until, errors.New("the connection has no peer")
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 {
-		return id, until, errors.New("no verified client certificate")
+	if !ok {
+		return id, until, errors.New("the connection is not encrypted")
 	}
-	leaf := info.State.VerifiedChains[0][0]
-	if len(leaf.URIs) != 1 {
-		return id, until, fmt.Errorf("the client certificate has %d URI names, want one SPIFFE id", len(leaf.URIs))
-	}
-	id, err = identity.Parse(leaf.URIs[0].String(), s.cfg.TrustDomain)
-	return id, leaf.NotAfter, err
+	return ca.ClientIdentity(&info.State, s.cfg.TrustDomain)
 }
 
 // refuse counts a refused stream and returns the error that its proxy is told.
