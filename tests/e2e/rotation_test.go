@@ -29,7 +29,7 @@ const (
 	// deliveryTime is how long the local cluster's kubelets may take to bring a Secret into a pod.
 	deliveryTime = 20 * time.Second
 	// deadlyTime is how long a rotation may take whose driver is killed again and again.
-	deadlyTime = 8 * time.Minute
+	deadlyTime = 12 * time.Minute
 )
 
 // TestRotation replaces the root of a mesh under load: by another key, by Vault's, by that of an issuer

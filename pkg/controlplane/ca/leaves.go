@@ -236,7 +236,7 @@ func (l *Leaves) SetProfile(p Profile) {
 	}
 }
 
-// ReissueSoon renews every leaf in use within at most five minutes: call it when another CA signs.
+// ReissueSoon renews every leaf in use within at most five minutes.
 func (l *Leaves) ReissueSoon() {
 	profile, _ := l.current()
 	l.Reissue(min(maxSpread, cmp.Or(profile.Validity, DefaultTTL)/4))

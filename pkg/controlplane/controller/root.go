@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,10 +40,17 @@ func (p *parts) rootsChanged(change ca.Change) {
 		}
 	}
 	if change.Signer {
-		p.leaves.ReissueSoon()
-		p.xds.Reissue(reissueSpread)
+		over := rootSpread(p.xds.Connected())
+		p.leaves.Reissue(over)
+		p.xds.Reissue(over)
 	}
 	p.membersChanged() // the proxies' Secrets hold the bundle and a leaf
+}
+
+// rootSpread is the time over which so many proxies get certificates of another root: ten a second,
+// which a provider can bear, and all within five minutes. The rotation waits for it.
+func rootSpread(proxies int) time.Duration {
+	return min(time.Duration(proxies)*100*time.Millisecond, reissueSpread)
 }
 
 func (p *parts) lease() kube.Lease {
