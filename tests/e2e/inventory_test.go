@@ -110,3 +110,18 @@ func (now inventory) difference(before inventory) string {
 	}
 	return strings.Join(lines, "; ")
 }
+
+// asBefore waits until the cluster holds what it held before, and nothing else. The last look, for
+// which there may be no time any more, does not hide what the one before saw.
+func (s *story) asBefore(t *testing.T, before inventory) {
+	t.Helper()
+	seen := ""
+	eventually(t, podTime, func(ctx context.Context) string {
+		now, err := s.list(ctx)
+		if err != nil {
+			return strings.TrimPrefix(seen+"; "+err.Error(), "; ")
+		}
+		seen = now.difference(before)
+		return seen
+	})
+}

@@ -49,13 +49,7 @@ func TestProviders(t *testing.T) {
 			s.provide(t, p)
 		})
 	}
-	eventually(t, podTime, func(ctx context.Context) string {
-		now, err := s.list(ctx)
-		if err != nil {
-			return err.Error()
-		}
-		return now.difference(before)
-	})
+	s.asBefore(t, before)
 }
 
 // provide is the life of the mesh. One controller is enough, and makes clear which identities it

@@ -48,13 +48,7 @@ func (s *story) uninstall(t *testing.T, userVersion string, before inventory) {
 			s.raze(t, namespace)
 		}
 	}
-	eventually(t, podTime, func(ctx context.Context) string {
-		now, err := s.list(ctx)
-		if err != nil {
-			return err.Error()
-		}
-		return now.difference(before)
-	})
+	s.asBefore(t, before)
 	t.Logf("all %d objects of before are there, and no other", len(before))
 }
 
