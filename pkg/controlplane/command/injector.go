@@ -149,7 +149,7 @@ func (o *injectorOptions) serveEvidence(ctx context.Context, opened *provider.Pr
 		return nil
 	}
 	handler := rotate.Handler(o.namespace, identity.TrustDomain(o.trustDomain), func(ctx context.Context) rotation.Replica {
-		return rotate.Basics(ctx, rotation.Replica{Component: rotation.Injector}, opened, func() string { return opened.Roots.Trust().Fingerprint }, nil)
+		return rotate.Basics(ctx, rotation.Replica{Component: rotation.Injector, At: time.Now()}, opened, func() string { return opened.Roots.Trust().Fingerprint }, nil)
 	})
 	return serve.HTTPServer{Addr: o.evidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Log: log}.Run(ctx)
 }

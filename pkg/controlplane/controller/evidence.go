@@ -34,7 +34,7 @@ func (p *parts) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 
 // evidence is what this replica and its proxies have.
 func (p *parts) evidence(ctx context.Context) rotation.Replica {
-	self := rotation.Replica{Name: p.cfg.Holder, Component: rotation.Controller}
+	self := rotation.Replica{Name: p.cfg.Holder, Component: rotation.Controller, At: time.Now()}
 	signer := func() string { return p.roots.Trust().Fingerprint }
 	return rotate.Basics(ctx, self, p.provider, signer, func(r *rotation.Replica) {
 		connected := map[mesh.PodName]bool{}

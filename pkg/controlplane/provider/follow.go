@@ -111,6 +111,7 @@ func (k *keeper) run(ctx context.Context) error {
 }
 
 func (k *keeper) follow(ctx context.Context, begin func(func())) error {
+	told := ""
 	for {
 		failed := k.read(ctx)
 		k.load(ctx, begin)
@@ -118,13 +119,26 @@ func (k *keeper) follow(ctx context.Context, begin func(func())) error {
 			failed = errors.Join(failed, err)
 		}
 		k.watch(ctx, begin)
-		if failed != nil && ctx.Err() == nil {
-			k.cfg.Log.Warn("the mesh's roots are not up to date, going on with those of before", "error", failed)
+		if ctx.Err() == nil {
+			told = k.tell(failed, told)
 		}
 		if !k.await(ctx, failed != nil || !k.complete()) {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// tell logs what is amiss when that is something else than was told last: an outage is one line, not
+// one every few seconds. It returns what was told.
+func (k *keeper) tell(failed error, told string) string {
+	if failed == nil {
+		return ""
+	}
+	text := failed.Error()
+	if text != told {
+		k.cfg.Log.Warn("the mesh's roots are not up to date, going on with those of before", "error", failed)
+	}
+	return text
 }
 
 // await waits for a change; while something is amiss, for a while at most.

@@ -47,10 +47,14 @@ type Collector struct {
 	// Port is where replicas answer; zero means api.PortEvidence.
 	Port int
 	Now  func() time.Time
+
+	// proof is the certificate that proves who asks, and prover the CA that signed it.
+	proof  *ca.Leaf
+	prover string
 }
 
 // Collect asks everybody at the same time. Who does not answer is in the evidence with an error; only
-// a list of the replicas that cannot be read is an error.
+// a list of the replicas that cannot be read is an error. Not safe for concurrent use.
 func (c *Collector) Collect(ctx context.Context) (rotation.Evidence, error) {
 	pods, err := c.pods(ctx)
 	if err != nil {
@@ -136,14 +140,31 @@ func (c *Collector) ask(ctx context.Context, client *http.Client, pod *corev1.Po
 // addressKey is the context's key for the address that a request goes to.
 type addressKey struct{}
 
-// httpClient proves by a fresh certificate that a controller asks, and accepts whom the roots of this
-// moment vouch for. It keeps no connection: roots change.
-func (c *Collector) httpClient(ctx context.Context) (*http.Client, error) {
+// prove returns the certificate that proves that a controller asks. The provider is asked for another
+// one when it is due or another CA signs; while it gives none, the last one does.
+func (c *Collector) prove(ctx context.Context) (*ca.Leaf, error) {
+	now, signer := c.Now(), c.Roots.Trust().Fingerprint
+	if c.proof != nil && c.prover == signer && now.Before(c.proof.RenewAt) {
+		return c.proof, nil
+	}
 	leaf, err := c.Roots.Issue(ctx, ca.Request{
 		Identity: identity.Identity{Namespace: c.Namespace, ServiceAccount: api.AppController}, TTL: clientLife, Usage: ca.UsageProxy,
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+		c.proof, c.prover = leaf, signer
+	case c.proof == nil || !now.Before(c.proof.NotAfter):
 		return nil, fmt.Errorf("issue the certificate that collects evidence: %w", err)
+	}
+	return c.proof, nil
+}
+
+// httpClient proves that a controller asks, and accepts whom the roots of this moment vouch for. It
+// keeps no connection: roots change.
+func (c *Collector) httpClient(ctx context.Context) (*http.Client, error) {
+	leaf, err := c.prove(ctx)
+	if err != nil {
+		return nil, err
 	}
 	dialer := &net.Dialer{}
 	return &http.Client{Transport: &http.Transport{

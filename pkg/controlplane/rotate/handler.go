@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
@@ -39,10 +38,10 @@ type Provider interface {
 	Serving(ctx context.Context) (fingerprint string, err error)
 }
 
-// Basics is what replicas of both kinds report. add fills in the rest; it runs between two looks at
-// the roots, which have to agree: what is reported is then of these roots.
+// Basics is what replicas of both kinds report, beside the name and the time in self. add fills in
+// the rest; it runs between two looks at the roots, which have to agree: what is reported is then of
+// these roots.
 func Basics(ctx context.Context, self rotation.Replica, roots Provider, signer func() string, add func(*rotation.Replica)) rotation.Replica {
-	self.At = time.Now()
 	serving, err := roots.Serving(ctx)
 	if err != nil {
 		self.Error = err.Error()

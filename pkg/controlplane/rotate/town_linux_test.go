@@ -146,7 +146,7 @@ func (w *town) pod(name, app, ip string) {
 // own is what the replica and its one proxy have.
 func (r *replica) own(ctx context.Context) rotation.Replica {
 	signer := func() string { return r.provider.Roots.Trust().Fingerprint }
-	return rotate.Basics(ctx, rotation.Replica{}, r.provider, signer, func(e *rotation.Replica) {
+	return rotate.Basics(ctx, rotation.Replica{At: time.Now()}, r.provider, signer, func(e *rotation.Replica) {
 		if r.app != api.AppController {
 			return
 		}

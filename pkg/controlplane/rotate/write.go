@@ -32,8 +32,14 @@ func statusOf(object *v1alpha2.MeshRootCertificate, root rotation.Root, step rot
 	case root.Name == step.Goal && step.Phase != rotation.Done:
 		status.State = string(step.Phase)
 	}
-	if root.Name == step.Goal {
+	switch {
+	case root.Name == step.Goal:
 		meta.SetStatusCondition(&status.Conditions, condition(object, step))
+	case meta.IsStatusConditionTrue(status.Conditions, conditionProgressing): // it was turned round
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: conditionProgressing, Status: metav1.ConditionFalse, Reason: "Ended", ObservedGeneration: object.Generation,
+			Message: "no rotation leads to this root any more",
+		})
 	}
 	return status
 }
