@@ -12,7 +12,7 @@ import (
 
 // accept authenticates the proxy, waits until its pod is known and for its turn, and adds the
 // stream, which then has to be removed, to those that are told of changes.
-func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, p protocol) (*stream, error) {
+func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, p protocol, send func(any) error) (*stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
 	defer cancel()
 	who, err := s.authenticate(ctx, node)
@@ -25,8 +25,8 @@ func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, 
 		return nil, s.refuse("overload", codes.ResourceExhausted, "too many proxies are being configured at the moment: will be retried, no action needed")
 	}
 	st := &stream{
-		peer: who, since: s.cfg.Now(), variant: variant, protocol: p,
-		changed: make(chan struct{}, 1), ended: make(chan error, 1),
+		peer: who, since: s.cfg.Now(), variant: variant, protocol: p, send: send,
+		poked: make(chan struct{}, 1), ended: make(chan error, 1),
 	}
 	st.seen.Store(&lookedUp{})
 	if err := s.admit(st); err != nil {
@@ -42,11 +42,14 @@ func (s *Server) admit(st *stream) error {
 		return s.refuse("draining", codes.Unavailable, "this replica is going away: connect again")
 	}
 	// Added first, refreshed second: a change in between is either seen here or wakes the stream.
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	err := s.refresh(st)
 	if err == nil && st.offer.view == (envoy.View{}) {
 		err = s.refuse("unknown", codes.Unavailable, "pod %s left the mesh: will be retried", st.peer.pod)
 	}
 	if err != nil {
+		st.closed = true
 		st.back()
 		s.remove(st)
 	}
@@ -54,7 +57,7 @@ func (s *Server) admit(st *stream) error {
 }
 
 // refresh looks up what the proxy should have now. A pod that is gone keeps what it has for a
-// while: it may still be finishing its last requests.
+// while: it may still be finishing its last requests. st.mu is held.
 func (s *Server) refresh(st *stream) error {
 	s.retrust(st, s.trust.Load())
 	if within := st.hasten.Swap(0); within > 0 {

@@ -20,7 +20,8 @@ const (
 )
 
 // credential is a stream's hold on its proxy's workload certificate. A proxy that brings a good one
-// from its last stream costs nothing until that one is due: there is no lease until then.
+// from its last stream costs nothing until that one is due: there is no lease until then. All that is
+// done to it is done with the stream's mu held.
 type credential struct {
 	lease    *ca.Lease
 	brought  *held       // what the proxy holds, while that is good and there is no lease
@@ -55,9 +56,7 @@ func (c *credential) waiting() <-chan time.Time {
 // it reports one, will do.
 func (s *Server) firstSecrets(ctx context.Context, st *stream, holds map[string]string) {
 	s.retrust(st, s.trust.Load()) // what the proxy holds may be the newest bundle
-	st.mu.Lock()
 	st.reported(holds, s.cfg.Now())
-	st.mu.Unlock()
 	h, ok := parseHeld(holds[envoy.SecretWorkload])
 	if !ok || !h.good(st.trust.root, s.cfg.Now()) {
 		s.acquire(ctx, st)
@@ -78,11 +77,12 @@ func (s *Server) setDue(st *stream, at time.Time) {
 	c.stopTimer()
 	c.dueAt = at
 	c.due = time.NewTimer(min(max(at.Sub(s.cfg.Now()), 0), dueTick))
+	st.poke()
 }
 
 // onDue acquires the lease if it is time by the wall clock, too.
 func (s *Server) onDue(ctx context.Context, st *stream) {
-	st.cred.due = nil
+	st.cred.stopTimer()
 	if s.cfg.Now().Before(st.cred.dueAt) {
 		s.setDue(st, st.cred.dueAt)
 		return
@@ -100,6 +100,7 @@ func (s *Server) acquire(ctx context.Context, st *stream) {
 	c.stopTimer()
 	coming := make(chan leased, 1)
 	c.coming = coming
+	st.poke()
 	go func() {
 		lease, err := s.cfg.Leaves.Acquire(ctx, st.peer.identity)
 		coming <- leased{lease, err}

@@ -18,8 +18,9 @@ const (
 // meanwhile is merged where it waits, here, and not in sockets, where it would be sent in pieces. A
 // proxy that does not answer soon loses the place and nothing else: it delays nobody.
 //
-// Nothing is lost: after add the stream is woken once more, from its beginning.
+// Nothing is lost: after add the stream gets another turn, from its beginning.
 type pacer struct {
+	turn     func(*stream) // in a goroutine of its own: it may have to wait for the proxy
 	patience time.Duration
 
 	mu      sync.Mutex
@@ -43,7 +44,7 @@ const (
 	paceLeft
 )
 
-// add has the streams woken when it is their turn. It never blocks.
+// add gives the streams a turn each, as soon as there is a place. It never blocks.
 func (p *pacer) add(streams ...*stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,7 +81,7 @@ func (p *pacer) start() {
 		} else {
 			st.pace.limit.Reset(p.patience)
 		}
-		st.wake()
+		go p.turn(st)
 	}
 }
 

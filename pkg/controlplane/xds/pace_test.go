@@ -17,24 +17,28 @@ import (
 type pacing struct {
 	pacer
 	streams map[string]*stream
+	turns   chan *stream
 }
 
 func newPacing(places int, names string) *pacing {
-	p := &pacing{pacer: pacer{free: places, patience: time.Second}, streams: map[string]*stream{}}
+	p := &pacing{streams: map[string]*stream{}, turns: make(chan *stream, 10)}
+	p.pacer = pacer{turn: func(st *stream) { p.turns <- st }, free: places, patience: time.Second}
 	for _, name := range strings.Split(names, "") {
-		p.streams[name] = &stream{changed: make(chan struct{}, 1)}
+		p.streams[name] = &stream{}
 	}
 	return p
 }
 
-// woken are the streams that have been woken since the last call, sorted.
-func (p *pacing) woken() string {
+// had are the streams that have had a turn since the last call, sorted.
+func (p *pacing) had() string {
+	synctest.Wait()
 	var names []string
-	for name, st := range p.streams {
-		select {
-		case <-st.changed:
-			names = append(names, name)
-		default:
+	for len(p.turns) > 0 {
+		st := <-p.turns
+		for name, known := range p.streams {
+			if known == st {
+				names = append(names, name)
+			}
 		}
 	}
 	slices.Sort(names)
@@ -44,7 +48,7 @@ func (p *pacing) woken() string {
 func TestPacer(t *testing.T) {
 	type step struct {
 		do   string // what, and to which stream
-		want string // who is woken
+		want string // whose turn it is
 	}
 	cases := []struct {
 		name   string
@@ -76,10 +80,9 @@ func TestPacer(t *testing.T) {
 						p.leave(p.streams[name])
 					case "wait":
 						time.Sleep(p.patience)
-						synctest.Wait()
 					}
-					if got := p.woken(); got != s.want {
-						t.Errorf("step %d, %s: woke %q, want %q", i+1, s.do, got, s.want)
+					if got := p.had(); got != s.want {
+						t.Errorf("step %d, %s: turns of %q, want %q", i+1, s.do, got, s.want)
 					}
 				}
 			})

@@ -43,8 +43,8 @@ type waiter struct {
 	known chan struct{}
 }
 
-// Publish makes config what all proxies should have, and wakes those for whom that is something
-// else. It never waits for any of them.
+// Publish makes config what all proxies should have, and gives a turn to those for whom that is
+// something else. It never waits for any of them.
 func (s *Server) Publish(config *envoy.Config) { s.publish(config) }
 
 func (s *Server) publish(config source) {

@@ -98,9 +98,9 @@ func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, turns: make(chan struct{}, cfg.FirstSyncs), lists: newNameLists(),
-		pace:    pacer{free: pacePlaces * runtime.GOMAXPROCS(0), patience: pacePatience},
 		streams: map[*stream]struct{}{}, waiters: map[*waiter]struct{}{},
 	}
+	s.pace.turn, s.pace.free, s.pace.patience = s.turn, pacePlaces*runtime.GOMAXPROCS(0), pacePatience
 	if err := s.Retrust(); err != nil {
 		return nil, err
 	}

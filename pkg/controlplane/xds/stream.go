@@ -71,12 +71,16 @@ func (s *Server) StreamAggregatedResources(g discoveryv3.AggregatedDiscoveryServ
 	return run(s, g, &sotwSession{lists: s.lists}, variantSotw)
 }
 
-// stream is one proxy's connection as the server sees it.
+// stream is one proxy's connection as the server sees it. Three kinds of goroutines work on it, one
+// step at a time under mu: the one that receives answers what the proxy asks, one of the pacer's looks
+// at what was published, and the handler's looks after what happens rarely, certificates and the end.
+// Each sends what its step led to; see Server.push.
 type stream struct {
 	peer    peer
 	since   time.Time
 	variant string
-	changed chan struct{} // one slot: there may be something else to offer
+	send    func(message any) error
+	poked   chan struct{} // one slot: the handler's goroutine has something else to wait for
 	ended   chan error    // one slot: why the server ends the stream
 	// expires is when the workload certificate at the proxy expires, as Unix time; 0 if it has none.
 	expires atomic.Int64
@@ -86,9 +90,7 @@ type stream struct {
 	seen   atomic.Pointer[lookedUp] // what the stream saw last of what was published
 	pace   paced
 
-	// What follows belongs to the stream's goroutine. It holds mu while it changes the protocol's
-	// state, never while it sends, so that Debug can look at it.
-	mu       sync.Mutex
+	mu       sync.Mutex // never held while something is sent
 	protocol protocol
 	offer    offer
 	trust    *trusted
@@ -98,15 +100,16 @@ type stream struct {
 	sent     secretsHeld  // as of the last response with secrets
 	acked    secretsHeld
 	turn     bool        // it has looked at what was published, and not given its place back
+	sending  bool        // a goroutine is in push
+	closed   bool        // the handler has returned, or is about to
 	rejected int         // what it added to the metric
 	gone     *time.Timer // set while the pod is not in the mesh: when that is taken for final
 }
 
-// wake tells the stream to look at its configuration again. It never blocks: a stream that is busy
-// finds the newest state when it comes round.
-func (st *stream) wake() {
+// poke makes the handler's goroutine look again at what it waits for. It never blocks.
+func (st *stream) poke() {
 	select {
-	case st.changed <- struct{}{}:
+	case st.poked <- struct{}{}:
 	default:
 	}
 }
@@ -115,6 +118,7 @@ func (st *stream) wake() {
 func (st *stream) left(after time.Duration) {
 	if st.gone == nil {
 		st.gone = time.NewTimer(after)
+		st.poke()
 	}
 }
 
@@ -142,10 +146,8 @@ func (st *stream) end(why error) {
 	}
 }
 
-// next returns the next response to send.
+// next returns the next response to send. st.mu is held.
 func (st *stream) next(now time.Time) *response {
-	st.mu.Lock()
-	defer st.mu.Unlock()
 	resp := st.protocol.next(st.offer, now)
 	if resp != nil && resp.typ == secrets {
 		st.sent = secretsHeld{trust: st.trust, cert: st.leased}
@@ -153,106 +155,76 @@ func (st *stream) next(now time.Time) *response {
 	return resp
 }
 
-// run serves one stream: who is it, wait for a turn, then answer and push until one side ends it.
-func run[Req request](s *Server, g wire[Req], session session[Req], variant string) error {
-	ctx, cancel := context.WithCancel(g.Context())
-	defer cancel()
-	done := make(chan struct{})
-	defer close(done)
-	c := conversation[Req]{wire: g, session: session, received: receive(g, done)}
-	first, err := opening(s, c)
-	if err != nil {
-		return err
-	}
-	st, err := s.accept(ctx, first.GetNode(), variant, session)
-	if err != nil {
-		return err
-	}
-	defer s.remove(st)
-	defer func() {
-		cancel() // ends what may be acquiring a certificate
-		st.cred.release()
-	}()
-	// The turn ends when the proxy is configured, at the latest after a while: a proxy that never
-	// answers must not hold it.
-	release := sync.OnceFunc(func() { <-s.turns })
-	defer release()
-	late := time.AfterFunc(s.cfg.Patience, release)
-	defer late.Stop()
-	c.configured = release
-	s.cfg.Log.Debug("proxy connected", "pod", st.peer.pod.String(), "identity", st.peer.identity.String())
-	if err := c.take(ctx, s, st, first); err != nil {
-		return err
-	}
-	return c.converse(ctx, s, st)
-}
-
 // conversation is what a stream runs on.
 type conversation[Req request] struct {
 	wire       wire[Req]
 	session    session[Req]
-	received   <-chan received[Req]
-	configured func() // to be called when the proxy has all that it should have
+	first      chan received[Req] // one slot
+	accepted   chan *stream       // one slot
+	configured func()             // to be called when the proxy has all that it should have
+}
+
+// received is a request, or why there will be none any more.
+type received[Req any] struct {
+	req Req
+	err error
+}
+
+// run serves one stream: who is it, wait for a turn, then answer and push until one side ends it.
+func run[Req request](s *Server, g wire[Req], session session[Req], variant string) error {
+	ctx, cancel := context.WithCancel(g.Context())
+	defer cancel()
+	// The turn ends when the proxy is configured, at the latest after a while: a proxy that never
+	// answers must not hold it.
+	release := sync.OnceFunc(func() { <-s.turns })
+	c := conversation[Req]{wire: g, session: session, first: make(chan received[Req], 1), accepted: make(chan *stream, 1), configured: release}
+	go c.receive(ctx, s)
+	first, err := c.opening(s)
+	if err != nil {
+		return err
+	}
+	st, err := s.accept(ctx, first.GetNode(), variant, session, g.SendMsg)
+	if err != nil {
+		return err
+	}
+	defer release()
+	late := time.AfterFunc(s.cfg.Patience, release)
+	defer late.Stop()
+	defer s.close(st, cancel)
+	s.cfg.Log.Debug("proxy connected", "pod", st.peer.pod.String(), "identity", st.peer.identity.String())
+	c.accepted <- st
+	return s.attend(ctx, st)
 }
 
 // opening waits for the request that a stream starts with.
-func opening[Req request](s *Server, c conversation[Req]) (first Req, err error) {
+func (c conversation[Req]) opening(s *Server) (first Req, err error) {
 	patience := time.NewTimer(s.cfg.Patience)
 	defer patience.Stop()
 	select {
-	case got := <-c.received:
+	case got := <-c.first:
 		return got.req, got.err
 	case <-patience.C:
 		return first, s.refuse("silent", codes.DeadlineExceeded, "no request within %s of opening the stream", s.cfg.Patience)
 	}
 }
 
-// converse answers and pushes until one side ends the stream.
-func (c conversation[Req]) converse(ctx context.Context, s *Server, st *stream) error {
-	// A stream must not outlive what proved it: a proxy comes back with its renewed certificate.
-	// It ends by a function: a timer's channel in the select would be armed anew in each round.
-	expired := time.AfterFunc(st.peer.until.Sub(s.cfg.Now()), func() { st.end(errExpired) })
-	defer expired.Stop()
-	defer st.back()
-	for {
-		for resp := st.next(s.cfg.Now()); resp != nil; resp = st.next(s.cfg.Now()) {
-			if err := c.wire.SendMsg(resp); err != nil {
-				return err
-			}
-			s.cfg.Metrics.pushed(resp)
-		}
-		if st.turn && c.session.settled() {
-			st.turn = false
-			s.pace.done(st)
-		}
-		select {
-		case got := <-c.received:
-			if got.err != nil {
-				return got.err
-			}
-			if err := c.take(ctx, s, st, got.req); err != nil {
-				return err
-			}
-		case <-st.changed:
-			st.turn = true
-			if err := s.refresh(st); err != nil {
-				return err
-			}
-		case <-st.cred.changed():
-			s.renewed(st)
-		case got := <-st.cred.coming:
-			s.acquired(st, got)
-		case <-st.cred.waiting():
-			s.onDue(ctx, st)
-		case <-st.away():
-			return s.refuse("gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
-		case why := <-st.ended:
-			if errors.Is(why, errExpired) {
-				return s.refuse("expired", codes.Unauthenticated, "the client certificate of pod %s has expired: connect again", st.peer.pod)
-			}
-			return why
-		}
+// receive takes requests until the stream fails. It waits with the first until the stream is accepted.
+func (c conversation[Req]) receive(ctx context.Context, s *Server) {
+	req, err := c.wire.Recv()
+	c.first <- received[Req]{req, err}
+	var st *stream
+	select {
+	case st = <-c.accepted:
+	case <-ctx.Done():
+		return
 	}
+	for ; err == nil; req, err = c.wire.Recv() {
+		if err = c.take(ctx, s, st, req); err != nil {
+			break
+		}
+		s.push(st)
+	}
+	st.end(err)
 }
 
 // take handles a request.
@@ -261,14 +233,17 @@ func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req 
 		return err
 	}
 	now := s.cfg.Now()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.closed {
+		return nil
+	}
 	if !st.secrets && req.GetTypeUrl() == envoy.TypeSecret {
 		st.secrets = true
 		s.firstSecrets(ctx, st, brought(req))
 	}
-	st.mu.Lock()
 	said := c.session.handle(req, st.offer, now)
 	st.acknowledged(said, now)
-	st.mu.Unlock()
 	if n := c.session.subscribed(); n > maxSubscribed {
 		return s.refuse("names", codes.ResourceExhausted, "pod %s subscribed to %d bytes of names, the limit is %d", st.peer.pod, n, maxSubscribed)
 	}
@@ -280,6 +255,96 @@ func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req 
 	return nil
 }
 
+// turn is what a stream does when its turn comes: it looks at what was published, and sends what of it
+// the proxy does not hold.
+func (s *Server) turn(st *stream) {
+	st.mu.Lock()
+	if st.closed {
+		st.mu.Unlock()
+		return // leave has given the place back
+	}
+	st.turn = true
+	err := s.refresh(st)
+	st.mu.Unlock()
+	if err != nil {
+		st.end(err)
+		return
+	}
+	s.push(st)
+}
+
+// push sends all that there is to send. It may have to wait for the proxy, so one goroutine at a time
+// does it: the others leave it to that one, which looks again before it stops. So responses go out in
+// the order in which the session made them, and a stuck proxy holds one goroutine.
+func (s *Server) push(st *stream) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.sending || st.closed {
+		return
+	}
+	st.sending = true
+	defer func() { st.sending = false }()
+	for resp := st.next(s.cfg.Now()); resp != nil; resp = st.next(s.cfg.Now()) {
+		st.mu.Unlock()
+		err := st.send(resp)
+		st.mu.Lock()
+		if err != nil {
+			st.end(err)
+			return
+		}
+		s.cfg.Metrics.pushed(resp)
+	}
+	if st.turn && st.protocol.settled() {
+		st.turn = false
+		s.pace.done(st)
+	}
+}
+
+// attend looks after a stream's certificate, and returns why the stream is to end.
+func (s *Server) attend(ctx context.Context, st *stream) error {
+	// A stream must not outlive what proved it: a proxy comes back with its renewed certificate.
+	expired := time.AfterFunc(st.peer.until.Sub(s.cfg.Now()), func() { st.end(errExpired) })
+	defer expired.Stop()
+	for {
+		st.mu.Lock()
+		renewed, coming, due, gone := st.cred.changed(), st.cred.coming, st.cred.waiting(), st.away()
+		st.mu.Unlock()
+		var step func()
+		select {
+		case <-st.poked:
+			continue
+		case <-renewed:
+			step = func() { s.renewed(st) }
+		case got := <-coming:
+			step = func() { s.acquired(st, got) }
+		case <-due:
+			step = func() { s.onDue(ctx, st) }
+		case <-gone:
+			return s.refuse("gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
+		case why := <-st.ended:
+			if errors.Is(why, errExpired) {
+				return s.refuse("expired", codes.Unauthenticated, "the client certificate of pod %s has expired: connect again", st.peer.pod)
+			}
+			return why
+		}
+		st.mu.Lock()
+		step()
+		st.mu.Unlock()
+		go s.push(st) // a stuck proxy must not keep its stream from ending
+	}
+}
+
+// close ends all that goes on for a stream. cancel ends what may be acquiring a certificate.
+func (s *Server) close(st *stream, cancel func()) {
+	st.mu.Lock()
+	st.closed = true
+	st.back()
+	st.mu.Unlock()
+	cancel()
+	st.cred.release()
+	s.remove(st)
+}
+
 // brought are the versions of what a proxy holds, by name, that it reports with its first request of
 // a type, as the incremental variant allows.
 func brought(req any) map[string]string {
@@ -289,33 +354,7 @@ func brought(req any) map[string]string {
 	return nil
 }
 
-// received is a request, or why there will be none any more.
-type received[Req any] struct {
-	req Req
-	err error
-}
-
-// receive reads requests in a goroutine of its own, until the stream fails or nobody takes them any
-// more.
-func receive[Req any](g wire[Req], done <-chan struct{}) <-chan received[Req] {
-	all := make(chan received[Req])
-	go func() {
-		for {
-			req, err := g.Recv()
-			select {
-			case all <- received[Req]{req, err}:
-			case <-done:
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return all
-}
-
-// record keeps what a proxy said about a response.
+// record keeps what a proxy said about a response. st.mu is held.
 func (s *Server) record(st *stream, said answer) {
 	if r := said.refusal; r != nil {
 		s.cfg.Metrics.nacks[said.typ].Inc()
