@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"math/bits"
 	"net"
 	"slices"
 	"strconv"
@@ -22,6 +24,7 @@ import (
 // on each message than the server under test does.
 type channel struct {
 	conn   net.Conn
+	in     *bufio.Reader
 	out    *bufio.Writer
 	framer *http2.Framer
 	header bytes.Buffer
@@ -53,6 +56,8 @@ const (
 	// smallMessage is how large a buffer each connection may keep: most messages are small, and an
 	// Envoy's connection is quiet most of the time.
 	smallMessage = 4 << 10
+	// largeMessage is the smallest buffer that is lent: most that are not small fit.
+	largeMessage = 64 << 10
 )
 
 // newChannel greets the server over an established connection. large lends buffers (*[]byte) for
@@ -60,9 +65,9 @@ const (
 func newChannel(conn net.Conn, large *sync.Pool) (*channel, error) {
 	c := &channel{
 		conn: conn, large: large, nextID: 1, connWindow: defaultWindow, initialWindow: defaultWindow,
-		out: bufio.NewWriterSize(conn, 1<<10),
+		in: bufio.NewReaderSize(conn, 2<<10), out: bufio.NewWriterSize(conn, 1<<10),
 	}
-	c.framer = http2.NewFramer(c.out, bufio.NewReaderSize(conn, 2<<10))
+	c.framer = http2.NewFramer(c.out, c.in)
 	c.framer.SetReuseFrames()
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	c.hpack = hpack.NewEncoder(&c.header)
@@ -140,11 +145,16 @@ func (c *channel) receive() ([]byte, error) {
 		if err := c.out.Flush(); err != nil {
 			return nil, err
 		}
-		frame, err := c.framer.ReadFrame()
+		header, err := c.framer.ReadFrameHeader()
 		if err != nil {
 			return nil, err
 		}
-		if err := c.handle(frame); err != nil {
+		if header.Type == http2.FrameData && header.StreamID == c.stream {
+			err = c.data(header)
+		} else {
+			err = c.other(header)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -187,27 +197,51 @@ func (c *channel) consume() {
 	c.large.Put(&used)
 }
 
-// keep adds to the current message. It makes room for all of it as soon as its size is known.
-func (c *channel) keep(data []byte) {
-	c.message = append(c.message, data...)
-	if len(c.message) < grpcPrefix {
-		return
+// keep reads what comes next into the current message. It makes room for all of the message as soon
+// as its size is known.
+func (c *channel) keep(n int) error {
+	if first := min(grpcPrefix-len(c.message), n); first > 0 {
+		if err := c.read(first); err != nil {
+			return err
+		}
+		n -= first
 	}
-	size := grpcPrefix + int(binary.BigEndian.Uint32(c.message[1:grpcPrefix]))
-	if size <= cap(c.message) || size > maxMessage {
-		return
+	if len(c.message) >= grpcPrefix {
+		size := grpcPrefix + int(binary.BigEndian.Uint32(c.message[1:grpcPrefix]))
+		if size > cap(c.message) && size <= maxMessage {
+			c.message = append(c.room(size), c.message...)
+		}
 	}
-	roomy := []byte(nil)
-	if lent, ok := c.large.Get().(*[]byte); ok && cap(*lent) >= size {
-		roomy = (*lent)[:0]
-	}
-	c.message = append(slices.Grow(roomy, size), c.message...)
+	return c.read(n)
 }
 
-func (c *channel) handle(frame http2.Frame) error {
+// room returns an empty buffer for a message.
+func (c *channel) room(size int) []byte {
+	if size <= smallMessage {
+		return make([]byte, 0, smallMessage)
+	}
+	if lent, ok := c.large.Get().(*[]byte); ok && cap(*lent) >= size {
+		return (*lent)[:0]
+	}
+	return make([]byte, 0, max(largeMessage, 1<<bits.Len(uint(size)))) //nolint:gosec // sizes are positive
+}
+
+func (c *channel) read(n int) error {
+	at := len(c.message)
+	c.message = slices.Grow(c.message, n)[:at+n]
+	_, err := io.ReadFull(c.in, c.message[at:])
+	return err
+}
+
+// other takes a frame that carries nothing of the open stream's messages.
+func (c *channel) other(header http2.FrameHeader) error {
+	frame, err := c.framer.ReadFrameForHeader(header)
+	if err != nil {
+		return err
+	}
 	switch f := frame.(type) {
-	case *http2.DataFrame:
-		return c.data(f)
+	case *http2.DataFrame: // of a stream that has ended
+		return c.grant(header.Length)
 	case *http2.MetaHeadersFrame:
 		if f.StreamID == c.stream && f.StreamEnded() {
 			return c.ended(statusOf(f))
@@ -239,27 +273,37 @@ func (c *channel) handle(frame http2.Frame) error {
 	return nil
 }
 
-// data keeps what belongs to the open stream, and lets the server send as much again.
-func (c *channel) data(f *http2.DataFrame) error {
-	taken := f.Length
-	if c.connTaken += taken; c.connTaken > clientConnWindow/2 {
-		if err := c.framer.WriteWindowUpdate(0, c.connTaken); err != nil {
-			return err
-		}
-		c.connTaken = 0
+// data takes a frame of the open stream's, straight from the connection: a copy of everything would
+// cost this process more than all the rest.
+func (c *channel) data(header http2.FrameHeader) error {
+	if header.Flags.Has(http2.FlagDataPadded) {
+		return errors.New("padded data, which gRPC servers do not send")
 	}
-	if f.StreamID != c.stream {
-		return nil
+	if err := c.keep(int(header.Length)); err != nil {
+		return err
 	}
-	c.keep(f.Data())
-	if f.StreamEnded() {
+	if err := c.grant(header.Length); err != nil {
+		return err
+	}
+	if header.Flags.Has(http2.FlagDataEndStream) {
 		return c.ended(status.Error(codes.Unavailable, "stream ended without a status"))
 	}
-	if c.streamTaken += taken; c.streamTaken > clientStreamWindow/2 {
-		taken, c.streamTaken = c.streamTaken, 0
-		return c.framer.WriteWindowUpdate(c.stream, taken)
+	c.streamTaken += header.Length
+	if c.streamTaken <= clientStreamWindow/2 {
+		return nil
 	}
-	return nil
+	taken := c.streamTaken
+	c.streamTaken = 0
+	return c.framer.WriteWindowUpdate(c.stream, taken)
+}
+
+// grant lets the server send as much again on the connection.
+func (c *channel) grant(taken uint32) error {
+	if c.connTaken += taken; c.connTaken <= clientConnWindow/2 {
+		return nil
+	}
+	taken, c.connTaken = c.connTaken, 0
+	return c.framer.WriteWindowUpdate(0, taken)
 }
 
 func (c *channel) settings(f *http2.SettingsFrame) error {
