@@ -78,24 +78,27 @@ func TestScenariosAreWhole(t *testing.T) {
 }
 
 func TestDriftComparesTheSecondTenthWithTheLast(t *testing.T) {
-	r := &rig{scenario: scenario{name: "soak"}, report: &report.Report{}}
-	var samples []sample
+	l := &soakLoad{rig: &rig{scenario: scenario{name: "soak"}, report: &report.Report{}}}
 	for i := range 101 {
-		s := sample{share: float64(i) / 100, rss: 100 * mebi}
+		s := sample{share: float64(i) / 100, rss: 100, goroutines: 7}
 		switch {
 		case i < 10:
-			s.rss = 10 * mebi // warming up does not count
+			s.rss = 10 // warming up does not count
 		case i >= 90:
-			s.rss = 120 * mebi
+			s.rss = 120
 		case i == 15:
-			s.rss = 900 * mebi // nor does one reading that jumps
+			s.rss = 900 // nor does one reading that jumps
 		}
-		samples = append(samples, s)
+		l.samples = append(l.samples, s)
 	}
-	r.judgeDrift("RSS", samples, "MiB", func(s sample) float64 { return s.rss / mebi })
-	drift := r.report.Rows[2]
-	if drift.Metric != "RSS drift" || drift.Value < 19.9 || drift.Value > 20.1 || drift.OK() {
+	l.judgeDrift("RSS", l.median(0.1, 0.2, rss), l.median(0.9, 1, rss), "MiB")
+	l.judgeDrift("goroutines", l.median(0.1, 0.2, goroutines), l.median(0.9, 1, goroutines), "")
+	drift, none := l.report.Rows[2], l.report.Rows[5]
+	if drift.Metric != "RSS, drift" || drift.Value < 19.9 || drift.Value > 20.1 || drift.OK() {
 		t.Errorf("got %+v, want a drift of 20 %% that is too much", drift)
+	}
+	if none.Value != 0 || !none.OK() {
+		t.Errorf("got %+v, want no drift", none)
 	}
 }
 

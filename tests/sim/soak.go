@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync/atomic"
 	"time"
@@ -18,85 +19,123 @@ type sample struct {
 	rss, goroutines float64
 }
 
-// soak: does the replica hold more at the end than at the beginning? Nothing makes it collect its
-// garbage, so single readings jump; medians over a stretch of the run are compared.
+// soak: does the replica hold more at the end than at the beginning? It is compared twice: at rest,
+// when all proxies are connected and nothing is under way, and under load. Nothing makes the replica
+// collect its garbage, so single readings under load jump: medians over a stretch of the run are compared.
 func soak(r *rig) error {
 	f, err := r.connected()
 	if err != nil {
 		return err
 	}
-	var made atomic.Int64
-	ctx, stop := context.WithCancel(r.ctx)
-	defer stop()
-	group, ctx := errgroup.WithContext(ctx)
-	const writers = 6
-	for w := range writers {
-		group.Go(func() error { return r.soakWrites(ctx, w, writers, &made) })
-	}
-	samples := make(chan []sample, 1)
-	watching, enough := context.WithCancel(ctx)
-	go func() { samples <- r.soakWatch(watching, f, &made) }()
-	began := time.Now()
-	err = group.Wait()
-	enough()
-	taken := <-samples
+	l := &soakLoad{rig: r, fleet: f}
+	// The first tenth warms up what is allocated once.
+	begin, err := l.upTo(r.Changes/10, r.Reconnects/10)
 	if err != nil {
 		return err
 	}
-	r.add("object changes", float64(made.Load()), "")
-	r.add("object changes per second", float64(made.Load())/time.Since(began).Seconds(), "")
-	r.add("reconnects", float64(f.Stats().Streams), "")
-	// The first tenth warms up what is allocated once.
-	r.judgeDrift("RSS", taken, "MiB", func(s sample) float64 { return s.rss / mebi })
-	r.judgeDrift("goroutines", taken, "", func(s sample) float64 { return s.goroutines })
-	if _, err := f.AwaitConfigured(r.ctx); err != nil {
+	end, err := l.upTo(r.Changes, r.Reconnects)
+	if err != nil {
 		return err
 	}
+	r.add("object changes", float64(l.made.Load()), "")
+	r.add("object changes per second", float64(l.made.Load())/l.lasted.Seconds(), "")
+	r.add("reconnects", float64(f.Stats().Streams), "")
+	r.judgeDrift("RSS at rest", begin.rss/mebi, end.rss/mebi, "MiB")
+	r.judgeDrift("goroutines at rest", begin.goroutines, end.goroutines, "")
+	r.judgeDrift("RSS under load", l.median(0.1, 0.2, rss)/mebi, l.median(0.9, 1, rss)/mebi, "MiB")
+	r.judgeDrift("goroutines under load", l.median(0.1, 0.2, goroutines), l.median(0.9, 1, goroutines), "")
 	latencies, err := r.toggle(f, r.world.Services[0], 0)
 	r.judge("proxies that miss a later change", float64(f.Size()-len(latencies)), "", 0)
 	return err
 }
 
-// judgeDrift compares the second tenth of the run with the last.
-func (r *rig) judgeDrift(metric string, samples []sample, unit string, of func(sample) float64) {
-	between := func(from, to float64) float64 {
-		var values []float64
-		for _, s := range samples {
-			if s.share >= from && s.share < to {
-				values = append(values, of(s))
-			}
-		}
-		return report.Median(values)
-	}
-	begin, end := between(0.1, 0.2), between(0.9, 2)
-	r.add(metric+" at the beginning", begin, unit)
-	r.add(metric+" at the end", end, unit)
-	r.judge(metric+" drift", math.Abs(end/begin-1)*100, "%", 5)
+func rss(s sample) float64        { return s.rss }
+func goroutines(s sample) float64 { return s.goroutines }
+
+// judgeDrift compares the end with the beginning.
+func (r *rig) judgeDrift(metric string, begin, end float64, unit string) {
+	r.add(metric+", at the beginning", begin, unit)
+	r.add(metric+", at the end", end, unit)
+	r.judge(metric+", drift", math.Abs(end/begin-1)*100, "%", 5)
 }
 
-// soakWrites makes one writer's share of the changes: mostly readiness, some that nobody reads, and
-// now and then a pod that is replaced.
-func (r *rig) soakWrites(ctx context.Context, writer, writers int, made *atomic.Int64) error {
-	random := r.random(uint64(100 + writer)) //nolint:gosec // small
-	harmless := r.world.Unseen()[:3]
-	for n := 0; made.Load() < int64(r.Changes); n++ {
+// soakLoad is the soak's load so far.
+type soakLoad struct {
+	*rig
+	fleet   *fleet.Fleet
+	made    atomic.Int64 // changes
+	cut     int          // connections
+	lasted  time.Duration
+	samples []sample     // under load
+}
+
+// upTo goes on until so many changes have been made and connections cut in all, then waits until
+// everything is at rest, and reads the replica.
+func (l *soakLoad) upTo(changes, reconnects int) (atRest sample, err error) {
+	ctx, stop := context.WithCancel(l.ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	began := time.Now()
+	const writers = 6
+	for w := range writers {
+		group.Go(func() error { return l.write(ctx, w, writers, int64(changes)) })
+	}
+	watching, enough := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		l.watch(watching, changes, reconnects)
+	}()
+	err = group.Wait()
+	enough()
+	<-watched
+	l.lasted += time.Since(began)
+	if err != nil {
+		return sample{}, err
+	}
+	if _, err := l.fleet.AwaitConfigured(l.ctx); err != nil {
+		return sample{}, err
+	}
+	if err := errors.Join(l.quiet(2*time.Second, l.fleet), l.wait(l.Settle)); err != nil {
+		return sample{}, err
+	}
+	return l.sampleNow(l.ctx)
+}
+
+// median is that of what was sampled under load in a stretch of the run.
+func (l *soakLoad) median(from, to float64, of func(sample) float64) float64 {
+	var values []float64
+	for _, s := range l.samples {
+		if s.share >= from && s.share <= to {
+			values = append(values, of(s))
+		}
+	}
+	return report.Median(values)
+}
+
+// write makes one writer's share of the changes: mostly readiness, some that nobody reads, and now
+// and then a pod that is replaced.
+func (l *soakLoad) write(ctx context.Context, writer, writers int, changes int64) error {
+	random := l.random(uint64(100 + writer)) //nolint:gosec // small
+	harmless := l.world.Unseen()[:3]
+	for n := 0; l.made.Load() < changes; n++ {
 		// Each writer has services of its own.
-		own := writer + writers*random.IntN(len(r.world.Services)/writers)
-		s := r.world.Services[own]
+		own := writer + writers*random.IntN(len(l.world.Services)/writers)
+		s := l.world.Services[own]
 		var err error
 		switch dice := random.IntN(100); {
 		case dice < 80:
-			_, err = r.world.Toggle(ctx, s, 1+random.IntN(len(s.Pods())-1))
+			_, err = l.world.Toggle(ctx, s, 1+random.IntN(len(s.Pods())-1))
 		case dice < 98:
 			err = harmless[dice%len(harmless)].Apply(ctx, n)
 		default:
-			err = r.replaceLast(ctx, own)
-			made.Add(3)
+			err = l.replaceLast(ctx, own)
+			l.made.Add(3)
 		}
 		if err != nil {
 			return err
 		}
-		made.Add(1)
+		l.made.Add(1)
 	}
 	return nil
 }
@@ -119,48 +158,51 @@ func (r *rig) replaceLast(ctx context.Context, service int) error {
 	return r.world.DeletePod(ctx, old)
 }
 
-// soakWatch cuts connections in step with the changes and takes samples until ctx ends.
-func (r *rig) soakWatch(ctx context.Context, f *fleet.Fleet, made *atomic.Int64) []sample {
-	var samples []sample
+// watch cuts connections in step with the changes and takes samples until ctx ends; then it cuts
+// what is left to cut.
+func (l *soakLoad) watch(ctx context.Context, changes, reconnects int) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	cut, logged := 0, 0
-	every := max(10, r.Changes/400)
-	next := 0
+	every, next, logged := max(10, l.Changes/400), int(l.made.Load()), 0
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return samples
+			l.cutUpTo(reconnects)
+			return
 		}
-		done := int(made.Load())
-		for ; cut < r.Reconnects*done/r.Changes; cut++ {
-			// Half of them come back as new ones.
-			f.CutOne(cut, cut%2 == 0)
-		}
+		done := int(l.made.Load())
+		l.cutUpTo(min(reconnects, l.Reconnects*done/l.Changes))
 		if done < next {
 			continue
 		}
 		next = done + every
-		if s, ok := r.sampleNow(ctx); ok {
-			s.share = float64(done) / float64(r.Changes)
-			samples = append(samples, s)
+		if s, err := l.sampleNow(ctx); err == nil {
+			s.share = float64(done) / float64(l.Changes)
+			l.samples = append(l.samples, s)
 		}
-		if done*20/r.Changes > logged {
-			logged = done * 20 / r.Changes
-			r.log("%d changes made, %d connections cut", done, cut)
+		if done*20/l.Changes > logged {
+			logged = done * 20 / l.Changes
+			l.log("%d changes made, %d connections cut", done, l.cut)
 		}
 	}
 }
 
-func (r *rig) sampleNow(ctx context.Context) (sample, bool) {
+// cutUpTo cuts connections until so many were cut in all. Half of the proxies come back as new ones.
+func (l *soakLoad) cutUpTo(n int) {
+	for ; l.cut < n; l.cut++ {
+		l.fleet.CutOne(l.cut, l.cut%2 == 0)
+	}
+}
+
+func (r *rig) sampleNow(ctx context.Context) (sample, error) {
 	u, err := r.server().Usage()
 	if err != nil {
-		return sample{}, false
+		return sample{}, err
 	}
 	m, err := r.server().Metrics(ctx)
 	if err != nil {
-		return sample{}, false
+		return sample{}, err
 	}
-	return sample{rss: float64(u.RSS), goroutines: m.Get("go_goroutines")}, true
+	return sample{rss: float64(u.RSS), goroutines: m.Get("go_goroutines")}, nil
 }

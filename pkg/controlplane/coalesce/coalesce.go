@@ -1,9 +1,10 @@
 // Package coalesce turns a storm of events into few runs of one function.
 //
 // The first event after a quiet time runs the function at once; events that follow closely are
-// merged until none came for Window.Idle, or until the oldest of them has waited Window.Max. It
+// merged until none came for Window.Idle, or until the oldest of them has waited Window.Max. What
+// changes all the time may wait longer, up to Window.Lax, while other things change; see Urgency. It
 // carries no data: an event says only that something changed, and the function reads the current
-// state for itself. Its invariant: after the last Kick the function runs once more, from its
+// state for itself. Its invariant: after the last event the function runs once more, from its
 // beginning, and no Kick ever waits.
 package coalesce
 
@@ -17,16 +18,21 @@ import (
 // Window says how long events are merged. The zero Window merges only what arrives while the
 // function is running.
 type Window struct {
-	// Idle is the time without events that ends a burst, and that counts as quiet before one.
+	// Idle is the time without urgent events that ends a burst, and that counts as quiet before one.
 	Idle time.Duration
-	// Max is the longest that an event waits, however many follow it.
+	// Max is the longest that an urgent event waits, however many follow it.
 	Max time.Duration
+	// Lax is the longest that an event waits that is not urgent; zero means Max. A run that an urgent
+	// event leads to takes it along.
+	Lax time.Duration
+	// Urgent is how many runs a second may be for urgent events; zero means that all events are urgent.
+	Urgent float64
 }
 
 // Validate says what is wrong with a Window.
 func (w Window) Validate() error {
-	if w.Idle < 0 || w.Max < w.Idle {
-		return fmt.Errorf("coalescing window idle %v, max %v: want 0 <= idle <= max", w.Idle, w.Max)
+	if w.Idle < 0 || w.Max < w.Idle || w.Lax != 0 && w.Lax < w.Max || w.Urgent < 0 {
+		return fmt.Errorf("coalescing window idle %v, max %v, lax %v, urgent %v: want 0 <= idle <= max <= lax (or lax 0), 0 <= urgent", w.Idle, w.Max, w.Lax, w.Urgent)
 	}
 	return nil
 }
@@ -37,20 +43,37 @@ type Trigger struct {
 
 	mu      sync.Mutex
 	window  Window
-	pending bool
-	leading bool      // the oldest pending event came after a quiet time
-	first   time.Time // the oldest pending event
-	last    time.Time // the newest event ever
-	running bool
-	ran     time.Time // the end of the last run
+	urgency Urgency
+	urgent  pending
+	lax     pending
+	leading bool      // the oldest urgent event came after a quiet time
+	running bool      // a run for an urgent event
+	ran     time.Time // the end of the last one
+}
+
+// pending are the events of one kind that no run has taken yet.
+type pending struct {
+	any   bool
+	first time.Time
+	last  time.Time // the newest ever
+}
+
+func (p *pending) add(now time.Time) (first bool) {
+	first = !p.any
+	if first {
+		p.any, p.first = true, now
+	}
+	p.last = now
+	return first
 }
 
 // New returns a Trigger that nobody has kicked.
 func New(w Window) (*Trigger, error) {
-	if err := w.Validate(); err != nil {
+	t := &Trigger{slot: make(chan struct{}, 1)}
+	if err := t.Resize(w); err != nil {
 		return nil, err
 	}
-	return &Trigger{window: w, slot: make(chan struct{}, 1)}, nil
+	return t, nil
 }
 
 // Resize changes the window from the next wait on: what a run costs may change. A window that is not
@@ -62,18 +85,29 @@ func (t *Trigger) Resize(w Window) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.window = w
+	t.urgency.allow(w.Urgent, time.Now())
 	return nil
 }
 
-// Kick says that something changed. It never blocks.
-func (t *Trigger) Kick() {
+// Kick says that something changed that is always urgent. It never blocks.
+func (t *Trigger) Kick() { t.kick(func(time.Time) bool { return true }) }
+
+// Changed says that a thing changed, which is urgent unless it does so all the time. It never blocks.
+func (t *Trigger) Changed(thing string) {
+	t.kick(func(now time.Time) bool { return t.urgency.of(thing, now) })
+}
+
+func (t *Trigger) kick(urgent func(time.Time) bool) {
 	now := time.Now()
 	t.mu.Lock()
-	if !t.pending {
-		t.pending, t.first = true, now
-		t.leading = !t.running && now.Sub(t.last) >= t.window.Idle && now.Sub(t.ran) >= t.window.Idle
+	if !urgent(now) {
+		t.lax.add(now)
+	} else {
+		before := t.urgent.last
+		if t.urgent.add(now) {
+			t.leading = !t.running && now.Sub(before) >= t.window.Idle && now.Sub(t.ran) >= t.window.Idle
+		}
 	}
-	t.last = now
 	t.mu.Unlock()
 	select {
 	case t.slot <- struct{}{}:
@@ -110,32 +144,48 @@ func (t *Trigger) settle(ctx context.Context) bool {
 			timer.Stop()
 			return false
 		case <-timer.C:
+		case <-t.slot: // it may be urgent
+			timer.Stop()
 		}
 	}
 	return ctx.Err() == nil
 }
 
-// wait is how long the pending events have still to wait, as far as is known now: a later event
-// can only move the end of the burst, so sleeping this long and asking again misses nothing.
+// wait is how long the pending events have still to wait, as far as is known now.
 func (t *Trigger) wait() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.pending || t.leading {
+	if !t.urgent.any && !t.lax.any || t.urgent.any && t.leading {
 		return 0
 	}
-	end := t.last.Add(t.window.Idle)
-	if latest := t.first.Add(t.window.Max); latest.Before(end) {
-		end = latest
+	var end time.Time
+	if t.urgent.any {
+		end = earlier(t.urgent.last.Add(t.window.Idle), t.urgent.first.Add(t.window.Max))
+	}
+	if t.lax.any {
+		if due := t.lax.first.Add(max(t.window.Lax, t.window.Max)); !t.urgent.any || due.Before(end) {
+			end = due
+		}
 	}
 	return time.Until(end)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // take claims the pending events for a run.
 func (t *Trigger) take() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	was := t.pending
-	t.pending, t.running = false, was
+	was := t.urgent.any || t.lax.any
+	if t.running = t.urgent.any; t.running {
+		t.urgency.spend()
+	}
+	t.urgent.any, t.lax.any = false, false
 	return was
 }
 
@@ -143,5 +193,7 @@ func (t *Trigger) take() bool {
 func (t *Trigger) ended() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.running, t.ran = false, time.Now()
+	if t.running {
+		t.running, t.ran = false, time.Now()
+	}
 }

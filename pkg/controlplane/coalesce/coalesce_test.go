@@ -194,7 +194,7 @@ func TestRunEndsWhileWaiting(t *testing.T) {
 }
 
 func TestNewRefusesWindows(t *testing.T) {
-	for _, w := range []coalesce.Window{{Idle: -1}, {Idle: 2, Max: 1}} {
+	for _, w := range []coalesce.Window{{Idle: -1}, {Idle: 2, Max: 1}, {Idle: 1, Max: 2, Lax: 1}, {Urgent: -1}} {
 		if _, err := coalesce.New(w); err == nil {
 			t.Errorf("New(%+v) accepted it", w)
 		}

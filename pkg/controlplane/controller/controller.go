@@ -25,20 +25,29 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
-// A burst of changes becomes one configuration; its first change goes out at once. A publication to
-// very many proxies takes its time, so that the burst may be longer the more proxies there are:
-// about half of a core is spent on changes that never end.
+// A burst of changes becomes one configuration; its first change goes out at once. A publication costs
+// something for each proxy, so the more proxies there are, the longer changes may be merged while they
+// never end, and those of what changes all the time the longest.
 const (
-	coalesceIdle     = 20 * time.Millisecond
-	coalesceMin      = 10 * time.Millisecond
-	coalesceMax      = 250 * time.Millisecond
-	coalescePerProxy = 75 * time.Microsecond
+	coalesceIdle        = 10 * time.Millisecond
+	coalesceMin         = 10 * time.Millisecond
+	coalesceMax         = 250 * time.Millisecond
+	coalescePerProxy    = 25 * time.Microsecond
+	coalesceLaxPerProxy = 200 * time.Microsecond
+	// urgentMessages is how many messages a second may be for urgent changes: about half of a core.
+	urgentMessages = 13_000
 )
 
 // window is how changes are merged for so many proxies.
 func window(proxies int) coalesce.Window {
-	longest := min(max(time.Duration(proxies)*coalescePerProxy, coalesceMin), coalesceMax)
-	return coalesce.Window{Idle: min(coalesceIdle, longest), Max: longest}
+	within := func(perProxy time.Duration) time.Duration {
+		return min(max(time.Duration(proxies)*perProxy, coalesceMin), coalesceMax)
+	}
+	longest := within(coalescePerProxy)
+	return coalesce.Window{
+		Idle: min(coalesceIdle, longest), Max: longest, Lax: within(coalesceLaxPerProxy),
+		Urgent: urgentMessages / float64(max(proxies, 1)),
+	}
 }
 
 // settle is how long a leaving replica still serves, until it is no longer an endpoint.
@@ -177,9 +186,9 @@ func (p *parts) connect() error {
 }
 
 // changed is called for each change of an object; it never blocks.
-func (p *parts) changed() {
+func (p *parts) changed(object string) {
 	p.dirty.Store(true)
-	p.trigger.Kick()
+	p.trigger.Changed(object)
 }
 
 // membersChanged is called when the ServiceAccounts of the mesh may be others; it never blocks.

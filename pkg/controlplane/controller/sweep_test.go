@@ -41,7 +41,7 @@ func TestSweepFollowsTheFirstRound(t *testing.T) {
 			Client: client, Dynamic: dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 				{Group: "config.openservicemesh.io", Version: "v1alpha2", Resource: "meshconfigs"}: "MeshConfigList",
 			}),
-			MeshName: "osm", Namespace: "osm-system", Log: p.cfg.Log, Changed: func() {}, MembersChanged: func() {},
+			MeshName: "osm", Namespace: "osm-system", Log: p.cfg.Log, Changed: func(string) {}, MembersChanged: func() {},
 		}, time.Now)
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -35,10 +35,15 @@ type Config struct {
 	// Namespace is the mesh's own, where its MeshConfig is.
 	Namespace string
 	Log       *slog.Logger
-	// Changed is called after each change that something reads, MembersChanged after those of
-	// namespaces and ServiceAccounts only. Neither may block.
-	Changed, MembersChanged func()
+	// Changed is called after each change that something reads. It is told what changed: kind, namespace
+	// and name, but of pods only kind and namespace, since a new one has a new name each time.
+	Changed func(object string)
+	// MembersChanged is called after changes of namespaces and ServiceAccounts only. Neither may block.
+	MembersChanged func()
 }
+
+// pods is the name of the source whose objects come and go under ever new names.
+const pods = "pods"
 
 // Watch follows the objects that a mesh is made of. Make one with New, then Run it.
 type Watch struct {
@@ -73,9 +78,9 @@ func New(cfg Config, now func() time.Time) (*Watch, error) {
 		return nil, errors.New("kube: clients, mesh name, namespace, log and both callbacks are required")
 	}
 	w := &Watch{cfg: cfg}
-	both := func() { cfg.Changed(); cfg.MembersChanged() }
+	both := func(object string) { cfg.Changed(object); cfg.MembersChanged() }
 	w.namespaces = w.follow("namespaces", kind{namespaceLists(cfg.Client), cfg.Client, &corev1.Namespace{}, trimNamespace}, both, now)
-	w.pods = w.follow("pods", kind{podLists(cfg.Client), cfg.Client, &corev1.Pod{}, trimPod}, cfg.Changed, now)
+	w.pods = w.follow(pods, kind{podLists(cfg.Client), cfg.Client, &corev1.Pod{}, trimPod}, cfg.Changed, now)
 	w.services = w.follow("services", kind{serviceLists(cfg.Client), cfg.Client, &corev1.Service{}, trimService}, cfg.Changed, now)
 	w.accounts = w.follow("serviceaccounts", kind{accountLists(cfg.Client), cfg.Client, &corev1.ServiceAccount{}, trimAccount}, both, now)
 	w.slices = w.follow("endpointslices", kind{sliceLists(cfg.Client), cfg.Client, &discoveryv1.EndpointSlice{}, trimSlice}, cfg.Changed, now)
@@ -92,15 +97,14 @@ type kind struct {
 }
 
 // follow makes an informer that reports only changes of what trim keeps.
-func (w *Watch) follow(name string, k kind, changed func(), now func() time.Time) *source {
+func (w *Watch) follow(name string, k kind, changed func(string), now func() time.Time) *source {
 	src := &source{name: name, changed: map[cache.ObjectName]struct{}{}}
 	lists := cache.ToListWatcherWithWatchListSemantics(src.noting(k.lists, now), k.client)
 	src.informer = cache.NewSharedIndexInformer(lists, k.example, 0, cache.Indexers{})
 	w.sources = append(w.sources, src)
 	must(src.informer.SetTransform(k.trim))
 	note := func(object any) {
-		src.note(object)
-		changed()
+		changed(src.note(object))
 	}
 	handler, err := src.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: note,
@@ -118,13 +122,17 @@ func (w *Watch) follow(name string, k kind, changed func(), now func() time.Time
 
 // note remembers that an object is not as it was. What it is now, Update reads from the informer's
 // store, which is never behind an event; so neither the order of events nor a tombstone's content
-// matters.
-func (s *source) note(object any) {
+// matters. It returns what Config.Changed is told.
+func (s *source) note(object any) string {
 	name, err := cache.DeletionHandlingObjectToName(object)
 	must(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changed[name] = struct{}{}
+	if s.name == pods {
+		return s.name + "/" + name.Namespace
+	}
+	return s.name + "/" + name.String()
 }
 
 // take returns the objects that changed since the last call.

@@ -56,7 +56,7 @@ func start(t *testing.T, config *unstructured.Unstructured, objects ...runtime.O
 	var err error
 	r.watch, err = New(Config{
 		Client: r.client, Dynamic: r.dynamic, MeshName: "osm", Namespace: "osm-system", Log: slog.New(slog.DiscardHandler),
-		Changed: func() { r.changes <- struct{}{} }, MembersChanged: func() {},
+		Changed: func(string) { r.changes <- struct{}{} }, MembersChanged: func() {},
 	}, time.Now)
 	if err != nil {
 		t.Fatal(err)
