@@ -66,7 +66,7 @@ type soakLoad struct {
 	made    atomic.Int64 // changes
 	cut     int          // connections
 	lasted  time.Duration
-	samples []sample     // under load
+	samples []sample // under load
 }
 
 // upTo goes on until so many changes have been made and connections cut in all, then waits until
