@@ -32,7 +32,7 @@ gate: ## what a fixed trace costs in messages, bytes and work, against a committ
 	@scripts/gate.sh
 e2e: ## the whole on a real cluster of three nodes
 	@scripts/e2e.sh
-bench: ## the fleet simulator's table of budgets, then the benchmarks beside the code (30 minutes)
+bench: ## the fleet simulator's table of budgets, then the benchmarks beside the code (an hour)
 	@scripts/sim.sh
 	@go test -run '^$$' -bench . -benchmem ./pkg/controlplane/...
 

@@ -1,9 +1,8 @@
 // Package coalesce turns a storm of events into few runs of one function.
 //
-// The first event after a quiet time runs the function at once; events that follow closely are
-// merged until none came for Window.Idle, or until the oldest of them has waited Window.Max. What
-// changes all the time may wait longer, up to Window.Lax, while other things change; see Urgency. It
-// carries no data: an event says only that something changed, and the function reads the current
+// The first urgent event after a quiet time runs the function at once; those that follow closely are
+// merged until none came for Window.Idle, or until the oldest of them has waited Window.Max. Events
+// that are not urgent wait for the next run, at most for Window.Lax; see Urgency. It carries no data: an event says only that something changed, and the function reads the current
 // state for itself. Its invariant: after the last event the function runs once more, from its
 // beginning, and no Kick ever waits.
 package coalesce
@@ -98,8 +97,8 @@ func (t *Trigger) Changed(thing string) {
 }
 
 func (t *Trigger) kick(urgent func(time.Time) bool) {
-	now := time.Now()
 	t.mu.Lock()
+	now := time.Now()
 	if !urgent(now) {
 		t.lax.add(now)
 	} else {

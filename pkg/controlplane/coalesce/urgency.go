@@ -1,9 +1,6 @@
 package coalesce
 
-import (
-	"maps"
-	"time"
-)
+import "time"
 
 const (
 	// savings is how many seconds' worth of urgent runs can be saved up.
@@ -12,8 +9,6 @@ const (
 	quietAtHalf = time.Second
 	// remembered is how long a thing is remembered: after that it is as quiet as can be.
 	remembered = time.Minute
-	// fewThings are remembered anyway.
-	fewThings = 1000
 )
 
 // Urgency says which events are worth a run of their own. While there are few, all are. The more of
@@ -25,7 +20,7 @@ type Urgency struct {
 	left   float64 // runs; below 0 when things that are always urgent have overdrawn it
 	filled time.Time
 	last   map[string]time.Time // when a thing changed last
-	keep   int                  // how many of them are kept without a look
+	swept  time.Time            // when the old ones were forgotten last
 }
 
 // allow sets the rate. Who has not spent anything yet has saved all that can be.
@@ -38,7 +33,7 @@ func (u *Urgency) allow(rate float64, now time.Time) {
 }
 
 func (u *Urgency) fill(now time.Time) {
-	if u.rate > 0 && now.After(u.filled) {
+	if u.rate > 0 {
 		u.left = min(u.left+now.Sub(u.filled).Seconds()*u.rate, u.rate*savings)
 	}
 	u.filled = now
@@ -65,7 +60,7 @@ func (u *Urgency) required() time.Duration {
 	if share <= 0 {
 		return remembered + 1
 	}
-	return time.Duration(float64(quietAtHalf) * (1 - share) / share)
+	return time.Duration(min(float64(quietAtHalf)*(1-share)/share, float64(remembered+1)))
 }
 
 // spend takes a run from the allowance.
@@ -75,15 +70,17 @@ func (u *Urgency) spend() {
 	}
 }
 
-// remember notes a change. Things that have been quiet for so long that they are not worth remembering are
-// forgotten when there are many of them.
+// remember notes a change, and once in a while forgets all things that have been quiet for so long that
+// they are as good as new.
 func (u *Urgency) remember(thing string, now time.Time) {
-	if u.last == nil {
-		u.last, u.keep = map[string]time.Time{}, fewThings
+	if now.Sub(u.swept) >= remembered {
+		young := map[string]time.Time{} // a map that was large stays so
+		for thing, last := range u.last {
+			if now.Sub(last) < remembered {
+				young[thing] = last
+			}
+		}
+		u.last, u.swept = young, now
 	}
 	u.last[thing] = now
-	if len(u.last) > u.keep {
-		maps.DeleteFunc(u.last, func(_ string, last time.Time) bool { return now.Sub(last) >= remembered })
-		u.keep = max(fewThings, 2*len(u.last))
-	}
 }

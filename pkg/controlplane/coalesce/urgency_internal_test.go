@@ -6,17 +6,26 @@ import (
 	"time"
 )
 
-// TestUrgencyForgets: things that have not changed for a long time are not remembered for ever.
+// TestUrgencyForgets: what changed once, as at a start, is not remembered for ever, nor is what changes
+// under ever new names.
 func TestUrgencyForgets(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	var u Urgency
 	u.allow(1, now)
-	for n := range 100 * fewThings {
-		now = now.Add(remembered / fewThings)
-		u.of(fmt.Sprint(n), now)
+	for n := range 50_000 {
+		u.of(fmt.Sprint("at the start ", n), now)
 	}
-	if n := len(u.last); n > 3*fewThings {
-		t.Errorf("%d things are remembered, want about as many as change within %v, %d", n, remembered, fewThings)
+	now = now.Add(2 * remembered)
+	u.of("later", now)
+	if n := len(u.last); n != 1 {
+		t.Errorf("%d things are remembered after a long time, want 1", n)
+	}
+	for n := range 10_000 {
+		now = now.Add(remembered / 100)
+		u.of(fmt.Sprint("new ", n), now)
+	}
+	if n := len(u.last); n > 201 {
+		t.Errorf("%d things are remembered, want those of the last minute or two, about 200", n)
 	}
 }
 
@@ -38,6 +47,10 @@ func TestUrgencyAllowance(t *testing.T) {
 	}
 	if u.required() != quietAtHalf {
 		t.Errorf("%v required when half is spent, want %v", u.required(), quietAtHalf)
+	}
+	u.left = 1e-30
+	if u.required() <= remembered {
+		t.Errorf("%v required when next to nothing is left, want more than anything is remembered", u.required())
 	}
 	for range 10 * savings {
 		u.spend()

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -72,6 +73,24 @@ func start(t *testing.T, config *unstructured.Unstructured, objects ...runtime.O
 		goleak.VerifyNone(t)
 	})
 	return r
+}
+
+// TestWhatChanged: a new pod has a new name each time, so that its name says nothing about how often
+// such things change.
+func TestWhatChanged(t *testing.T) {
+	meta := metav1.ObjectMeta{Namespace: "shop", Name: "store-1"}
+	for what, cases := range map[string][]any{
+		"pods shop":                   {&corev1.Pod{ObjectMeta: meta}, cache.DeletedFinalStateUnknown{Key: "shop/store-1", Obj: &corev1.Pod{ObjectMeta: meta}}},
+		"endpointslices shop/store-1": {&discoveryv1.EndpointSlice{ObjectMeta: meta}},
+	} {
+		name, object, _ := strings.Cut(what, " ")
+		for _, changed := range cases {
+			s := &source{name: name, changed: map[cache.ObjectName]struct{}{}}
+			if got, want := s.note(changed), name+"/"+object; got != want {
+				t.Errorf("%T: got %q, want %q", changed, got, want)
+			}
+		}
+	}
 }
 
 // until waits for a condition after each change that the Watch reports.

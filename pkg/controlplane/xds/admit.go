@@ -41,7 +41,7 @@ func (s *Server) admit(st *stream) error {
 	if !s.add(st) {
 		return s.refuse("draining", codes.Unavailable, "this replica is going away: connect again")
 	}
-	// Added first, refreshed second: a change in between is either seen here or wakes the stream.
+	// Added first, refreshed second: a change in between is either seen here or gives the stream a turn.
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	err := s.refresh(st)

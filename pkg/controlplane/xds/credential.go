@@ -20,8 +20,8 @@ const (
 )
 
 // credential is a stream's hold on its proxy's workload certificate. A proxy that brings a good one
-// from its last stream costs nothing until that one is due: there is no lease until then. All that is
-// done to it is done with the stream's mu held.
+// from its last stream costs nothing until that one is due: there is no lease until then. The
+// stream's mu is held for all that is done to it, until the stream is closed.
 type credential struct {
 	lease    *ca.Lease
 	brought  *held       // what the proxy holds, while that is good and there is no lease

@@ -17,6 +17,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	grpcpeer "google.golang.org/grpc/peer"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
@@ -74,6 +75,8 @@ func (w *memoryWire[Req]) Recv() (req Req, err error) {
 		return req, w.ctx.Err()
 	}
 }
+
+func (*memoryWire[Req]) SendHeader(metadata.MD) error { return nil }
 
 func (w *memoryWire[Req]) SendMsg(m any) error {
 	select {

@@ -37,7 +37,7 @@ func (s *table) View(pod mesh.PodName) (envoy.View, *mesh.Workload) {
 	return view, &mesh.Workload{Name: pod, Identity: identity.Identity{Namespace: "shop", ServiceAccount: accountOf(pod.Name)}}
 }
 
-func TestPublishWakesOnlyThoseThatItConcerns(t *testing.T) {
+func TestPublishGivesATurnOnlyToThoseThatItConcerns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t)
 		one, two := state{clusters: {"a": 1, "own": 1}}.offer(t).view, state{clusters: {"a": 1, "own": 2}}.offer(t).view
@@ -55,7 +55,7 @@ func TestPublishWakesOnlyThoseThatItConcerns(t *testing.T) {
 		x.quiet(t)
 		y.quiet(t)
 		if n := same.asked.Load(); n != 2 {
-			t.Errorf("%d look-ups for two proxies that have it all: somebody was woken", n)
+			t.Errorf("%d look-ups for two proxies that have it all: somebody had a turn", n)
 		}
 		changed := &table{views: map[string]envoy.View{"x-0": one, "y-0": two}}
 		m.publish(changed)
@@ -72,7 +72,7 @@ func TestPublishWakesOnlyThoseThatItConcerns(t *testing.T) {
 }
 
 // A pod that is not known yet is served the moment that it is; one that stays unknown leaves nothing.
-func TestPublishWakesWhoWaits(t *testing.T) {
+func TestPublishLetsInWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t)
 		view := state{clusters: {"a": 1}}.offer(t).view

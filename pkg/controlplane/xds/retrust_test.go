@@ -85,7 +85,7 @@ func TestRenewedCertificateComesWithItsRoot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.trust.Store(now) // the stream was not woken yet
+		m.trust.Store(now) // the stream has not had a turn yet
 		leaves.Reissue(0)
 		ctx, stop := context.WithCancel(t.Context())
 		go func() { _ = leaves.Run(ctx) }()

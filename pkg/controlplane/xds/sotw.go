@@ -86,6 +86,7 @@ func (s *sotwSession) subscribe(t *sotwType, typ resourceType, names []string, n
 		t.dirty = t.dirty || first && typ.mayBeWildcard()
 		return
 	}
+	t.fresh = slices.DeleteFunc(t.fresh, func(name string) bool { return !t.names.has(name) })
 	for _, name := range t.names.all() {
 		// What is asked for again is sent again: the proxy may have dropped it. For clusters and
 		// listeners a response without a name says that there is none.

@@ -169,3 +169,17 @@ func TestSotwSubscriptionsByName(t *testing.T) {
 	p.state[listeners]["x"] = 3
 	p.expect("") // no names, after there were some, is nothing
 }
+
+// A proxy that drops and asks for the same again and again, and answers nothing, makes the session
+// remember no more.
+func TestSotwRemembersOnlyWhatIsWanted(t *testing.T) {
+	p := newSotwProxy(t, state{})
+	for range 100 {
+		p.ask(endpoints, "a", "b")
+		p.ask(endpoints)
+	}
+	p.ask(endpoints, "b", "c")
+	if n := len(p.session.types[endpoints].fresh); n != 2 {
+		t.Errorf("%d fresh names are remembered, want 2", n)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
@@ -24,6 +25,7 @@ type request interface {
 type wire[Req any] interface {
 	Context() context.Context
 	Recv() (Req, error)
+	SendHeader(metadata.MD) error
 	SendMsg(message any) error
 }
 
@@ -74,7 +76,7 @@ func (s *Server) StreamAggregatedResources(g discoveryv3.AggregatedDiscoveryServ
 // stream is one proxy's connection as the server sees it. Three kinds of goroutines work on it, one
 // step at a time under mu: the one that receives answers what the proxy asks, one of the pacer's looks
 // at what was published, and the handler's looks after what happens rarely, certificates and the end.
-// Each sends what its step led to; see Server.push.
+// After each step what it led to is sent; see Server.push.
 type stream struct {
 	peer    peer
 	since   time.Time
@@ -101,7 +103,7 @@ type stream struct {
 	acked    secretsHeld
 	turn     bool        // it has looked at what was published, and not given its place back
 	sending  bool        // a goroutine is in push
-	closed   bool        // the handler has returned, or is about to
+	closed   bool        // it has ended or is about to: nothing is to be done any more
 	rejected int         // what it added to the metric
 	gone     *time.Timer // set while the pod is not in the mesh: when that is taken for final
 }
@@ -144,6 +146,14 @@ func (st *stream) end(why error) {
 	case st.ended <- why:
 	default:
 	}
+}
+
+// fail ends the stream because of what its proxy did.
+func (st *stream) fail(err error) {
+	st.mu.Lock()
+	st.closed = true
+	st.mu.Unlock()
+	st.end(err)
 }
 
 // next returns the next response to send. st.mu is held.
@@ -191,6 +201,10 @@ func run[Req request](s *Server, g wire[Req], session session[Req], variant stri
 	late := time.AfterFunc(s.cfg.Patience, release)
 	defer late.Stop()
 	defer s.close(st, cancel)
+	// Before anybody else can send or end the stream: gRPC has no order for the two.
+	if err := g.SendHeader(nil); err != nil {
+		return err
+	}
 	s.cfg.Log.Debug("proxy connected", "pod", st.peer.pod.String(), "identity", st.peer.identity.String())
 	c.accepted <- st
 	return s.attend(ctx, st)
@@ -224,7 +238,7 @@ func (c conversation[Req]) receive(ctx context.Context, s *Server) {
 		}
 		s.push(st)
 	}
-	st.end(err)
+	st.fail(err)
 }
 
 // take handles a request.
@@ -245,6 +259,7 @@ func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req 
 	said := c.session.handle(req, st.offer, now)
 	st.acknowledged(said, now)
 	if n := c.session.subscribed(); n > maxSubscribed {
+		st.closed = true
 		return s.refuse("names", codes.ResourceExhausted, "pod %s subscribed to %d bytes of names, the limit is %d", st.peer.pod, n, maxSubscribed)
 	}
 	s.ensureSendable(ctx, st)
@@ -261,10 +276,11 @@ func (s *Server) turn(st *stream) {
 	st.mu.Lock()
 	if st.closed {
 		st.mu.Unlock()
-		return // leave has given the place back
+		return // leave gives the place back
 	}
 	st.turn = true
 	err := s.refresh(st)
+	st.closed = err != nil
 	st.mu.Unlock()
 	if err != nil {
 		st.end(err)
@@ -293,6 +309,9 @@ func (s *Server) push(st *stream) {
 			return
 		}
 		s.cfg.Metrics.pushed(resp)
+		if st.closed {
+			return
+		}
 	}
 	if st.turn && st.protocol.settled() {
 		st.turn = false
@@ -309,18 +328,18 @@ func (s *Server) attend(ctx context.Context, st *stream) error {
 		st.mu.Lock()
 		renewed, coming, due, gone := st.cred.changed(), st.cred.coming, st.cred.waiting(), st.away()
 		st.mu.Unlock()
-		var step func()
+		var step func() error
 		select {
 		case <-st.poked:
 			continue
 		case <-renewed:
-			step = func() { s.renewed(st) }
+			step = func() error { s.renewed(st); return nil }
 		case got := <-coming:
-			step = func() { s.acquired(st, got) }
+			step = func() error { s.acquired(st, got); return nil }
 		case <-due:
-			step = func() { s.onDue(ctx, st) }
+			step = func() error { s.onDue(ctx, st); return nil }
 		case <-gone:
-			return s.refuse("gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
+			step = func() error { return s.onGone(st, gone) }
 		case why := <-st.ended:
 			if errors.Is(why, errExpired) {
 				return s.refuse("expired", codes.Unauthenticated, "the client certificate of pod %s has expired: connect again", st.peer.pod)
@@ -328,10 +347,22 @@ func (s *Server) attend(ctx context.Context, st *stream) error {
 			return why
 		}
 		st.mu.Lock()
-		step()
+		err := step()
 		st.mu.Unlock()
+		if err != nil {
+			return err
+		}
 		go s.push(st) // a stuck proxy must not keep its stream from ending
 	}
+}
+
+// onGone refuses the stream of a pod that has been out of the mesh for long enough, unless it came back
+// at the last moment. st.mu is held.
+func (s *Server) onGone(st *stream, timer <-chan time.Time) error {
+	if st.away() != timer {
+		return nil
+	}
+	return s.refuse("gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
 }
 
 // close ends all that goes on for a stream. cancel ends what may be acquiring a certificate.

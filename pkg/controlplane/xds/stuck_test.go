@@ -13,7 +13,7 @@ import (
 )
 
 // A proxy that stops reading blocks the server's Send: it delays no other proxy, and what it misses
-// becomes one push.
+// becomes one push or two.
 func TestServerStuckProxyDelaysNobody(t *testing.T) {
 	r := newRig(t)
 	const services, changes = 300, 100
@@ -38,13 +38,8 @@ func TestServerStuckProxyDelaysNobody(t *testing.T) {
 			t.Fatalf("the lively proxy was sent %s, want %s", got, hostOf(host+1))
 		}
 	}
-	for _, st := range r.server.all() {
-		st.mu.Lock()
-		stuck := st.sending
-		st.mu.Unlock()
-		if st.peer.pod.Name == "service0-0" && !stuck {
-			t.Fatal("the proxy that does not read is not stuck")
-		}
+	if !r.sendingTo("service0-0") {
+		t.Fatal("nothing was stuck")
 	}
 
 	pushes := map[string][]*discoveryv3.DeltaDiscoveryResponse{}
@@ -56,12 +51,55 @@ func TestServerStuckProxyDelaysNobody(t *testing.T) {
 		}
 	}
 	// Its turn to look at the last change may come just after its first answer.
-	if n := len(pushes[envoy.TypeEndpoint]); n > 3 {
+	if n := len(pushes[envoy.TypeEndpoint]); n < 2 || n > 3 {
 		t.Errorf("%d responses with endpoints, want the first and one or two for all changes since", n)
 	}
 	if n := len(pushes[envoy.TypeCluster]); n != 1 || len(pushes[envoy.TypeCluster][0].GetResources()) < services {
 		t.Errorf("%d responses with clusters, want one with all of them", n)
 	}
+}
+
+// The stream of a proxy that does not read can be ended all the same, also when what cannot be sent is
+// not an answer but its certificate, which came later.
+func TestServerStuckProxyCanBeEnded(t *testing.T) {
+	for name, typ := range map[string]string{"an answer": envoy.TypeListener, "a certificate": envoy.TypeSecret} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.server.Publish(built(t, r.builder, regular(300, 2, 0)))
+			stuck, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.connect([]tls.Certificate{r.certificate("service0")},
+				grpc.WithStaticStreamWindowSize(64<<10), grpc.WithStaticConnWindowSize(64<<10))).DeltaAggregatedResources(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ask(t, stuck, "shop/service0-0", envoy.TypeCluster)
+			ask(t, stuck, "", typ, names(typ)...)
+			awaitMetric(t, "the second response is stuck behind the first", func() bool { return r.sendingTo("service0-0") })
+			for _, end := range r.server.Streams() {
+				end()
+			}
+			awaitMetric(t, "the stream has ended", func() bool { return r.server.Connected() == 0 })
+		})
+	}
+}
+
+// names are what a proxy asks for of a type at first.
+func names(typ string) []string {
+	if typ == envoy.TypeSecret {
+		return []string{envoy.SecretWorkload, envoy.SecretTrustBundle}
+	}
+	return nil
+}
+
+// sendingTo says whether something is being sent to a pod's proxy at the moment.
+func (r *rig) sendingTo(pod string) bool {
+	for _, st := range r.server.all() {
+		if st.peer.pod.Name == pod {
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			return st.sending
+		}
+	}
+	return false // not connected
 }
 
 // hostOf is the address of the first endpoint of a regular mesh.
