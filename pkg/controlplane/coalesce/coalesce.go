@@ -2,7 +2,10 @@
 //
 // The first urgent event after a quiet time runs the function at once; those that follow closely are
 // merged until none came for Window.Idle, or until the oldest of them has waited Window.Max. Events
-// that are not urgent wait for the next run, at most for Window.Lax; see Urgency. It carries no data: an event says only that something changed, and the function reads the current
+// that are not urgent wait for the next run, at most for Window.Lax. All are urgent while there are
+// few; the more there are, the longer a thing must have been quiet for its next event to be urgent.
+//
+// The package carries no data: an event says only what changed, and the function reads the current
 // state for itself. Its invariant: after the last event the function runs once more, from its
 // beginning, and no Kick ever waits.
 package coalesce
@@ -42,7 +45,7 @@ type Trigger struct {
 
 	mu      sync.Mutex
 	window  Window
-	urgency Urgency
+	urgency urgency
 	urgent  pending
 	lax     pending
 	leading bool      // the oldest urgent event came after a quiet time
@@ -91,15 +94,16 @@ func (t *Trigger) Resize(w Window) error {
 // Kick says that something changed that is always urgent. It never blocks.
 func (t *Trigger) Kick() { t.kick(func(time.Time) bool { return true }) }
 
-// Changed says that a thing changed, which is urgent unless it does so all the time. It never blocks.
-func (t *Trigger) Changed(thing string) {
-	t.kick(func(now time.Time) bool { return t.urgency.of(thing, now) })
+// Changed says that a thing changed, which is urgent unless it does so all the time. It never blocks,
+// and returns whether it was.
+func (t *Trigger) Changed(thing string) (urgent bool) {
+	return t.kick(func(now time.Time) bool { return t.urgency.of(thing, now) })
 }
 
-func (t *Trigger) kick(urgent func(time.Time) bool) {
+func (t *Trigger) kick(isUrgent func(time.Time) bool) (urgent bool) {
 	t.mu.Lock()
 	now := time.Now()
-	if !urgent(now) {
+	if urgent = isUrgent(now); !urgent {
 		t.lax.add(now)
 	} else {
 		before := t.urgent.last
@@ -112,6 +116,7 @@ func (t *Trigger) kick(urgent func(time.Time) bool) {
 	case t.slot <- struct{}{}:
 	default:
 	}
+	return urgent
 }
 
 // Run calls fn for the events until ctx ends, never twice at once, and returns ctx's cause.

@@ -11,11 +11,11 @@ const (
 	remembered = time.Minute
 )
 
-// Urgency says which events are worth a run of their own. While there are few, all are. The more of
+// urgency says which events are worth a run of their own. While there are few, all are. The more of
 // the allowance is spent, the longer a thing must have been quiet for its next event to be urgent:
 // what changes all the time waits, and what changes once in a while does not wait for that. Not safe for
-// concurrent use; the zero Urgency takes everything for urgent.
-type Urgency struct {
+// concurrent use; the zero urgency takes everything for urgent.
+type urgency struct {
 	rate   float64 // runs a second; 0 for no limit
 	left   float64 // runs; below 0 when things that are always urgent have overdrawn it
 	filled time.Time
@@ -24,7 +24,7 @@ type Urgency struct {
 }
 
 // allow sets the rate. Who has not spent anything yet has saved all that can be.
-func (u *Urgency) allow(rate float64, now time.Time) {
+func (u *urgency) allow(rate float64, now time.Time) {
 	u.fill(now)
 	if u.rate == 0 {
 		u.left = rate * savings
@@ -32,7 +32,7 @@ func (u *Urgency) allow(rate float64, now time.Time) {
 	u.rate, u.left = rate, min(u.left, rate*savings)
 }
 
-func (u *Urgency) fill(now time.Time) {
+func (u *urgency) fill(now time.Time) {
 	if u.rate > 0 {
 		u.left = min(u.left+now.Sub(u.filled).Seconds()*u.rate, u.rate*savings)
 	}
@@ -40,7 +40,7 @@ func (u *Urgency) fill(now time.Time) {
 }
 
 // of says whether an event of that thing is urgent.
-func (u *Urgency) of(thing string, now time.Time) bool {
+func (u *urgency) of(thing string, now time.Time) bool {
 	if u.rate == 0 {
 		return true
 	}
@@ -55,7 +55,7 @@ func (u *Urgency) of(thing string, now time.Time) bool {
 
 // required is how long a thing must have been quiet: nothing when nothing is spent, longer than
 // anything is remembered when next to nothing is left.
-func (u *Urgency) required() time.Duration {
+func (u *urgency) required() time.Duration {
 	share := u.left / (u.rate * savings)
 	if share <= 0 {
 		return remembered + 1
@@ -64,7 +64,7 @@ func (u *Urgency) required() time.Duration {
 }
 
 // spend takes a run from the allowance.
-func (u *Urgency) spend() {
+func (u *urgency) spend() {
 	if u.rate > 0 {
 		u.left--
 	}
@@ -72,7 +72,7 @@ func (u *Urgency) spend() {
 
 // remember notes a change, and once in a while forgets all things that have been quiet for so long that
 // they are as good as new.
-func (u *Urgency) remember(thing string, now time.Time) {
+func (u *urgency) remember(thing string, now time.Time) {
 	if now.Sub(u.swept) >= remembered {
 		young := map[string]time.Time{} // a map that was large stays so
 		for thing, last := range u.last {

@@ -10,7 +10,7 @@ import (
 // under ever new names.
 func TestUrgencyForgets(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	var u Urgency
+	var u urgency
 	u.allow(1, now)
 	for n := range 50_000 {
 		u.of(fmt.Sprint("at the start ", n), now)
@@ -33,7 +33,7 @@ func TestUrgencyForgets(t *testing.T) {
 // smaller allowance takes away what is too much.
 func TestUrgencyAllowance(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	var u Urgency
+	var u urgency
 	if !u.of("thing", now) || u.last != nil {
 		t.Error("without a limit everything is urgent, and nothing is to be remembered")
 	}

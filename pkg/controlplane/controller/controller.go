@@ -68,8 +68,10 @@ type parts struct {
 	watch    *kube.Watch
 	xds      *xds.Server
 	pipeline *pipeline
-	dirty    atomic.Bool   // an object changed since the last configuration was built
-	accounts chan struct{} // one slot: the ServiceAccounts of the mesh may have changed
+	urgent   prometheus.Counter // changes that went out at once
+	merged   prometheus.Counter // and those that waited for others
+	dirty    atomic.Bool        // an object changed since the last configuration was built
+	accounts chan struct{}      // one slot: the ServiceAccounts of the mesh may have changed
 	driver   *rotate.Driver
 	secrets  atomic.Pointer[ca.ProxySecrets] // what writes them, while this replica holds the Lease
 }
@@ -174,6 +176,11 @@ func (p *parts) connect() error {
 	if p.trigger, err = coalesce.New(window(0)); err != nil {
 		return err
 	}
+	changes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "osm_changes_total", Help: "Changes of objects, by what happens with them: urgent ones go out at once, those of what changes all the time are merged for up to 250 ms.",
+	}, []string{"as"})
+	p.registry.MustRegister(changes)
+	p.urgent, p.merged = changes.WithLabelValues("urgent"), changes.WithLabelValues("merged")
 	p.watch, err = kube.New(kube.Config{
 		Client: client, Dynamic: dyn, MeshName: p.cfg.MeshName, Namespace: p.cfg.Namespace, Log: p.cfg.Log,
 		Changed: p.changed, MembersChanged: p.membersChanged,
@@ -188,7 +195,11 @@ func (p *parts) connect() error {
 // changed is called for each change of an object; it never blocks.
 func (p *parts) changed(object string) {
 	p.dirty.Store(true)
-	p.trigger.Changed(object)
+	if p.trigger.Changed(object) {
+		p.urgent.Inc()
+	} else {
+		p.merged.Inc()
+	}
 }
 
 // membersChanged is called when the ServiceAccounts of the mesh may be others; it never blocks.

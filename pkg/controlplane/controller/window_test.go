@@ -1,0 +1,28 @@
+package controller
+
+import (
+	"testing"
+	"time"
+)
+
+// TestWindow: whatever the number of proxies, the window is one that coalesce takes, no change waits for
+// longer than the 250 ms that are promised, and a small fleet's changes are all urgent in practice.
+func TestWindow(t *testing.T) {
+	last := window(0)
+	for n := 0; n <= 200_000; n = n*2 + 1 {
+		w := window(n)
+		if err := w.Validate(); err != nil {
+			t.Errorf("%d proxies: %v", n, err)
+		}
+		if w.Max > 250*time.Millisecond || w.Lax > 250*time.Millisecond {
+			t.Errorf("%d proxies: a change may wait for %v or %v", n, w.Max, w.Lax)
+		}
+		if w.Max < last.Max || w.Lax < last.Lax || w.Urgent > last.Urgent {
+			t.Errorf("%d proxies: %+v after %+v: merging less with more proxies", n, w, last)
+		}
+		last = w
+	}
+	if w := window(100); w.Urgent < 100 {
+		t.Errorf("100 proxies: only %v urgent publications a second", w.Urgent)
+	}
+}
