@@ -6,11 +6,12 @@ import (
 )
 
 const (
-	// pacePlaces is the number of places per CPU.
-	pacePlaces = 256
+	// pacePlaces is the number of places per CPU: enough to keep it busy while proxies answer, and few, so
+	// that most streams look at what was published as late as can be.
+	pacePlaces = 64
 	// pacePatience is how long a place is kept for a proxy that does not answer. If none did, two CPUs
-	// would still send to 5000 proxies a second.
-	pacePatience = 100 * time.Millisecond
+	// would still send to 2500 proxies a second.
+	pacePatience = 50 * time.Millisecond
 )
 
 // pacer says when streams look at what was published: who waits longest goes first, and only so many
