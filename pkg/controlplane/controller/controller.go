@@ -29,8 +29,7 @@ import (
 // something for each proxy, so the more proxies there are, the longer changes may be merged while they
 // never end, and those of what changes all the time the longest.
 const (
-	coalesceIdle        = 10 * time.Millisecond
-	coalesceMin         = 10 * time.Millisecond
+	coalesceMin         = 10 * time.Millisecond // also the quiet that ends a burst
 	coalesceMax         = 250 * time.Millisecond
 	coalescePerProxy    = 25 * time.Microsecond
 	coalesceLaxPerProxy = 200 * time.Microsecond
@@ -43,9 +42,8 @@ func window(proxies int) coalesce.Window {
 	within := func(perProxy time.Duration) time.Duration {
 		return min(max(time.Duration(proxies)*perProxy, coalesceMin), coalesceMax)
 	}
-	longest := within(coalescePerProxy)
 	return coalesce.Window{
-		Idle: min(coalesceIdle, longest), Max: longest, Lax: within(coalesceLaxPerProxy),
+		Idle: coalesceMin, Max: within(coalescePerProxy), Lax: within(coalesceLaxPerProxy),
 		Urgent: urgentMessages / float64(max(proxies, 1)),
 	}
 }
