@@ -160,16 +160,33 @@ func buildModule(ctx context.Context, out *progress.Printer, chain toolchain.Too
 	if err != nil {
 		return "", err
 	}
-	what := "find " + m.Name + " in the cache"
-	if !built {
-		what = "compile " + m.Name
-		out.Say("compiling %s; the first time takes minutes", m.Name)
+	if built {
+		err = out.Step("find "+m.Name+" in the cache", func() error {
+			dir, err = chain.Build(ctx, m, nil)
+			return err
+		})
+		return dir, err
 	}
-	err = out.Step(what, func() error {
-		dir, err = chain.Build(ctx, m)
+	err = out.Step("compile "+m.Name, func() error {
+		dir, err = compileModule(ctx, out, chain, m)
 		return err
 	})
 	return dir, err
+}
+
+// compileModule compiles m and says how far it is, since that can take a quarter of an hour.
+func compileModule(ctx context.Context, out *progress.Printer, chain toolchain.Toolchain, m toolchain.Module) (string, error) {
+	out.Say("looking for what has to be compiled of %s (it is downloaded the first time)", m.Name)
+	pending, all, err := chain.Pending(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	next := "nothing"
+	if later := toolchain.After(m.Name); len(later) > 0 {
+		next = strings.Join(later, ", ")
+	}
+	out.Say("compiling %s: %d of %d packages are left; then: %s. Ctrl-C is safe, the next run goes on from here", m.Name, pending, all, next)
+	return chain.Build(ctx, m, out.Count(m.Name, all-pending, all, "packages"))
 }
 
 // explain turns an interrupted run into a sentence that says how to go on.

@@ -37,6 +37,25 @@ func (p *Printer) Step(what string, do func() error) error {
 // Say prints a line of its own.
 func (p *Printer) Say(format string, args ...any) { p.print("     "+format+"\n", args...) }
 
+// countEvery is the least time between two lines of one Count.
+const countEvery = 10 * time.Second
+
+// Count returns a function to call for each thing that is done, beginning after done of all. It prints how far the
+// work is and since when, at most once in ten seconds and at the end. The function is not safe for concurrent use.
+func (p *Printer) Count(what string, done, all int, things string) func() {
+	begun := p.now()
+	last := begun
+	return func() {
+		done++
+		now := p.now()
+		if now.Sub(last) < countEvery && done != all {
+			return
+		}
+		last = now
+		p.Say("%s: %d of %d %s, %s so far", what, done, all, things, now.Sub(begun).Round(time.Second))
+	}
+}
+
 // Total prints the last line: what was reached and the time since New.
 func (p *Printer) Total(what string) { p.print("%s in %s\n", what, seconds(p.now().Sub(p.start))) }
 

@@ -29,3 +29,19 @@ all in 2.5s
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 }
+
+func TestCountSpeaksEveryTenSecondsAndAtTheEnd(t *testing.T) {
+	now := time.Unix(0, 0)
+	var out bytes.Buffer
+	done := New(&out, func() time.Time { return now }).Count("kubernetes", 10, 15, "packages")
+	for range 5 {
+		now = now.Add(4 * time.Second)
+		done()
+	}
+	const want = `     kubernetes: 13 of 15 packages, 12s so far
+     kubernetes: 15 of 15 packages, 20s so far
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}

@@ -4,6 +4,7 @@
 package toolchain
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -58,6 +59,19 @@ func Modules() []Module {
 	}
 }
 
+// After are the names of the modules that are compiled after the named one, in order.
+func After(name string) []string {
+	var names []string
+	found := false
+	for _, m := range Modules() {
+		if found {
+			names = append(names, m.Name)
+		}
+		found = found || m.Name == name
+	}
+	return names
+}
+
 // FindRepository returns the first folder at or above one of starts that holds the pinned modules.
 func FindRepository(starts ...string) (string, error) {
 	marker := filepath.Join(Modules()[0].Dir, "go.mod")
@@ -94,8 +108,10 @@ func (t Toolchain) Path(ctx context.Context, m Module) (dir string, built bool, 
 	return dir, err == nil, err
 }
 
-// Build compiles m unless the cache has it, and returns the folder of its programs.
-func (t Toolchain) Build(ctx context.Context, m Module) (string, error) {
+// Build compiles m unless the cache has it, and returns the folder of its programs. It calls compiled, which may be
+// nil, for each package that the compiler has finished, one call at a time. What was compiled before an interruption
+// stays in Go's build cache, so the next Build goes on from there.
+func (t Toolchain) Build(ctx context.Context, m Module, compiled func()) (string, error) {
 	dir, built, err := t.Path(ctx, m)
 	if err != nil || built {
 		return dir, err
@@ -108,7 +124,7 @@ func (t Toolchain) Build(ctx context.Context, m Module) (string, error) {
 		return "", fmt.Errorf("make cache folder: %w", err)
 	}
 	defer os.RemoveAll(partial)
-	if err := t.compile(ctx, m, partial); err != nil {
+	if err := t.compile(ctx, m, partial, compiled); err != nil {
 		return "", fmt.Errorf("compile %s: %w", m.Name, err)
 	}
 	if err := pack(m, partial); err != nil {
@@ -120,20 +136,72 @@ func (t Toolchain) Build(ctx context.Context, m Module) (string, error) {
 	return dir, os.Rename(partial, dir)
 }
 
-func (t Toolchain) compile(ctx context.Context, m Module, out string) error {
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", m.LDFlags, "-o", out + "/"}
-	cmd := exec.CommandContext(ctx, "go", append(args, m.Packages...)...)
-	cmd.Dir = filepath.Join(t.Repo, m.Dir)
-	// GOWORK=off: a workspace around the repository must not change what is pinned here.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
-	output, err := cmd.CombinedOutput()
+func (t Toolchain) compile(ctx context.Context, m Module, out string, compiled func()) error {
+	args := append([]string{"build", "-v", "-o", out + "/"}, m.flags()...)
+	var output counter
+	if compiled != nil {
+		output.packageDone = compiled
+	}
+	cmd := t.goCommand(ctx, m, append(args, m.Packages...)...)
+	cmd.Stdout, cmd.Stderr = &output, &output
+	err := cmd.Run()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("go %s: %w\n%s", strings.Join(args[:2], " "), err, lastLines(output))
+		return fmt.Errorf("go %s: %w\n%s", args[0], err, lastLines(output.text.Bytes()))
 	}
 	return nil
+}
+
+// Pending is the number of packages that Build still has to compile for m, and of all packages in it. Modules that
+// are not on this machine yet are downloaded first.
+func (t Toolchain) Pending(ctx context.Context, m Module) (pending, all int, err error) {
+	args := append([]string{"list", "-deps", "-f", "{{.Stale}}"}, m.flags()...)
+	cmd := t.goCommand(ctx, m, append(args, m.Packages...)...)
+	output, err := cmd.Output()
+	if ctx.Err() != nil {
+		return 0, 0, ctx.Err()
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("count the packages of %s: go list: %w", m.Name, err)
+	}
+	return strings.Count(string(output), "true\n"), strings.Count(string(output), "\n"), nil
+}
+
+// flags are those that decide what the compiler makes: equal flags share Go's build cache.
+func (m Module) flags() []string {
+	return []string{"-trimpath", "-buildvcs=false", "-ldflags", m.LDFlags}
+}
+
+func (t Toolchain) goCommand(ctx context.Context, m Module, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = filepath.Join(t.Repo, m.Dir)
+	// GOWORK=off: a workspace around the repository must not change what is pinned here.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
+	return cmd
+}
+
+// counter keeps what "go build -v" prints and counts the lines that name a finished package. Downloads and
+// diagnostics have a space in them, import paths have none.
+type counter struct {
+	text        bytes.Buffer
+	line        []byte
+	packageDone func()
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	for _, b := range p {
+		if b != '\n' {
+			c.line = append(c.line, b)
+			continue
+		}
+		if c.packageDone != nil && len(c.line) > 0 && !bytes.ContainsAny(c.line, " \t") {
+			c.packageDone()
+		}
+		c.line = c.line[:0]
+	}
+	return c.text.Write(p)
 }
 
 func (t Toolchain) key(ctx context.Context, m Module) (string, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -35,7 +36,7 @@ const hello = "package main\n\nfunc main() { println(\"hello\") }\n"
 
 func TestBuildFillsTheCacheOnce(t *testing.T) {
 	chain, m := tiny(t, hello)
-	dir, err := chain.Build(context.Background(), m)
+	dir, err := chain.Build(context.Background(), m, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func TestBuildFillsTheCacheOnce(t *testing.T) {
 	if _, built, err := chain.Path(context.Background(), m); err != nil || !built {
 		t.Errorf("after Build, Path says built=%t, %v", built, err)
 	}
-	if _, err := chain.Build(context.Background(), m); err != nil {
+	if _, err := chain.Build(context.Background(), m, nil); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.Stat(filepath.Join(dir, "hello"))
@@ -58,9 +59,44 @@ func TestBuildFillsTheCacheOnce(t *testing.T) {
 	}
 }
 
+func TestBuildCountsWhatItCompiles(t *testing.T) {
+	// A package that no build cache on this machine has seen: its source holds the folder's random name.
+	chain, m := tiny(t, hello+"\nconst unique = "+strconv.Quote(t.TempDir())+"\n")
+	pending, all, err := chain.Pending(context.Background(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pending < 1 || pending > all {
+		t.Errorf("%d of %d packages are pending, want at least the new one", pending, all)
+	}
+	compiled := 0
+	if _, err := chain.Build(context.Background(), m, func() { compiled++ }); err != nil {
+		t.Fatal(err)
+	}
+	if compiled < 1 || compiled > pending {
+		t.Errorf("Build reported %d packages, Pending announced %d", compiled, pending)
+	}
+}
+
+func TestCounterTellsPackagesFromOtherLines(t *testing.T) {
+	var done int
+	c := counter{packageDone: func() { done++ }}
+	for _, part := range []string{"go: downloading example.com/m v1.0.0\ninternal/", "abi\n\n# tiny/hello\nhello/main.go:3: undefined: x\nruntime\n"} {
+		if _, err := c.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if done != 2 {
+		t.Errorf("counted %d packages, want internal/abi and runtime", done)
+	}
+	if !strings.Contains(c.text.String(), "undefined: x") {
+		t.Error("a diagnostic is lost")
+	}
+}
+
 func TestAFailedBuildLeavesNothing(t *testing.T) {
 	chain, m := tiny(t, "package main\n\nfunc main() { nonsense }\n")
-	_, err := chain.Build(context.Background(), m)
+	_, err := chain.Build(context.Background(), m, nil)
 	if err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("got error %v, want the compiler's own words", err)
 	}
@@ -74,7 +110,7 @@ func TestAnInterruptedBuildSaysSo(t *testing.T) {
 	chain, m := tiny(t, hello)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := chain.compile(ctx, m, t.TempDir()); !errors.Is(err, context.Canceled) {
+	if err := chain.compile(ctx, m, t.TempDir(), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -171,4 +207,13 @@ func mustGetwd(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+func TestAfterNamesWhatComesNext(t *testing.T) {
+	if next := After("kubernetes"); len(next) == 0 || next[0] != "metrics-server" {
+		t.Errorf("after kubernetes come %v, want metrics-server first", next)
+	}
+	if next := After("pause"); next != nil {
+		t.Errorf("after the last module come %v", next)
+	}
 }
