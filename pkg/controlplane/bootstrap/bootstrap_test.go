@@ -170,7 +170,9 @@ func TestReadPreset(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
 		"valid":         {`{"traffic": {"enableEgress": false}}`, ""},
 		"empty object":  {`{}`, ""},
-		"unknown field": {`{"traffic": {"enableEgres": true}}`, `unknown field "enableEgres"`},
+		"unknown field": {`{"traffic": {"enableEgres": true}}`, `unknown field "traffic.enableEgres"`},
+		"other letters": {`{"traffic": {"EnableEgress": false}}`, `unknown field "traffic.EnableEgress"`},
+		"a key twice":   {`{"traffic": {"enableEgress": false, "enableEgress": true}}`, `duplicate field "traffic.enableEgress"`},
 		"wrong type":    {`{"traffic": {"enableEgress": "yes"}}`, "cannot unmarshal"},
 		"bad duration":  {`{"certificate": {"serviceCertValidityDuration": "a day"}}`, "invalid duration"},
 		"null":          {`null`, "want an object"},

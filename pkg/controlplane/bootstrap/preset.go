@@ -3,8 +3,11 @@ package bootstrap
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+
+	kjson "sigs.k8s.io/json"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
@@ -34,10 +37,11 @@ func readPreset(file string) (map[string]any, error) {
 	return spec, nil
 }
 
+// parsePreset is as strict as the API server is not: a key that is spelled in other letters, or twice,
+// would be dropped there, or stand for something else than was checked here.
 func parsePreset(text []byte) (map[string]any, error) {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&v1alpha2.MeshConfigSpec{}); err != nil {
+	strict, err := kjson.UnmarshalStrict(text, &v1alpha2.MeshConfigSpec{})
+	if err = errors.Join(append(strict, err)...); err != nil {
 		return nil, fmt.Errorf("not the JSON of a MeshConfig spec: %w", err)
 	}
 	var spec map[string]any
