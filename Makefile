@@ -26,6 +26,8 @@ golden: ## rewrite golden files; read the diff before you commit it
 ##@ Check
 test: ## unit, golden, story and property tests of all modules, with the race detector
 	@scripts/test.sh
+fuzz: ## every fuzz target for FUZZTIME=60s each, those that match FUZZ=regexp only
+	@scripts/fuzz.sh
 lint: ## formatting, vet, golangci-lint and generated files that are out of date
 	@scripts/lint.sh
 gate: ## what a fixed trace costs in messages, bytes and work, against a committed file
@@ -39,4 +41,4 @@ bench: ## the fleet simulator's table of budgets, then the benchmarks beside the
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo demo-down build images generate golden test lint gate e2e bench help
+.PHONY: demo demo-down build images generate golden test fuzz lint gate e2e bench help

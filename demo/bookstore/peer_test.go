@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/osm-edge/osm/demo/bookstore"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 const buyerID = "spiffe://cluster.local/ns/bookbuyer/sa/bookbuyer"
@@ -42,8 +43,10 @@ func TestPeer(t *testing.T) {
 func FuzzPeer(f *testing.F) {
 	f.Add(`By=a;Hash=b;Subject="CN=x,O=\"y\"";URI=` + buyerID + `;DNS=a.b`)
 	f.Add(`;;,,=""\`)
+	outcomes := reach.All(f, "named", "nobody")
 	f.Fuzz(func(t *testing.T, value string) {
 		got := bookstore.Peer(http.Header{"X-Forwarded-Client-Cert": {value}})
+		outcomes.Note(map[bool]string{true: "named", false: "nobody"}[got != ""])
 		if !strings.Contains(value, got) {
 			t.Errorf("Peer of %q = %q, which the header does not spell", value, got)
 		}

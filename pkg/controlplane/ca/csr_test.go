@@ -281,25 +281,6 @@ func TestMeasuredCounts(t *testing.T) {
 	}
 }
 
-// FuzzLeafFromPEM: whatever a provider answers, it is a leaf or an error, never a panic.
-func FuzzLeafFromPEM(f *testing.F) {
-	root := authority(f, ecKey(f, elliptic.P256()), nil, nil)
-	req := ca.Request{Identity: workload("buyer"), Usage: ca.UsageService}
-	csr, key, err := ca.NewSigningRequest(req, domain)
-	must(f, err)
-	trust, err := ca.ParseTrust(root.certPEM(), today)
-	must(f, err)
-	f.Add(provider{signer: root}.sign(f, csr))
-	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
-	f.Fuzz(func(t *testing.T, answer []byte) {
-		leaf, err := ca.LeafFromPEM(req, domain, answer, key, trust, today)
-		if (leaf == nil) == (err == nil) {
-			t.Errorf("leaf %v, error %v", leaf, err)
-		}
-		_, _ = ca.SignerTrust(answer, answer, today)
-	})
-}
-
 func parseCSR(t testing.TB, csrPEM []byte) *x509.CertificateRequest {
 	t.Helper()
 	b, rest := pem.Decode(csrPEM)

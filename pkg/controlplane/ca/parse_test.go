@@ -16,6 +16,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 func TestParseRootAccepts(t *testing.T) {
@@ -178,14 +179,18 @@ func TestRootOutlives(t *testing.T) {
 // FuzzParseRoot: whatever is in the Secret, an error is one sentence about one of its keys, and
 // what is accepted is read back as the same root.
 func FuzzParseRoot(f *testing.F) {
-	good := authority(f, ecKey(f, elliptic.P256()), nil, nil)
+	// Of fixed keys: an input of another process must be accepted here too.
+	key := newSameKey(f, 1)
+	good := signed{authority(f, key, nil, nil).cert, key.PrivateKey}
 	f.Add(good.certPEM(), good.keyPEM(f))
 	f.Add(good.keyPEM(f), good.certPEM())
 	f.Add(good.cert.Raw, []byte("0"))
 	f.Add(append(good.certPEM(), good.certPEM()...), crlf(good.keyPEM(f)))
 	f.Add([]byte(base64.StdEncoding.EncodeToString(good.certPEM())), []byte("-----BEGIN EC PARAMETERS-----\n-----END EC PARAMETERS-----\n"))
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, cert, key []byte) {
 		root, err := ca.ParseRoot(secret(cert, key), today)
+		outcomes.Error(err)
 		if err != nil {
 			var fault *ca.RootError
 			if !errors.As(err, &fault) || strings.Contains(err.Error(), "\n") || (fault.Key != api.CAKeyCert && fault.Key != api.CAKeyPrivate) || fault.Fix == "" {

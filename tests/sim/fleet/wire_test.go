@@ -6,6 +6,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 func marshalled(t testing.TB, m proto.Message) []byte {
@@ -73,9 +75,13 @@ func TestParseRefuses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(marshalled(f, &discoveryv3.DeltaDiscoveryResponse{TypeUrl: typeCluster, Nonce: "1", RemovedResources: []string{"a"},
 		Resources: []*discoveryv3.Resource{{Name: "c", Version: "v", Resource: &anypb.Any{Value: []byte("x")}}}}))
+	f.Add([]byte{0x07})
+	f.Add([]byte{0x0a, 0xff})
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, message []byte) {
 		var r response
 		err := parseDelta(message, &r)
+		outcomes.Error(err)
 		_ = parseSotw(message, &response{})
 		want := &discoveryv3.DeltaDiscoveryResponse{}
 		if proto.Unmarshal(message, want) != nil || err != nil {

@@ -1,9 +1,11 @@
 package image
 
 import (
+	"flag"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -42,10 +44,14 @@ func TestParseLibraries(t *testing.T) {
 }
 
 func FuzzParseLibraries(f *testing.F) {
+	note := reach(f)
 	f.Add([]byte("a.so => /lib/a.so (0x1)\n/lib64/ld.so (0x2)\nvdso (0x3)\n"))
 	f.Add([]byte(" =>  (\n"))
+	f.Add([]byte("libx.so => not found\n"))
+	f.Add([]byte("libx.so => ./libx.so (0x1)\n"))
 	f.Fuzz(func(t *testing.T, listing []byte) {
 		libraries, err := parseLibraries(listing)
+		note(err)
 		if err != nil {
 			return
 		}
@@ -58,4 +64,22 @@ func FuzzParseLibraries(f *testing.F) {
 			}
 		}
 	})
+}
+
+// reach is the product's tests/reach in short, which this module cannot import: the seeds must hold an
+// input that is accepted and one that is refused.
+func reach(f *testing.F) (note func(error)) {
+	var accepted, refused atomic.Int64
+	f.Cleanup(func() {
+		if flag.Lookup("test.fuzz").Value.String() == "" && (accepted.Load() == 0 || refused.Load() == 0) {
+			f.Errorf("of the seeds %d are accepted and %d refused, want some of both", accepted.Load(), refused.Load())
+		}
+	})
+	return func(err error) {
+		if err == nil {
+			accepted.Add(1)
+			return
+		}
+		refused.Add(1)
+	}
 }

@@ -3,10 +3,12 @@ package proc
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,12 +70,32 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte(statLine("kubelet", "S", 777)))
 	f.Add([]byte("42 (x"))
 	f.Add([]byte(")"))
+	note := reach(f)
 	f.Fuzz(func(t *testing.T, stat []byte) {
 		now, err := parseStat(stat)
+		note(err)
 		if err == nil && now.state == "" {
 			t.Errorf("%q gave no state and no error", stat)
 		}
 	})
+}
+
+// reach is the product's tests/reach in short, which this module cannot import: the seeds must hold an
+// input that is accepted and one that is refused.
+func reach(f *testing.F) (note func(error)) {
+	var accepted, refused atomic.Int64
+	f.Cleanup(func() {
+		if flag.Lookup("test.fuzz").Value.String() == "" && (accepted.Load() == 0 || refused.Load() == 0) {
+			f.Errorf("of the seeds %d are accepted and %d refused, want some of both", accepted.Load(), refused.Load())
+		}
+	})
+	return func(err error) {
+		if err == nil {
+			accepted.Add(1)
+			return
+		}
+		refused.Add(1)
+	}
 }
 
 func TestEnterArgs(t *testing.T) {

@@ -1,0 +1,95 @@
+package rotation_test
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/tests/reach"
+)
+
+// FuzzPlan: whatever the roots and the replicas say, nothing that would cut somebody off is written.
+func FuzzPlan(f *testing.F) {
+	add := func(m *mesh) {
+		roots, err := json.Marshal(m.roots)
+		if err != nil {
+			f.Fatal(err)
+		}
+		evidence, err := json.Marshal(m.evidence)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(roots, evidence)
+	}
+	inactive, passive, active := rotation.Inactive, rotation.Passive, rotation.Active
+	add(newMesh(root("a", active, 0)))
+	add(newMesh(root("a", active, 0), root("b", inactive, time.Minute)))
+	add(newMesh(root("a", active, 0), root("b", passive, time.Minute)))
+	add(newMesh(root("a", active, 0), root("b", active, time.Minute)))
+	add(newMesh(root("a", passive, 0), root("b", active, time.Minute)))
+	add(newMesh(root("a", inactive, 0), root("b", active, time.Minute)))
+	late := newMesh(root("a", passive, 0), root("b", active, time.Minute))
+	late.proxy().Root = "ca-a"
+	add(late)
+	add(newMesh(root("a", active, 0), root("a", passive, time.Minute)))
+	outcomes := reach.All(f, "idle", "written", "waiting", "blocked")
+	f.Fuzz(func(t *testing.T, rootsJSON, evidenceJSON []byte) {
+		var roots []rotation.Root
+		var evidence rotation.Evidence
+		if json.Unmarshal(rootsJSON, &roots) != nil || json.Unmarshal(evidenceJSON, &evidence) != nil {
+			t.Skip("not what is exchanged")
+		}
+		step := rotation.Plan(roots, evidence)
+		rotation.Report(roots, evidence)
+		switch {
+		case step.Write != nil:
+			outcomes.Note("written")
+			checkWrite(t, roots, evidence, step)
+		case len(step.Waiting) > 0:
+			outcomes.Note("waiting")
+		case step.Blocked != "":
+			outcomes.Note("blocked")
+		default:
+			outcomes.Note("idle")
+			if step.Phase != rotation.Idle {
+				t.Errorf("phase %s with nothing to do: %+v", step.Phase, step)
+			}
+		}
+	})
+}
+
+// checkWrite asks what must hold of a write, whoever asked for it.
+func checkWrite(t *testing.T, roots []rotation.Root, evidence rotation.Evidence, step rotation.Step) {
+	t.Helper()
+	if len(step.Waiting) > 0 || step.Blocked != "" {
+		t.Errorf("a write in spite of %v %q", step.Waiting, step.Blocked)
+	}
+	i := slices.IndexFunc(roots, func(r rotation.Root) bool { return r.Name == step.Write.Root })
+	if i < 0 || roots[i].Role != step.Write.From {
+		t.Fatalf("write %+v is of no root in %+v", step.Write, roots)
+	}
+	after := slices.Clone(roots)
+	after[i].Role = step.Write.To
+	if _, signs := rotation.Signer(roots); signs {
+		if _, signs := rotation.Signer(after); !signs {
+			t.Errorf("write %+v leaves no root to sign", step.Write)
+		}
+	}
+	trusted := map[string]bool{}
+	for _, r := range rotation.Trusted(after) {
+		trusted[r.Fingerprint] = true
+	}
+	signer, signs := rotation.Signer(after)
+	for _, replica := range evidence.Replicas {
+		for _, proxy := range replica.Proxies {
+			switch {
+			case step.Write.To == rotation.Inactive && step.Write.From != rotation.Inactive && !trusted[proxy.Root]:
+				t.Errorf("write %+v drops the root of proxy %s", step.Write, proxy.Pod)
+			case step.Write.To == rotation.Active && signs && !slices.Contains(proxy.Trusts, signer.Fingerprint):
+				t.Errorf("write %+v: proxy %s does not trust what signs then", step.Write, proxy.Pod)
+			}
+		}
+	}
+}
