@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes what is generated: deepcopy, the CRDs and the chart's README.
+# Writes what is generated: deepcopy, the CRDs, the chart's README and the third-party notices.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -9,3 +9,6 @@ go build -C tools/helmdocs -o ../../bin/helm-docs github.com/norwoodj/helm-docs/
 bin/controller-gen object paths=./pkg/api/config/v1alpha2
 bin/controller-gen crd paths=./pkg/api/config/v1alpha2 output:crd:dir=pkg/controlplane/bootstrap/crds
 bin/helm-docs --chart-search-root charts --sort-values-order file --log-level warning
+go build -C tools -o ../bin/notices ./notices
+bin/notices ./cmd/osm ./cmd/osm-controlplane >bin/THIRD_PARTY_NOTICES
+mv bin/THIRD_PARTY_NOTICES THIRD_PARTY_NOTICES

@@ -10,6 +10,9 @@ DEMO_NAMESPACES=(bookbuyer bookthief bookstore bookwarehouse) DEMO_MESH=osm
 # shellcheck disable=SC2034
 MODULES=(tools demo/cluster tests/certmanager)
 
+# A workspace around the repository must not change what go.mod pins.
+export GOWORK=off
+
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root"
 
@@ -93,6 +96,6 @@ has_mesh() { bin/osm mesh list | awk -v mesh="$DEMO_MESH" '$1 == mesh { found = 
 
 # generated_digest: one digest over every generated file, to tell whether generating changed any.
 generated_digest() {
-  find pkg/api pkg/controlplane/bootstrap/crds charts/osm/README.md \( -name 'zz_generated*' -o -name '*.yaml' -o -name README.md \) -type f -print0 |
+  find pkg/api pkg/controlplane/bootstrap/crds charts/osm/README.md THIRD_PARTY_NOTICES \( -name 'zz_generated*' -o -name '*.yaml' -o -name README.md -o -name THIRD_PARTY_NOTICES \) -type f -print0 |
     sort -z | xargs -0 sha256sum | sha256sum
 }

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Formatting, vet and golangci-lint in all modules, then whether generated files are up to date.
+# Formatting, vet and golangci-lint (with gosec) in all modules; whether what was downloaded is what go.sum
+# says and has no known vulnerability; whether generated files, the third-party notices among them, are up
+# to date.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -12,6 +14,31 @@ done
 for module in . "${MODULES[@]}"; do
   (cd "$module" && go mod tidy -diff) || die "go.mod of $module is not tidy: run go mod tidy there"
 done
+
+say "modules are what go.sum says"
+while read -r file; do
+  printf '%s: ' "$(dirname "$file")"
+  go mod verify -C "$(dirname "$file")" || die "a module in the cache is not what go.sum says: see which, and run go clean -modcache"
+done < <(git ls-files -- go.mod '*/go.mod')
+
+# vulnerable PACKAGES... says whether the code of packages, in the present folder, calls anything with a
+# known vulnerability. Where the database cannot be reached it says so and passes.
+vulnerable() {
+  local out code=0
+  out="$("$root/bin/govulncheck" "$@" 2>&1)" || code=$?
+  case $code in
+    0) printf '%s\n' "$out" | tail -n 1 ;;
+    3) printf '%s\n' "$out"; die "govulncheck: known vulnerabilities: move to the versions that it names" ;;
+    *)
+      grep -q 'fetching vulnerabilities' <<<"$out" || { printf '%s\n' "$out"; die "govulncheck failed"; }
+      say "govulncheck: the vulnerability database cannot be reached, NOT CHECKED: $(tail -n 1 <<<"$out")"
+      ;;
+  esac
+}
+
+say "known vulnerabilities"
+go build -C tools -o ../bin/govulncheck golang.org/x/vuln/cmd/govulncheck
+for module in . "${MODULES[@]}"; do (cd "$module" && vulnerable ./...); done
 
 say "generated files"
 before="$(generated_digest)"

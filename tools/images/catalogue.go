@@ -59,6 +59,11 @@ func static(name, pkg, description string) recipe {
 		}
 		spec := opts.spec(name, description)
 		spec.Files = []image.File{{Path: "/" + name, Source: binary, Mode: 0o755}}
+		if name == controlPlane { // the one that is given to others
+			for _, licence := range []string{"LICENSE", "THIRD_PARTY_NOTICES"} {
+				spec.Files = append(spec.Files, image.File{Path: "/" + licence, Source: filepath.Join(opts.root, licence), Mode: 0o644})
+			}
+		}
 		spec.Entrypoint = []string{"/" + name}
 		spec.User = nonRoot
 		return spec, nil

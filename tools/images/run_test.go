@@ -1,18 +1,22 @@
 package main
 
 import (
+	"archive/tar"
+	"errors"
 	"io"
 	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
@@ -26,6 +30,8 @@ func checkout(t *testing.T) string {
 		"go.mod":                       "module example.test/osm\n\ngo 1.26.0\n",
 		"cmd/osm-controlplane/main.go": source,
 		"demo/cmd/bookstore/main.go":   source,
+		"LICENSE":                      "Apache",
+		"THIRD_PARTY_NOTICES":          "others",
 	} {
 		file = filepath.Join(root, file)
 		if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
@@ -92,6 +98,29 @@ func TestControlPlaneArchive(t *testing.T) {
 	config := configOf(t, img)
 	if config.User != "65532:65532" || len(config.Entrypoint) != 1 || config.Entrypoint[0] != "/osm-controlplane" || len(config.Cmd) != 0 {
 		t.Errorf("user %q, entrypoint %v, cmd %v: want 65532:65532, [/osm-controlplane], none", config.User, config.Entrypoint, config.Cmd)
+	}
+	if got, want := filesOf(t, img), []string{"LICENSE", "THIRD_PARTY_NOTICES", "osm-controlplane"}; !slices.Equal(got, want) {
+		t.Errorf("holds %q, want %q: the program and what must be passed on with it", got, want)
+	}
+}
+
+// filesOf are the names of an image's files, sorted.
+func filesOf(t *testing.T, img v1.Image) (names []string) {
+	t.Helper()
+	content := mutate.Extract(img)
+	defer content.Close()
+	for r := tar.NewReader(content); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			slices.Sort(names)
+			return names
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Typeflag == tar.TypeReg {
+			names = append(names, header.Name)
+		}
 	}
 }
 

@@ -52,6 +52,27 @@ func TestCompileIsReproducible(t *testing.T) {
 	}
 }
 
+// TestCompileIgnoresTheEnvironment: what somebody has set for other work is no part of an image.
+func TestCompileIgnoresTheEnvironment(t *testing.T) {
+	plain, err := os.ReadFile(compiled(t, program(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	workspace := filepath.Join(t.TempDir(), "go.work")
+	if err := os.WriteFile(workspace, []byte("go 1.26\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("GOWORK", workspace)
+	t.Setenv("GOFLAGS", "-tags=other")
+	other, err := os.ReadFile(compiled(t, program(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(plain, other) {
+		t.Error("a workspace and flags in the environment gave a different binary")
+	}
+}
+
 func TestCompileSetsVariables(t *testing.T) {
 	binary := compiled(t, program(t))
 	out, err := exec.CommandContext(t.Context(), binary).CombinedOutput()
