@@ -42,7 +42,8 @@ func TestNoRuleIsOpenEnded(t *testing.T) {
 	}
 }
 
-// Nobody can read a Secret of the users: cluster-wide only the controller may touch Secrets, and only blindly.
+// Nobody can read a Secret of the users: cluster-wide only the controller may touch Secrets, and only blindly. The
+// injector reads its certificate, and no root.
 func TestSecretsCannotBeRead(t *testing.T) {
 	for account, rules := range clusterRules(t) {
 		for _, rule := range rules {
@@ -56,9 +57,25 @@ func TestSecretsCannotBeRead(t *testing.T) {
 	}
 	for account, rules := range namespaceRules(t) {
 		for _, rule := range rules {
-			if slices.Contains(rule.Resources, "secrets") && !slices.Equal(rule.Verbs, []string{"create"}) && !slices.Equal(rule.ResourceNames, []string{"osm-ca-bundle", "osm-ca-bundle-next"}) {
+			allowed := map[string][]string{"osm-controller": {"osm-ca-bundle", "osm-ca-bundle-next"}, "osm-injector": {"osm-injector-certificate"}}[account]
+			created := account == "osm-controller" && slices.Equal(rule.Verbs, []string{"create"})
+			if slices.Contains(rule.Resources, "secrets") && !created && !slices.Equal(rule.ResourceNames, allowed) {
 				t.Errorf("in its namespace %s may %v secrets %v", account, rule.Verbs, rule.ResourceNames)
 			}
+		}
+	}
+}
+
+// The injector faces whoever reaches its port: it may read, and nothing else.
+func TestTheInjectorWritesNothing(t *testing.T) {
+	for _, rule := range append(clusterRules(t)["osm-injector"], namespaceRules(t)["osm-injector"]...) {
+		for _, verb := range rule.Verbs {
+			if !slices.Contains([]string{"get", "list", "watch"}, verb) {
+				t.Errorf("the injector may %s %v", verb, rule.Resources)
+			}
+		}
+		if !slices.Equal(rule.Resources, []string{"namespaces"}) && !slices.Equal(rule.Resources, []string{"meshconfigs"}) && !slices.Equal(rule.Resources, []string{"secrets"}) {
+			t.Errorf("the injector may read %v", rule.Resources)
 		}
 	}
 }
@@ -233,7 +250,7 @@ func checkOwnPods(t *testing.T, all []runtime.Object, webhook admissionv1.Mutati
 	}
 }
 
-// Fail is safe only inside those selectors; the caBundle is the injectors' field and must not be in the chart.
+// Fail is safe only inside those selectors; the caBundle is the controller's field and must not be in the chart.
 func TestWebhookCall(t *testing.T) {
 	webhook := must[*admissionv1.MutatingWebhookConfiguration](t, objects(t, values{}), "osm-webhook-osm").Webhooks[0]
 	if webhook.ClientConfig.CABundle != nil {

@@ -2,6 +2,8 @@ package charts_test
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +15,7 @@ import (
 
 const (
 	controllerUser = "system:serviceaccount:osm-system:osm-controller"
-	injectorUser   = "system:serviceaccount:osm-system:osm-injector"
+	servingSecret  = "osm-injector-certificate"
 	tlsType        = "kubernetes.io/tls"
 )
 
@@ -26,13 +28,22 @@ func secret(name, kind, meshLabel string) map[string]any {
 	return map[string]any{"metadata": metadata, "type": kind}
 }
 
+// serving is the Secret with the injectors' certificate as an expression sees it.
+func serving(name, kind, meshLabel string) map[string]any {
+	object := secret(name, kind, "")
+	if meshLabel != "" {
+		object["metadata"].(map[string]any)["labels"] = map[string]any{"openservicemesh.io/injector-certificate": meshLabel}
+	}
+	return object
+}
+
 // What the controller's cluster-wide verbs on Secrets come to, once the policy has looked.
 func TestSecretPolicyFencesTheController(t *testing.T) {
 	ours := secret("osm-proxy-bookbuyer", tlsType, "osm")
 	foreign := secret("db-password", "Opaque", "")
 	nameless := secret("", tlsType, "osm")
 	delete(nameless["metadata"].(map[string]any), "name")
-	fence := newFence(t)
+	fence := newFence(t, "osm-proxy-secrets-osm")
 	for _, test := range []struct {
 		name             string
 		user, namespace  string
@@ -55,9 +66,18 @@ func TestSecretPolicyFencesTheController(t *testing.T) {
 		{"delete unlabelled", controllerUser, "shop", nil, secret("osm-proxy-bookbuyer", tlsType, ""), false},
 		{"take the label off", controllerUser, "shop", secret("osm-proxy-bookbuyer", tlsType, ""), ours, false},
 		{"create the root CA", controllerUser, releaseNamespace, secret("osm-ca-bundle", "Opaque", ""), nil, true},
-		{"create the root CA, as the injector", injectorUser, releaseNamespace, secret("osm-ca-bundle", "Opaque", ""), nil, true},
+		{"create the next root CA", controllerUser, releaseNamespace, secret("osm-ca-bundle-next", "Opaque", ""), nil, true},
+		{"create the webhook's certificate", controllerUser, releaseNamespace, serving(servingSecret, tlsType, "osm"), nil, true},
+		{"renew the webhook's certificate", controllerUser, releaseNamespace, serving(servingSecret, tlsType, "osm"), serving(servingSecret, tlsType, "osm"), true},
+		{"delete the webhook's certificate", controllerUser, releaseNamespace, nil, serving(servingSecret, tlsType, "osm"), false},
+		{"grab a Secret of the webhook's name", controllerUser, releaseNamespace, serving(servingSecret, tlsType, "osm"), serving(servingSecret, tlsType, ""), false},
+		{"another mesh's webhook", controllerUser, releaseNamespace, serving(servingSecret, tlsType, "other"), nil, false},
+		{"take the webhook's label off", controllerUser, releaseNamespace, serving(servingSecret, tlsType, ""), serving(servingSecret, tlsType, "osm"), false},
+		{"the webhook's name, another type", controllerUser, releaseNamespace, serving(servingSecret, "kubernetes.io/service-account-token", "osm"), nil, false},
+		{"the webhook's label, another name", controllerUser, releaseNamespace, serving("osm-proxy-x", tlsType, "osm"), nil, false},
+		{"the webhook's certificate elsewhere", controllerUser, "shop", serving(servingSecret, tlsType, "osm"), nil, false},
 		{"create the root CA elsewhere", controllerUser, "shop", secret("osm-ca-bundle", "Opaque", ""), nil, false},
-		{"create a token by the root CA's name", injectorUser, releaseNamespace, secret("osm-ca-bundle", "kubernetes.io/service-account-token", ""), nil, false},
+		{"create a token by the root CA's name", controllerUser, releaseNamespace, secret("osm-ca-bundle", "kubernetes.io/service-account-token", ""), nil, false},
 		{"create a token in the own namespace", controllerUser, releaseNamespace, secret("osm-proxy-x", "kubernetes.io/service-account-token", "osm"), nil, false},
 		{"create a release", controllerUser, releaseNamespace, secret("sh.helm.release.v1.osm.v2", "helm.sh/release.v1", ""), nil, false},
 		{"touch a release", controllerUser, releaseNamespace, secret("sh.helm.release.v1.osm.v1", "helm.sh/release.v1", ""), secret("sh.helm.release.v1.osm.v1", "helm.sh/release.v1", ""), false},
@@ -78,6 +98,33 @@ func TestSecretPolicyFencesTheController(t *testing.T) {
 	}
 }
 
+// The webhook's policy compares every field that the API has, so that one which a later Kubernetes adds
+// does not slip through unnoticed when its types come here.
+func TestWebhookPolicyComparesEveryField(t *testing.T) {
+	policy := must[*admissionv1.ValidatingAdmissionPolicy](t, objects(t, values{}), "osm-webhook-bundle-osm")
+	var text strings.Builder
+	for _, validation := range policy.Spec.Validations {
+		text.WriteString(strings.Join(strings.Fields(validation.Expression), " ") + "\n")
+	}
+	for _, kind := range []struct {
+		of            any
+		before, after string
+		except        []string
+	}{
+		{admissionv1.MutatingWebhook{}, "before", "after", []string{"name", "clientConfig"}},
+		{admissionv1.WebhookClientConfig{}, "before.clientConfig", "after.clientConfig", []string{"caBundle"}},
+	} {
+		of := reflect.TypeOf(kind.of)
+		for i := range of.NumField() {
+			field, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+			compared := strings.Contains(text.String(), fmt.Sprintf("%s.?%s == %s.?%s", kind.after, field, kind.before, field))
+			if compared == slices.Contains(kind.except, field) {
+				t.Errorf("%s.%s: compared %t", of.Name(), field, compared)
+			}
+		}
+	}
+}
+
 // orNone turns a missing object into the null that an expression compares with.
 func orNone(object map[string]any) any {
 	if object == nil {
@@ -89,10 +136,10 @@ func orNone(object map[string]any) any {
 // fence is the rendered policy, compiled in the language of the oldest supported Kubernetes.
 type fence struct{ conditions, validations []cel.Program }
 
-func newFence(t *testing.T) fence {
+func newFence(t *testing.T, name string) fence {
 	t.Helper()
 	all := objects(t, values{})
-	policy := must[*admissionv1.ValidatingAdmissionPolicy](t, all, "osm-proxy-secrets-osm")
+	policy := must[*admissionv1.ValidatingAdmissionPolicy](t, all, name)
 	binding := must[*admissionv1.ValidatingAdmissionPolicyBinding](t, all, policy.Name)
 	if *policy.Spec.FailurePolicy != admissionv1.Fail {
 		t.Fatalf("failure policy is %s", *policy.Spec.FailurePolicy)

@@ -40,6 +40,11 @@ func TestProviderValuesAreRefused(t *testing.T) {
 		"secret, no key":     {vault(values{"secret": values{"name": "token"}}), "osm.vault.secret.key", "--set osm.vault.secret.key=token"},
 		"key, no secret":     {vault(values{"secret": values{"key": "token"}}), "osm.vault.secret.name", "--set osm.vault.secret.name="},
 		"secret and login":   {vault(values{"secret": values{"name": "a", "key": "b"}, "login": values{"role": "c"}}), "osm.vault.secret.name", "osm.vault.login.role"},
+		"allowed, no port":   {vault(values{"allowedHosts": []any{"vault"}}), "osm.vault.allowedHosts.0", "HOST:PORT"},
+		"allowed, a URL":     {vault(values{"allowedHosts": []any{"https://vault:8200"}}), "osm.vault.allowedHosts.0", "HOST:PORT"},
+		"no audience":        {vault(values{"login": values{"audience": ""}}), "osm.vault.login.audience", "an audience for Vault alone"},
+		"the API's audience": {vault(values{"login": values{"audience": "https://kubernetes.default.svc"}}), "osm.vault.login.audience", "never one of the API server"},
+		"nobody allowed":     {set(t, "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http"), "osm.vault.allowedHosts", "--set osm.vault.host="},
 		"vault, kind tresor": {values{"osm": values{"vault": values{"host": "vault"}}}, "osm.vault.host", "--set osm.certificateProvider.kind=vault"},
 		"inline token":       {vault(values{"token": "hvs.secret"}), "osm.vault.token", "set osm.vault.secret.name and osm.vault.secret.key"},
 		"no issuer":          {certManager(values{"issuerName": ""}), "osm.certmanager.issuerName", "a lower-case DNS name"},
@@ -55,7 +60,7 @@ func TestProviderValuesAreRefused(t *testing.T) {
 	}
 }
 
-// Both processes ask the same provider, and have the rights that this one needs and no others.
+// The controller asks the provider, and has the rights that this one needs and no others. The injector has none of it.
 func TestProviders(t *testing.T) {
 	for name, test := range map[string]struct {
 		args    []string
@@ -72,11 +77,11 @@ func TestProviders(t *testing.T) {
 				"--certificate-provider=vault", "--vault-address=https://vault.vault.svc:8200", "--vault-mount=team/pki", "--vault-role=mesh",
 				"--vault-namespace=platform", "--vault-login-mount=jwt", "--vault-login-role=osm", "--vault-ca-file=/etc/osm/vault-ca/ca.crt",
 			},
-			volumes: []string{"vault-ca"},
+			volumes: []string{"vault-ca", "vault-login"},
 		},
 		"vault-token": {
 			args: []string{
-				"--certificate-provider=vault", "--vault-address=http://[::1]:8100", "--vault-mount=pki", "--vault-role=openservicemesh",
+				"--certificate-provider=vault", "--vault-address=http://[::1]:8100", "--vault-allow-http", "--vault-mount=pki", "--vault-role=openservicemesh",
 				"--vault-token-file=/etc/osm/vault-token/token", "--vault-token-secret=osm-vault-token/value",
 			},
 			volumes: []string{"vault-token"},
@@ -91,10 +96,12 @@ func TestProviders(t *testing.T) {
 		},
 		"rotation": {
 			args: []string{
-				"--certificate-provider=tresor", "--vault-mount=pki", "--vault-role=openservicemesh", "--vault-login-mount=kubernetes",
-				"--vault-login-role=openservicemesh", "--vault-ca-file=/etc/osm/vault-ca/ca.crt",
+				"--certificate-provider=tresor", "--additional-certificate-providers=vault,cert-manager",
+				"--vault-allowed-hosts=vault.vault.svc:8200,vault-2.vault.svc:8200", "--vault-mount=pki", "--vault-role=openservicemesh",
+				"--vault-login-mount=kubernetes", "--vault-login-role=openservicemesh", "--vault-ca-file=/etc/osm/vault-ca/ca.crt",
+				"--cert-manager-issuer=osm-ca", "--cert-manager-issuer-kind=Issuer", "--cert-manager-issuer-group=cert-manager.io",
 			},
-			volumes: []string{"vault-ca"},
+			volumes: []string{"vault-ca", "vault-login"},
 			rules: []string{
 				"secrets create []", "secrets get,list,watch [osm-ca-bundle,osm-ca-bundle-next]",
 				"certificaterequests create,get,list,watch,delete []", "issuers get [osm-ca]",
@@ -103,23 +110,27 @@ func TestProviders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := objects(t, fromFile(t, "testdata/"+name+".values.yaml"))
-			for _, component := range components() {
-				pod := must[*appsv1.Deployment](t, all, component.app).Spec.Template.Spec
-				equal(t, "arguments", providerArgs(pod.Containers[0].Args), test.args)
-				var volumes, mounts []string
-				for _, volume := range pod.Volumes {
-					volumes = append(volumes, volume.Name)
-				}
-				for _, mount := range pod.Containers[0].VolumeMounts {
-					mounts = append(mounts, mount.Name)
-				}
-				equal(t, "volumes", volumes, test.volumes)
-				equal(t, "mounts", mounts, test.volumes)
-				equal(t, "rules", providerRules(must[*rbacv1.Role](t, all, component.app).Rules), test.rules)
-				inCluster := providerRules(must[*rbacv1.ClusterRole](t, all, component.app+"-osm").Rules)
-				inCluster = slices.DeleteFunc(inCluster, func(rule string) bool { return rule == "secrets create,patch,delete []" })
-				equal(t, "cluster rules", inCluster, test.cluster)
+			pod := must[*appsv1.Deployment](t, all, "osm-controller").Spec.Template.Spec
+			equal(t, "arguments", providerArgs(pod.Containers[0].Args), test.args)
+			var volumes, mounts []string
+			for _, volume := range pod.Volumes {
+				volumes = append(volumes, volume.Name)
 			}
+			for _, mount := range pod.Containers[0].VolumeMounts {
+				mounts = append(mounts, mount.Name)
+			}
+			equal(t, "volumes", volumes, test.volumes)
+			equal(t, "mounts", mounts, test.volumes)
+			equal(t, "rules", providerRules(must[*rbacv1.Role](t, all, "osm-controller").Rules), test.rules)
+			inCluster := providerRules(must[*rbacv1.ClusterRole](t, all, "osm-controller-osm").Rules)
+			inCluster = slices.DeleteFunc(inCluster, func(rule string) bool { return rule == "secrets create,patch,delete []" })
+			equal(t, "cluster rules", inCluster, test.cluster)
+			injector := must[*appsv1.Deployment](t, all, "osm-injector").Spec.Template.Spec
+			if args := providerArgs(injector.Containers[0].Args); len(args)+len(injector.Volumes)+len(injector.Containers[0].VolumeMounts) > 0 {
+				t.Errorf("the injector has %v, volumes %v", args, injector.Volumes)
+			}
+			equal(t, "the injector's rules", providerRules(must[*rbacv1.Role](t, all, "osm-injector").Rules), []string{"secrets get,list,watch [osm-injector-certificate]"})
+			equal(t, "the injector's cluster rules", providerRules(must[*rbacv1.ClusterRole](t, all, "osm-injector-osm").Rules), nil)
 			if config, ok := find[*corev1.ConfigMap](all, "osm-vault-ca"); ok != slices.Contains(test.volumes, "vault-ca") {
 				t.Errorf("the ConfigMap with Vault's CA was rendered %t: %v", ok, config)
 			}
@@ -134,9 +145,27 @@ func TestIssuerRights(t *testing.T) {
 		"osm.certificateProvider.kind=cert-manager,osm.certmanager.issuerKind=StepIssuer,osm.certmanager.issuerGroup=certmanager.step.sm": "",
 	} {
 		all := objects(t, set(t, given))
-		rules := providerRules(must[*rbacv1.Role](t, all, "osm-injector").Rules)
+		rules := providerRules(must[*rbacv1.Role](t, all, "osm-controller").Rules)
 		if want != "" != slices.Contains(rules, want) || want == "" && len(rules) != 1 {
 			t.Errorf("%s: rules %v, want %q", given, rules, want)
+		}
+	}
+}
+
+// What Vault is shown has an audience of its own, so that the API server does not accept it.
+func TestVaultLoginToken(t *testing.T) {
+	for given, want := range map[string]string{"": "vault", "osm.vault.login.audience=https://vault.example": "https://vault.example"} {
+		all := objects(t, merge(fromFile(t, "testdata/vault.values.yaml"), set(t, given)))
+		pod := must[*appsv1.Deployment](t, all, "osm-controller").Spec.Template.Spec
+		i := slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == "vault-login" })
+		if i < 0 || pod.Volumes[i].Projected == nil || len(pod.Volumes[i].Projected.Sources) != 1 {
+			t.Fatalf("volumes %+v", pod.Volumes)
+		}
+		if token := pod.Volumes[i].Projected.Sources[0].ServiceAccountToken; token == nil || token.Audience != want || token.Path != "token" {
+			t.Errorf("token %+v, want audience %s", token, want)
+		}
+		if mount := pod.Containers[0].VolumeMounts[i]; mount.MountPath != "/etc/osm/vault-login" {
+			t.Errorf("mounted at %s", mount.MountPath)
 		}
 	}
 }
@@ -146,7 +175,7 @@ func TestVaultBundleReplacesPods(t *testing.T) {
 	annotation := func(bundle string) string {
 		given := fromFile(t, "testdata/vault.values.yaml")
 		all := objects(t, merge(given, nest("osm.vault.caBundle", bundle)))
-		return must[*appsv1.Deployment](t, all, "osm-injector").Spec.Template.Annotations["openservicemesh.io/vault-ca"]
+		return must[*appsv1.Deployment](t, all, "osm-controller").Spec.Template.Annotations["openservicemesh.io/vault-ca"]
 	}
 	if one, two := annotation(pemBundle), annotation(pemBundle+pemBundle); one == "" || one == two {
 		t.Errorf("annotations %q and %q, want different ones", one, two)
@@ -156,7 +185,7 @@ func TestVaultBundleReplacesPods(t *testing.T) {
 func providerArgs(args []string) []string {
 	var found []string
 	for _, arg := range args {
-		if strings.HasPrefix(arg, "--certificate-provider") || strings.HasPrefix(arg, "--vault-") || strings.HasPrefix(arg, "--cert-manager-") {
+		if strings.Contains(arg, "certificate-provider") || strings.HasPrefix(arg, "--vault-") || strings.HasPrefix(arg, "--cert-manager-") {
 			found = append(found, arg)
 		}
 	}

@@ -39,8 +39,8 @@ const (
 	keySeal = "seal"
 )
 
-// Vault is OpenBao with a CA, a role that signs for the mesh, and a login for the control plane's two
-// ServiceAccounts. The keys are those that are on the cluster, new ones, valid from now, if there are none.
+// Vault is OpenBao with a CA, a role that signs for the mesh, and a login for the controller's
+// ServiceAccount. The keys are those that are on the cluster, new ones, valid from now, if there are none.
 func Vault(ctx context.Context, kube kubernetes.Interface, image string, now time.Time) (*Deployment, error) {
 	if image == "" {
 		return nil, errors.New("OpenBao image is empty: give the reference that bin/images printed for osm-openbao")

@@ -22,6 +22,9 @@ const (
 	// LabelProxyCertificate on a Secret marks it as a proxy's client certificate; the value is the mesh's name.
 	LabelProxyCertificate = "openservicemesh.io/proxy-certificate"
 
+	// LabelInjectorCertificate marks the Secret InjectorCertificateSecret; the value is the mesh's name.
+	LabelInjectorCertificate = "openservicemesh.io/injector-certificate"
+
 	// AnnotationInjection on a namespace or a pod: enabled|yes|true or disabled|no|false.
 	AnnotationInjection = "openservicemesh.io/sidecar-injection"
 	// AnnotationMetrics on a namespace, "enabled", makes its pods' proxies scrapable.
@@ -38,18 +41,21 @@ const (
 
 // Labels on the mesh's own objects.
 const (
-	LabelApp          = "app"
-	LabelName         = "app.kubernetes.io/name"
-	LabelInstance     = "app.kubernetes.io/instance"
-	LabelVersion      = "app.kubernetes.io/version"
-	LabelMeshName     = "meshName"
-	LabelEnforceOne   = "enforceSingleMesh"
-	NameValue         = "openservicemesh.io"
-	AppController     = "osm-controller"
-	AppInjector       = "osm-injector"
-	AppBootstrap      = "osm-bootstrap"
-	MeshConfigName    = "osm-mesh-config"
-	CABundleSecret    = "osm-ca-bundle" //nolint:gosec // the name of a Secret, not a secret
+	LabelApp        = "app"
+	LabelName       = "app.kubernetes.io/name"
+	LabelInstance   = "app.kubernetes.io/instance"
+	LabelVersion    = "app.kubernetes.io/version"
+	LabelMeshName   = "meshName"
+	LabelEnforceOne = "enforceSingleMesh"
+	NameValue       = "openservicemesh.io"
+	AppController   = "osm-controller"
+	AppInjector     = "osm-injector"
+	AppBootstrap    = "osm-bootstrap"
+	MeshConfigName  = "osm-mesh-config"
+	CABundleSecret  = "osm-ca-bundle" //nolint:gosec // the name of a Secret, not a secret
+	// InjectorCertificateSecret holds the serving certificate of the webhook, written by the controllers.
+	InjectorCertificateSecret = "osm-injector-certificate" //nolint:gosec // the name of a Secret, not a secret
+
 	CAKeyCert         = "ca.crt"
 	CAKeyPrivate      = "private.key"
 	DefaultMeshName   = "osm"
@@ -120,6 +126,9 @@ func ProxySecretName(serviceAccount string) string {
 	hash := hex.EncodeToString(sum[:8])
 	return name[:maxObjectName-1-len(hash)] + "-" + hash
 }
+
+// InjectorHost is the name by which the API server calls the injectors of a mesh in a namespace.
+func InjectorHost(namespace string) string { return AppInjector + "." + namespace + ".svc" }
 
 // WebhookConfigName is the name of a mesh's MutatingWebhookConfiguration.
 func WebhookConfigName(mesh string) string { return WebhookNamePrefix + mesh }

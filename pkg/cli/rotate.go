@@ -55,7 +55,7 @@ the old root is dropped. At the end all proxies are listed with the certificate 
   osm mesh rotate-root --provider vault --vault-host vault.vault.svc --vault-role openservicemesh
 
   # To an issuer of cert-manager
-  osm upgrade --set osm.certificateProvider.additionalKinds={cert-manager}
+  osm upgrade --set osm.certificateProvider.additionalKinds={cert-manager},osm.certmanager.issuerKind=ClusterIssuer
   osm mesh rotate-root --provider cert-manager --cert-manager-issuer osm-ca --cert-manager-issuer-kind ClusterIssuer
 
   # To a root that exists, such as the former one

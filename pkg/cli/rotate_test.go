@@ -66,7 +66,7 @@ func TestRotateMeanwhile(t *testing.T) {
 			server := &apitest.Server{}
 			who := &meddler{answer: !tt.no, meanwhile: func() { server.Apply(tt.meanwhile...) }}
 			osm := newTerminal(t, server, who)
-			if code := osm.run(t, "install", "--set", "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http"); code != 0 {
+			if code := osm.run(t, "install", "--set", "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http,osm.vault.host=v"); code != 0 {
 				t.Fatal(osm.err.String())
 			}
 			holder := debugServer(t, `{"step": {"phase": "idle"}}`)

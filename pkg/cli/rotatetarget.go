@@ -3,8 +3,11 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -169,13 +172,57 @@ func (r *rotating) checkProvider(ctx context.Context, plan *rotationPlan) error 
 	}))
 }
 
-// prepared looks at what an object cannot say of Vault and the values must: which files the pods have.
+// prepared looks at what an object cannot say and the values must: which files the pods have, and
+// where the control plane sends its credentials.
 func (r *rotating) prepared(spec v1alpha2.ProviderSpec) error {
-	if spec.Vault == nil || r.values == nil {
+	switch {
+	case r.values == nil:
+		return nil
+	case spec.Vault != nil:
+		return r.preparedVault(spec)
+	case spec.CertManager != nil && slices.Contains(r.kinds(), kindCertManager):
+		return r.preparedIssuer(spec.CertManager)
+	}
+	return nil
+}
+
+// preparedIssuer refuses issuers of a kind that the control plane would refuse.
+func (r *rotating) preparedIssuer(issuer *v1alpha2.CertManagerProviderSpec) error {
+	kind, group := r.values.String("osm.certmanager.issuerKind"), r.values.String("osm.certmanager.issuerGroup")
+	if issuer.IssuerKind == kind && issuer.IssuerGroup == group {
 		return nil
 	}
+	return fmt.Errorf("the control plane asks issuers of kind %s in group %s only, and the new root's is of kind %s in group %s; allow that first: %s --set osm.certmanager.issuerKind=%s,osm.certmanager.issuerGroup=%s",
+		kind, group, issuer.IssuerKind, issuer.IssuerGroup, r.command("upgrade"), issuer.IssuerKind, issuer.IssuerGroup)
+}
+
+// allowedVault refuses servers that the control plane would not send a token to.
+func (r *rotating) allowedVault(vault *v1alpha2.VaultProviderSpec) error {
+	port, _ := r.values.Int("osm.vault.port")
+	hosts := []string{net.JoinHostPort(strings.Trim(r.values.String("osm.vault.host"), "[]"), strconv.Itoa(port))}
+	more, _ := r.values.At("osm.vault.allowedHosts")
+	list, _ := more.([]any)
+	for _, host := range list {
+		if host, ok := host.(string); ok {
+			hosts = append(hosts, host)
+		}
+	}
+	server := net.JoinHostPort(vault.Host, strconv.Itoa(int(vault.Port)))
+	if !slices.Contains(hosts, server) {
+		return fmt.Errorf("the control plane sends no token to %s, which is neither osm.vault.host with osm.vault.port nor in osm.vault.allowedHosts; allow it first: %s --set osm.vault.allowedHosts={%s}", server, r.command("upgrade"), server)
+	}
+	if vault.Protocol == "http" && r.values.String("osm.vault.protocol") != "http" {
+		return errors.New("the control plane asks Vault by https only, since whoever reads along with http gets its token; use --vault-protocol https")
+	}
+	return nil
+}
+
+func (r *rotating) preparedVault(spec v1alpha2.ProviderSpec) error {
 	if !slices.Contains(r.kinds(), kindVault) {
 		return fmt.Errorf("the control plane is not prepared for Vault; do that first, with osm.vault.caBundle and how to log in in the file: %s -f FILE", r.fix(spec))
+	}
+	if err := r.allowedVault(spec.Vault); err != nil {
+		return err
 	}
 	https := r.values.String("osm.vault.protocol") == "https" && r.values.String("osm.vault.caBundle") != ""
 	if spec.Vault.Protocol != "http" && !https {

@@ -12,8 +12,8 @@
 //	xds       each stream sends its proxy what its View has new  edge
 //
 // Beside it: identity (who a workload is), ca (the root, leaves, the proxies' own certificates),
-// provider (opens the CA that the flags name: the built-in one, Vault or cert-manager), serve (health, metrics, drain), injector and redirect (the pod's side), bootstrap (the install
-// hook) and controller, which knows all of them and holds no logic.
+// provider (opens the CA that the flags name: the built-in one, Vault or cert-manager), serve (health, metrics, drain), injector and redirect (the pod's side), webhook (what the
+// API server needs to call injectors), bootstrap (the install hook) and controller, which knows all of them and holds no logic.
 //
 // # The words
 //

@@ -22,9 +22,15 @@ import (
 // asController is a client with the rights of the controller, and no others.
 func (s *story) asController(t *testing.T) kubernetes.Interface {
 	t.Helper()
+	return s.as(t, api.AppController)
+}
+
+// as is a client with the rights of a ServiceAccount of the control plane.
+func (s *story) as(t *testing.T, account string) kubernetes.Interface {
+	t.Helper()
 	config := rest.CopyConfig(s.config)
 	config.Impersonate = rest.ImpersonationConfig{
-		UserName: "system:serviceaccount:" + api.DefaultNamespace + ":" + api.AppController,
+		UserName: "system:serviceaccount:" + api.DefaultNamespace + ":" + account,
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + api.DefaultNamespace, "system:authenticated"},
 	}
 	return must(kubernetes.NewForConfig(config))(t)
@@ -64,6 +70,59 @@ func (s *story) fence(t *testing.T) {
 	t.Run("create", func(t *testing.T) { tryCreate(t, secrets) })
 	t.Run("its own", func(t *testing.T) { applyOwn(t, secrets) })
 	t.Run("own namespace", func(t *testing.T) { s.tryOwnNamespace(t) })
+	t.Run("stolen injector", func(t *testing.T) { s.tryInjector(t) })
+	t.Run("webhook", func(t *testing.T) { s.tryWebhook(t) })
+}
+
+// tryInjector goes, with an injector's rights, for the root, for Secrets, pods and the webhook.
+func (s *story) tryInjector(t *testing.T) {
+	thief := s.as(t, api.AppInjector)
+	own := thief.CoreV1().Secrets(api.DefaultNamespace)
+	if secret, err := own.Get(t.Context(), api.InjectorCertificateSecret, metav1.GetOptions{}); err != nil || len(secret.Data[corev1.TLSPrivateKeyKey]) == 0 {
+		t.Errorf("read its own certificate: %v", err)
+	}
+	for attempt, do := range map[string]func(context.Context) error{
+		"read the root": func(ctx context.Context) error {
+			_, err := own.Get(ctx, api.CABundleSecret, metav1.GetOptions{})
+			return err
+		},
+		"list Secrets": func(ctx context.Context) error { _, err := own.List(ctx, metav1.ListOptions{}); return err },
+		"create a Secret": func(ctx context.Context) error {
+			_, err := own.Create(ctx, tlsSecret("osm-proxy-x", ours()), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err
+		},
+		"list pods": func(ctx context.Context) error {
+			_, err := thief.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+			return err
+		},
+		"patch the webhook": func(ctx context.Context) error {
+			_, err := thief.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, api.WebhookConfigName(api.DefaultMeshName), types.MergePatchType, []byte(`{}`), metav1.PatchOptions{})
+			return err
+		},
+	} {
+		if err := do(t.Context()); !apierrors.IsForbidden(err) {
+			t.Errorf("%s with an injector's rights = %v, want it forbidden", attempt, err)
+		}
+	}
+}
+
+// tryWebhook goes, with a controller's rights, for what else than caBundle is in the webhook's configuration.
+func (s *story) tryWebhook(t *testing.T) {
+	hooks := s.asController(t).AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for _, patch := range []string{
+		`[{"op":"replace","path":"/webhooks/0/rules/0/resources","value":["*"]}]`,
+		`[{"op":"remove","path":"/webhooks/0/namespaceSelector"}]`,
+		`[{"op":"remove","path":"/webhooks/0/clientConfig/service"},{"op":"add","path":"/webhooks/0/clientConfig/url","value":"https://thief.example"}]`,
+		`[{"op":"add","path":"/metadata/labels/thief","value":"x"}]`,
+		`[{"op":"remove","path":"/webhooks/0"}]`,
+	} {
+		for _, dry := range [][]string{nil, {metav1.DryRunAll}} {
+			_, err := hooks.Patch(t.Context(), api.WebhookConfigName(api.DefaultMeshName), types.JSONPatchType, []byte(patch), metav1.PatchOptions{DryRun: dry})
+			if !apierrors.IsForbidden(err) {
+				t.Errorf("patch %s (dry run %v) = %v, want it forbidden", patch, dry, err)
+			}
+		}
+	}
 }
 
 // tryForeign does all that could show or change a Secret, or make it the controller's own.

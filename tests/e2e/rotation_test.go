@@ -44,7 +44,7 @@ func TestRotation(t *testing.T) {
 		t.Cleanup(func() { s.abandon(t); s.vacate(t) })
 		t.Cleanup(func() { s.keepEvidence(t) })
 		s.osm(t, slices.Concat([]string{"install"}, vault.values, certManager.values, []string{
-			"--set=osm.certificateProvider.kind=tresor", "--set=osm.vault.host=",
+			"--set=osm.certificateProvider.kind=tresor",
 			"--set=osm.certificateProvider.additionalKinds={vault,cert-manager}",
 			"--set=osm.certificateProvider.secretDelivery=" + deliveryTime.String(),
 			"--set=osm.osmController.replicaCount=2", "--set=osm.injector.replicaCount=2",

@@ -27,15 +27,24 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 - --log-level={{ .Values.osm.controllerLogLevel }}
 {{- end }}
 
-{{/* The same for the controller and the injector: both have certificates signed. */}}
+{{/* For the controller, which signs or has signed; the injector holds no root. */}}
 {{- define "osm.providerArgs" -}}
 {{- $kind := .Values.osm.certificateProvider.kind -}}
 {{- $kinds := include "osm.providerKinds" . | fromJsonArray -}}
 - --certificate-provider={{ $kind }}
+{{- with without $kinds $kind }}
+- --additional-certificate-providers={{ join "," . }}
+{{- end }}
 {{- with .Values.osm.vault }}
 {{- if has "vault" $kinds }}
 {{- if eq $kind "vault" }}
 - --vault-address={{ printf "%s://%s:%d" .protocol .host (int .port) }}
+{{- end }}
+{{- with include "osm.vaultHosts" $ | fromJsonArray }}
+- --vault-allowed-hosts={{ join "," . }}
+{{- end }}
+{{- if eq .protocol "http" }}
+- --vault-allow-http
 {{- end }}
 - --vault-mount={{ .mount }}
 - --vault-role={{ .role }}
@@ -55,7 +64,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 {{- end }}
 {{- end }}
 {{- with .Values.osm.certmanager }}
-{{- if eq $kind "cert-manager" }}
+{{- if has "cert-manager" $kinds }}
 - --cert-manager-issuer={{ .issuerName }}
 - --cert-manager-issuer-kind={{ .issuerKind }}
 - --cert-manager-issuer-group={{ .issuerGroup }}
@@ -75,6 +84,10 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 - name: vault-token
   mountPath: /etc/osm/vault-token
   readOnly: true
+{{- else }}
+- name: vault-login
+  mountPath: /etc/osm/vault-login
+  readOnly: true
 {{- end }}
 {{- end }}
 {{- end }}
@@ -86,12 +99,18 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
   configMap:
     name: osm-vault-ca
 {{- end }}
-{{- with .Values.osm.vault.secret }}
-{{- if .name }}
+{{- with .Values.osm.vault }}
+{{- if .secret.name }}
 - name: vault-token
   secret:
-    secretName: {{ .name }}
-    items: [{key: {{ .key | quote }}, path: token}]
+    secretName: {{ .secret.name }}
+    items: [{key: {{ .secret.key | quote }}, path: token}]
+{{- else }}
+# Vault sees this token. Its audience keeps the API server from accepting it.
+- name: vault-login
+  projected:
+    sources:
+      - serviceAccountToken: {audience: {{ .login.audience | quote }}, expirationSeconds: 3600, path: token}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -233,7 +252,7 @@ annotations:
   prometheus.io/scrape: "true"
   prometheus.io/port: "9091"
   prometheus.io/path: /metrics
-  {{- if and (has "vault" (include "osm.providerKinds" .root | fromJsonArray)) (eq .root.Values.osm.vault.protocol "https") }}
+  {{- if and (eq .app "osm-controller") (has "vault" (include "osm.providerKinds" .root | fromJsonArray)) (eq .root.Values.osm.vault.protocol "https") }}
   # Read once at start: another bundle needs other pods.
   openservicemesh.io/vault-ca: {{ .root.Values.osm.vault.caBundle | sha256sum | trunc 16 | quote }}
   {{- end }}

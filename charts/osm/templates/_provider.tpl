@@ -5,7 +5,19 @@
 {{- end -}}
 {{- end }}
 
-{{/* What the certificate providers need in the mesh's namespace, for the controller and the injector alike. */}}
+{{/* The Vault servers, as HOST:PORT, that MeshRootCertificates may name beside that of the argument --vault-address, as a list in JSON. */}}
+{{- define "osm.vaultHosts" -}}
+{{- $kind := .Values.osm.certificateProvider.kind -}}
+{{- with .Values.osm.vault -}}
+{{- $hosts := .allowedHosts -}}
+{{- if and .host (ne $kind "vault") -}}
+{{- $hosts = prepend $hosts (printf "%s:%d" .host (int .port)) -}}
+{{- end -}}
+{{- uniq $hosts | toJson -}}
+{{- end -}}
+{{- end }}
+
+{{/* What the certificate providers need in the mesh's namespace. */}}
 {{- define "osm.providerRules" -}}
 {{- $kinds := include "osm.providerKinds" . | fromJsonArray -}}
 # The roots of the mesh, live.

@@ -20,12 +20,15 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- $kinds := .kinds -}}
 {{- with .osm -}}
 {{- $vault := .vault -}}
-{{- if and $vault.host (ne .certificateProvider.kind "vault") -}}
+{{- if and $vault.host (not (has "vault" $kinds)) -}}
 {{- fail (printf "osm.vault.host is set while osm.certificateProvider.kind is %s, so Vault would not be asked; fix: --set osm.certificateProvider.kind=vault, or leave osm.vault.host out" .certificateProvider.kind) -}}
 {{- end -}}
 {{- if has "vault" $kinds -}}
 {{- if and (eq .certificateProvider.kind "vault") (not $vault.host) -}}
 {{- fail "osm.vault.host is empty while osm.certificateProvider.kind is vault: it takes Vault's host name or IP address; fix: --set osm.vault.host=vault.vault.svc" -}}
+{{- end -}}
+{{- if not (or $vault.host $vault.allowedHosts) -}}
+{{- fail "osm.vault.host and osm.vault.allowedHosts are empty while osm.certificateProvider.additionalKinds has vault: a token is sent to servers that they name only; fix: --set osm.vault.host=vault.vault.svc" -}}
 {{- end -}}
 {{- if and (eq $vault.protocol "https") (not (trim $vault.caBundle)) -}}
 {{- fail "osm.vault.caBundle is empty while osm.vault.protocol is https: the image holds no CA certificates to verify Vault with, so it takes those that do, as PEM; fix: --set-file osm.vault.caBundle=ca.pem with helm, or the key in a values file" -}}

@@ -34,7 +34,7 @@ func (h meshHA) webhook() (string, error) {
 	}
 	webhook := h.Webhook.Value.Webhooks[i]
 	if err := h.trustsInjectors(webhook.ClientConfig.CABundle); err != nil {
-		return "", fmt.Errorf("MutatingWebhookConfiguration %s: %w: new pods are refused or get no sidecar; an injector writes the caBundle every minute, see its log", name, err)
+		return "", fmt.Errorf("MutatingWebhookConfiguration %s: %w: new pods are refused or get no sidecar; the controller that holds the Lease writes the caBundle every minute, see its log", name, err)
 	}
 	if h.Endpoints.Value == 0 {
 		return "", fmt.Errorf("no ready endpoint of Service %s/%s: new pods are refused or get no sidecar; look at kubectl get pods -n %s -l app=%s",

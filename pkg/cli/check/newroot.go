@@ -43,8 +43,7 @@ func (n NewRoot) needed() question {
 	return question{Verb: "get", Resource: "secrets", Name: n.CASecret, Namespace: n.Namespace}
 }
 
-// rights asks the API server what the controller may do. The injector's rights come from the same
-// values.
+// rights asks the API server what the controller may do. The injector holds no root and needs none.
 func (n NewRoot) rights(ctx context.Context, clients *cluster.Clients) error {
 	needed := n.needed()
 	if needed.Verb == "" {

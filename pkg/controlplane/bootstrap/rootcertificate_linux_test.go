@@ -49,6 +49,7 @@ func TestRootCertificateRules(t *testing.T) {
 		{"strange-role", `{role: main, provider: ` + tresor + `}`, `Unsupported value: "main"`},
 		{"no-spec", ``, "spec: Required"},
 		{"inline-token", `{role: active, provider: {vault: {host: h, port: 1, role: r, token: abc}}}`, "spec.provider.vault.token"},
+		{"strange-host", `{role: active, provider: {vault: {host: "h@thief", port: 1, role: r}}}`, "spec.provider.vault.host"},
 		{"strange-port", `{role: active, provider: {vault: {host: h, port: 0, role: r}}}`, "spec.provider.vault.port"},
 	}
 	for _, c := range creations {

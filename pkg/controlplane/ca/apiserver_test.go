@@ -103,12 +103,17 @@ func merge(result, wanted *corev1.Secret, manager string) {
 	if wanted.Data != nil {
 		result.Data, result.OwnerReferences = wanted.Data, wanted.OwnerReferences
 	}
-	result.ManagedFields = append(result.ManagedFields, labelOwner(manager))
+	result.ManagedFields = append(result.ManagedFields, labelOwner(manager, slices.Sorted(maps.Keys(wanted.Labels))...))
 }
 
-func labelOwner(manager string) metav1.ManagedFieldsEntry {
+func labelOwner(manager string, labels ...string) metav1.ManagedFieldsEntry {
+	owned := map[string]struct{}{}
+	for _, label := range labels {
+		owned["f:"+label] = struct{}{}
+	}
+	text, _ := json.Marshal(map[string]any{"f:metadata": map[string]any{"f:labels": owned}})
 	fields := &metav1.FieldsV1{}
-	fields.SetRawBytes([]byte(`{"f:metadata":{"f:labels":{"f:openservicemesh.io/proxy-certificate":{}}}}`))
+	fields.SetRawBytes(text)
 	return metav1.ManagedFieldsEntry{Manager: manager, FieldsV1: fields}
 }
 

@@ -69,6 +69,10 @@ func (m *Metrics) issued(usage Usage, err error) {
 	}
 }
 
+// ShowRoots is for a process that signs nothing and holds a certificate: what it shows as its root is
+// the CA that signed the certificate.
+func (m *Metrics) ShowRoots(trust Trust) { m.rootLoaded(trust) }
+
 func (m *Metrics) rootLoaded(trust Trust) {
 	if m != nil {
 		m.caExpiry.Set(float64(trust.NotAfter.Unix()))

@@ -204,7 +204,7 @@ func TestNeverOverwritesForeign(t *testing.T) {
 	data := map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y")}
 	foreign := map[string]*corev1.Secret{
 		"without label":       {Type: corev1.SecretTypeTLS, Data: data},
-		"of another mesh":     {Type: corev1.SecretTypeTLS, Data: data, ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{api.LabelProxyCertificate: "other"}, ManagedFields: []metav1.ManagedFieldsEntry{labelOwner("osm-controller")}}},
+		"of another mesh":     {Type: corev1.SecretTypeTLS, Data: data, ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{api.LabelProxyCertificate: "other"}, ManagedFields: []metav1.ManagedFieldsEntry{labelOwner("osm-controller", api.LabelProxyCertificate)}}},
 		"of another type":     {Type: corev1.SecretTypeOpaque, Data: data},
 		"refused by policy":   {Type: corev1.SecretTypeTLS, Data: data},
 		"a service account's": {Type: corev1.SecretTypeServiceAccountToken, Data: data},

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycore "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
@@ -129,22 +131,28 @@ func (p *ProxySecrets) settle(id identity.Identity, r *record, secret *corev1.Se
 
 // probe returns the Secret as it is, nil if there is none, or a foreignError.
 func (p *ProxySecrets) probe(ctx context.Context, id identity.Identity) (*corev1.Secret, error) {
-	secret, err := p.cfg.Client.CoreV1().Secrets(id.Namespace).Apply(ctx, p.probeConfig(id),
+	return probeSecret(ctx, p.cfg.Client, p.probeConfig(id), api.LabelProxyCertificate, p.cfg.Metrics)
+}
+
+// probeSecret shows a Secret to who may not read it: config claims nothing but its type and one label,
+// and is applied in dry-run mode.
+func probeSecret(ctx context.Context, client kubernetes.Interface, config *applycore.SecretApplyConfiguration, label string, metrics *Metrics) (*corev1.Secret, error) {
+	secret, err := client.CoreV1().Secrets(*config.Namespace).Apply(ctx, config,
 		metav1.ApplyOptions{FieldManager: probeManager, Force: true, DryRun: []string{metav1.DryRunAll}})
 	var status apierrors.APIStatus
 	if apierrors.IsInvalid(err) && errors.As(err, &status) && status.Status().Details != nil && missingData(status.Status().Details.Causes) {
-		p.cfg.Metrics.secret("probe", nil)
+		metrics.secret("probe", nil)
 		return nil, nil
 	}
-	p.cfg.Metrics.secret("probe", err)
+	metrics.secret("probe", err)
 	if apierrors.IsInvalid(err) {
 		return nil, &foreignError{fmt.Errorf("is not of type %s, or is immutable: %w", corev1.SecretTypeTLS, err)}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look at Secret %s: %w", secretName(id), err)
+		return nil, fmt.Errorf("look at Secret %s/%s: %w", *config.Namespace, *config.Name, err)
 	}
-	if !ours(secret) {
-		return nil, &foreignError{fmt.Errorf("lacks the label %s=%s", api.LabelProxyCertificate, p.cfg.Mesh)}
+	if !ours(secret, label) {
+		return nil, &foreignError{fmt.Errorf("lacks the label %s=%s", label, config.Labels[label])}
 	}
 	return secret, nil
 }

@@ -126,6 +126,7 @@ func newController(version serve.Version) *cobra.Command {
 	}
 	s.bind(cmd)
 	choice.Bind(cmd.Flags())
+	cfg.Allowed.Bind(cmd.Flags())
 	cmd.Flags().StringVar(&cfg.XDSAddress, "xds-address", fmt.Sprintf(":%d", api.PortXDS), "address for proxies (ADS over mTLS)")
 	cmd.Flags().StringVar(&cfg.HTTPAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
 	cmd.Flags().StringVar(&cfg.DebugAddress, "debug-address", fmt.Sprintf("127.0.0.1:%d", api.PortDebug), "loopback address for /debug/xds, /debug/rotation and /debug/pprof; empty for none")

@@ -14,17 +14,13 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/injector"
-	"github.com/osm-edge/osm/pkg/controlplane/provider"
-	"github.com/osm-edge/osm/pkg/controlplane/rotate"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
@@ -35,11 +31,9 @@ const nativeSidecars = 29
 type injectorOptions struct {
 	shared
 	webhookAddress, httpAddress         string
-	evidenceAddress                     string
 	sidecarImage, initImage, pullPolicy string
 	drain                               time.Duration
 	version                             serve.Version
-	provider                            provider.Flags
 }
 
 func newInjector(version serve.Version) *cobra.Command {
@@ -53,10 +47,8 @@ func newInjector(version serve.Version) *cobra.Command {
 	}
 	o.bind(cmd)
 	flags := cmd.Flags()
-	o.provider.Bind(flags)
 	flags.StringVar(&o.webhookAddress, "webhook-address", fmt.Sprintf(":%d", api.PortWebhook), "address of the webhook (TLS)")
 	flags.StringVar(&o.httpAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
-	flags.StringVar(&o.evidenceAddress, "evidence-address", "", fmt.Sprintf("address where the controller that rotates the root asks what this one has, such as :%d (mutual TLS); empty for none", api.PortEvidence))
 	flags.StringVar(&o.sidecarImage, "sidecar-image", "", "image of Envoy in injected pods")
 	flags.StringVar(&o.initImage, "init-image", "", "image of the redirect in injected pods: the control plane's")
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", string(corev1.PullIfNotPresent), "pull policy of both images")
@@ -64,7 +56,7 @@ func newInjector(version serve.Version) *cobra.Command {
 	return cmd
 }
 
-// inject composes the injector: root, serving certificate, webhook.
+// inject composes the injector: health, metrics, webhook.
 func (o *injectorOptions) inject(ctx context.Context, config *rest.Config, log *slog.Logger) error {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -106,83 +98,26 @@ type webhookParts struct {
 }
 
 func (o *injectorOptions) serveWebhook(ctx context.Context, p webhookParts) error {
-	rooted := p.health.Require("root CA", "its provider was not asked yet")
 	begun := p.health.Require("webhook", "not started yet")
-	opened, err := o.openProvider(ctx, p, rooted)
+	plain, err := needsPlainContainers(p.client)
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return opened.Run(ctx) })
-	group.Go(func() error {
-		cert, err := opened.ServingCert(ctx, ca.ServingConfig{
-			Identity: identity.Identity{Namespace: o.namespace, ServiceAccount: api.AppInjector},
-			DNSNames: []string{api.AppInjector + "." + o.namespace + ".svc"},
-		})
-		if err != nil {
-			return fmt.Errorf("issue the certificate of the webhook: %w", err)
-		}
-		plain, err := needsPlainContainers(p.client)
-		if err != nil {
-			return err
-		}
-		begun.Met()
-		group.Go(func() error { return o.serveEvidence(ctx, opened, cert, p.log) })
-		return injector.Run(ctx, injector.Config{
-			REST: p.config,
-			Settings: injector.Settings{
-				MeshName: o.mesh, Namespace: o.namespace, TrustDomain: identity.TrustDomain(o.trustDomain),
-				SidecarImage: o.sidecarImage, InitImage: o.initImage, PullPolicy: corev1.PullPolicy(o.pullPolicy),
-				PlainContainer: plain,
-			},
-			Address: o.webhookAddress, Certificate: cert.Certificate, Drain: o.drain,
-			Bundle: func() []byte { return opened.Roots.Trust().Bundle }, BundleChanged: bundleChanges(opened.Roots),
-			Health: p.health, Metrics: p.registry, Logger: p.log, Level: o.level,
-		})
-	})
-	return group.Wait()
-}
-
-// serveEvidence lets the controller that rotates the root see what this replica has.
-func (o *injectorOptions) serveEvidence(ctx context.Context, opened *provider.Provider, cert *ca.ServingCert, log *slog.Logger) error {
-	if o.evidenceAddress == "" {
-		return nil
-	}
-	handler := rotate.Handler(o.namespace, identity.TrustDomain(o.trustDomain), func(ctx context.Context) rotation.Replica {
-		return rotate.Basics(ctx, rotation.Replica{Component: rotation.Injector, At: time.Now()}, opened, func() string { return opened.Roots.Trust().Fingerprint }, nil)
-	})
-	return serve.HTTPServer{Addr: o.evidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Log: log}.Run(ctx)
-}
-
-// openProvider waits for the root that the webhook's certificate is signed with.
-func (o *injectorOptions) openProvider(ctx context.Context, p webhookParts, ready provider.Readiness) (*provider.Provider, error) {
-	metrics, err := ca.NewMetrics(p.registry)
+	roots, err := ca.NewMetrics(p.registry)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	objects, err := dynamic.NewForConfig(p.config)
-	if err != nil {
-		return nil, fmt.Errorf("make a client of the API server: %w", err)
-	}
-	return provider.Open(ctx, provider.Config{
-		Flags: o.provider, Client: p.client, Dynamic: objects, Namespace: o.namespace, Mesh: o.mesh,
-		TrustDomain: identity.TrustDomain(o.trustDomain), CASecret: o.caSecret, Metrics: metrics, Ready: ready, Log: p.log,
+	begun.Met()
+	return injector.Run(ctx, injector.Config{
+		REST: p.config,
+		Settings: injector.Settings{
+			MeshName: o.mesh, Namespace: o.namespace, TrustDomain: identity.TrustDomain(o.trustDomain),
+			SidecarImage: o.sidecarImage, InitImage: o.initImage, PullPolicy: corev1.PullPolicy(o.pullPolicy),
+			PlainContainer: plain,
+		},
+		Address: o.webhookAddress, Drain: o.drain, Roots: roots.ShowRoots,
+		Health: p.health, Metrics: p.registry, Logger: p.log, Level: o.level,
 	})
-}
-
-// bundleChanges receives when another set of CAs is trusted, so that the API server is told at once.
-func bundleChanges(roots *ca.Roots) <-chan struct{} {
-	changes := make(chan struct{}, 1)
-	roots.Subscribe(func(change ca.Change) {
-		if !change.Trust {
-			return
-		}
-		select {
-		case changes <- struct{}{}:
-		default:
-		}
-	})
-	return changes
 }
 
 // needsPlainContainers says whether the cluster is too old for native sidecars.

@@ -27,6 +27,8 @@ type Config struct {
 	TrustDomain identity.TrustDomain
 	// Provider says who signs certificates; the zero value is Tresor, with its root in CASecret.
 	Provider provider.Flags
+	// Allowed bounds what MeshRootCertificates may name beside what Provider says.
+	Allowed provider.Allowed
 	// CASecret defaults to osm-ca-bundle.
 	CASecret string
 	// XDSAddress and HTTPAddress default to :15128 and :9091.
@@ -86,7 +88,7 @@ func (c Config) Validate() error {
 	if c.DrainPeriod < 0 || c.SecretDelivery < 0 {
 		return errors.New("controller: --drain-period and --secret-delivery must not be negative")
 	}
-	return c.Provider.Validate()
+	return errors.Join(c.Provider.Validate(), c.Allowed.Validate())
 }
 
 // loopback says whether only this pod can reach the address.

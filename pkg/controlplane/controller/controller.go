@@ -22,6 +22,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotate"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/pkg/controlplane/webhook"
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
@@ -72,6 +73,9 @@ type parts struct {
 	accounts chan struct{}      // one slot: the ServiceAccounts of the mesh may have changed
 	driver   *rotate.Driver
 	secrets  atomic.Pointer[ca.ProxySecrets] // what writes them, while this replica holds the Lease
+	hook     chan struct{}                   // one slot: the roots have changed, for the webhook
+	hooks    *webhook.Metrics
+	serving  atomic.Pointer[ca.ServingSecret] // the injectors' certificate, while this replica holds the Lease
 }
 
 // Run runs osm-controller until ctx ends and the drain is over.
@@ -80,7 +84,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	p := &parts{cfg: cfg, registry: prometheus.NewRegistry(), health: serve.NewHealth(time.Now), accounts: make(chan struct{}, 1)}
+	p := &parts{cfg: cfg, registry: prometheus.NewRegistry(), health: serve.NewHealth(time.Now), accounts: make(chan struct{}, 1), hook: make(chan struct{}, 1)}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	// What serves outlives ctx: it ends when the drain is over.
@@ -169,6 +173,9 @@ func (p *parts) connect() error {
 	}
 	p.client, p.dynamic = client, dyn
 	if p.metrics, err = ca.NewMetrics(p.registry); err != nil {
+		return err
+	}
+	if p.hooks, err = webhook.NewMetrics(p.registry); err != nil {
 		return err
 	}
 	if p.trigger, err = coalesce.New(window(0)); err != nil {

@@ -50,10 +50,23 @@ func (p *parts) evidence(ctx context.Context) rotation.Replica {
 				r.Unknown = append(r.Unknown, pod.String())
 			}
 		}
-		if writer := p.secrets.Load(); writer != nil {
-			r.Leads, r.Secrets = true, secretsOf(writer.Evidence())
-		}
+		r.Secrets, r.Leads = p.written()
 	})
+}
+
+// written is what this replica wrote as the holder of the Lease; leads is false until it knows what the
+// injectors' Secret holds.
+func (p *parts) written() (secrets []rotation.Secret, leads bool) {
+	writer, serving := p.secrets.Load(), p.serving.Load()
+	if writer == nil || serving == nil {
+		return nil, false
+	}
+	injectors, known := serving.Evidence()
+	if !known {
+		return nil, false
+	}
+	injectors.Since = time.Time{} // injectors follow their Secret, and show what they serve
+	return secretsOf(append(writer.Evidence(), injectors)), true
 }
 
 func secretsOf(evidence []ca.SecretEvidence) []rotation.Secret {

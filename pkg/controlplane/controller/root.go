@@ -19,7 +19,7 @@ import (
 func (p *parts) loadRoot(ctx context.Context, ready provider.Readiness) error {
 	var err error
 	p.provider, err = provider.Open(ctx, provider.Config{
-		Flags: p.cfg.Provider, Client: p.client, Dynamic: p.dynamic, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName,
+		Flags: p.cfg.Provider, Allowed: p.cfg.Allowed, Client: p.client, Dynamic: p.dynamic, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName,
 		TrustDomain: p.cfg.TrustDomain, CASecret: p.cfg.CASecret, Metrics: p.metrics, Ready: ready, Log: p.cfg.Log,
 	})
 	if err != nil {
@@ -45,6 +45,10 @@ func (p *parts) rootsChanged(change ca.Change) {
 		p.xds.Reissue(over)
 	}
 	p.membersChanged() // the proxies' Secrets hold the bundle and a leaf
+	select {
+	case p.hook <- struct{}{}: // and so do the webhook and its Secret
+	default:
+	}
 }
 
 // rootSpread is the time over which so many proxies get certificates of another root: ten a second,
@@ -61,6 +65,7 @@ func (p *parts) lease() kube.Lease {
 func (p *parts) lead(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { p.writeProxySecrets(ctx) })
+	work.Go(func() { p.keepWebhook(ctx) })
 	work.Go(func() {
 		if err := orderly(ctx, p.driver.Run(ctx)); err != nil {
 			p.cfg.Log.Error("the root is not being rotated", "error", err)

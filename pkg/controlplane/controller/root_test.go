@@ -33,8 +33,8 @@ func TestRootsChanged(t *testing.T) {
 		if lease.Current() != before {
 			t.Error("the leaf was replaced though the same CA signs")
 		}
-		if !poked(p.accounts) {
-			t.Error("the proxies' Secrets do not get the new bundle")
+		if !poked(p.accounts) || !poked(p.hook) {
+			t.Error("the proxies' Secrets or the webhook do not get the new bundle")
 		}
 
 		must(t, p.roots.Set(second, first))
@@ -42,8 +42,8 @@ func TestRootsChanged(t *testing.T) {
 		if lease.Current() == before {
 			t.Error("the leaf of the former signer is still in use after ten minutes")
 		}
-		if !poked(p.accounts) {
-			t.Error("the proxies' Secrets do not get leaves of the new signer")
+		if !poked(p.accounts) || !poked(p.hook) {
+			t.Error("the proxies' Secrets or the injectors' do not get leaves of the new signer")
 		}
 	})
 }
@@ -55,7 +55,7 @@ func newRooted(t *testing.T, signer ca.Authority) *parts {
 	must(t, err)
 	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: roots})
 	must(t, err)
-	p := &parts{cfg: Config{Log: slog.New(slog.DiscardHandler)}, roots: roots, leaves: leaves, accounts: make(chan struct{}, 1)}
+	p := &parts{cfg: Config{Log: slog.New(slog.DiscardHandler)}, roots: roots, leaves: leaves, accounts: make(chan struct{}, 1), hook: make(chan struct{}, 1)}
 	cert, err := ca.NewServingCert(t.Context(), ca.ServingConfig{Authority: roots, Identity: identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}})
 	must(t, err)
 	p.xds, err = xds.New(xds.Config{

@@ -1,8 +1,9 @@
 // Package injector puts Envoy into the pods of a mesh: Patch decides and describes the change to
 // one pod, and the webhook around it answers the API server.
 //
-// It issues no certificate and writes no object of a user's: an injected pod refers to the Secret
-// that the controller keeps for its ServiceAccount. Its invariant: Patch is a plain function of
+// It holds no root, issues no certificate and writes no object: an injected pod refers to the Secret
+// that the controller keeps for its ServiceAccount, and the webhook's own certificate comes from the
+// one Secret that an injector may read, which the controller keeps too. Its invariant: Patch is a plain function of
 // its arguments, so every replica answers the same request with the same bytes, a dry run is a
 // run, and injecting a pod twice is injecting it once.
 //

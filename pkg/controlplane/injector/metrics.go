@@ -21,7 +21,6 @@ const (
 type metrics struct {
 	requests *prometheus.CounterVec
 	duration prometheus.Histogram
-	bundles  *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
@@ -33,11 +32,8 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 			Name: "osm_admission_duration_seconds", Help: "Time to answer an admission request.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 8),
 		}),
-		bundles: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "osm_admission_ca_bundle_writes_total", Help: "Writes of the CA bundle into the webhook configuration by result.",
-		}, []string{"result"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.bundles} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration} {
 		if err := registerer.Register(c); err != nil {
 			return nil, fmt.Errorf("register injector metrics: %w", err)
 		}
@@ -51,12 +47,4 @@ func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
 func (m *metrics) observe(result requestResult, took time.Duration) {
 	m.requests.WithLabelValues(string(result)).Inc()
 	m.duration.Observe(took.Seconds())
-}
-
-func (m *metrics) bundleWritten(err error) {
-	result := "ok"
-	if err != nil {
-		result = "error"
-	}
-	m.bundles.WithLabelValues(result).Inc()
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/dynamic"
-	admissionclient "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
@@ -34,12 +34,8 @@ type Config struct {
 	Settings Settings
 	// Address is where the webhook listens, for example ":9090"; required.
 	Address string
-	// Certificate returns the webhook's serving certificate; required.
-	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Bundle returns the trust bundle (PEM) that the API server is to verify Certificate with; required.
-	Bundle func() []byte
-	// BundleChanged wakes the writer of the bundle before its minute is over; nil is never.
-	BundleChanged <-chan struct{}
+	// Roots shows which CAs the serving certificate is of and goes with; nil shows none.
+	Roots func(ca.Trust)
 	// Drain is how long the webhook keeps answering after ctx ended and readiness turned; zero is not at all.
 	Drain time.Duration
 	// Health gets the conditions that readiness waits for; required.
@@ -50,7 +46,7 @@ type Config struct {
 	Logger *slog.Logger
 	// Level is Logger's, for the MeshConfig to change; nil leaves it alone.
 	Level *serve.LogLevel
-	// Now is the clock of the duration metric; nil is time.Now.
+	// Now is the clock of the duration metric and of the certificate's end; nil is time.Now.
 	Now func() time.Time
 }
 
@@ -64,8 +60,6 @@ func (c Config) Validate() error {
 	}
 	require(c.REST != nil, "no API server configuration")
 	require(c.Address != "", "--webhook-address is empty: want host:port, for example :9090")
-	require(c.Certificate != nil, "no serving certificate")
-	require(c.Bundle != nil, "no trust bundle")
 	require(c.Health != nil, "no health")
 	require(c.Metrics != nil, "no metrics registry")
 	require(c.Logger != nil, "no logger")
@@ -74,7 +68,7 @@ func (c Config) Validate() error {
 }
 
 // Run serves the webhook until ctx ends and the drain is over. It listens only once it knows the
-// mesh's namespaces and MeshConfig: before that it could only guess.
+// mesh's namespaces and MeshConfig, before which it could only guess, and has its certificate.
 func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("injector: %w", err)
@@ -91,7 +85,7 @@ type process struct {
 	cfg        Config
 	namespaces *namespaceCache
 	mesh       *meshConfigCache
-	bundles    *bundleWriter
+	served     *certificateCache
 	handler    http.Handler
 	synced     *serve.Condition
 }
@@ -105,14 +99,14 @@ func newProcess(c Config) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make MeshConfig client: %w", err)
 	}
-	webhooks, err := admissionclient.NewForConfig(c.REST)
+	client, err := kubernetes.NewForConfig(c.REST)
 	if err != nil {
-		return nil, fmt.Errorf("make webhook configuration client: %w", err)
+		return nil, fmt.Errorf("make Secret client: %w", err)
 	}
-	return assemble(c, objects, configs, webhooks.MutatingWebhookConfigurations())
+	return assemble(c, objects, configs, client)
 }
 
-func assemble(c Config, objects metadata.Interface, configs dynamic.Interface, webhooks webhookPatcher) (*process, error) {
+func assemble(c Config, objects metadata.Interface, configs dynamic.Interface, client kubernetes.Interface) (*process, error) {
 	counts, err := newMetrics(c.Metrics)
 	if err != nil {
 		return nil, err
@@ -126,9 +120,8 @@ func assemble(c Config, objects metadata.Interface, configs dynamic.Interface, w
 		return nil, err
 	}
 	p := &process{cfg: c, namespaces: namespaces, mesh: mesh, synced: c.Health.Require("informers", "namespaces and MeshConfig not read yet")}
-	p.bundles = &bundleWriter{
-		client: webhooks, name: api.WebhookConfigName(c.Settings.MeshName), bundle: c.Bundle, changed: c.BundleChanged,
-		metrics: counts, log: c.Logger, written: p.noteBundle(),
+	if p.served, err = newCertificateCache(client, c); err != nil {
+		return nil, err
 	}
 	p.handler = newHandler(&webhook{namespaces: namespaces, settings: p.settings, metrics: counts, log: c.Logger, now: clock(c.Now)})
 	return p, nil
@@ -147,22 +140,6 @@ func clock(now func() time.Time) func() time.Time {
 	return now
 }
 
-// noteBundle makes the first successful write a condition of readiness: until then the API server
-// may not trust this replica. Later failures do not make it unready, since the bundle is there.
-func (p *process) noteBundle() func(error) {
-	condition := p.cfg.Health.Require("webhook CA bundle", "not written yet")
-	done := false
-	return func(err error) {
-		switch {
-		case err == nil:
-			done = true
-			condition.Met()
-		case !done:
-			condition.Unmet(err.Error())
-		}
-	}
-}
-
 // settings are the configured ones with the MeshConfig of the moment.
 func (p *process) settings() Settings {
 	s := p.cfg.Settings
@@ -175,13 +152,13 @@ func (p *process) run(ctx context.Context) error {
 	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, inner := errgroup.WithContext(inner)
-	for _, informer := range []cache.SharedIndexInformer{p.namespaces.informer, p.mesh.informer} {
+	for _, informer := range []cache.SharedIndexInformer{p.namespaces.informer, p.mesh.informer, p.served.informer} {
 		group.Go(func() error {
 			informer.RunWithContext(inner)
 			return nil
 		})
 	}
-	group.Go(func() error { return p.bundles.run(inner) })
+	group.Go(func() error { return p.served.run(inner) })
 	group.Go(func() error {
 		defer stop()
 		if !p.awaitSync(ctx, inner) {
@@ -195,7 +172,8 @@ func (p *process) run(ctx context.Context) error {
 	return nil
 }
 
-// awaitSync reports whether the caches are filled; otherwise one of the contexts ended.
+// awaitSync reports whether the caches are filled and there is a certificate; otherwise one of the
+// contexts ended.
 func (p *process) awaitSync(ctx, inner context.Context) bool {
 	ticker := time.NewTicker(syncPoll)
 	defer ticker.Stop()
@@ -209,7 +187,14 @@ func (p *process) awaitSync(ctx, inner context.Context) bool {
 		}
 	}
 	p.synced.Met()
-	return true
+	select {
+	case <-ctx.Done():
+		return false
+	case <-inner.Done():
+		return false
+	case <-p.served.first:
+		return true
+	}
 }
 
 // serve answers until ctx ended and the drain period passed, in which the API server learns that
@@ -220,7 +205,7 @@ func (p *process) serve(ctx, inner context.Context) error {
 	finished := make(chan error, 1)
 	server := serve.HTTPServer{
 		Addr: p.cfg.Address, Handler: p.handler, Log: p.cfg.Logger, Shutdown: shutdownTimeout,
-		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.cfg.Certificate},
+		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.served.certificate},
 	}
 	go func() { finished <- server.Run(serving) }()
 	select {

@@ -3,35 +3,25 @@ package injector
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	admissionv1 "k8s.io/api/admission/v1"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
@@ -40,6 +30,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
@@ -74,30 +65,8 @@ func meshConfigClient(objects ...runtime.Object) *dynamicfake.FakeDynamicClient 
 	return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds, objects...)
 }
 
-// patchFunc is a webhookPatcher.
-type patchFunc func(name string, pt types.PatchType, data []byte, opts metav1.PatchOptions) error
-
-func (f patchFunc) Patch(_ context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions, _ ...string) (*admissionregistrationv1.MutatingWebhookConfiguration, error) {
-	return nil, f(name, pt, data, opts)
-}
-
-func selfSigned(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"osm-injector"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
 func testConfig(t *testing.T) Config {
 	t.Helper()
-	cert := selfSigned(t)
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -105,39 +74,50 @@ func testConfig(t *testing.T) Config {
 	defer func() { _ = free.Close() }()
 	return Config{
 		REST: &rest.Config{}, Settings: testSettings(), Address: free.Addr().String(),
-		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil },
-		Bundle:      func() []byte { return []byte("PEM") },
-		Health:      serve.NewHealth(nil), Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+		Health: serve.NewHealth(nil), Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
-// TestRunInjects is a whole injector over fake clients: it turns ready, answers over TLS with the
-// MeshConfig of the moment, and leaves without a trace.
+// TestRunInjects is a whole injector over fake clients: it waits for its certificate and says so, turns
+// ready, answers over TLS with the MeshConfig of the moment, takes another certificate without a
+// restart and leaves a broken one alone, and leaves without a trace.
 func TestRunInjects(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	cfg := testConfig(t)
-	writes := make(chan string, 16)
-	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), meshConfigClient(meshConfigObject("example.com/envoy:a")),
-		patchFunc(func(name string, _ types.PatchType, _ []byte, _ metav1.PatchOptions) error {
-			writes <- name
-			return nil
-		}))
+	client := fake.NewClientset()
+	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), meshConfigClient(meshConfigObject("example.com/envoy:a")), client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.run(ctx) }()
-	if name := <-writes; name != "osm-webhook-osm" {
-		t.Errorf("wrote to %s", name)
+	if ready, waiting := cfg.Health.Ready(); ready || !strings.Contains(strings.Join(waiting, "\n"), "Secret osm-system/osm-injector-certificate, which the controller that holds the Lease writes") {
+		t.Errorf("ready %t without a certificate, waits for %q", ready, waiting)
 	}
-	response := ask(t, cfg.Address)
+	authority := newAuthority(t)
+	secrets := client.CoreV1().Secrets("osm-system")
+	secret := servingSecret(t, authority, time.Hour)
+	if _, err := secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	trust := authority.Trust()
+	response := ask(t, cfg.Address, trust)
 	if !response.Allowed || !strings.Contains(string(response.Patch), "example.com/envoy:a") {
 		t.Errorf("allowed %v, patch %s", response.Allowed, response.Patch)
 	}
 	if ready, waiting := cfg.Health.Ready(); !ready {
 		t.Errorf("answers, but waits for %v", waiting)
 	}
+	other := newAuthority(t)
+	if _, err := secrets.Update(ctx, servingSecret(t, other, time.Hour), metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, cfg.Address, other.Trust()) // until it serves the other one
+	if err := secrets.Delete(ctx, secret.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, cfg.Address, other.Trust())
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("end: %v", err)
@@ -147,10 +127,10 @@ func TestRunInjects(t *testing.T) {
 	}
 }
 
-// ask sends one review as soon as the server listens.
-func ask(t *testing.T, address string) *admissionv1.AdmissionResponse {
+// ask sends one review as soon as the server listens, with a certificate that is trusted.
+func ask(t *testing.T, address string, trust ca.Trust) *admissionv1.AdmissionResponse {
 	t.Helper()
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true} //nolint:gosec // the test's own server
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust.Pool(), ServerName: api.InjectorHost("osm-system"), MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
 	client := &http.Client{Transport: transport, Timeout: 5 * time.Second}
 	ticker, deadline := time.NewTicker(10*time.Millisecond), time.After(10*time.Second)
 	defer ticker.Stop()
@@ -177,18 +157,19 @@ func ask(t *testing.T, address string) *admissionv1.AdmissionResponse {
 func TestRunWithoutMeshConfigKind(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	cfg := testConfig(t)
+	authority := newAuthority(t)
 	configs := meshConfigClient()
 	configs.PrependReactor("list", "meshconfigs", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "meshconfigs"}, "")
 	})
-	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), configs, patchFunc(func(string, types.PatchType, []byte, metav1.PatchOptions) error { return nil }))
+	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), configs, fake.NewClientset(servingSecret(t, authority, time.Hour)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.run(ctx) }()
-	if response := ask(t, cfg.Address); !strings.Contains(string(response.Patch), cfg.Settings.SidecarImage) {
+	if response := ask(t, cfg.Address, authority.Trust()); !strings.Contains(string(response.Patch), cfg.Settings.SidecarImage) {
 		t.Errorf("patch %s", response.Patch)
 	}
 	cancel()
@@ -238,95 +219,12 @@ func TestMeshConfigCacheKeepsTheLastGood(t *testing.T) {
 	}
 }
 
-// TestBundleMergesIntoTheWebhook applies to a configuration as the chart makes it, in a fake that
-// has the API server's field management.
-func TestBundleMergesIntoTheWebhook(t *testing.T) {
-	name, path, none := api.WebhookConfigName("osm"), WebhookPath, admissionregistrationv1.SideEffectClassNone
-	chart := &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name: api.WebhookName, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-			ClientConfig: admissionregistrationv1.WebhookClientConfig{Service: &admissionregistrationv1.ServiceReference{Name: "osm-injector", Namespace: "osm-system", Path: &path}},
-		}},
-	}
-	client := fake.NewClientset()
-	configs := client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	if _, err := configs.Create(t.Context(), chart, metav1.CreateOptions{FieldManager: "helm"}); err != nil {
-		t.Fatal(err)
-	}
-	w := &bundleWriter{client: configs, name: name}
-	for _, bundle := range []string{"first", "second"} {
-		w.bundle = func() []byte { return []byte(bundle) }
-		if err := w.write(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := configs.Get(t.Context(), name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := chart.DeepCopy()
-	want.Webhooks[0].ClientConfig.CABundle = []byte("second")
-	if diff := cmp.Diff(want.Webhooks, got.Webhooks); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// TestBundleWriterRhythm writes at once, soon after a failure, each minute and at every change.
-func TestBundleWriterRhythm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		var at []time.Duration
-		var bundle atomic.Pointer[[]byte]
-		bundle.Store(new([]byte))
-		changed := make(chan struct{})
-		m, err := newMetrics(prometheus.NewRegistry())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var results []error
-		w := &bundleWriter{
-			name: "osm-webhook-osm", changed: changed, metrics: m, log: slog.New(slog.DiscardHandler),
-			bundle: func() []byte { return *bundle.Load() }, written: func(err error) { results = append(results, err) },
-			client: patchFunc(func(_ string, pt types.PatchType, data []byte, opts metav1.PatchOptions) error {
-				if pt != types.ApplyPatchType || opts.FieldManager != "osm-injector" || !strings.Contains(string(data), "caBundle") {
-					t.Errorf("patch %s by %s: %s", pt, opts.FieldManager, data)
-				}
-				at = append(at, time.Since(start))
-				if len(at) == 1 {
-					return errors.New("away")
-				}
-				return nil
-			}),
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- w.run(ctx) }()
-		synctest.Wait()
-		bundle.Store(ptr([]byte("PEM")))                           // at 0 s there was none
-		<-time.After(2*bundleRetry + bundleInterval + time.Second) // the bubble's clock
-		changed <- struct{}{}
-		synctest.Wait()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		want := []time.Duration{bundleRetry, 2 * bundleRetry, 2*bundleRetry + bundleInterval, 2*bundleRetry + bundleInterval + time.Second}
-		if diff := cmp.Diff(want, at); diff != "" {
-			t.Errorf("writes (-want +got):\n%s", diff)
-		}
-		if len(results) != 5 || results[0] == nil || results[1] == nil || results[2] != nil {
-			t.Errorf("results %v", results)
-		}
-	})
-}
-
 func TestConfigValidate(t *testing.T) {
 	if err := testConfig(t).Validate(); err != nil {
 		t.Error(err)
 	}
 	err := Config{Drain: -1, Settings: Settings{PullPolicy: "Sometimes"}}.Validate()
-	for _, want := range []string{"--mesh-name", "--osm-namespace", "--sidecar-image", "--init-image", "--image-pull-policy", "--webhook-address", "--drain-period", "certificate", "bundle", "registry", "logger", "health", "API server"} {
+	for _, want := range []string{"--mesh-name", "--osm-namespace", "--sidecar-image", "--init-image", "--image-pull-policy", "--webhook-address", "--drain-period", "registry", "logger", "health", "API server"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}

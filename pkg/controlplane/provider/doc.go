@@ -1,7 +1,8 @@
 // Package provider opens the mesh's certificate provider, the one that the flags name: Tresor, the
-// built-in one, Vault or cert-manager. The controller and the injector open it alike.
+// built-in one, Vault or cert-manager. Only controllers open it.
 //
-//   - Flags are the command line of the choice; both processes have the same.
+//   - Flags are the command line of the choice, and Allowed bounds what MeshRootCertificates may
+//     choose instead: to where credentials go, the installation says and no object.
 //   - Open waits until the provider's root is loaded and says meanwhile what it waits for.
 //   - Provider is the opened one: its Roots sign, and its Run watches the root and keeps
 //     serving certificates up to date.

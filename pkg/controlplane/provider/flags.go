@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -31,6 +33,13 @@ const (
 	DefaultVaultRole = "openservicemesh"
 )
 
+// DefaultVaultLoginToken is where the chart mounts the token that Vault is shown; apiToken is the
+// folder of the one that the API server accepts, which nobody else is shown.
+const (
+	DefaultVaultLoginToken = "/etc/osm/vault-login/token" // #nosec G101 -- a path
+	apiToken               = "secrets/kubernetes.io/serviceaccount"
+)
+
 // Flags choose the provider. The zero value is Tresor.
 type Flags struct {
 	Kind   Kind
@@ -42,6 +51,8 @@ type Flags struct {
 type VaultFlags struct {
 	Address, Mount, Role, Namespace string
 	LoginMount, LoginRole           string
+	// LoginTokenFile holds the ServiceAccount token to log in with, for an audience of Vault's own.
+	LoginTokenFile string
 	// TokenFile holds a token that somebody else made; empty means a login by ServiceAccount.
 	TokenFile string
 	// TokenSecret names the Secret that TokenFile is mounted from, as name/key: how a
@@ -61,6 +72,7 @@ func (f *Flags) Bind(set *pflag.FlagSet) {
 	set.StringVar(&v.Namespace, "vault-namespace", "", "namespace inside Vault, where it has such")
 	set.StringVar(&v.LoginMount, "vault-login-mount", vault.DefaultLoginMount, "path of the auth method that takes ServiceAccount tokens")
 	set.StringVar(&v.LoginRole, "vault-login-role", "", "role of the auth method (default: the name of --vault-role)")
+	set.StringVar(&v.LoginTokenFile, "vault-login-token-file", DefaultVaultLoginToken, "file with the ServiceAccount token that Vault is shown, projected for an audience of its own; never the pod's token for the API server")
 	set.StringVar(&v.TokenFile, "vault-token-file", "", "file with a Vault token, read before each request (default: log in by ServiceAccount)")
 	set.StringVar(&v.TokenSecret, "vault-token-secret", "", "what --vault-token-file is mounted from, as NAME/KEY of a Secret: what MeshRootCertificates call it")
 	set.StringVar(&v.CAFile, "vault-ca-file", "", "PEM file with the CA certificates that verify Vault (default: those of the system)")
@@ -75,6 +87,7 @@ func (f Flags) withDefaults() Flags {
 	f.Vault.Mount = cmp.Or(f.Vault.Mount, vault.DefaultMount)
 	f.Vault.Role = cmp.Or(f.Vault.Role, DefaultVaultRole)
 	f.Vault.LoginMount = cmp.Or(f.Vault.LoginMount, vault.DefaultLoginMount)
+	f.Vault.LoginTokenFile = cmp.Or(f.Vault.LoginTokenFile, DefaultVaultLoginToken)
 	f.Issuer.Name = cmp.Or(f.Issuer.Name, DefaultIssuer)
 	f.Issuer.Kind = cmp.Or(f.Issuer.Kind, certmanager.KindIssuer)
 	f.Issuer.Group = cmp.Or(f.Issuer.Group, certmanager.Group)
@@ -116,6 +129,9 @@ func (v VaultFlags) validate() error {
 	}
 	if u.Scheme == "http" && v.CAFile != "" {
 		return fmt.Errorf("--vault-ca-file %s has no effect on the plain http of --vault-address %s: use https, or leave the file out", v.CAFile, v.Address)
+	}
+	if strings.Contains(path.Clean(v.LoginTokenFile), apiToken) || strings.Contains(path.Clean(v.TokenFile), apiToken) {
+		return errors.New("--vault-login-token-file and --vault-token-file must not be the pod's token for the API server, with which Vault could act as the control plane: project a token with an audience of Vault's own")
 	}
 	if v.TokenFile != "" && v.LoginRole != "" {
 		return errors.New("--vault-token-file and --vault-login-role exclude each other: leave out the one that is not to be used")

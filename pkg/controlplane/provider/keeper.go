@@ -55,6 +55,7 @@ func (k *keeper) poke() {
 func (k *keeper) wish(wishes []wish) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.tellRefused(wishes)
 	k.wishes = wishes
 	for i := range k.wishes {
 		w := &k.wishes[i]
@@ -71,6 +72,16 @@ func (k *keeper) wish(wishes []wish) {
 		}
 		m.waiting = "loading it from " + m.source.String()
 		k.members[w.origin] = m
+	}
+}
+
+// tellRefused logs which objects are not acted on, once for each reason. k.mu is held.
+func (k *keeper) tellRefused(wishes []wish) {
+	for _, w := range wishes {
+		told := slices.ContainsFunc(k.wishes, func(before wish) bool { return before.Name == w.Name && before.Problem == w.Problem })
+		if w.Problem != "" && w.Name != Installation && !told {
+			k.cfg.Log.Error("a MeshRootCertificate is refused", "object", k.cfg.Namespace+"/"+w.Name, "problem", w.Problem)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package provider
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -88,23 +87,32 @@ func (c Config) originOf(spec *v1alpha2.MeshRootCertificateSpec) (origin, error)
 		return origin{}, fmt.Errorf("spec.trustDomain is %q, and the mesh's is %q: make another MeshRootCertificate", spec.TrustDomain, c.TrustDomain)
 	}
 	from := origin{flags: Flags{Vault: c.Vault, Issuer: c.Issuer}, caSecret: c.CASecret}
-	switch p := spec.Provider; {
-	case p.Tresor != nil:
+	kind, err := kindOf(spec.Provider)
+	if err != nil {
+		return origin{}, err
+	}
+	if err := c.allows(kind); err != nil {
+		return origin{}, err
+	}
+	switch p := spec.Provider; kind {
+	case Tresor:
 		ref := p.Tresor.CA.SecretRef
 		if ref.Namespace != c.Namespace {
 			return origin{}, fmt.Errorf("spec.provider.tresor.ca.secretRef.namespace is %q: only Secrets of the mesh's namespace %s can be read", ref.Namespace, c.Namespace)
 		}
 		from.flags.Kind, from.flags.Vault.Address, from.caSecret = Tresor, "", ref.Name
-	case p.Vault != nil:
-		var err error
+	case Vault:
 		if from.flags, err = c.vaultOf(p.Vault); err != nil {
 			return origin{}, err
 		}
-	case p.CertManager != nil:
+	case CertManager:
 		from.flags.Kind, from.flags.Vault.Address = CertManager, ""
-		from.flags.Issuer = certmanager.IssuerRef{Name: p.CertManager.IssuerName, Kind: p.CertManager.IssuerKind, Group: p.CertManager.IssuerGroup}
-	default:
-		return origin{}, errors.New("spec.provider names none of tresor, vault and certManager")
+		from.flags.Issuer = certmanager.IssuerRef{
+			Name: p.CertManager.IssuerName, Kind: cmp.Or(p.CertManager.IssuerKind, certmanager.KindIssuer), Group: cmp.Or(p.CertManager.IssuerGroup, certmanager.Group),
+		}
+		if err := c.allowsIssuer(from.flags.Issuer); err != nil {
+			return origin{}, err
+		}
 	}
 	from.flags = from.flags.withDefaults()
 	if err := from.flags.Validate(); err != nil {
@@ -113,7 +121,28 @@ func (c Config) originOf(spec *v1alpha2.MeshRootCertificateSpec) (origin, error)
 	return from, nil
 }
 
+// kindOf is the kind of the one provider that a spec names.
+func kindOf(spec v1alpha2.ProviderSpec) (Kind, error) {
+	var kinds []Kind
+	if spec.Tresor != nil {
+		kinds = append(kinds, Tresor)
+	}
+	if spec.Vault != nil {
+		kinds = append(kinds, Vault)
+	}
+	if spec.CertManager != nil {
+		kinds = append(kinds, CertManager)
+	}
+	if len(kinds) != 1 {
+		return "", fmt.Errorf("spec.provider names %d of tresor, vault and certManager: it takes exactly one", len(kinds))
+	}
+	return kinds[0], nil
+}
+
 func (c Config) vaultOf(p *v1alpha2.VaultProviderSpec) (Flags, error) {
+	if err := c.allowsVault(p); err != nil {
+		return Flags{}, err
+	}
 	flags := Flags{Kind: Vault, Vault: c.Vault, Issuer: c.Issuer}
 	flags.Vault.Address = cmp.Or(p.Protocol, "https") + "://" + net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port)))
 	flags.Vault.Role = p.Role

@@ -29,6 +29,8 @@ type Readiness interface {
 // Config is what Open needs.
 type Config struct {
 	Flags
+	// Allowed bounds what MeshRootCertificates may name beside what Flags say.
+	Allowed Allowed
 	// Client is the way to the Secret of Tresor, Dynamic the one to MeshRootCertificates and to
 	// cert-manager's objects; both are required.
 	Client  kubernetes.Interface
@@ -78,7 +80,7 @@ type Provider struct {
 // MeshRootCertificates, and without any the one of the flags. A provider that is away and a root
 // that is unusable are waited for; only a wrong configuration is an error at once.
 func Open(ctx context.Context, cfg Config) (*Provider, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := errors.Join(cfg.Validate(), cfg.Allowed.Validate()); err != nil {
 		return nil, err
 	}
 	cfg.Flags = cfg.withDefaults()

@@ -55,6 +55,8 @@ func TestValidate(t *testing.T) {
 		"address with token":   {[]string{"--certificate-provider=vault", "--vault-address=https://t:hvs.x@vault"}, []string{"--vault-address"}},
 		"CA and http":          {[]string{"--certificate-provider=vault", "--vault-address=http://vault", "--vault-ca-file=/c"}, []string{"--vault-ca-file", "https"}},
 		"token and login":      {[]string{"--certificate-provider=vault", "--vault-address=https://vault", "--vault-token-file=/t", "--vault-login-role=r"}, []string{"--vault-token-file", "--vault-login-role", "leave out"}},
+		"the API's token":      {[]string{"--certificate-provider=vault", "--vault-address=https://vault", "--vault-login-token-file=/var/run/secrets//kubernetes.io/serviceaccount/token"}, []string{"--vault-login-token-file", "audience"}},
+		"the API's, given":     {[]string{"--certificate-provider=vault", "--vault-address=https://vault", "--vault-token-file=/run/secrets/kubernetes.io/serviceaccount/token"}, []string{"--vault-token-file", "audience"}},
 		"address for tresor":   {[]string{"--vault-address=https://vault"}, []string{"--vault-address", "--certificate-provider=vault"}},
 		"issuer kind":          {[]string{"--certificate-provider=cert-manager", "--cert-manager-issuer-kind=issuer"}, []string{"--cert-manager-issuer-kind", "ClusterIssuer", "--cert-manager-issuer-group"}},
 	} {

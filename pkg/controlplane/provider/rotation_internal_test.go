@@ -244,26 +244,47 @@ func TestOrigins(t *testing.T) {
 			p.Token = &v1alpha2.VaultTokenSpec{SecretKeyRef: v1alpha2.SecretKeyRef{SecretRef: v1alpha2.SecretRef{Name: name, Namespace: namespace}, Key: "token"}}
 		}
 	}
-	installed := Flags{Vault: VaultFlags{Mount: "team", LoginMount: "jwt", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token"}}
+	named := func(name, kind, group string) v1alpha2.ProviderSpec {
+		return v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: name, IssuerKind: kind, IssuerGroup: group}}
+	}
+	installed := Flags{Vault: VaultFlags{Mount: "team", LoginMount: "jwt", LoginTokenFile: "/login", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token"}}
+	all := Allowed{Kinds: []string{"vault", "cert-manager"}, VaultHosts: []string{"vault:8200", "[::1]:8200"}, VaultHTTP: true}
+	https := all
+	https.VaultHTTP = false
 	for name, test := range map[string]struct {
 		spec   v1alpha2.ProviderSpec
+		allow  *Allowed // all without
 		domain string
 		want   Flags // what differs from installed
 		broken string
 	}{
-		"vault, login": {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), want: Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", CAFile: "/ca"}}},
-		"vault, token": {spec: vault(token("osm-system", "vault")), want: Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token"}}},
+		"vault, login": {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), want: Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", LoginTokenFile: "/login", CAFile: "/ca"}}},
+		"vault, token": {spec: vault(token("osm-system", "vault")), want: Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", LoginTokenFile: "/login", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token"}}},
 		"vault, http": {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Protocol, p.Host = "http", "::1" }),
-			want: Flags{Kind: Vault, Vault: VaultFlags{Address: "http://[::1]:8200", Mount: "team", Role: "mesh", LoginMount: "jwt"}}},
-		"other token":        {spec: vault(token("osm-system", "other")), broken: "osm.vault.secret.name"},
-		"token elsewhere":    {spec: vault(token("default", "vault")), broken: "default/vault"},
-		"cert-manager":       {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "Issuer", IssuerGroup: "cert-manager.io"}}, want: Flags{Kind: CertManager}},
-		"cert-manager, kind": {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "X", IssuerGroup: "cert-manager.io"}}, broken: "ClusterIssuer"},
-		"nothing":            {broken: "spec.provider"},
-		"other domain":       {domain: "other.local", broken: "spec.trustDomain"},
+			want: Flags{Kind: Vault, Vault: VaultFlags{Address: "http://[::1]:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", LoginTokenFile: "/login"}}},
+		"http, not installed": {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Protocol = "http" }), allow: &https, broken: "osm.vault.protocol=http"},
+		"other protocol":      {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Protocol = "HTTP" }), broken: "spec.provider.vault.protocol"},
+		"other host":          {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Host = "thief" }), broken: `names the server "thief:8200", and a token may be sent to vault:8200, [::1]:8200 only`},
+		"other port":          {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Port = 80 }), broken: "osm.vault.allowedHosts"},
+		"host in disguise":    {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Host = "vault:8200@thief" }), broken: "osm.vault.allowedHosts"},
+		"no host allowed":     {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), allow: &Allowed{Kinds: []string{"vault"}}, broken: "to none only"},
+		"vault, not allowed":  {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), allow: &Allowed{VaultHosts: all.VaultHosts}, broken: "osm.certificateProvider.additionalKinds={vault}"},
+		"issuer, not allowed": {spec: named("i", "Issuer", "cert-manager.io"), allow: &Allowed{}, broken: "additionalKinds={cert-manager}"},
+		"issuer's kind":       {spec: named("i", "ClusterIssuer", "cert-manager.io"), broken: "osm.certmanager.issuerKind"},
+		"issuer's group":      {spec: named("i", "Issuer", "evil.io"), broken: `in group "evil.io"`},
+		"two":                 {spec: v1alpha2.ProviderSpec{Vault: &v1alpha2.VaultProviderSpec{}, Tresor: &v1alpha2.TresorProviderSpec{}}, broken: "exactly one"},
+		"other token":         {spec: vault(token("osm-system", "other")), broken: "osm.vault.secret.name"},
+		"token elsewhere":     {spec: vault(token("default", "vault")), broken: "default/vault"},
+		"cert-manager":        {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "Issuer", IssuerGroup: "cert-manager.io"}}, want: Flags{Kind: CertManager}},
+		"cert-manager, kind":  {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "X", IssuerGroup: "cert-manager.io"}}, broken: "issuerKind"},
+		"nothing":             {broken: "spec.provider"},
+		"other domain":        {domain: "other.local", broken: "spec.trustDomain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := newRig(t, installed).cfg
+			if cfg.Allowed = all; test.allow != nil {
+				cfg.Allowed = *test.allow
+			}
 			spec := &v1alpha2.MeshRootCertificateSpec{Provider: test.spec, TrustDomain: "cluster.local"}
 			if test.domain != "" {
 				spec.TrustDomain = test.domain

@@ -80,7 +80,8 @@ func (c Config) vault() (source, error) {
 	flags := c.Vault
 	config := vault.Config{
 		Address: flags.Address, Namespace: flags.Namespace, Mount: flags.Mount, Role: flags.Role,
-		Login:       vault.Login{Mount: flags.LoginMount, Role: flags.LoginRole},
+		Login:       vault.Login{Mount: flags.LoginMount, Role: flags.LoginRole, TokenFile: flags.LoginTokenFile},
+		Hosts:       c.vaultHosts(),
 		TrustDomain: c.TrustDomain, Report: c.report, Now: c.Now, Log: c.Log,
 	}
 	if flags.CAFile != "" {

@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -34,7 +35,7 @@ const (
 	clientLife = time.Hour
 )
 
-// Collector collects evidence. All fields but Port are required.
+// Collector collects evidence. All fields but the ports are required.
 type Collector struct {
 	Client          kubernetes.Interface
 	Namespace, Mesh string
@@ -44,9 +45,10 @@ type Collector struct {
 	// Self is this replica's pod, which Own speaks for.
 	Self string
 	Own  func(context.Context) rotation.Replica
-	// Port is where replicas answer; zero means api.PortEvidence.
-	Port int
-	Now  func() time.Time
+	// Port is where controllers answer, and WebhookPort where injectors serve; zero means
+	// api.PortEvidence and api.PortWebhook.
+	Port, WebhookPort int
+	Now               func() time.Time
 
 	// proof is the certificate that proves who asks, and prover the CA that signed it.
 	proof  *ca.Leaf
@@ -95,9 +97,15 @@ func (c *Collector) replica(ctx context.Context, client *http.Client, pod *corev
 	defer cancel()
 	var r rotation.Replica
 	var err error
-	if pod.Name == c.Self {
+	switch {
+	case pod.Name == c.Self:
 		r = c.Own(ctx)
-	} else if r, err = c.ask(ctx, client, pod); err != nil {
+	case pod.Labels[api.LabelApp] == api.AppInjector:
+		r, err = c.present(ctx, pod)
+	default:
+		r, err = c.ask(ctx, client, pod)
+	}
+	if err != nil {
 		r = rotation.Replica{Error: err.Error(), At: c.Now()}
 	}
 	r.Name, r.Component = pod.Name, rotation.Component(pod.Labels[api.LabelApp])
@@ -108,13 +116,9 @@ func (c *Collector) ask(ctx context.Context, client *http.Client, pod *corev1.Po
 	if pod.Status.PodIP == "" {
 		return r, errors.New("its pod has no address yet")
 	}
-	port := api.PortEvidence
-	if c.Port != 0 {
-		port = c.Port
-	}
 	// The host names who is to answer: it is what the certificate is checked for.
 	url := "https://" + pod.Labels[api.LabelApp] + "." + c.Namespace + ".svc" + Path
-	ctx = context.WithValue(ctx, addressKey{}, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(port)))
+	ctx = context.WithValue(ctx, addressKey{}, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(cmp.Or(c.Port, api.PortEvidence))))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return r, err
@@ -135,6 +139,26 @@ func (c *Collector) ask(ctx context.Context, client *http.Client, pod *corev1.Po
 		return r, fmt.Errorf("what it answers is no evidence: %w", err)
 	}
 	return r, nil
+}
+
+// present takes an injector at what its webhook presents to the API server: it holds no root that it
+// could tell of.
+func (c *Collector) present(ctx context.Context, pod *corev1.Pod) (rotation.Replica, error) {
+	if pod.Status.PodIP == "" {
+		return rotation.Replica{}, errors.New("its pod has no address yet")
+	}
+	trust := c.Roots.Trust()
+	dialer := &tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: trust.Pool(), ServerName: api.InjectorHost(c.Namespace)}}
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(cmp.Or(c.WebhookPort, api.PortWebhook))))
+	if err != nil {
+		return rotation.Replica{}, fmt.Errorf("look at the certificate of its webhook: %w", err)
+	}
+	defer conn.Close()
+	served, ok := conn.(*tls.Conn)
+	if !ok {
+		return rotation.Replica{}, errors.New("its webhook speaks no TLS")
+	}
+	return rotation.Replica{Serving: trust.SignerOf(served.ConnectionState().PeerCertificates), At: c.Now()}, nil
 }
 
 // addressKey is the context's key for the address that a request goes to.

@@ -38,7 +38,7 @@ type Provider interface {
 	Serving(ctx context.Context) (fingerprint string, err error)
 }
 
-// Basics is what replicas of both kinds report, beside the name and the time in self. add fills in
+// Basics is what a controller reports, beside the name and the time in self. add fills in
 // the rest; it runs between two looks at the roots, which have to agree: what is reported is then of
 // these roots.
 func Basics(ctx context.Context, self rotation.Replica, roots Provider, signer func() string, add func(*rotation.Replica)) rotation.Replica {

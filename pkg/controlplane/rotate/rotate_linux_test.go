@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,9 @@ func TestRotation(t *testing.T) {
 	w := newTown(t)
 	first := w.add("osm-controller-a", api.AppController, "127.0.0.2")
 	second := w.add("osm-controller-b", api.AppController, "127.0.0.3")
-	w.webhook(w.add("osm-injector-a", api.AppInjector, "127.0.0.4"))
+	w.webhook()
+	w.injector("osm-injector-a", "127.0.0.4")
+	w.run(w.presented)
 	old := first.provider.Roots.Trust().Fingerprint
 	w.make("one", api.CABundleSecret, v1alpha2.RootRoleActive)
 	w.make("two", api.CABundleSecret+"-next", v1alpha2.RootRoleInactive)
@@ -101,14 +104,14 @@ func (w *town) meddle(ctx context.Context) error {
 // lead has a replica drive until the function that it returns is called.
 func (w *town) lead(r *replica) (end func()) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = r.driver.Run(ctx) // the cause of ctx
-	}()
+	r.leads.Store(true)
+	var work sync.WaitGroup
+	work.Go(func() { _ = r.driver.Run(ctx) }) // the cause of ctx
+	work.Go(func() { _ = r.keepWebhook(ctx) })
 	return func() {
 		cancel()
-		<-done
+		work.Wait()
+		r.leads.Store(false)
 	}
 }
 

@@ -2,15 +2,19 @@ package rotate_test
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
@@ -31,6 +36,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotate"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/pkg/controlplane/webhook"
 )
 
 // TestMain finds goroutines that a test leaves behind.
@@ -62,6 +68,9 @@ type replica struct {
 	app      string
 	provider *provider.Provider
 	driver   *rotate.Driver
+	serving  *ca.ServingSecret
+	hooks    *webhook.Metrics
+	leads    atomic.Bool
 }
 
 func newTown(t *testing.T) *town {
@@ -100,9 +109,16 @@ func (w *town) add(name, app, ip string) *replica {
 	must(w.t, err)
 	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(w.port)))
 	must(w.t, err)
+	r.serving, err = ca.NewServingSecret(ca.ServingSecretConfig{
+		Client: w.client, Authority: opened.Roots, Mesh: "osm", TrustDomain: api.DefaultDomain, Name: api.InjectorCertificateSecret, Label: api.LabelInjectorCertificate,
+		Identity: identity.Identity{Namespace: namespace, ServiceAccount: api.AppInjector}, Host: api.InjectorHost(namespace),
+	})
+	must(w.t, err)
+	r.hooks, err = webhook.NewMetrics(prometheus.NewRegistry())
+	must(w.t, err)
 	collector := &rotate.Collector{
 		Client: w.client, Namespace: namespace, Mesh: "osm", TrustDomain: api.DefaultDomain, Roots: opened.Roots,
-		Self: name, Own: r.own, Port: w.port, Now: time.Now,
+		Self: name, Own: r.own, Port: w.port, WebhookPort: w.port, Now: time.Now,
 	}
 	r.driver = rotate.NewDriver(rotate.Config{
 		Dynamic: w.dynamic, Namespace: namespace, Roots: opened, Collect: collector.Collect,
@@ -147,14 +163,14 @@ func (w *town) pod(name, app, ip string) {
 func (r *replica) own(ctx context.Context) rotation.Replica {
 	signer := func() string { return r.provider.Roots.Trust().Fingerprint }
 	return rotate.Basics(ctx, rotation.Replica{At: time.Now()}, r.provider, signer, func(e *rotation.Replica) {
-		if r.app != api.AppController {
-			return
-		}
 		trust := r.town.trustOf(r)
 		pod := "apps/of-" + r.name
 		e.Proxies = []rotation.Proxy{{Pod: pod, Identity: "apps/default", Trusts: trust.Fingerprints(), Root: trust.Fingerprint, Serial: "ab", At: e.At}}
-		e.Leads = true
-		e.Secrets = []rotation.Secret{{Account: "apps/default", Trusts: trust.Fingerprints(), Signer: trust.Fingerprint, Since: e.At.Add(-time.Hour)}}
+		injectors, known := r.serving.Evidence()
+		if e.Leads = known && r.leads.Load(); !e.Leads {
+			return
+		}
+		e.Secrets = []rotation.Secret{{Account: injectors.Account, Trusts: injectors.Trusts, Signer: injectors.Signer}, {Account: "apps/default", Trusts: trust.Fingerprints(), Signer: trust.Fingerprint, Since: e.At.Add(-time.Hour)}}
 	})
 }
 
@@ -192,39 +208,89 @@ func (w *town) checkInvariant() {
 	}
 }
 
-// webhook keeps the webhook's bundle as an injector does, until the test ends.
-func (w *town) webhook(injector *replica) {
+// webhook makes the webhook's configuration, as the chart does.
+func (w *town) webhook() {
 	w.t.Helper()
-	hooks := w.client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	url, none := "https://127.0.0.1:1/", admissionv1.SideEffectClassNone
-	hook, err := hooks.Create(w.t.Context(), &admissionv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: api.WebhookNamePrefix + "osm"},
+	none := admissionv1.SideEffectClassNone
+	_, err := w.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(w.t.Context(), &admissionv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: api.WebhookConfigName("osm")},
 		Webhooks: []admissionv1.MutatingWebhook{{
 			Name: api.WebhookName, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
-			ClientConfig: admissionv1.WebhookClientConfig{URL: &url, CABundle: injector.provider.Roots.Trust().Bundle},
+			ClientConfig: admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Name: api.AppInjector, Namespace: namespace}},
 		}},
 	}, metav1.CreateOptions{})
 	must(w.t, err)
+}
+
+// injector starts a webhook that presents what is in the Secret at the time.
+func (w *town) injector(name, ip string) {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(w.port)))
+	must(w.t, err)
+	config := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		served, err := w.served(hello.Context())
+		if err != nil {
+			return nil, err
+		}
+		return &served.Certificate, nil
+	}}
+	w.run(func(ctx context.Context) error {
+		return serve.HTTPServer{Handler: http.NotFoundHandler(), TLS: config}.Serve(ctx, listener)
+	})
+	w.pod(name, api.AppInjector, ip)
+}
+
+func (w *town) served(ctx context.Context) (*ca.Served, error) {
+	secret, err := w.client.CoreV1().Secrets(namespace).Get(ctx, api.InjectorCertificateSecret, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return ca.ParseServed(secret.Data, api.InjectorHost(namespace), time.Now())
+}
+
+// keepWebhook keeps bundle and certificate, as the replica that leads does.
+func (r *replica) keepWebhook(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
-	injector.provider.Roots.Subscribe(func(ca.Change) {
+	defer r.provider.Roots.Subscribe(func(ca.Change) {
 		select {
 		case changed <- struct{}{}:
 		default:
 		}
-	})
-	w.run(func(ctx context.Context) error {
-		for {
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			hook.Webhooks[0].ClientConfig.CABundle = injector.provider.Roots.Trust().Bundle
-			if hook, err = hooks.Update(ctx, hook, metav1.UpdateOptions{}); err != nil {
-				return err
-			}
+	})()
+	return webhook.New(webhook.Config{
+		Mesh: "osm", Webhooks: r.town.client.AdmissionregistrationV1().MutatingWebhookConfigurations(), Certificate: r.serving, Roots: r.provider.Roots,
+		Owner: func() types.UID { return "" }, Metrics: r.hooks, Log: slog.New(slog.DiscardHandler),
+	}).Run(ctx, changed)
+}
+
+// presented is what the API server would make of the injectors: it never meets a certificate that its
+// bundle does not hold.
+func (w *town) presented(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-	})
+		served, err := w.served(ctx)
+		if err != nil {
+			continue // not written yet
+		}
+		hook, err := w.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookConfigName("osm"), metav1.GetOptions{})
+		if err != nil {
+			continue // the end of ctx
+		}
+		now, err := w.served(ctx)
+		if err != nil || now.Certificate.Leaf.SerialNumber.Cmp(served.Certificate.Leaf.SerialNumber) != 0 {
+			continue // it changed meanwhile
+		}
+		trusted := ca.Trust{Bundle: hook.Webhooks[0].ClientConfig.CABundle}.Fingerprints()
+		if signer := served.Trust.Fingerprint; !slices.Contains(trusted, signer) {
+			w.t.Errorf("injectors serve what %.8s signed, and the API server trusts %.8s", signer, trusted)
+		}
+	}
 }
 
 // ask asks for a rotation to a root.

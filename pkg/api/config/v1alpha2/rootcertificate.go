@@ -99,8 +99,11 @@ type SecretRef struct {
 
 // VaultProviderSpec says where Vault is and as what it signs.
 type VaultProviderSpec struct {
+	// Host is a host name or an IP address. With Port it must be a server that osm.vault.host or
+	// osm.vault.allowedHosts of the installation names: no other is sent a token.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9.:]+$`
 	Host string `json:"host"`
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
@@ -109,6 +112,7 @@ type VaultProviderSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Role string `json:"role"`
+	// Protocol is https, or http where the installation itself uses it.
 	// +kubebuilder:validation:Enum=http;https
 	// +kubebuilder:default=https
 	Protocol string `json:"protocol,omitempty"`

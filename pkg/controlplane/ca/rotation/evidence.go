@@ -33,16 +33,18 @@ type Replica struct {
 	At time.Time `json:"at"`
 	// Error says why there is no report; nothing but Name and Component counts then.
 	Error string `json:"error,omitempty"`
-	// Roots are those that it acts on, with the roles that it knows.
+	// Roots are those that it acts on, with the roles that it knows. An Injector holds none.
 	Roots []Loaded `json:"roots"`
-	// Signer and Serving are the CAs of what it signs and of its own serving certificate.
+	// Signer is the CA of what it signs; an Injector signs nothing. Serving is the CA of its own serving
+	// certificate.
 	Signer  string `json:"signer"`
 	Serving string `json:"serving"`
 	// Proxies are those connected to it.
 	Proxies []Proxy `json:"proxies,omitempty"`
 	// Unknown are pods of the mesh, namespace/name, whose proxy is not connected to it.
 	Unknown []string `json:"unknown,omitempty"`
-	// Leads says that it holds the Lease; Secrets is what it wrote for the ServiceAccounts.
+	// Leads says that it holds the Lease; Secrets is what it wrote for the ServiceAccounts, those of the
+	// proxies and the injectors'.
 	Leads   bool     `json:"leads,omitempty"`
 	Secrets []Secret `json:"secrets,omitempty"`
 }
@@ -70,7 +72,8 @@ type Proxy struct {
 	At time.Time `json:"at"`
 }
 
-// Secret is what a ServiceAccount's proxies read their own client certificate from.
+// Secret is what a ServiceAccount's proxies read their own client certificate from, or injectors their
+// serving certificate.
 type Secret struct {
 	// Account is namespace/name of the ServiceAccount.
 	Account string   `json:"account"`
@@ -78,7 +81,7 @@ type Secret struct {
 	Signer  string   `json:"signer"`
 	Serial  string   `json:"serial"`
 	// Since is when it got a bundle of these CAs and a certificate of this signer; a renewal by the
-	// same signer does not count.
+	// same signer does not count. Zero means that it needs no time to arrive.
 	Since time.Time `json:"since"`
 }
 

@@ -127,10 +127,14 @@ func (q *inquiry) askReplicas(of question) {
 }
 
 // outOfDate says why a replica does not act on the roots as they are. Only what a replica does on
-// the present roots proves anything: what it reported on former ones may change when it sees them.
+// the present roots proves anything: what it reported on former ones may change when it sees them. An
+// injector acts on no root: what it serves is the question, and what its Secret holds.
 func (q *inquiry) outOfDate(r Replica) string {
 	if r.Error != "" {
 		return "gives no evidence: " + r.Error
+	}
+	if r.Component == Injector {
+		return ""
 	}
 	known := map[string]Loaded{}
 	for _, l := range r.Roots {

@@ -21,6 +21,8 @@ type world struct {
 	pods     []*pod
 	secrets  map[string]*rotation.Secret
 	webhook  []string // CAs in the caBundle
+	serving  string   // CA of the certificate in the injectors' Secret
+	refused  bool     // the caBundle cannot be written
 	drivers  [2]driver
 	plan     func([]rotation.Root, rotation.Evidence) rotation.Step
 	made     int // replicas and pods so far, for their names
@@ -68,7 +70,7 @@ func newWorld(seed uint64) *world {
 		w.roots = append(w.roots, stored{rotation.Root{Name: name, Role: rotation.Inactive, Fingerprint: "ca-" + name}, 1})
 	}
 	w.roots[0].Role = rotation.Active
-	w.webhook = []string{"ca-a"}
+	w.webhook, w.serving = []string{"ca-a"}, "ca-a"
 	for range 3 {
 		w.startReplica(rotation.Controller)
 	}
@@ -93,13 +95,15 @@ func (w *world) startReplica(component rotation.Component) {
 	w.made++
 	r := &replica{name: fmt.Sprintf("%s-%d", component, w.made), component: component}
 	r.sync(w)
-	r.serving = r.signer
+	if r.serving = r.signer; component == rotation.Injector {
+		r.serving = w.serving
+	}
 	r.leads = component == rotation.Controller && !slices.ContainsFunc(w.replicas, func(r *replica) bool { return r.leads })
 	w.replicas = append(w.replicas, r)
 }
 
 func (r *replica) sync(w *world) {
-	if r.cutOff {
+	if r.cutOff || r.component == rotation.Injector {
 		return
 	}
 	r.view = w.current()
@@ -160,6 +164,7 @@ func (w *world) step() {
 		pick(w, w.replicas).sync(w)
 	case 3, 4:
 		w.serve(pick(w, w.replicas))
+		w.keepWebhook()
 	case 5, 6, 7, 8:
 		if len(w.pods) > 0 {
 			w.receive(pick(w, w.pods))
@@ -199,6 +204,10 @@ func (w *world) trouble(kind int) {
 		for _, r := range w.replicas {
 			r.cutOff = false
 		}
+	case 19:
+		w.refused = true
+	case 20, 21:
+		w.refused = false
 	case 11:
 		w.drivers[w.random.IntN(2)] = driver{} // it dies on the way
 	case 12:
@@ -221,13 +230,30 @@ func (w *world) ask() {
 	w.roots[i].version++
 }
 
-// serve renews a replica's serving certificate, or lets an injector write the caBundle as it sees it.
+// serve renews a controller's serving certificate, or lets an injector take the one in its Secret.
 func (w *world) serve(r *replica) {
-	if r.component == rotation.Injector && !r.cutOff && w.random.IntN(2) == 0 {
-		w.webhook = r.bundle()
-		return
+	switch {
+	case r.component == rotation.Controller:
+		r.serving = r.signer
+	case !r.cutOff:
+		r.serving = w.serving
 	}
-	r.serving = r.signer
+}
+
+// keepWebhook lets the holder of the Lease write the caBundle or the injectors' Secret as it sees the
+// roots. It does so in any order, which the product's does not: the evidence has to do without that.
+func (w *world) keepWebhook() {
+	for _, r := range w.replicas {
+		switch {
+		case !r.leads || r.cutOff:
+		case w.random.IntN(2) == 0:
+			if !w.refused {
+				w.webhook = r.bundle()
+			}
+		default:
+			w.serving = r.signer
+		}
+	}
 }
 
 // receive lets a proxy take the bundle, or, after that, the certificate that its replica has for
@@ -310,12 +336,12 @@ func (w *world) reportOf(r *replica) rotation.Replica {
 	if r.cutOff || !slices.Contains(w.replicas, r) {
 		return rotation.Replica{Name: r.name, Component: r.component, Error: "connection refused"}
 	}
+	if r.component == rotation.Injector {
+		return rotation.Replica{Name: r.name, Component: r.component, At: w.now, Serving: r.serving}
+	}
 	report := rotation.Replica{Name: r.name, Component: r.component, At: w.now, Signer: r.signer, Serving: r.serving, Leads: r.leads}
 	for _, root := range r.view {
 		report.Roots = append(report.Roots, rotation.Loaded{Name: root.Name, Role: root.Role, Fingerprint: root.Fingerprint})
-	}
-	if r.component == rotation.Injector {
-		return report
 	}
 	for _, p := range w.pods {
 		if p.at != r {
@@ -325,6 +351,7 @@ func (w *world) reportOf(r *replica) rotation.Replica {
 		report.Proxies = append(report.Proxies, rotation.Proxy{Pod: p.name, Identity: p.account, Trusts: p.trusts, Root: p.root, Serial: "1", At: w.now})
 	}
 	if r.leads {
+		report.Secrets = append(report.Secrets, rotation.Secret{Account: "osm-system/osm-injector", Trusts: r.bundle(), Signer: w.serving})
 		for _, secret := range w.secrets {
 			report.Secrets = append(report.Secrets, *secret)
 		}
@@ -363,7 +390,7 @@ func (w *world) broken() string {
 
 // settle lets everything go well from now on, and returns how many rounds the rotation took to end.
 func (w *world) settle() (rounds int, ok bool) {
-	w.drivers = [2]driver{}
+	w.drivers, w.refused = [2]driver{}, false
 	for rounds = range 60 {
 		if _, under := rotation.Goal(w.current()); !under {
 			return rounds, true
@@ -372,7 +399,8 @@ func (w *world) settle() (rounds int, ok bool) {
 			r.cutOff = false
 			r.sync(w)
 		}
-		for range 5 {
+		for range 20 {
+			w.keepWebhook()
 			for _, r := range w.replicas {
 				w.serve(r)
 			}

@@ -41,7 +41,7 @@ func newMesh(roots ...rotation.Root) *mesh {
 		r := rotation.Replica{Name: name, Component: rotation.Controller, At: noon, Roots: loaded, Signer: signer.Fingerprint, Serving: signer.Fingerprint}
 		proxy := rotation.Proxy{Pod: "shop/web-" + name, Identity: "shop/web", Trusts: trusts, Root: signer.Fingerprint, Serial: "5e1" + name[len(name)-1:], NotAfter: noon.Add(time.Hour), At: noon.Add(-time.Minute)}
 		if strings.HasPrefix(name, "injector") {
-			r.Component = rotation.Injector
+			r = rotation.Replica{Name: name, Component: rotation.Injector, At: noon, Serving: signer.Fingerprint}
 		} else {
 			r.Proxies = []rotation.Proxy{proxy}
 		}
@@ -137,7 +137,7 @@ func TestPlanWaits(t *testing.T) {
 		{"a replica is away", trustBoth, func(m *mesh) {
 			*m.replica(1) = rotation.Replica{Name: "controller-2", Component: rotation.Controller, Error: "connection refused"}
 		}, "replica controller-2 (gives no evidence: connection refused)"},
-		{"a replica has not loaded", trustBoth, func(m *mesh) { m.replica(3).Roots = m.replica(3).Roots[:1] }, "replica injector-2 (has not loaded root b)"},
+		{"a replica has not loaded", trustBoth, func(m *mesh) { m.replica(1).Roots = m.replica(1).Roots[:1] }, "replica controller-2 (has not loaded root b)"},
 		{"a replica loaded another", trustBoth, func(m *mesh) {
 			m.replica(1).Roots = []rotation.Loaded{{"a", rotation.Active, "ca-x"}, {"b", rotation.Passive, "ca-b"}}
 		}, "replica controller-2 (has loaded another CA as root a (sha256:ca-x))"},
@@ -147,7 +147,11 @@ func TestPlanWaits(t *testing.T) {
 		{"a replica is behind the drop", dropped, func(m *mesh) {
 			m.replica(1).Roots = []rotation.Loaded{{"a", rotation.Passive, "ca-a"}, {"b", rotation.Active, "ca-b"}}
 		}, "replica controller-2 (has not seen yet that root a is inactive)"},
-		{"a replica signs with another", trustBoth, func(m *mesh) { m.replica(2).Signer = "ca-b" }, "replica injector-1 (signs with root b)"},
+		{"a replica signs with another", trustBoth, func(m *mesh) { m.replica(1).Signer = "ca-b" }, "replica controller-2 (signs with root b)"},
+		{"an injector is away", trustBoth, func(m *mesh) { m.replica(3).Error = "connection refused" }, "replica injector-2 (gives no evidence: connection refused)"},
+		{"an old Secret of the injectors", renewing, func(m *mesh) {
+			m.replica(0).Secrets = append(m.replica(0).Secrets, rotation.Secret{Account: "osm-system/osm-injector", Trusts: []string{"ca-a", "ca-b"}, Signer: "ca-a"})
+		}, "secret osm-system/osm-injector (its certificate is signed by root a)"},
 		{"no controller", trustBoth, func(m *mesh) { m.evidence.Replicas = m.evidence.Replicas[2:] },
 			"replica osm-controller (no replica has reported)|secret holder of the Lease (has not reported)"},
 		{"the webhook", trustBoth, func(m *mesh) { m.evidence.Webhooks[0].Trusts = []string{"ca-a"} }, "webhook osm-webhook-osm (does not trust root b yet)"},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,16 +21,17 @@ import (
 const (
 	DefaultMount      = "pki"
 	DefaultLoginMount = "kubernetes"
-	// DefaultTokenFile is where Kubernetes puts a pod's own ServiceAccount token.
-	DefaultTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token" // #nosec G101 -- a path
-	defaultPoll      = 5 * time.Minute
-	defaultTimeout   = 10 * time.Second
+	defaultPoll       = 5 * time.Minute
+	defaultTimeout    = 10 * time.Second
 )
 
 // Config says which server, which role, and how to prove who asks.
 type Config struct {
 	// Address is the server's URL, for example "https://vault.vault:8200"; it is required.
 	Address string
+	// Hosts are the servers, as host:port, that Address may redirect to, as a standby does; no token
+	// goes to any other.
+	Hosts []string
 	// CABundle holds the CA certificates that verify the server, as PEM; empty means those of the
 	// system. It goes with https only.
 	CABundle []byte
@@ -61,15 +63,17 @@ type Config struct {
 	transport http.RoundTripper // of tests that need a fault no server shows
 }
 
-// Login is the login of a ServiceAccount by the token that Kubernetes gives it: the server's auth
-// methods "kubernetes" and "jwt" take it alike.
+// Login is the login of a ServiceAccount by a token that Kubernetes gives it: the server's auth
+// methods "kubernetes" and "jwt" take it alike. The server sees the token, so it must be one that
+// the API server does not accept.
 type Login struct {
 	// Mount is the auth method's path below auth/; empty means DefaultLoginMount.
 	Mount string
 	// Role is the auth method's role; empty means the name of the PKI engine's role.
 	Role string
-	// TokenFile holds the ServiceAccount token. It is read at each login, because Kubernetes
-	// replaces it; empty means DefaultTokenFile.
+	// TokenFile holds the token, projected for an audience of the server's own. It is read at each
+	// login, because Kubernetes replaces it. It is required unless Config.Token is set; there is no
+	// default, so that no omission sends the token that the API server accepts.
 	TokenFile string
 }
 
@@ -79,7 +83,6 @@ func (c Config) complete() (Config, error) {
 	c.Mount = strings.Trim(cmp.Or(c.Mount, DefaultMount), "/")
 	c.Login.Mount = strings.Trim(cmp.Or(c.Login.Mount, DefaultLoginMount), "/")
 	c.Login.Role = cmp.Or(c.Login.Role, c.Role)
-	c.Login.TokenFile = cmp.Or(c.Login.TokenFile, DefaultTokenFile)
 	c.Poll = cmp.Or(c.Poll, defaultPoll)
 	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
 	if c.Now == nil {
@@ -106,6 +109,8 @@ func (c Config) validate() error {
 		return errors.New("a role of the PKI engine is required")
 	case c.TrustDomain == "":
 		return errors.New("a trust domain is required")
+	case c.Token == nil && c.Login.TokenFile == "":
+		return errors.New("a token, or the file of a token to log in with, is required")
 	case u.Scheme == "http" && len(c.CABundle) > 0:
 		return fmt.Errorf("address %q: a CA bundle needs https", c.Address)
 	case c.Poll < 0 || c.Timeout < 0:
@@ -122,6 +127,12 @@ func pathName(what, name string) error {
 		return fmt.Errorf("%s %q: not a name that a path can hold", what, name)
 	}
 	return nil
+}
+
+// sends says whether a server, as host:port, may be sent a token.
+func (c Config) sends(host string) bool {
+	_, own, _ := strings.Cut(c.Address, "://")
+	return host == own || slices.Contains(c.Hosts, host)
 }
 
 // signPath is where the role signs.

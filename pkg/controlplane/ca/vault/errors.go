@@ -199,7 +199,7 @@ func (c Config) loginHints(status int) ([]hint, string) {
 	otherwise := fmt.Sprintf("see auth/%s/config and the server's log", c.Login.Mount)
 	switch status {
 	case http.StatusForbidden:
-		otherwise = fmt.Sprintf("enable the auth method at auth/%s, let it review tokens (ClusterRole system:auth-delegator), and bind %s to the control plane's ServiceAccount", c.Login.Mount, role)
+		otherwise = fmt.Sprintf("enable the auth method at auth/%s, let its own ServiceAccount review tokens (ClusterRole system:auth-delegator), and bind %s to the control plane's ServiceAccount", c.Login.Mount, role)
 	case http.StatusBadRequest:
 		otherwise = fmt.Sprintf("bind %s to the control plane's ServiceAccount, namespace and audience", role)
 	}

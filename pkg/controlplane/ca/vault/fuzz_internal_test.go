@@ -109,7 +109,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Skip("no final answer, or one that knows the token")
 		}
 		cfg, err := Config{
-			Address: "https://vault.test:8200", Role: "mesh", TrustDomain: "cluster.local", Now: func() time.Time { return fuzzTime },
+			Address: "https://vault.test:8200", Role: "mesh", TrustDomain: "cluster.local", Login: Login{TokenFile: "/none"}, Now: func() time.Time { return fuzzTime },
 			transport: &signingServer{t, key, signer, status, answer},
 		}.complete()
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	authv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -22,10 +23,11 @@ import (
 const (
 	namespace = "osm-system"
 	account   = "osm-controller"
+	audience  = "vault"
 )
 
 // TestKubernetesLogin logs in as a ServiceAccount of a real API server, which the provider's server
-// asks whether the token is good.
+// asks whether the token is good. The token is for that server alone: the API server's own is refused.
 func TestKubernetesLogin(t *testing.T) {
 	t.Parallel()
 	b := newBao(t) // skips first: it is cheaper
@@ -40,44 +42,50 @@ func TestKubernetesLogin(t *testing.T) {
 	}
 	m.write("sys/auth/kubernetes", map[string]any{"type": "kubernetes"})
 	host := api.Config().Host
-	configure := func(reviewer string) {
-		m.write("auth/kubernetes/config", map[string]any{
-			"kubernetes_host": host, "kubernetes_ca_cert": servingCA(t, host), "disable_local_ca_jwt": true, "token_reviewer_jwt": reviewer,
-		})
-	}
-	configure("")
+	m.write("auth/kubernetes/config", map[string]any{
+		"kubernetes_host": host, "kubernetes_ca_cert": servingCA(t, host), "disable_local_ca_jwt": true, "token_reviewer_jwt": accountToken(t, client, "reviewer"),
+	})
 	m.write("auth/kubernetes/role/"+pkiRole, map[string]any{
-		"bound_service_account_names": account, "bound_service_account_namespaces": namespace, "token_policies": "osm", "token_ttl": "1h",
+		"bound_service_account_names": account, "bound_service_account_namespaces": namespace, "audience": audience, "token_policies": "osm", "token_ttl": "1h",
 	})
 	file := filepath.Join(t.TempDir(), "token")
-	writeAccountToken(t, client, file, account)
+	writeAccountToken(t, client, file, account, audience)
 	a := m.authority(func(c *vault.Config) { c.Login = vault.Login{TokenFile: file} })
 
 	loaded := make(chan error, 1)
 	go func() { loaded <- m.load(a) }()
 	wait(t, "the log to say who may not review", func() bool { return m.journal.contains("ClusterRole system:auth-delegator") })
-	delegate(t, client, account)
+	delegate(t, client, "reviewer")
 	must(t, <-loaded)
 	mustIssue(t, a, service("buyer"))
 
+	for name, audiences := range map[string][]string{"thief": {audience}, account: nil} {
+		writeAccountToken(t, client, file, name, audiences...)
+		m.write("sys/leases/revoke-prefix/auth/kubernetes/login", nil)
+		_, err := a.Issue(t.Context(), service("buyer"))
+		contains(t, err, "auth/kubernetes/login", "auth/kubernetes/role/openservicemesh to the control plane's ServiceAccount")
+	}
 	logins := m.front.count("auth/kubernetes/login")
-	writeAccountToken(t, client, file, "thief")
-	delegate(t, client, "thief")
-	m.write("sys/leases/revoke-prefix/auth/kubernetes/login", nil)
-	_, err := a.Issue(t.Context(), service("buyer"))
-	contains(t, err, "auth/kubernetes/login", "bind auth/kubernetes/role/openservicemesh to the control plane's ServiceAccount")
-
-	// A reviewer of the server's own, and a token that is good for nobody else.
-	delegate(t, client, "reviewer")
-	configure(accountToken(t, client, "reviewer"))
-	m.write("auth/kubernetes/role/"+pkiRole, map[string]any{
-		"bound_service_account_names": account, "bound_service_account_namespaces": namespace, "audience": "vault", "token_policies": "osm", "token_ttl": "1h",
-	})
-	writeAccountToken(t, client, file, account, "vault")
+	writeAccountToken(t, client, file, account, audience)
 	recovers(t, a)
 	if n := m.front.count("auth/kubernetes/login"); n <= logins {
 		t.Errorf("%d logins, want more than %d", n, logins)
 	}
+	if err := useToken(api, file); !apierrors.IsUnauthorized(err) {
+		t.Errorf("the API server answers the token that the provider's server has seen with %v, want it unauthorized", err)
+	}
+}
+
+// useToken asks the API server something with the token in a file.
+func useToken(api *realapi.Server, file string) error {
+	config := api.Config()
+	config.BearerToken, config.BearerTokenFile = "", file
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	_, err = client.AuthenticationV1().SelfSubjectReviews().Create(context.Background(), &authv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	return err
 }
 
 func newAccount(t *testing.T, client kubernetes.Interface, name string) {

@@ -28,10 +28,25 @@ func newServer(cfg Config) *server {
 		transport = newTransport(cfg)
 	}
 	return &server{cfg, &http.Client{
-		Transport: transport,
-		// The library follows a standby server's redirect itself, and never to plain http.
+		Transport: &fence{cfg, transport},
+		// The library follows a standby server's redirect itself, and never from https to plain http.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// fence keeps requests, which carry a token, from servers that the configuration does not name: the
+// library follows redirects to anywhere.
+type fence struct {
+	cfg  Config
+	next http.RoundTripper
+}
+
+// RoundTrip sends a request to a server that may see it.
+func (f *fence) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !f.cfg.sends(r.URL.Host) {
+		return nil, fmt.Errorf("redirected to %s, which is not among the servers that may see a token", r.URL.Host)
+	}
+	return f.next.RoundTrip(r)
 }
 
 func newTransport(cfg Config) *http.Transport {

@@ -1,0 +1,145 @@
+package provider
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/tests/reach"
+)
+
+// TestAllowedServerIsAsked: what the installation allows gets the login's token, and that one alone.
+func TestAllowedServerIsAsked(t *testing.T) {
+	login := filepath.Join(t.TempDir(), "token")
+	must(t, os.WriteFile(login, []byte("for-vault\n"), 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var jwt atomic.Value
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ JWT string }
+		if json.NewDecoder(r.Body).Decode(&body) == nil && strings.HasSuffix(r.URL.Path, "/auth/kubernetes/login") {
+			jwt.Store(body.JWT)
+			cancel()
+		}
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer server.Close()
+	_, host, _ := strings.Cut(server.URL, "//")
+	rig := newRig(t, parse(t, "--vault-login-token-file="+login))
+	rig.cfg.Allowed = Allowed{Kinds: []string{"vault"}, VaultHosts: []string{host}, VaultHTTP: true}
+	w := &town{rig: rig, t: t, dynamic: objects(t)}
+	rig.cfg.Dynamic = w.dynamic
+	w.write(vaultRoot(t, server.URL, ""))
+	if _, err := Open(ctx, rig.cfg); err == nil || t.Context().Err() != nil {
+		t.Fatalf("opened: %v", err)
+	}
+	if jwt.Load() != "for-vault" {
+		t.Errorf("the server was shown %q", jwt.Load())
+	}
+}
+
+func TestAllowedIsChecked(t *testing.T) {
+	for want, allowed := range map[string]Allowed{
+		`--additional-certificate-providers "acme"`: {Kinds: []string{"acme"}},
+		`--vault-allowed-hosts "vault"`:             {VaultHosts: []string{"vault"}},
+		`--vault-allowed-hosts "vault:0"`:           {VaultHosts: []string{"vault:0"}},
+		`--vault-allowed-hosts "a@b:1"`:             {VaultHosts: []string{"a@b:1"}},
+		`--vault-allowed-hosts ":8200"`:             {VaultHosts: []string{":8200"}},
+	} {
+		if err := allowed.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", allowed, err, want)
+		}
+	}
+	if err := (Allowed{Kinds: []string{"vault"}, VaultHosts: []string{"vault:8200", "[::1]:1"}}).Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzMeshRootCertificate: whatever an object says, its provider's configuration holds no server, no
+// protocol, no kind and no file that the installation does not name.
+func FuzzMeshRootCertificate(f *testing.F) {
+	for _, spec := range []string{
+		`{"tresor":{"ca":{"secretRef":{"name":"osm-ca-bundle","namespace":"osm-system"}}}}`,
+		`{"vault":{"host":"vault.vault","port":8200,"role":"mesh"}}`,
+		`{"vault":{"host":"vault.vault","port":8200,"role":"mesh","protocol":"https","token":{"secretKeyRef":{"name":"vault","namespace":"osm-system","key":"token"}}}}`,
+		`{"vault":{"host":"::1","port":8200,"role":"mesh"}}`,
+		`{"certManager":{"issuerName":"osm-ca","issuerKind":"Issuer","issuerGroup":"cert-manager.io"}}`,
+		`{"certManager":{"issuerName":"other"}}`,
+		`{"certManager":{"issuerName":"other","issuerKind":"ClusterIssuer"}}`,
+		`{"vault":{"host":"vault.vault","port":8200,"role":"mesh","protocol":"http"}}`,
+		`{"vault":{"host":"vault.vault:8200@thief","port":8200,"role":"../../x"}}`,
+		`{"vault":{"host":"thief","port":8200,"role":"mesh"}}`,
+		`{"vault":{"host":"vault.vault","port":70000,"role":"mesh"},"tresor":{}}`,
+	} {
+		f.Add([]byte(`{"metadata":{"name":"a"},"spec":{"trustDomain":"cluster.local","role":"active","provider":` + spec + `}}`))
+	}
+	flags := Flags{Vault: VaultFlags{LoginTokenFile: "/login", TokenFile: "/given", TokenSecret: "vault/token"}}
+	cfg := Config{
+		Flags: flags.withDefaults(), Allowed: Allowed{Kinds: []string{"vault", "cert-manager"}, VaultHosts: []string{"vault.vault:8200", "[::1]:8200"}},
+		Client: fake.NewClientset(), Namespace: "osm-system", Mesh: "osm", TrustDomain: "cluster.local", CASecret: "osm-ca-bundle",
+		Ready: &readiness{}, Log: slog.New(slog.DiscardHandler),
+	}
+	outcomes := reach.All(f, string(Tresor), string(Vault), string(CertManager), reach.Refused)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var object v1alpha2.MeshRootCertificate
+		if json.Unmarshal(data, &object) != nil {
+			return
+		}
+		wishes := cfg.wishes([]v1alpha2.MeshRootCertificate{object})
+		if len(wishes) != 1 || wishes[0].Name != object.Name || wishes[0].Problem != "" && wishes[0].used() {
+			t.Fatalf("wishes %+v", wishes)
+		}
+		from, err := cfg.originOf(&object.Spec)
+		if err != nil {
+			outcomes.Note(reach.Refused)
+			if from != (origin{}) || wishes[0].Problem == "" {
+				t.Fatalf("refused by %v, and yet %+v", err, wishes[0])
+			}
+			return
+		}
+		outcomes.Note(string(from.flags.Kind))
+		checkOrigin(t, cfg, &object.Spec, from)
+	})
+}
+
+// checkOrigin reads the configuration with rules of its own.
+func checkOrigin(t *testing.T, cfg Config, spec *v1alpha2.MeshRootCertificateSpec, from origin) {
+	t.Helper()
+	v := from.flags.Vault
+	switch from.flags.Kind {
+	case Tresor:
+		if spec.Provider.Tresor == nil || v.Address != "" {
+			t.Fatalf("%+v", from)
+		}
+	case CertManager:
+		if i := from.flags.Issuer; v.Address != "" || i.Kind != "Issuer" || i.Group != "cert-manager.io" {
+			t.Fatalf("%+v", from)
+		}
+	case Vault:
+		at, err := url.Parse(v.Address)
+		if err != nil || at.Scheme != "https" || at.User != nil || at.Path != "" || at.Host != "vault.vault:8200" && at.Host != "[::1]:8200" {
+			t.Fatalf("a token would go to %q: %v", v.Address, err)
+		}
+		if v.LoginTokenFile != "/login" || v.TokenFile != "" && (v.TokenFile != "/given" || spec.Provider.Vault.Token == nil) {
+			t.Fatalf("files %+v", v)
+		}
+		cfg.Flags = from.flags
+		if opened, err := cfg.source(); err == nil && opened.String() != "Vault at https://"+net.JoinHostPort(spec.Provider.Vault.Host, "8200")+", PKI engine pki" {
+			t.Fatalf("opened %s", opened)
+		}
+	default:
+		t.Fatalf("kind %q", from.flags.Kind)
+	}
+}
