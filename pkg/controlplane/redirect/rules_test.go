@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
+
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -97,12 +99,15 @@ func FuzzFlags(f *testing.F) {
 	f.Add("80,443", "10.0.0.0/8", "eth0")
 	f.Add("0", "::/0", "")
 	f.Add("65536", "1.2.3.4", "a,b")
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, ports, ranges, names string) {
 		r := Default()
 		flags := pflag.NewFlagSet("redirect", pflag.ContinueOnError)
 		r.BindFlags(flags)
 		args := []string{"--exclude-inbound-ports=" + ports, "--exclude-outbound-ranges=" + ranges, "--exclude-interfaces=" + names}
-		if flags.Parse(args) != nil || r.Validate() != nil {
+		accepted := flags.Parse(args) == nil && r.Validate() == nil
+		outcomes.OK(accepted)
+		if !accepted {
 			return
 		}
 		again := Default()
