@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, vet and golangci-lint (with gosec) in all modules; whether what was downloaded is what go.sum
+# Formatting, vet and golangci-lint in all modules; whether what was downloaded is what go.sum
 # says and has no known vulnerability; whether generated files, the third-party notices among them, are up
 # to date.
 # shellcheck source=scripts/lib.sh
