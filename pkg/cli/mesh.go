@@ -90,7 +90,7 @@ func withRoots(ctx context.Context, env *Env, clients *cluster.Clients, meshes [
 		}
 	}
 	listed := make([]listedMesh, len(meshes))
-	replicas := cluster.AskReplicas(ctx, clients.Kube, all, rootTime, env.Now())
+	replicas := cluster.AskReplicas(ctx, clients.Reach, all, rootTime, env.Now())
 	for i, mesh := range meshes {
 		listed[i] = listedMesh{mesh, []replicaRoot{}}
 		for _, r := range replicas {

@@ -81,7 +81,7 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 // fix [setting ...] changes how the cluster behaves.
 func fixCluster(ts *testscript.TestScript, _ bool, args []string) {
 	server(ts).Fix(func(s *apitest.Server) {
-		s.Stuck, s.FailJobs, s.Forbidden, s.Deny, s.OneNode, s.Hanging = nil, false, false, nil, false, nil
+		s.Stuck, s.FailJobs, s.Forbidden, s.Deny, s.OneNode, s.Hanging, s.Fenced = nil, false, false, nil, false, nil, false
 		s.Old, s.DenyAccounts, s.CertManager = false, nil, false
 		configure(ts, s, args)
 	})
@@ -108,6 +108,8 @@ func configure(ts *testscript.TestScript, s *apitest.Server, settings []string) 
 			s.Stuck = map[string]string{app: reason}
 		case "hangs":
 			s.Hanging = map[string]bool{value: true}
+		case "fenced":
+			s.Fenced = true
 		case "onenode":
 			s.OneNode = true
 		case "failjobs":

@@ -47,8 +47,9 @@ server can call the injectors, how many proxies are connected and where. And how
 valid certificates if the control plane dies now; less than --headless-target is a failure.
 
 The command fails when a check fails, not for a warning. It needs the rights to read the mesh's
-namespace, nodes, namespaces, pods with a sidecar and the webhook's configuration, and to get
-pods/proxy in the mesh's namespace.`,
+namespace, nodes, namespaces, pods with a sidecar and the webhook's configuration, and in the mesh's
+namespace to get pods/proxy or, where a NetworkPolicy keeps the API server from the replicas, to
+create pods/portforward.`,
 		Example: `  osm verify ha
   osm verify ha --headless-target 12h
 
@@ -78,7 +79,7 @@ func (o *verifyOptions) run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, verifyTime, fmt.Errorf("no answer within %s", verifyTime))
 	defer cancel()
-	a := cluster.ReadAvailability(ctx, clients.Kube, mesh, o.env.Now())
+	a := cluster.ReadAvailability(ctx, clients, mesh, o.env.Now())
 	results := check.Run(ctx, check.HA(a, o.target), nil)
 	if err := o.write(o.report(a, results)); err != nil {
 		return err

@@ -132,7 +132,7 @@ func (o *versionOptions) ask(ctx context.Context, clients *cluster.Clients, pod 
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	body, err := cluster.ProxyGet(ctx, clients.Kube, pod, api.PortHTTP, "/version")
+	body, err := clients.Reach(ctx, pod, api.PortHTTP, "/version")
 	if err != nil {
 		return err
 	}

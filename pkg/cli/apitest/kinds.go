@@ -37,6 +37,7 @@ var kinds = []kind{
 	{"batch", "v1", "jobs", "Job", true},
 	{"autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true},
 	{"policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true},
+	{"networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", true},
 	{"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true},
 	leases,
 	{"rbac.authorization.k8s.io", "v1", "roles", "Role", true},
@@ -208,12 +209,16 @@ func podName(address string) string {
 	return parts[min(1, len(parts)-1)]
 }
 
-// hangs says whether a request goes to a pod that never answers.
+// hangs says whether a request goes to a pod that never answers, or by a way that never leads there.
 func (s *Server) hangs(r *http.Request) bool {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	parsed, err := s.parse(r)
-	return err == nil && strings.HasPrefix(parsed.subresource, "proxy") && s.Hanging[podName(parsed.name)]
+	if err != nil {
+		return false
+	}
+	proxied := strings.HasPrefix(parsed.subresource, "proxy")
+	return proxied && s.Fenced || (proxied || parsed.subresource == "portforward") && s.Hanging[podName(parsed.name)]
 }
 
 func answer(w http.ResponseWriter, code int, body any) {

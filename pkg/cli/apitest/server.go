@@ -41,6 +41,7 @@ type Server struct {
 	// Rotation are the pages of a controller that drives a rotation; see Page.
 	Rotation  []Page
 	Hanging   map[string]bool // names of pods that accept requests and never answer
+	Fenced    bool            // the API server cannot connect to pods: only port-forwards lead to them
 	OneNode   bool            // every pod runs on node-1
 	Logs      string          // what every container has logged
 	Forbidden bool            // refuse every request but the version

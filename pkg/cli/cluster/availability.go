@@ -68,13 +68,14 @@ func (c Component) Ready() []corev1.Pod {
 }
 
 // ReadAvailability reads it all. What cannot be read does not keep the rest from being read.
-func ReadAvailability(ctx context.Context, client kubernetes.Interface, mesh Mesh, now time.Time) Availability {
+func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time.Time) Availability {
+	client := clients.Kube
 	a := Availability{Mesh: mesh, Now: now}
 	// Pods come and go while the replicas are asked: those count that were there before and after.
 	before, err := runningInjected(ctx, client, mesh.Name)
 	a.Injected.Err = err
 	for _, app := range []string{api.AppController, api.AppInjector} {
-		a.Components = append(a.Components, readComponent(ctx, client, mesh.Namespace, app, now))
+		a.Components = append(a.Components, readComponent(ctx, clients, mesh.Namespace, app, now))
 	}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -98,12 +99,13 @@ func ReadAvailability(ctx context.Context, client kubernetes.Interface, mesh Mes
 	return a
 }
 
-func readComponent(ctx context.Context, client kubernetes.Interface, namespace, app string, now time.Time) Component {
+func readComponent(ctx context.Context, clients *Clients, namespace, app string, now time.Time) Component {
+	client := clients.Kube
 	c := Component{App: app}
 	deployment, err := client.AppsV1().Deployments(namespace).Get(ctx, app, metav1.GetOptions{})
 	c.Deployment = found(existing(deployment, err, "Deployment", namespace+"/"+app))
 	c.Pods = found(ControlPlanePods(ctx, client, namespace, app))
-	c.Replicas = AskReplicas(ctx, client, c.Ready(), replicaTime, now)
+	c.Replicas = AskReplicas(ctx, clients.Reach, c.Ready(), replicaTime, now)
 	c.Budgets = found(budgets(ctx, client, namespace, c.Deployment.Value))
 	c.Autoscalers = found(autoscalers(ctx, client, namespace, app))
 	return c

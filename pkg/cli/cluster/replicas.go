@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/api"
 )
@@ -54,25 +53,25 @@ type Expiry struct {
 
 // AskReplicas asks pods of the control plane, all at the same time, for at most the given time. The
 // answers are in the order of the pods.
-func AskReplicas(ctx context.Context, client kubernetes.Interface, pods []corev1.Pod, within time.Duration, now time.Time) []Replica {
+func AskReplicas(ctx context.Context, ask Asker, pods []corev1.Pod, within time.Duration, now time.Time) []Replica {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %s", within))
 	defer cancel()
 	replicas := make([]Replica, len(pods))
 	var asked sync.WaitGroup
 	for i := range pods {
-		asked.Go(func() { replicas[i] = askReplica(ctx, client, &pods[i], now) })
+		asked.Go(func() { replicas[i] = askReplica(ctx, ask, &pods[i], now) })
 	}
 	asked.Wait()
 	return replicas
 }
 
-func askReplica(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, now time.Time) Replica {
+func askReplica(ctx context.Context, ask Asker, pod *corev1.Pod, now time.Time) Replica {
 	replica := Replica{App: pod.Labels[api.LabelApp], Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName}
 	if pod.Status.Phase != corev1.PodRunning {
 		replica.Err = fmt.Errorf("pod %s/%s is not running: phase %s", pod.Namespace, pod.Name, pod.Status.Phase)
 		return replica
 	}
-	body, err := ProxyGet(ctx, client, pod, api.PortHTTP, "/metrics")
+	body, err := ask(ctx, pod, api.PortHTTP, "/metrics")
 	if ctx.Err() != nil {
 		err = fmt.Errorf("ask pod %s/%s for /metrics: %w", pod.Namespace, pod.Name, context.Cause(ctx))
 	}

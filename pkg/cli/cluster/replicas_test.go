@@ -80,7 +80,7 @@ func TestAskReplicas(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		replicas := cluster.AskReplicas(t.Context(), client, pods, 3*time.Second, start)
+		replicas := cluster.AskReplicas(t.Context(), cluster.ByProxy(client), pods, 3*time.Second, start)
 		if took := time.Since(start); took != 3*time.Second {
 			t.Errorf("took %s, want the 3s that the hanging ones cost together", took)
 		}
@@ -113,7 +113,7 @@ func TestBudgetOfAnOlderReplica(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		old := cluster.AskReplicas(t.Context(), client, []corev1.Pod{pod("old", corev1.PodRunning)}, time.Minute, now)[0]
+		old := cluster.AskReplicas(t.Context(), cluster.ByProxy(client), []corev1.Pod{pod("old", corev1.PodRunning)}, time.Minute, now)[0]
 		if old.Err != nil || old.Root != "" {
 			t.Errorf("%s: %+v; want no root, since there are two", text, old)
 		}
@@ -140,7 +140,7 @@ func TestAskRealHandler(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replica := cluster.AskReplicas(t.Context(), client, []corev1.Pod{pod("a", corev1.PodRunning)}, time.Minute, time.Now())[0]
+	replica := cluster.AskReplicas(t.Context(), cluster.ByProxy(client), []corev1.Pod{pod("a", corev1.PodRunning)}, time.Minute, time.Now())[0]
 	if replica.Err != nil || replica.First.Pod != "shop/till-0" || replica.First.At.UnixMilli() != 1798300000250 {
 		t.Errorf("got %+v", replica)
 	}
