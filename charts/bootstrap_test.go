@@ -58,13 +58,13 @@ func TestHookOrder(t *testing.T) {
 		}
 	}
 	job, ok := weights["Job"]
-	for _, kind := range []string{"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ConfigMap"} {
+	for _, kind := range []string{"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "ConfigMap", "NetworkPolicy"} {
 		weight, there := weights[kind]
 		if !ok || !there || weight >= job {
 			t.Errorf("%s has weight %d, the Job %d", kind, weight, job)
 		}
 	}
-	if len(rel.Hooks) != 7 {
-		t.Errorf("%d hook objects, want 7", len(rel.Hooks))
+	if len(rel.Hooks) != 8 {
+		t.Errorf("%d hook objects, want 8", len(rel.Hooks))
 	}
 }

@@ -227,14 +227,15 @@ func TestOneRegistryForAllImages(t *testing.T) {
 	}
 }
 
-func TestTagWinsOverDigest(t *testing.T) {
+// What the digest names is what is pulled; a tag beside it does not take that away.
+func TestTagAndDigest(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("ab", 32)
 	for _, test := range []struct{ set, want string }{
 		{"osm.image.registry=r", "r/osm-controlplane:" + load(t).AppVersion()},
 		{"osm.image.registry=r/", "r/osm-controlplane:" + load(t).AppVersion()},
 		{"osm.image.registry=r,osm.image.tag=v7", "r/osm-controlplane:v7"},
 		{"osm.image.registry=r,osm.image.digest.osmControlPlane=" + digest, "r/osm-controlplane@" + digest},
-		{"osm.image.registry=r,osm.image.tag=v7,osm.image.digest.osmControlPlane=" + digest, "r/osm-controlplane:v7"},
+		{"osm.image.registry=r,osm.image.tag=v7,osm.image.digest.osmControlPlane=" + digest, "r/osm-controlplane:v7@" + digest},
 	} {
 		sidecar := ""
 		for _, image := range images(objects(t, set(t, test.set))) {

@@ -20,17 +20,16 @@ app.kubernetes.io/name: openservicemesh.io
 app.kubernetes.io/instance: {{ .root.Values.osm.meshName }}
 {{- end }}
 
-{{/* The control-plane image. A tag that somebody chose wins over a digest that came as a default. */}}
+{{/*
+The control-plane image, by its tag, its digest or both. With a digest the tag is only what people read: the container
+runtime takes what the digest names. Without either the tag is the chart's version.
+*/}}
 {{- define "osm.image" -}}
 {{- $image := .Values.osm.image -}}
-{{- $repository := printf "%s/%s" (trimSuffix "/" $image.registry) $image.name.osmControlPlane -}}
-{{- if $image.tag -}}
-{{ printf "%s:%s" $repository $image.tag }}
-{{- else if $image.digest.osmControlPlane -}}
-{{ printf "%s@%s" $repository $image.digest.osmControlPlane }}
-{{- else -}}
-{{ printf "%s:%s" $repository .Chart.AppVersion }}
-{{- end -}}
+{{- $tag := $image.tag | default (ternary "" .Chart.AppVersion (ne $image.digest.osmControlPlane "")) -}}
+{{ trimSuffix "/" $image.registry }}/{{ $image.name.osmControlPlane }}
+{{- with $tag }}:{{ . }}{{ end }}
+{{- with $image.digest.osmControlPlane }}@{{ . }}{{ end }}
 {{- end }}
 
 {{- define "osm.imagePullSecrets" -}}

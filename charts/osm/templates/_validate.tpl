@@ -8,6 +8,7 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- fail (printf "osm.meshName %q is not a DNS label: use 1 to 63 characters a-z, 0-9 and '-', beginning and ending with a letter or digit; fix: --set osm.meshName=osm" $name) -}}
 {{- end -}}
 {{- include "osm.validate.provider" (dict "osm" .Values.osm "kinds" (include "osm.providerKinds" . | fromJsonArray)) -}}
+{{- include "osm.validate.networkPolicy" . -}}
 {{- range $key, $app := include "osm.components" . | fromYaml -}}
 {{- include "osm.validate.autoScale" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
 {{- include "osm.validate.budget" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
@@ -85,6 +86,15 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- range $reserved -}}
 {{- if hasKey $.component.podLabels . -}}
 {{- fail (printf "%s.podLabels must not have the key %q: the chart sets %s itself, any other label is allowed; fix: leave it out" $.prefix . (join ", " $reserved)) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Labels of a pod are whatever its author likes; those of a namespace are not. */}}
+{{- define "osm.validate.networkPolicy" -}}
+{{- with .Values.osm.networkPolicy.metrics -}}
+{{- if and .podLabels (not .namespaceLabels) -}}
+{{- fail "osm.networkPolicy.metrics.podLabels is set while osm.networkPolicy.metrics.namespaceLabels is empty: anybody who may create a pod may label it so, whatever the namespace; both together name the pods; fix: --set osm.networkPolicy.metrics.namespaceLabels.kubernetes\\.io/metadata\\.name=NAMESPACE" -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
