@@ -8,7 +8,7 @@ DEMO_NAMESPACES=(bookbuyer bookthief bookstore bookwarehouse) DEMO_MESH=osm
 
 # MODULES are the Go modules beside the product's own, whose dependencies must not become its.
 # shellcheck disable=SC2034
-MODULES=(tools demo/cluster tests/certmanager)
+MODULES=(tools demo/cluster demo/cluster/deps/network-policies tests/certmanager)
 
 # A workspace around the repository must not change what go.mod pins.
 export GOWORK=off

@@ -31,7 +31,7 @@ func (c *Cluster) joinNode(ctx context.Context, api *kubeapi.Client, node plan.M
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return c.progress.Step(node.Name+": kubelet and kube-proxy, node ready", func() error { return c.startAgents(ctx, api, node) })
+	return c.progress.Step(node.Name+": kubelet, kube-proxy and network policies, node ready", func() error { return c.startAgents(ctx, api, node) })
 }
 
 func (c *Cluster) startRuntime(ctx context.Context, node plan.Machine) error {
@@ -84,7 +84,7 @@ func (c *Cluster) startAgents(ctx context.Context, api *kubeapi.Client, node pla
 		}
 		return api.KubeletAnswers(ctx, node.Name)
 	}
-	return c.wait(ctx, node.Name+" to be ready", isReady, agents[0].Name, agents[1].Name)
+	return c.wait(ctx, node.Name+" to be ready", isReady, agents[0].Name, agents[1].Name, agents[2].Name)
 }
 
 func (c *Cluster) startOn(node plan.Machine, daemons ...render.Daemon) error {

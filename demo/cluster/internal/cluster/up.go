@@ -132,6 +132,7 @@ func (c *Cluster) users() []pki.Leaf {
 		{Name: render.ControllerUser, CommonName: "system:kube-controller-manager"},
 		{Name: render.SchedulerUser, CommonName: "system:kube-scheduler"},
 		{Name: render.ProxyUser, CommonName: "system:kube-proxy"},
+		{Name: render.PolicyUser, CommonName: render.PolicyUser},
 	}
 	for _, node := range c.Plan.NodeList() {
 		users = append(users, pki.Leaf{

@@ -13,6 +13,7 @@ const (
 	ControllerUser = "kube-controller-manager"
 	SchedulerUser  = "kube-scheduler"
 	ProxyUser      = "kube-proxy"
+	PolicyUser     = "network-policies"
 )
 
 // Daemon is one program with its arguments.
@@ -53,9 +54,13 @@ func (l Layout) APIServer() Daemon {
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-username-headers=X-Remote-User",
 		"--proxy-client-cert-file="+pki("front-proxy.crt"), "--proxy-client-key-file="+pki("front-proxy.key"),
+		"--audit-policy-file="+filepath.Join(l.MachineDir(l.Plan.Master()), auditPolicy), "--audit-log-path="+l.AuditLog(),
 		"--profiling=false",
 	)
 }
+
+// AuditLog is where the API server notes what ServiceAccounts ask of it.
+func (l Layout) AuditLog() string { return filepath.Join(l.Dir, "log", "audit.log") }
 
 // Controllers are the daemons that need an API server to start. The autoscaler is told to trust young pods early,
 // so that a person sees live numbers within seconds.
@@ -95,7 +100,8 @@ func (l Layout) NodeAgents(node plan.Machine) []Daemon {
 		"--root-dir="+filepath.Join(dir, "kubelet"), "--cert-dir="+filepath.Join(dir, "kubelet", "pki"),
 	)
 	proxy := l.daemon(node.Name+"-kube-proxy", "kube-proxy", "--config="+filepath.Join(dir, "kube-proxy.yaml"))
-	return []Daemon{kubelet, proxy}
+	policies := l.daemon(node.Name+"-network-policies", "network-policies", "--kubeconfig="+l.Kubeconfig(PolicyUser), "--node="+node.Name)
+	return []Daemon{kubelet, proxy, policies}
 }
 
 // NodeDaemons is every daemon of node, in the order of their start.

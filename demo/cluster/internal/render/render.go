@@ -19,6 +19,9 @@ const (
 	MetricsImage = "osm-cluster.local/metrics-server:0.9.0"
 )
 
+// auditPolicy is the file that says what the API server notes.
+const auditPolicy = "audit-policy.yaml"
+
 //go:embed templates
 var templates embed.FS
 
@@ -71,7 +74,11 @@ func (l Layout) NodeFiles(node plan.Machine) (map[string][]byte, error) {
 // since the name of a node that does not exist would cost it 30 seconds of waiting.
 func (l Layout) MasterFiles() (map[string][]byte, error) {
 	proxy, err := l.proxyConfig(l.Plan.Master(), l.Plan.Node(1).Name)
-	return map[string][]byte{"kube-proxy.yaml": proxy}, err
+	if err != nil {
+		return nil, err
+	}
+	audit, err := fill(auditPolicy, nil)
+	return map[string][]byte{"kube-proxy.yaml": proxy, auditPolicy: audit}, err
 }
 
 func (l Layout) proxyConfig(m plan.Machine, node string) ([]byte, error) {
@@ -84,6 +91,7 @@ func (l Layout) proxyConfig(m plan.Machine, node string) ([]byte, error) {
 func (l Layout) Addons() ([]byte, error) {
 	return fill("addons.yaml", map[string]any{
 		"DNS": l.Plan.DNSService(), "DNSImage": DNSImage, "MetricsImage": MetricsImage, "DNSReplicas": min(2, l.Plan.Nodes),
+		"PolicyUser": PolicyUser,
 	})
 }
 

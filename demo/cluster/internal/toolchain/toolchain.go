@@ -1,4 +1,4 @@
-// Package toolchain compiles Kubernetes, CoreDNS and metrics-server from the Go modules pinned under demo/cluster/deps
+// Package toolchain compiles Kubernetes, CoreDNS, metrics-server and the enforcer of NetworkPolicies from the Go modules pinned under demo/cluster/deps
 // and packs what runs as a pod into images. It downloads nothing itself: the go command does, from the module proxy.
 // Invariant: a cache folder carries its content's key in its name and appears only when everything in it is complete.
 package toolchain
@@ -51,6 +51,11 @@ func Modules() []Module {
 		{
 			Name: "coredns", Dir: "demo/cluster/deps/coredns", Keyed: pins,
 			Packages: []string{"github.com/coredns/coredns"}, LDFlags: "-s -w",
+		},
+		{
+			Name: "network-policies", Dir: "demo/cluster/deps/network-policies",
+			Keyed:    []string{"go.mod", "go.sum", "cmd/network-policies/main.go"},
+			Packages: []string{"./cmd/network-policies"}, LDFlags: "-s -w",
 		},
 		{
 			Name: "pause", Dir: "demo/cluster", Keyed: []string{"cmd/pause/main.go"},

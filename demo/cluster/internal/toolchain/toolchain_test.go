@@ -150,8 +150,8 @@ func TestModulesPinWhatTheyCompile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range Modules() {
-		if m.Name == "pause" {
-			continue // of this very module
+		if strings.HasPrefix(m.Packages[0], "./") {
+			continue // sources of ours, which import what they need
 		}
 		pins, err := os.ReadFile(filepath.Join(repo, m.Dir, "deps.go"))
 		if err != nil {
