@@ -75,6 +75,9 @@ else
   local_images bin/e2e.d "osm-controlplane,osm-demo,osm-envoy,osm-testapp,$providers" --name e2e
   # What can cut a node's power.
   export OSM_E2E_CLUSTER="$root/bin/cluster --name e2e"
+  # What the control plane asks of the API server, to be compared with what it may.
+  OSM_E2E_AUDIT_LOG="$(dirname "$(dirname "$KUBECONFIG")")/log/audit.log"
+  export OSM_E2E_AUDIT_LOG
 fi
 
 export OSM_E2E_CONTROLPLANE_IMAGE=$controlplane_ref OSM_E2E_ENVOY_IMAGE=$envoy_ref

@@ -19,6 +19,8 @@ type environment struct {
 	osm string
 	// switchboard is the program that cuts the power of nodes, with its flags; nil where nobody can.
 	switchboard []string
+	// auditLog is what the API server notes of requests; "" where nobody can read it.
+	auditLog string
 	// out is the folder that evidence of failures is left in.
 	out string
 	// The images, as the cluster's nodes know them; without envoy, the chart's.
@@ -32,6 +34,7 @@ const (
 	varKubeconfig   = "KUBECONFIG"
 	varOSM          = "OSM_E2E_OSM"
 	varSwitchboard  = "OSM_E2E_CLUSTER"
+	varAuditLog     = "OSM_E2E_AUDIT_LOG"
 	varOut          = "OSM_E2E_OUT"
 	varControlPlane = "OSM_E2E_CONTROLPLANE_IMAGE"
 	varEnvoy        = "OSM_E2E_ENVOY_IMAGE"
@@ -57,6 +60,7 @@ func readEnvironment() (environment, error) {
 		out:        cmp.Or(os.Getenv(varOut), filepath.Join("..", "..", "out", "e2e")),
 
 		switchboard: strings.Fields(os.Getenv(varSwitchboard)),
+		auditLog:    os.Getenv(varAuditLog),
 
 		controlPlane: os.Getenv(varControlPlane), envoy: os.Getenv(varEnvoy),
 		demo: os.Getenv(varDemo), testapp: os.Getenv(varTestapp),

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,7 +56,8 @@ func TestProviders(t *testing.T) {
 // provide is the life of the mesh. One controller is enough, and makes clear which identities it
 // knows: what a replica has never signed for it cannot sign while the provider is away.
 func (s *story) provide(t *testing.T, p signer) {
-	s.osm(t, append(append([]string{"install"}, p.values...), s.env.imageValues()...)...)
+	record := s.record(t)
+	s.osm(t, slices.Concat([]string{"install"}, p.values, s.narrowed(t), s.env.imageValues())...)
 	s.foundPair(t)
 	if t.Failed() {
 		t.Fatal("without client and servers there is nothing more to see")
@@ -70,6 +72,7 @@ func (s *story) provide(t *testing.T, p signer) {
 	// has never had one signed for that identity.
 	s.step(t, "restart", s.restartAll)
 	s.step(t, "canary", func(t *testing.T) { s.sing(t, p, early) })
+	s.step(t, "rights", func(t *testing.T) { s.fits(t, record, certManagerRights) })
 	s.step(t, "uninstall", func(t *testing.T) {
 		s.raze(t, nsClient) // first, and at the same time: both take a while
 		s.raze(t, nsServer)

@@ -43,7 +43,8 @@ func TestRotation(t *testing.T) {
 		vault, certManager := s.deployVault(t), s.deployCertManager(t)
 		t.Cleanup(func() { s.abandon(t); s.vacate(t) })
 		t.Cleanup(func() { s.keepEvidence(t) })
-		s.osm(t, slices.Concat([]string{"install"}, vault.values, certManager.values, []string{
+		record := s.record(t)
+		s.osm(t, slices.Concat([]string{"install"}, s.narrowed(t), vault.values, certManager.values, []string{
 			"--set=osm.certificateProvider.kind=tresor",
 			"--set=osm.certificateProvider.additionalKinds={vault,cert-manager}",
 			"--set=osm.certificateProvider.secretDelivery=" + deliveryTime.String(),
@@ -66,6 +67,7 @@ func TestRotation(t *testing.T) {
 			load.much(t, enoughCalls-tally.Succeeded)
 		}
 		load.stop(t)
+		s.step(t, "rights", func(t *testing.T) { s.fits(t, record, rotationRights) })
 		s.raze(t, nsClient)
 		s.raze(t, nsServer)
 		s.osm(t, "uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace")

@@ -33,6 +33,7 @@ func TestMesh(t *testing.T) {
 
 	t.Cleanup(func() { s.abandon(t) })
 	t.Cleanup(func() { s.keepEvidence(t) })
+	record := s.record(t)
 	s.install(t)
 	s.foundTown(t)
 	if t.Failed() {
@@ -48,16 +49,22 @@ func TestMesh(t *testing.T) {
 	s.step(t, "stateful sets", s.statefulSets)
 	s.step(t, "secrets fence", s.fence)
 	s.step(t, "outside", s.outside)
+	s.step(t, "stolen accounts", func(t *testing.T) { s.stolen(t, record) })
+	s.step(t, "a developer's kubeconfig", s.developer)
 	if len(env.switchboard) > 0 {
+		s.step(t, "network policies", s.policies)
 		s.step(t, "power failure", s.powerFailure)
 		s.step(t, "cut cable", s.cutCable)
 	} else {
-		t.Logf("no node is lost: %s does not name a program that can take one away", varSwitchboard)
+		t.Logf("network policies are not tried and no node is lost: %s does not name a program that can take one away", varSwitchboard)
 	}
 	s.step(t, "drain", s.drain)
 	s.step(t, "lost controller", s.lostController)
 	s.step(t, "no controller", s.noController)
 	s.step(t, "scale", s.scale)
+	if record != nil {
+		s.step(t, "rights", func(t *testing.T) { s.lifeRights(t, record) })
+	}
 	s.step(t, "uninstall", func(t *testing.T) { s.uninstall(t, user, before) })
 }
 
@@ -82,7 +89,7 @@ func (s *story) install(t *testing.T) {
 		"--set=osm.osmController.enablePodDisruptionBudget=true",
 		"--set=osm.injector.autoScale.enable=true",
 		"--set=osm.injector.enablePodDisruptionBudget=true",
-	}, s.env.imageValues()...)...)
+	}, append(s.narrowed(t), s.env.imageValues()...)...)...)
 	for _, name := range controlPlane() {
 		until(t, s.pods(api.DefaultNamespace, "app="+name), podTime, allAvailable(2))
 	}

@@ -93,6 +93,18 @@ func TestOnlyAnAgentsAnswerCounts(t *testing.T) {
 	}
 }
 
+// Who speaks nothing that an agent knows can be connected to all the same; nobody at all cannot.
+func TestConnect(t *testing.T) {
+	h := run(t)
+	calls := newCaller()
+	if answer := calls.do(t.Context(), Call{Protocol: Connect, Address: h.address(port(PortTCPReady))}); !answer.OK() {
+		t.Errorf("connect to an open port = %+v", answer)
+	}
+	if answer := calls.do(t.Context(), Call{Protocol: Connect, Address: "127.0.0.1:1"}); answer.OK() {
+		t.Errorf("connect to a closed port = %+v, want an error", answer)
+	}
+}
+
 func TestStateIsWhatProbesAnswer(t *testing.T) {
 	h := run(t)
 	control := Client{Address: h.address("127.0.0.1:" + strconv.Itoa(PortControl))}

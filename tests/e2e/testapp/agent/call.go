@@ -65,6 +65,8 @@ func (c *caller) dispatch(ctx context.Context, call Call) (Seen, error) {
 		return overTCP(ctx, call.Address, "hello\n")
 	case ServerFirst:
 		return overTCP(ctx, call.Address, "")
+	case Connect:
+		return connect(ctx, call.Address)
 	}
 	return Seen{}, errors.New("unknown protocol")
 }
@@ -132,6 +134,14 @@ func overTCP(ctx context.Context, address, greeting string) (Seen, error) {
 		return Seen{}, fmt.Errorf("read answer: %w", err)
 	}
 	return decode(line)
+}
+
+func connect(ctx context.Context, address string) (Seen, error) {
+	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return Seen{}, err
+	}
+	return Seen{Server: address}, connection.Close()
 }
 
 func decode(body []byte) (Seen, error) {

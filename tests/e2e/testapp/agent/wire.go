@@ -12,6 +12,8 @@ const (
 	GRPC        Protocol = "grpc"
 	TCP         Protocol = "tcp"
 	ServerFirst Protocol = "tcp-server-first"
+	// Connect only opens a TCP connection: it is answered by whoever listens, an agent or not.
+	Connect Protocol = "connect"
 )
 
 // Ports that an agent serves on; all but the control port listen on every address of the pod.

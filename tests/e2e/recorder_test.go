@@ -1,0 +1,191 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/tests/e2e/rights"
+)
+
+// recorder keeps every rule that the mesh's accounts have ever had, those of the install hook too, which are gone when
+// it is. What the accounts asked for is in the API server's audit log.
+type recorder struct {
+	log   string
+	since time.Time
+
+	mu       sync.Mutex
+	rules    map[string][]rbacv1.PolicyRule // by reference
+	bindings map[string]binding             // by reference
+}
+
+type binding struct {
+	role, namespace string
+	subjects        []rbacv1.Subject
+}
+
+// record begins to; nil on a cluster whose audit log nobody named.
+func (s *story) record(t *testing.T) *recorder {
+	t.Helper()
+	if s.env.auditLog == "" {
+		t.Logf("rights are not compared with their use: %s does not name the API server's audit log", varAuditLog)
+		return nil
+	}
+	r := &recorder{log: s.env.auditLog, since: time.Now(), rules: map[string][]rbacv1.PolicyRule{}, bindings: map[string]binding{}}
+	factory := informers.NewSharedInformerFactoryWithOptions(s.kube, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.LabelSelector = api.LabelName + "=" + api.NameValue
+	}))
+	rbac := factory.Rbac().V1()
+	for _, informer := range []cache.SharedInformer{
+		rbac.Roles().Informer(), rbac.ClusterRoles().Informer(), rbac.RoleBindings().Informer(), rbac.ClusterRoleBindings().Informer(),
+	} {
+		must(informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: r.keep, UpdateFunc: func(_, now any) { r.keep(now) },
+		}))(t)
+	}
+	stop := make(chan struct{})
+	factory.Start(stop)
+	factory.WaitForCacheSync(stop)
+	t.Cleanup(func() { close(stop); factory.Shutdown() })
+	return r
+}
+
+func (r *recorder) keep(object any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reference := func(kind, namespace, name string) string { return strings.Join([]string{kind, namespace, name}, "/") }
+	role := func(namespace string, ref rbacv1.RoleRef) string {
+		if ref.Kind == "ClusterRole" {
+			namespace = ""
+		}
+		return reference(ref.Kind, namespace, ref.Name)
+	}
+	switch o := object.(type) {
+	case *rbacv1.Role:
+		key := reference("Role", o.Namespace, o.Name)
+		r.rules[key] = append(r.rules[key], o.Rules...)
+	case *rbacv1.ClusterRole:
+		key := reference("ClusterRole", "", o.Name)
+		r.rules[key] = append(r.rules[key], o.Rules...)
+	case *rbacv1.RoleBinding:
+		r.bindings[reference("RoleBinding", o.Namespace, o.Name)] = binding{role(o.Namespace, o.RoleRef), o.Namespace, o.Subjects}
+	case *rbacv1.ClusterRoleBinding:
+		r.bindings[reference("ClusterRoleBinding", "", o.Name)] = binding{role("", o.RoleRef), "", o.Subjects}
+	}
+}
+
+// granted is every right that an account of the mesh has had.
+func (r *recorder) granted() []rights.Right {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []rights.Right
+	for _, b := range r.bindings {
+		for _, subject := range b.subjects {
+			all = append(all, rights.Of(userOf(subject.Namespace, subject.Name), b.namespace, r.rules[b.role])...)
+		}
+	}
+	return all
+}
+
+// rulesOf is what an account had in a namespace, or in the whole cluster if that is "".
+func (r *recorder) rulesOf(account, namespace string) []rbacv1.PolicyRule {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.bindings {
+		if b.namespace == namespace && slices.ContainsFunc(b.subjects, func(subject rbacv1.Subject) bool { return subject.Name == account }) {
+			return r.rules[b.role]
+		}
+	}
+	return nil
+}
+
+func userOf(namespace, account string) string {
+	return "system:serviceaccount:" + namespace + ":" + account
+}
+
+// asked reads the audit log, and the older files that it was moved to as it grew.
+func (r *recorder) asked(t *testing.T) []rights.Request {
+	t.Helper()
+	var all []rights.Request
+	for _, path := range must(filepath.Glob(strings.TrimSuffix(r.log, ".log") + "*.log"))(t) {
+		file := must(os.Open(path))(t)
+		all = append(all, must(rights.Read(file, r.since))(t)...)
+		_ = file.Close()
+	}
+	return slices.DeleteFunc(all, func(q rights.Request) bool { return strings.HasPrefix(q.Agent, stolenAgent) })
+}
+
+// fits fails the story for every request of the mesh's accounts that was refused, and for every right that the story is
+// there to use and did not.
+func (s *story) fits(t *testing.T, r *recorder, mine func(rights.Right) bool) {
+	if r == nil {
+		return
+	}
+	granted, asked := r.granted(), r.asked(t)
+	if len(granted) == 0 || len(asked) == 0 {
+		t.Fatalf("%d rights and, in %s since %s, %d requests: something was not seen", len(granted), r.log, r.since, len(asked))
+	}
+	report := rights.Compare(granted, asked)
+	for _, request := range report.Refused {
+		t.Errorf("refused: %s", request)
+	}
+	for _, right := range report.Unused {
+		if mine(right) {
+			t.Errorf("unused: %s", right)
+		}
+	}
+	t.Logf("%d rights were compared with %d requests", len(granted), len(asked))
+}
+
+// lifeRights: a mesh's whole life uses every right but those that are known to be idle, and those really are.
+func (s *story) lifeRights(t *testing.T, r *recorder) {
+	idle := map[int]bool{}
+	s.fits(t, r, func(right rights.Right) bool {
+		at := slices.IndexFunc(idleRights(), func(i idleRight) bool { return i.is(right) })
+		idle[at] = true
+		return at < 0
+	})
+	for at, i := range idleRights() {
+		if !idle[at] {
+			t.Errorf("%s %s %s is said to be idle but is used, or is not granted", i.account, i.verb, i.object)
+		}
+	}
+}
+
+// rotationRights are idle until the root is rotated.
+func rotationRights(right rights.Right) bool {
+	return slices.ContainsFunc(idleRights(), func(i idleRight) bool { return i.rotation && i.is(right) })
+}
+
+// certManagerRights are granted to a mesh with cert-manager only.
+func certManagerRights(right rights.Right) bool { return right.Group == "cert-manager.io" }
+
+// idleRight is one that TestMesh does not use.
+type idleRight struct {
+	account, verb string
+	// object is the resource, its group and the name of the object, as far as there are any: "roots.config one".
+	object string
+	// rotation says that TestRotation uses it, and must.
+	rotation bool
+	why      string
+}
+
+func (i idleRight) is(right rights.Right) bool {
+	return strings.HasSuffix(right.User, ":"+i.account) && right.Verb == i.verb && right.Object() == i.object
+}
+
+func idleRights() []idleRight {
+	return []idleRight{}
+}
