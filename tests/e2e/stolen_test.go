@@ -144,7 +144,7 @@ func takeover() []attempt {
 			return with.kube.CoreV1().RESTClient().Get().Resource("nodes").Name("node-1").SubResource("proxy").Suffix("pods").Do(ctx).Error()
 		}},
 		{"run a command in a pod", func(ctx context.Context, with thief) error {
-			return with.kube.CoreV1().RESTClient().Post().Namespace(nsServer).Resource("pods").Name("any").SubResource("exec").Param("command", "id").Do(ctx).Error()
+			return with.kube.CoreV1().RESTClient().Post().Namespace(nsClient).Resource("pods").Name("any").SubResource("exec").Param("command", "id").Do(ctx).Error()
 		}},
 	}
 }

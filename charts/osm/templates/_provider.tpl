@@ -23,7 +23,7 @@
 # The roots of the mesh, live.
 - apiGroups: [config.openservicemesh.io]
   resources: [meshrootcertificates]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- if has "tresor" $kinds }}
 # The root, and the one that a rotation leads to: created by whoever is first (create cannot be narrowed by name), then only read.
 - apiGroups: [""]

@@ -221,10 +221,14 @@ func firstLeaf(tree Values, key string) string {
 	return firstLeaf(tree, join(key, slices.Sorted(maps.Keys(table))[0]))
 }
 
-// nearest returns the valid key with the smallest edit distance to what the user wrote. A key
-// with the same last part wins over a shorter distance: it is the right word in the wrong place.
+// nearest returns the valid key with the smallest edit distance to what the user wrote. Unless one
+// is only a letter away, a key with the same last part wins over a shorter distance: it is the right
+// word in the wrong place.
 func (v *validator) nearest(key, full string) string {
 	keys := v.schema.keys()
+	if found, distance := closest(full, keys); distance == 1 {
+		return found
+	}
 	same := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return lastPart(k) != lastPart(full) })
 	if found, _ := closest(full, same); found != "" {
 		return found
