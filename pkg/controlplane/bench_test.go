@@ -131,11 +131,11 @@ func regularMesh(services, pods int) ingest.Objects {
 		}
 		for p := range pods {
 			ip := fmt.Sprintf("10.2.%d.%d", (s*pods+p)/250, (s*pods+p)%250)
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprintf("%s-%d", name, p), Labels: map[string]string{api.LabelProxyUUID: ip}}}
-			pod.Spec.ServiceAccountName = name
-			pod.Status.PodIPs = []corev1.PodIP{{IP: ip}}
+			pod := injected("shop", fmt.Sprintf("%s-%d", name, p), name, ip)
 			objects.Pods = append(objects.Pods, pod)
-			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}})
+			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+				Addresses: []string{ip}, TargetRef: refTo(pod), Conditions: discoveryv1.EndpointConditions{Ready: new(true)},
+			})
 		}
 		objects.EndpointSlices = append(objects.EndpointSlices, slice)
 	}

@@ -83,16 +83,10 @@ func randomMesh(random *rand.Rand) ingest.Objects {
 func randomNamespace(random *rand.Rand, namespace string, n int, objects *ingest.Objects) {
 	pods := 1 + random.IntN(12)
 	for i := range pods {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("pod-%d", i), Labels: map[string]string{}}}
-		pod.Spec.ServiceAccountName = fmt.Sprintf("account-%d", random.IntN(3))
-		pod.Status.PodIPs = []corev1.PodIP{{IP: fmt.Sprintf("10.0.%d.%d", n, i)}}
-		if random.IntN(5) > 0 {
-			pod.Labels[api.LabelProxyUUID] = fmt.Sprint(i)
+		pod := randomPod(random, namespace, n, i)
+		if random.IntN(10) > 0 { // slices may name pods that are gone
+			objects.Pods = append(objects.Pods, pod)
 		}
-		if random.IntN(5) == 0 {
-			pod.Spec.InitContainers = []corev1.Container{{Name: api.ContainerInit, Args: []string{"redirect", "--exclude-inbound-ports=9000,8080"}}}
-		}
-		objects.Pods = append(objects.Pods, pod)
 	}
 	for s := range 1 + random.IntN(6) {
 		name := fmt.Sprintf("service-%d", s)
@@ -113,14 +107,70 @@ func randomNamespace(random *rand.Rand, namespace string, n int, objects *ingest
 			}
 			for i := range pods {
 				if random.IntN(2) == 0 {
-					slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
-						Addresses: []string{fmt.Sprintf("10.0.%d.%d", n, i)}, Conditions: discoveryv1.EndpointConditions{Ready: new(random.IntN(4) > 0)},
-					})
+					slice.Endpoints = append(slice.Endpoints, randomEndpoint(random, namespace, n, i))
 				}
 			}
 			objects.EndpointSlices = append(objects.EndpointSlices, slice)
 		}
 	}
+}
+
+// randomPod is an injected pod, or one that only says so, at its own address or at one that others show.
+func randomPod(random *rand.Rand, namespace string, n, i int) *corev1.Pod {
+	name := fmt.Sprintf("pod-%d", i)
+	pod := injected(namespace, name, fmt.Sprintf("account-%d", random.IntN(3)), randomAddress(random, n, i))
+	pod.Status.HostIP = fmt.Sprintf("10.0.0.%d", 200+i%2)
+	switch random.IntN(14) {
+	case 0:
+		delete(pod.Labels, api.LabelProxyUUID)
+	case 1:
+		pod.Spec.InitContainers = nil
+	case 2:
+		pod.Spec.HostNetwork = true
+	case 3:
+		pod.DeletionTimestamp = &metav1.Time{}
+	case 4:
+		pod.Status.Phase = corev1.PodFailed
+	case 5:
+		pod.UID = "of another life"
+	case 6:
+		pod.Status.PodIPs = nil
+	case 7, 8:
+		pod.Spec.InitContainers[0].Args = []string{"redirect", "--exclude-inbound-ports=9000,8080"}
+	}
+	return pod
+}
+
+func randomAddress(random *rand.Rand, n, i int) string {
+	switch random.IntN(12) {
+	case 0:
+		return fmt.Sprintf("10.0.%d.%d", random.IntN(4), random.IntN(6)) // perhaps another pod's
+	case 1:
+		return fmt.Sprintf("10.0.0.%d", 200+random.IntN(2)) // a node's
+	case 2:
+		return []string{"127.0.0.1", "169.254.169.254", "fe80::1%eth0", "nonsense"}[random.IntN(4)]
+	default:
+		return fmt.Sprintf("10.0.%d.%d", n, i)
+	}
+}
+
+func randomEndpoint(random *rand.Rand, namespace string, n, i int) discoveryv1.Endpoint {
+	name := fmt.Sprintf("pod-%d", i)
+	endpoint := discoveryv1.Endpoint{
+		Addresses: []string{randomAddress(random, n, i)}, Conditions: discoveryv1.EndpointConditions{Ready: new(random.IntN(4) > 0)},
+		TargetRef: refTo(injected(namespace, name, "")),
+	}
+	switch random.IntN(8) {
+	case 0:
+		endpoint.TargetRef = nil
+	case 1:
+		endpoint.TargetRef.Namespace = "ns-0"
+	case 2:
+		endpoint.TargetRef.UID = ""
+	case 3:
+		endpoint.TargetRef.Name = fmt.Sprintf("pod-%d", random.IntN(12))
+	}
+	return endpoint
 }
 
 func shuffle(random *rand.Rand, objects *ingest.Objects) {

@@ -84,6 +84,12 @@ func (s *story) absentPod(t *testing.T, a app) string {
 	template := a.template(s.env.testapp)
 	pod := &corev1.Pod{ObjectMeta: a.meta(), Spec: template.Spec}
 	pod.Labels = map[string]string{api.LabelProxyUUID: "00000000-0000-0000-0000-000000000001"}
+	image := pod.Spec.Containers[0].Image
+	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "proxy", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	pod.Spec.InitContainers = []corev1.Container{
+		{Name: api.ContainerInit, Image: image},
+		{Name: api.ContainerEnvoy, Image: image, VolumeMounts: []corev1.VolumeMount{{Name: "proxy", MountPath: api.ProxyCertDir}}},
+	}
 	pod.Spec.NodeSelector = map[string]string{"e2e": "nowhere"}
 	name := must(s.kube.CoreV1().Pods(a.namespace).Create(t.Context(), pod, metav1.CreateOptions{}))(t).Name
 	// The steps that follow count the mesh's proxies.

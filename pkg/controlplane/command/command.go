@@ -24,6 +24,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap"
 	"github.com/osm-edge/osm/pkg/controlplane/controller"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/redirect"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
@@ -133,6 +134,11 @@ func newController(version serve.Version) *cobra.Command {
 	cmd.Flags().StringVar(&cfg.EvidenceAddress, "evidence-address", "", fmt.Sprintf("address where the controller that rotates the root asks what this one has, such as :%d (mutual TLS); empty for none", api.PortEvidence))
 	cmd.Flags().DurationVar(&cfg.SecretDelivery, "secret-delivery", 3*time.Minute, "how long a changed Secret may take to reach running pods; each phase of a rotation waits that long")
 	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 20*time.Second, "time to hand proxies over after SIGTERM")
+	limits := mesh.Limits{}.WithDefaults()
+	cmd.Flags().DurationVar(&cfg.Limits.Handshake, "sidecar-handshake-timeout", limits.Handshake, "time that a peer of a sidecar has for its TLS handshake, 1s or more")
+	cmd.Flags().DurationVar(&cfg.Limits.RequestHeaders, "sidecar-request-headers-timeout", limits.RequestHeaders, "time that a peer of a sidecar has for a request's headers, 1s or more")
+	cmd.Flags().DurationVar(&cfg.Limits.StreamIdle, "sidecar-stream-idle-timeout", limits.StreamIdle, "how long a request or response of a sidecar's peer may rest, 1m or more")
+	cmd.Flags().Uint32Var(&cfg.Limits.Streams, "sidecar-max-streams", limits.Streams, "requests at a time on one HTTP/2 connection to a sidecar, 16 or more")
 	return cmd
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
@@ -43,6 +44,8 @@ type Config struct {
 	SecretDelivery time.Duration
 	// DrainPeriod bounds the way out, from the signal to the end; zero means 20 s.
 	DrainPeriod time.Duration
+	// Limits bound what peers can make the mesh's sidecars keep.
+	Limits mesh.Limits
 	// Holder names this replica in the Lease; empty means the host's name.
 	Holder  string
 	Version serve.Version
@@ -87,6 +90,9 @@ func (c Config) Validate() error {
 	}
 	if c.DrainPeriod < 0 || c.SecretDelivery < 0 {
 		return errors.New("controller: --drain-period and --secret-delivery must not be negative")
+	}
+	if err := c.Limits.Validate(); err != nil {
+		return fmt.Errorf("controller: %w", err)
 	}
 	return errors.Join(c.Provider.Validate(), c.Allowed.Validate())
 }

@@ -205,7 +205,7 @@ func (to *collector) ownLayer(settings mesh.Settings, w *mesh.Workload) *Layer {
 			add(Routes, route, everythingTo(route, cluster, nil))
 		}
 	}
-	add(Listeners, ListenerInbound, inboundListener(settings.TrustDomain, proxy))
+	add(Listeners, ListenerInbound, inboundListener(settings, proxy))
 	if to.err != nil {
 		return nil
 	}

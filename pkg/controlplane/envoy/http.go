@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
 const (
@@ -21,15 +23,17 @@ const (
 	filterTCPProxy = "envoy.filters.network.tcp_proxy"
 )
 
-// outboundHTTP forwards requests by the named route configuration.
+// outboundHTTP forwards requests by the named route configuration. The application before it may direct
+// its own proxy by x-envoy-retry-on and the like; the proxy at the other end drops them.
 func outboundHTTP(route string) *listenerv3.Filter {
 	return networkFilter(filterHCM, httpConnectionManager("outbound", route))
 }
 
 // inboundHTTP tells the application who called: the peer's SPIFFE id, as its certificate proved
 // it, in x-forwarded-client-cert; whatever a client wrote there itself is dropped.
-func inboundHTTP(route string) *listenerv3.Filter {
+func inboundHTTP(route string, limits mesh.Limits) *listenerv3.Filter {
 	manager := httpConnectionManager("inbound", route)
+	protect(manager, limits)
 	manager.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE_SET
 	manager.SetCurrentClientCertDetails = &hcmv3.HttpConnectionManager_SetCurrentClientCertDetails{Uri: true}
 	return networkFilter(filterHCM, manager)

@@ -4,28 +4,37 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
 // inboundListener lets in what comes over the mesh's mTLS, and nothing else: a connection without
 // it finds no filter chain and is closed.
-func inboundListener(td identity.TrustDomain, proxy policy.Proxy) *listenerv3.Listener {
+//
+// A peer that does not finish its handshake in time is closed, in both of its halves: the first bytes,
+// by which the chain is chosen, and what follows. The first may not come late even where the server
+// speaks first, because it is TLS that the peer begins with.
+func inboundListener(settings mesh.Settings, proxy policy.Proxy) *listenerv3.Listener {
+	td, limits := settings.TrustDomain, settings.Limits.WithDefaults()
 	l := listener(ListenerInbound, api.PortEnvoyInbound, corev3.TrafficDirection_INBOUND)
 	l.ListenerFilters = append(l.ListenerFilters, &listenerv3.ListenerFilter{
 		Name:       "envoy.filters.listener.tls_inspector",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: packed(&tlsinspectorv3.TlsInspector{})},
 	})
+	l.ListenerFiltersTimeout = durationpb.New(limits.Handshake)
+	l.PerConnectionBufferLimitBytes = wrapperspb.UInt32(inboundBuffer)
 	for _, port := range proxy.Inbound {
 		if !port.From.Nobody() {
-			l.FilterChains = append(l.FilterChains, portChain(td, port))
+			l.FilterChains = append(l.FilterChains, portChain(td, limits, port))
 		}
 	}
 	if !proxy.OtherPorts.Nobody() {
-		l.FilterChains = append(l.FilterChains, meshChain(td, chainOtherPorts, 0, tcpProxy("inbound", clusterLocalAny)))
+		l.FilterChains = append(l.FilterChains, meshChain(td, limits, chainOtherPorts, 0, tcpProxy("inbound", clusterLocalAny)))
 	}
 	// A peer that asks for the proxy's own outbound port would be sent round in circles.
 	l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
@@ -36,16 +45,16 @@ func inboundListener(td identity.TrustDomain, proxy policy.Proxy) *listenerv3.Li
 	return l
 }
 
-func portChain(td identity.TrustDomain, port policy.Inbound) *listenerv3.FilterChain {
+func portChain(td identity.TrustDomain, limits mesh.Limits, port policy.Inbound) *listenerv3.FilterChain {
 	filter := tcpProxy("inbound", localCluster(port.Number))
 	if port.Protocol.IsHTTP() {
-		filter = inboundHTTP(inboundRoute(port.Number))
+		filter = inboundHTTP(inboundRoute(port.Number), limits)
 	}
-	return meshChain(td, inboundChain(port.Number), port.Number, filter)
+	return meshChain(td, limits, inboundChain(port.Number), port.Number, filter)
 }
 
 // meshChain takes connections of the mesh's mTLS to a port; 0 is any port without a chain of its own.
-func meshChain(td identity.TrustDomain, name string, port uint16, filter *listenerv3.Filter) *listenerv3.FilterChain {
+func meshChain(td identity.TrustDomain, limits mesh.Limits, name string, port uint16, filter *listenerv3.Filter) *listenerv3.FilterChain {
 	match := &listenerv3.FilterChainMatch{
 		TransportProtocol:    "tls",
 		ApplicationProtocols: []string{alpnMesh},
@@ -54,9 +63,10 @@ func meshChain(td identity.TrustDomain, name string, port uint16, filter *listen
 		match.DestinationPort = wrapperspb.UInt32(uint32(port))
 	}
 	return &listenerv3.FilterChain{
-		Name:             name,
-		FilterChainMatch: match,
-		TransportSocket:  downstreamTLS(td),
-		Filters:          []*listenerv3.Filter{filter},
+		Name:                          name,
+		FilterChainMatch:              match,
+		TransportSocket:               downstreamTLS(td),
+		TransportSocketConnectTimeout: durationpb.New(limits.Handshake),
+		Filters:                       []*listenerv3.Filter{filter},
 	}
 }

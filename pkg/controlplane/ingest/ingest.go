@@ -16,6 +16,7 @@ import (
 type Objects struct {
 	MeshName    string
 	TrustDomain identity.TrustDomain
+	Limits      mesh.Limits
 	// MeshConfig is nil when the mesh has none; the mesh then denies everything.
 	MeshConfig     *v1alpha2.MeshConfig
 	Namespaces     []*corev1.Namespace
@@ -45,6 +46,7 @@ func problemOf(kind, namespace, name, format string, args ...any) Problem {
 // Build returns the snapshot that the objects describe, and what was wrong with them, sorted.
 func Build(objects Objects) (*mesh.Snapshot, []Problem) {
 	s := NewState(objects.MeshName, objects.TrustDomain)
+	s.SetLimits(objects.Limits)
 	s.SetMeshConfig(objects.MeshConfig)
 	for _, ns := range objects.Namespaces {
 		s.SetNamespace(ns.Name, ns)

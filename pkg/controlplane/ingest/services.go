@@ -2,14 +2,11 @@ package ingest
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
@@ -18,8 +15,10 @@ type service struct {
 	result *mesh.Service
 	// serves are the ports of workloads that it leads to, in the order of its own ports.
 	serves []serve
-	// addresses are all of its endpoints', sorted.
+	// addresses are all that its slices list and clients could reach, sorted.
 	addresses []netip.Addr
+	// names are the pods that its slices name at addresses which no workload has, sorted.
+	names []mesh.PodName
 }
 
 // serve says that a service leads to a port of a pod.
@@ -77,19 +76,8 @@ func (s *State) index(name mesh.ServiceName, before, now *service) {
 	if now == nil {
 		now = &service{}
 	}
-	if !slices.Equal(before.addresses, now.addresses) {
-		for _, addr := range before.addresses {
-			if delete(s.users[addr], name); len(s.users[addr]) == 0 {
-				delete(s.users, addr)
-			}
-		}
-		for _, addr := range now.addresses {
-			if s.users[addr] == nil {
-				s.users[addr] = map[mesh.ServiceName]bool{}
-			}
-			s.users[addr][name] = true
-		}
-	}
+	reindex(s.users, name, before.addresses, now.addresses)
+	reindex(s.awaited, name, before.names, now.names)
 	if slices.Equal(before.serves, now.serves) {
 		return
 	}
@@ -102,6 +90,24 @@ func (s *State) index(name mesh.ServiceName, before, now *service) {
 	for _, serve := range now.serves {
 		s.workloads[serve.pod].servedBy[name] = true
 		s.changedWorkloads[serve.pod] = true
+	}
+}
+
+// reindex keeps what leads from keys to the services that have them.
+func reindex[K comparable](in map[K]map[mesh.ServiceName]bool, name mesh.ServiceName, before, now []K) {
+	if slices.Equal(before, now) {
+		return
+	}
+	for _, key := range before {
+		if delete(in[key], name); len(in[key]) == 0 {
+			delete(in, key)
+		}
+	}
+	for _, key := range now {
+		if in[key] == nil {
+			in[key] = map[mesh.ServiceName]bool{}
+		}
+		in[key][name] = true
 	}
 }
 
@@ -122,6 +128,7 @@ func (s *State) serviceOf(object *corev1.Service) (*service, []Problem) {
 	slices.SortFunc(result.Addresses, netip.Addr.Compare)
 	now := &service{result: result}
 	var problems []Problem
+	complaints := map[complaint][]string{}
 	for _, port := range object.Spec.Ports {
 		if port.Protocol != "" && port.Protocol != corev1.ProtocolTCP {
 			continue
@@ -131,12 +138,12 @@ func (s *State) serviceOf(object *corev1.Service) (*service, []Problem) {
 			problems = append(problems, problemOf("Service", object.Namespace, object.Name,
 				"port %d: appProtocol %q is not one that osm looks into (http, https, grpc, h2c, ws, tcp, tcp-server-first, tls): its bytes are passed on as TCP", port.Port, *port.AppProtocol))
 		}
-		result.Ports = append(result.Ports, s.servicePort(now, object, port, protocol))
+		result.Ports = append(result.Ports, s.servicePort(now, object, port, protocol, complaints))
 	}
 	slices.SortFunc(result.Ports, func(p, q mesh.ServicePort) int { return int(p.Number) - int(q.Number) })
-	slices.SortFunc(now.addresses, netip.Addr.Compare)
-	now.addresses = slices.Compact(now.addresses)
-	return now, problems
+	now.addresses = distinct(now.addresses, netip.Addr.Compare)
+	now.names = distinct(now.names, mesh.PodName.Compare)
+	return now, append(problems, sliceProblems(object, complaints)...)
 }
 
 func clusterIPs(service *corev1.Service) []string {
@@ -144,47 +151,6 @@ func clusterIPs(service *corev1.Service) []string {
 		return service.Spec.ClusterIPs
 	}
 	return []string{service.Spec.ClusterIP}
-}
-
-// servicePort collects the endpoints of one port from all slices of its service, and notes in now
-// the workloads behind it.
-func (s *State) servicePort(now *service, object *corev1.Service, port corev1.ServicePort, protocol mesh.Protocol) mesh.ServicePort {
-	result := mesh.ServicePort{Number: uint16(port.Port), Protocol: protocol}
-	endpoints := map[netip.AddrPort]mesh.Endpoint{}
-	var serves []serve
-	for _, slice := range s.spaces[object.Namespace].slicesOf[object.Name] {
-		target, ok := targetPort(slice, port.Name)
-		if !ok || !sameFamily(object, slice) {
-			continue
-		}
-		for _, endpoint := range slice.Endpoints {
-			for _, address := range endpoint.Addresses {
-				addr, err := netip.ParseAddr(address)
-				if err != nil {
-					continue
-				}
-				now.addresses = append(now.addresses, addr)
-				at := netip.AddrPortFrom(addr, target)
-				w := s.owner(addr)
-				meshed := w != nil && !slices.Contains(w.Unproxied, target)
-				if w != nil {
-					result.Identities = append(result.Identities, w.Identity)
-					serves = append(serves, serve{pod: w.Name, port: target, protocol: protocol})
-				}
-				if meshed && now.result.Headless() {
-					result.Pods = append(result.Pods, at)
-				}
-				if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
-					endpoints[at] = mesh.Endpoint{Address: at, Meshed: meshed}
-				}
-			}
-		}
-	}
-	now.serves = append(now.serves, distinct(serves, serve.compare)...)
-	result.Endpoints = slices.SortedFunc(maps.Values(endpoints), func(p, q mesh.Endpoint) int { return p.Address.Compare(q.Address) })
-	result.Identities = distinct(result.Identities, identity.Compare)
-	result.Pods = distinct(result.Pods, netip.AddrPort.Compare)
-	return result
 }
 
 // distinct sorts a list and keeps each item once.
@@ -195,24 +161,4 @@ func distinct[T comparable](list []T, compare func(a, b T) int) []T {
 
 func (s serve) compare(o serve) int {
 	return cmp.Or(s.pod.Compare(o.pod), cmp.Compare(s.port, o.port), cmp.Compare(s.protocol, o.protocol))
-}
-
-// targetPort is the number that a slice gives to the service port of that name.
-func targetPort(slice *discoveryv1.EndpointSlice, name string) (uint16, bool) {
-	for _, port := range slice.Ports {
-		sameName := port.Name != nil && *port.Name == name || port.Name == nil && name == ""
-		if sameName && port.Port != nil && *port.Port > 0 && *port.Port <= 65535 {
-			return uint16(*port.Port), true
-		}
-	}
-	return 0, false
-}
-
-// sameFamily keeps a dual-stack service from listing every pod twice: only the slices of its
-// primary address family count.
-func sameFamily(object *corev1.Service, slice *discoveryv1.EndpointSlice) bool {
-	if len(object.Spec.IPFamilies) == 0 {
-		return slice.AddressType != discoveryv1.AddressTypeFQDN
-	}
-	return string(slice.AddressType) == string(object.Spec.IPFamilies[0])
 }

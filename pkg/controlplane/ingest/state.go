@@ -19,15 +19,21 @@ import (
 type State struct {
 	meshName string
 	domain   identity.TrustDomain
+	limits   mesh.Limits
 	config   *v1alpha2.MeshConfig
 	spaces   map[string]*space
 
 	workloads map[mesh.PodName]*workload
 	services  map[mesh.ServiceName]*service
-	// claims are the workloads that show an address, sorted by name: the first one has it.
+	// claims are the workloads that show an address, sorted by name; holder says whose it is.
 	claims map[netip.Addr][]*workload
-	// users are the services with an endpoint at an address.
-	users map[netip.Addr]map[mesh.ServiceName]bool
+	// hosts counts the pods on the node with that address; hostsOf are a pod's node's addresses.
+	hosts   map[netip.Addr]int
+	hostsOf map[mesh.PodName][]netip.Addr
+	// users are the services with an endpoint at an address; awaited those that name a pod at an address
+	// which no workload has.
+	users   map[netip.Addr]map[mesh.ServiceName]bool
+	awaited map[mesh.PodName]map[mesh.ServiceName]bool
 
 	// What Snapshot has to look at.
 	configChanged    bool
@@ -57,7 +63,10 @@ func NewState(meshName string, domain identity.TrustDomain) *State {
 		workloads:        map[mesh.PodName]*workload{},
 		services:         map[mesh.ServiceName]*service{},
 		claims:           map[netip.Addr][]*workload{},
+		hosts:            map[netip.Addr]int{},
+		hostsOf:          map[mesh.PodName][]netip.Addr{},
 		users:            map[netip.Addr]map[mesh.ServiceName]bool{},
+		awaited:          map[mesh.PodName]map[mesh.ServiceName]bool{},
 		changedPods:      map[mesh.PodName]bool{},
 		changedServices:  map[mesh.ServiceName]bool{},
 		changedWorkloads: map[mesh.PodName]bool{},
@@ -68,6 +77,11 @@ func NewState(meshName string, domain identity.TrustDomain) *State {
 // SetMeshConfig takes the mesh's configuration; nil when it has none.
 func (s *State) SetMeshConfig(config *v1alpha2.MeshConfig) {
 	s.config, s.configChanged = config, true
+}
+
+// SetLimits takes the limits of the mesh's proxies.
+func (s *State) SetLimits(limits mesh.Limits) {
+	s.limits, s.configChanged = limits, true
 }
 
 // SetNamespace takes a namespace as it is now; nil when it is gone.
@@ -221,7 +235,7 @@ func patch[N interface {
 }
 
 func (s *State) settings() mesh.Settings {
-	settings := mesh.Settings{TrustDomain: s.domain}
+	settings := mesh.Settings{TrustDomain: s.domain, Limits: s.limits}
 	if s.config == nil {
 		s.problems.set("MeshConfig", problemOf("MeshConfig", "", api.MeshConfigName,
 			"does not exist: every connection is refused until it does; run `osm upgrade` to restore it"))

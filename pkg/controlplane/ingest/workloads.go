@@ -8,29 +8,40 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// workload is an injected pod of the mesh that still owns its addresses.
+// workload is an injected pod of the mesh that has not finished.
 type workload struct {
-	mesh.Workload // without Inbound
+	mesh.Workload // without Inbound; Addresses are those that the pod's status shows
+	uid           types.UID
+	terminating   bool
 	// current is what the last snapshot says, with Inbound; nil before the first.
 	current *mesh.Workload
 	// servedBy are the services that lead to it.
 	servedBy map[mesh.ServiceName]bool
 }
 
+// is says whether a reference means this workload, and not another pod that had its name.
+func (w *workload) is(pod mesh.PodName, uid types.UID) bool {
+	return w.Name == pod && (uid == "" || w.uid == "" || uid == w.uid)
+}
+
+func (w *workload) same(o *workload) bool {
+	return sameWorkload(&w.Workload, &o.Workload) && w.uid == o.uid && w.terminating == o.terminating
+}
+
 // updatePod looks at a pod again. When its workload is another one, so may be every service that
-// leads to one of its addresses.
+// leads to one of its addresses or names it.
 func (s *State) updatePod(name mesh.PodName) {
-	before, now := s.workloads[name], s.workloadOf(name)
-	if before != nil && now != nil && sameWorkload(&before.Workload, &now.Workload) {
-		return
-	}
-	if before == nil && now == nil {
+	pod := s.labelledPod(name)
+	s.setHosts(name, hostsOfPod(pod))
+	before, now := s.workloads[name], s.workloadOf(name, pod)
+	if before == nil && now == nil || before != nil && now != nil && before.same(now) {
 		return
 	}
 	if before != nil {
@@ -48,11 +59,15 @@ func (s *State) updatePod(name mesh.PodName) {
 			s.claim(addr, now)
 		}
 	}
+	for service := range s.awaited[name] {
+		s.changedServices[service] = true
+	}
 	s.changedWorkloads[name] = true
 }
 
-// workloadOf returns the pod's workload, nil when it is none of the mesh's.
-func (s *State) workloadOf(name mesh.PodName) *workload {
+// labelledPod is a pod of the mesh's namespaces that says it is injected and has not finished, nil
+// for any other.
+func (s *State) labelledPod(name mesh.PodName) *corev1.Pod {
 	in := s.spaces[name.Namespace]
 	if in == nil || !in.member {
 		return nil
@@ -61,55 +76,40 @@ func (s *State) workloadOf(name mesh.PodName) *workload {
 	if pod == nil || pod.Labels[api.LabelProxyUUID] == "" || finished(pod) {
 		return nil
 	}
-	w := &workload{Workload: mesh.Workload{
+	return pod
+}
+
+func hostsOfPod(pod *corev1.Pod) []netip.Addr {
+	if pod == nil {
+		return nil
+	}
+	return hostAddresses(pod)
+}
+
+// workloadOf returns the pod's workload, nil when it is none of the mesh's.
+func (s *State) workloadOf(name mesh.PodName, pod *corev1.Pod) *workload {
+	part := "label of Pod " + name.String()
+	if pod == nil {
+		s.problems.set(part)
+		return nil
+	}
+	if why := notInjected(pod); why != "" {
+		s.problems.set(part, problemOf("Pod", name.Namespace, name.Name,
+			"has the label %s but %s: it is not in the mesh; remove the label, or let the injector add the sidecar", api.LabelProxyUUID, why))
+		return nil
+	}
+	s.problems.set(part)
+	return &workload{Workload: mesh.Workload{
 		Name:      name,
 		Identity:  identity.Identity{Namespace: pod.Namespace, ServiceAccount: ServiceAccount(pod)},
+		Addresses: podAddresses(pod),
 		Unproxied: unproxied(pod),
-	}, servedBy: map[mesh.ServiceName]bool{}}
-	for _, ip := range pod.Status.PodIPs {
-		if addr, err := netip.ParseAddr(ip.IP); err == nil {
-			w.Addresses = append(w.Addresses, addr)
-		}
-	}
-	slices.SortFunc(w.Addresses, netip.Addr.Compare)
-	return w
+	}, uid: pod.UID, terminating: pod.DeletionTimestamp != nil, servedBy: map[mesh.ServiceName]bool{}}
 }
 
 func sameWorkload(a, b *mesh.Workload) bool {
 	return a.Name == b.Name && a.Identity == b.Identity && slices.Equal(a.Addresses, b.Addresses) &&
 		slices.Equal(a.Inbound, b.Inbound) && slices.Equal(a.Unproxied, b.Unproxied)
-}
-
-// claim records that a workload shows an address. Two live pods can show one for a moment, when a
-// pod's end is seen late: the smaller name wins, so that all replicas agree whatever the order of
-// events.
-func (s *State) claim(addr netip.Addr, w *workload) {
-	list := s.claims[addr]
-	i, _ := slices.BinarySearchFunc(list, w, func(a, b *workload) int { return a.Name.Compare(b.Name) })
-	s.claims[addr] = slices.Insert(list, i, w)
-	s.touchUsers(addr)
-}
-
-func (s *State) disclaim(addr netip.Addr, w *workload) {
-	list := slices.DeleteFunc(s.claims[addr], func(other *workload) bool { return other == w })
-	if s.claims[addr] = list; len(list) == 0 {
-		delete(s.claims, addr)
-	}
-	s.touchUsers(addr)
-}
-
-func (s *State) touchUsers(addr netip.Addr) {
-	for service := range s.users[addr] {
-		s.changedServices[service] = true
-	}
-}
-
-// owner is the workload that has the address, nil when no workload of the mesh does.
-func (s *State) owner(addr netip.Addr) *workload {
-	if list := s.claims[addr]; len(list) > 0 {
-		return list[0]
-	}
-	return nil
 }
 
 // updateWorkload works out the ports on which services lead to a workload, and puts the workload
@@ -127,6 +127,12 @@ func (s *State) updateWorkload(name mesh.PodName, changed map[mesh.PodName]*mesh
 	now := w.Workload
 	inbound, problems := s.inbound(w)
 	now.Inbound = inbound
+	addresses, disputed := s.own(w)
+	if now.Addresses = addresses; len(disputed) > 0 {
+		now.Unproxied = nil // plain text to them could reach another pod
+		problems = append(problems, problemOf("Pod", name.Namespace, name.Name,
+			"its address %s is shown by pods %s: no Service leads there until one pod alone has it", disputed[0], s.claimants(disputed[0])))
+	}
 	s.problems.set(part, problems...)
 	if w.current == nil || !sameWorkload(w.current, &now) {
 		w.current = &now
@@ -134,10 +140,12 @@ func (s *State) updateWorkload(name mesh.PodName, changed map[mesh.PodName]*mesh
 	}
 }
 
-// inbound folds what the services say about a workload's ports, in the order of their names. Where
-// two disagree about the protocol, TCP is what both can live with.
+// inbound folds what the services of a workload's namespace say about its ports, in the order of their
+// names. Where two disagree about the protocol and one says HTTP, HTTP it is: bytes that nobody looks
+// into could tell the application any x-forwarded-client-cert.
 func (s *State) inbound(w *workload) ([]mesh.InboundPort, []Problem) {
 	ports := map[uint16]mesh.Protocol{}
+	saidBy := map[uint16]mesh.ServiceName{}
 	var problems []Problem
 	for _, name := range slices.SortedFunc(maps.Keys(w.servedBy), mesh.ServiceName.Compare) {
 		for _, serve := range s.services[name].serves {
@@ -146,14 +154,16 @@ func (s *State) inbound(w *workload) ([]mesh.InboundPort, []Problem) {
 			}
 			known, seen := ports[serve.port]
 			switch {
-			case !seen, known == serve.protocol:
-				ports[serve.port] = serve.protocol
+			case !seen:
+				ports[serve.port], saidBy[serve.port] = serve.protocol, name
+			case known == serve.protocol:
 			case known.IsHTTP() && serve.protocol.IsHTTP():
 				ports[serve.port] = mesh.HTTP
 			default:
-				ports[serve.port] = mesh.TCP
+				ports[serve.port] = mesh.HTTP
 				problems = append(problems, problemOf("Service", name.Namespace, name.Name,
-					"port %d of pod %s is served as TCP, because the Services that lead to it disagree about its protocol: give their ports the same appProtocol", serve.port, w.Name))
+					"port %d of pod %s is served as HTTP, because this Service says %s and Service %s says %s: give both ports the same appProtocol",
+					serve.port, w.Name, serve.protocol, saidBy[serve.port], known))
 			}
 		}
 	}

@@ -52,18 +52,37 @@ func trimPod(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
-	return &corev1.Pod{
+	trimmed := &corev1.Pod{
 		ObjectMeta: trimMeta(pod.ObjectMeta, api.LabelProxyUUID),
-		Spec:       corev1.PodSpec{ServiceAccountName: pod.Spec.ServiceAccountName, InitContainers: redirectOnly(pod.Spec.InitContainers)},
-		Status:     corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs},
-	}, nil
+		Spec: corev1.PodSpec{
+			ServiceAccountName: pod.Spec.ServiceAccountName, HostNetwork: pod.Spec.HostNetwork,
+			InitContainers: injectedOnly(pod.Spec.InitContainers), Containers: injectedOnly(pod.Spec.Containers),
+		},
+		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs, HostIP: pod.Status.HostIP, HostIPs: pod.Status.HostIPs},
+	}
+	trimmed.DeletionTimestamp = pod.DeletionTimestamp
+	return trimmed, nil
 }
 
-// redirectOnly keeps the arguments of the redirect: what was decided when the pod was injected.
-func redirectOnly(containers []corev1.Container) []corev1.Container {
+// injectedOnly keeps what tells that a pod was injected, and what was decided then: the arguments of
+// the redirect.
+func injectedOnly(containers []corev1.Container) []corev1.Container {
+	var kept []corev1.Container
 	for _, c := range containers {
-		if c.Name == api.ContainerInit {
-			return []corev1.Container{{Name: c.Name, Args: c.Args}}
+		switch c.Name {
+		case api.ContainerInit:
+			kept = append(kept, corev1.Container{Name: c.Name, Args: c.Args})
+		case api.ContainerEnvoy:
+			kept = append(kept, corev1.Container{Name: c.Name, VolumeMounts: certificateOnly(c.VolumeMounts)})
+		}
+	}
+	return kept
+}
+
+func certificateOnly(mounts []corev1.VolumeMount) []corev1.VolumeMount {
+	for _, m := range mounts {
+		if m.MountPath == api.ProxyCertDir {
+			return []corev1.VolumeMount{{MountPath: m.MountPath}}
 		}
 	}
 	return nil
@@ -105,12 +124,21 @@ func trimSlice(object any) (any, error) {
 		endpoints[i] = discoveryv1.Endpoint{
 			Addresses:  e.Addresses,
 			Conditions: discoveryv1.EndpointConditions{Ready: e.Conditions.Ready},
+			TargetRef:  trimRef(e.TargetRef),
 		}
 	}
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta:  trimMeta(slice.ObjectMeta, discoveryv1.LabelServiceName),
 		AddressType: slice.AddressType, Ports: slice.Ports, Endpoints: endpoints,
 	}, nil
+}
+
+// trimRef keeps what names a pod.
+func trimRef(ref *corev1.ObjectReference) *corev1.ObjectReference {
+	if ref == nil {
+		return nil
+	}
+	return &corev1.ObjectReference{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name, UID: ref.UID}
 }
 
 // trimMeshConfig also gives the object its Go type. One that does not fit stays as it came, for

@@ -116,7 +116,7 @@ func podObject(s *Service, pod Pod) *corev1.Pod {
 	object := injectedPod(s, pod)
 	if pod.Namespace == outside {
 		delete(object.Labels, api.LabelProxyUUID)
-		object.Spec.InitContainers = nil
+		object.Spec.InitContainers, object.Spec.Volumes = nil, nil
 	}
 	return object
 }
@@ -132,8 +132,14 @@ func injectedPod(s *Service, pod Pod) *corev1.Pod {
 			ServiceAccountName: pod.Account, NodeName: nodeOf(pod.Addr),
 			InitContainers: []corev1.Container{
 				{Name: api.ContainerInit, Image: "osm-controlplane", Args: []string{"redirect"}},
-				{Name: api.ContainerEnvoy, Image: "envoy", RestartPolicy: &always, Args: []string{"--config-yaml", bootstrapBallast()}},
+				{
+					Name: api.ContainerEnvoy, Image: "envoy", RestartPolicy: &always, Args: []string{"--config-yaml", bootstrapBallast()},
+					VolumeMounts: []corev1.VolumeMount{{Name: "osm-proxy", MountPath: api.ProxyCertDir, ReadOnly: true}},
+				},
 			},
+			Volumes: []corev1.Volume{{Name: "osm-proxy", VolumeSource: corev1.VolumeSource{
+				Secret: &corev1.SecretVolumeSource{SecretName: api.ProxySecretName(pod.Account)},
+			}}},
 			Containers: []corev1.Container{{
 				Name: "app", Image: "example.invalid/app:1", Ports: []corev1.ContainerPort{{ContainerPort: containerPort}},
 				Env: []corev1.EnvVar{{Name: "APP", Value: s.Name}},

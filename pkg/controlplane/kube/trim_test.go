@@ -1,0 +1,117 @@
+package kube
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/ingest"
+)
+
+// whole are pods with all that decides whether they are workloads, and whose address is whose, and
+// slices that name them.
+func whole() ingest.Objects {
+	pod := func(name, ip string, change func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: "u-1", Labels: map[string]string{api.LabelProxyUUID: "1", "app": "x"}},
+			Spec: corev1.PodSpec{
+				ServiceAccountName: "till", Containers: []corev1.Container{{Name: "app", VolumeMounts: []corev1.VolumeMount{{MountPath: "/data"}}}},
+				InitContainers: []corev1.Container{
+					{Name: api.ContainerInit, Args: []string{"redirect", "--exclude-inbound-ports=9000"}},
+					{Name: api.ContainerEnvoy, VolumeMounts: []corev1.VolumeMount{{MountPath: "/tmp"}, {MountPath: api.ProxyCertDir}}},
+				},
+			},
+			Status: corev1.PodStatus{Phase: corev1.PodRunning, HostIP: "10.9.0.1", HostIPs: []corev1.HostIP{{IP: "10.9.0.2"}}, PodIPs: []corev1.PodIP{{IP: ip}}},
+		}
+		change(p)
+		return p
+	}
+	objects := ingest.Objects{
+		MeshName: "osm", TrustDomain: "cluster.local", MeshConfig: &v1alpha2.MeshConfig{},
+		Namespaces: []*corev1.Namespace{{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{api.LabelMonitoredBy: "osm"}}}},
+		Pods: []*corev1.Pod{
+			pod("whole", "10.0.0.1", func(*corev1.Pod) {}),
+			pod("plain", "10.0.0.2", func(p *corev1.Pod) {
+				p.Spec.Containers, p.Spec.InitContainers = append(p.Spec.Containers, p.Spec.InitContainers[1]), p.Spec.InitContainers[:1]
+			}),
+			pod("label", "10.0.0.3", func(p *corev1.Pod) { p.Spec.InitContainers = nil }),
+			pod("envoy", "10.0.0.4", func(p *corev1.Pod) { p.Spec.InitContainers[1].VolumeMounts = nil }),
+			pod("host", "10.9.0.3", func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
+			pod("liar", "10.9.0.1", func(*corev1.Pod) {}),
+			pod("liar2", "10.9.0.2", func(*corev1.Pod) {}),
+			pod("ending", "10.0.0.1", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }),
+		},
+	}
+	objects.Services = []*corev1.Service{{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "till"},
+		Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.1", Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+	}}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "till-1", Labels: map[string]string{discoveryv1.LabelServiceName: "till", "x": "y"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080))}},
+	}
+	for _, p := range objects.Pods {
+		for _, ref := range []*corev1.ObjectReference{
+			{Kind: "Pod", Namespace: "shop", Name: p.Name, UID: p.UID}, {Kind: "Pod", Namespace: "shop", Name: p.Name, UID: "other"},
+			{Kind: "Pod", Namespace: "bank", Name: p.Name}, {Kind: "Node", Name: p.Name}, nil,
+		} {
+			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{p.Status.PodIPs[0].IP}, TargetRef: ref})
+		}
+	}
+	objects.EndpointSlices = []*discoveryv1.EndpointSlice{slice}
+	return objects
+}
+
+// TestTrimKeepsWhatIngestReads: a controller that sees trimmed objects sees the same mesh.
+func TestTrimKeepsWhatIngestReads(t *testing.T) {
+	full := whole()
+	trimmed := full
+	trimmed.Namespaces = trimAll(t, full.Namespaces, trimNamespace)
+	trimmed.Pods = trimAll(t, full.Pods, trimPod)
+	trimmed.Services = trimAll(t, full.Services, trimService)
+	trimmed.EndpointSlices = trimAll(t, full.EndpointSlices, trimSlice)
+	if diff := cmp.Diff(seenIn(full), seenIn(trimmed)); diff != "" {
+		t.Errorf("trimmed objects are another mesh:\n%s", diff)
+	}
+	if n := len(seenIn(full)); n < 5 {
+		t.Errorf("%d things are not a test", n)
+	}
+}
+
+func trimAll[T any](t *testing.T, objects []*T, trim func(any) (any, error)) []*T {
+	t.Helper()
+	var all []*T
+	for _, o := range objects {
+		trimmed, err := trim(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		typed, ok := trimmed.(*T)
+		if !ok {
+			t.Fatalf("a %T was made of a %T", trimmed, o)
+		}
+		all = append(all, typed)
+	}
+	return all
+}
+
+func seenIn(objects ingest.Objects) []string {
+	snapshot, problems := ingest.Build(objects)
+	var seen []string
+	for _, p := range problems {
+		seen = append(seen, p.String())
+	}
+	for _, w := range snapshot.Workloads() {
+		seen = append(seen, fmt.Sprintf("%+v", *w))
+	}
+	for _, s := range snapshot.Services() {
+		seen = append(seen, fmt.Sprintf("%+v", *s))
+	}
+	return seen
+}
