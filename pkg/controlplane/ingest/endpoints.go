@@ -24,8 +24,8 @@ import (
 //     learns nothing from the slice;
 //   - an address of another namespace's workload leads nowhere. Clients would speak to that workload
 //     under their own identity while they believe to speak to this Service;
-//   - an address that is disputed, not what the named pod has, or that no client can reach, leads
-//     nowhere;
+//   - an address that is disputed, not what the named pod has, the API server's, or that no client can
+//     reach, leads nowhere;
 //   - any other address is outside the mesh: plain text, where egress allows that.
 
 // fault is why an address of a slice is not used as the slice says.
@@ -34,6 +34,7 @@ type fault uint8
 const (
 	unreachable fault = iota
 	wrongFamily
+	apiServer
 	foreign
 	disputed
 	misnamed
@@ -96,11 +97,15 @@ func (f *fold) add(slice *discoveryv1.EndpointSlice, endpoint *discoveryv1.Endpo
 		return
 	}
 	f.now.addresses = append(f.now.addresses, addr)
+	at := netip.AddrPortFrom(addr, target)
+	if f.isAPIServer(f.now.result.Name, at) {
+		f.complain(slice, apiServer, fmt.Sprintf("%s is the API server", at))
+		return
+	}
 	w, named, ok := f.judge(slice, endpoint.TargetRef, addr)
 	if !ok {
 		return
 	}
-	at := netip.AddrPortFrom(addr, target)
 	meshed := w != nil && !slices.Contains(w.Unproxied, target)
 	if w != nil {
 		f.port.Identities = append(f.port.Identities, w.Identity)
@@ -217,6 +222,8 @@ func (f fault) message() string {
 	switch f {
 	case unreachable, wrongFamily:
 		return "%s: clients of Service %s are not sent there; list addresses that other pods can reach"
+	case apiServer:
+		return "%s: clients of Service %s are not sent there; Service default/kubernetes leads to it"
 	case foreign:
 		return "%s of another namespace: clients of Service %s are not sent there; only Services of the pod's own namespace lead to it"
 	case disputed:

@@ -34,6 +34,8 @@ type State struct {
 	// which no workload has.
 	users   map[netip.Addr]map[mesh.ServiceName]bool
 	awaited map[mesh.PodName]map[mesh.ServiceName]bool
+	// apiServer is where the API server is, sorted.
+	apiServer []netip.AddrPort
 
 	// What Snapshot has to look at.
 	configChanged    bool
@@ -188,6 +190,7 @@ func (s *State) Snapshot() (*mesh.Snapshot, []Problem) {
 	for name := range s.changedPods {
 		s.updatePod(name)
 	}
+	s.updateAPIServer()
 	newServices := map[mesh.ServiceName]*mesh.Service{}
 	for name := range s.changedServices {
 		s.updateService(name, newServices)

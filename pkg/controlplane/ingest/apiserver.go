@@ -1,0 +1,72 @@
+package ingest
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+)
+
+// apiServerName is the Service by which pods reach the API server. Only it leads there: whoever writes
+// a slice must not make the clients of another Service speak to the API server.
+func apiServerName() mesh.ServiceName {
+	return mesh.ServiceName{Namespace: corev1.NamespaceDefault, Name: "kubernetes"}
+}
+
+// updateAPIServer notes where the API server is, when its Service or a slice of it is not as it was.
+func (s *State) updateAPIServer() {
+	if !s.changedServices[apiServerName()] {
+		return
+	}
+	before := s.apiServer
+	s.apiServer = distinct(s.apiServerPorts(), netip.AddrPort.Compare)
+	if slices.Equal(before, s.apiServer) {
+		return
+	}
+	for _, at := range slices.Concat(before, s.apiServer) {
+		s.touch(at.Addr())
+	}
+}
+
+func (s *State) apiServerPorts() []netip.AddrPort {
+	name := apiServerName()
+	in := s.spaces[name.Namespace]
+	if in == nil || in.services[name.Name] == nil {
+		return nil
+	}
+	var ports []netip.AddrPort
+	add := func(ip string, port int32) {
+		if addr, fault := reachable(ip); fault == "" && port > 0 && port <= 65535 {
+			ports = append(ports, netip.AddrPortFrom(addr, uint16(port)))
+		}
+	}
+	service := in.services[name.Name]
+	for _, ip := range clusterIPs(service) {
+		for _, port := range service.Spec.Ports {
+			add(ip, port.Port)
+		}
+	}
+	for _, slice := range in.slicesOf[name.Name] {
+		for _, endpoint := range slice.Endpoints {
+			for _, ip := range endpoint.Addresses {
+				for _, port := range slice.Ports {
+					if port.Port != nil {
+						add(ip, *port.Port)
+					}
+				}
+			}
+		}
+	}
+	return ports
+}
+
+// isAPIServer says whether a Service other than the API server's own leads there.
+func (s *State) isAPIServer(service mesh.ServiceName, at netip.AddrPort) bool {
+	if service == apiServerName() {
+		return false
+	}
+	_, found := slices.BinarySearchFunc(s.apiServer, at, netip.AddrPort.Compare)
+	return found
+}
