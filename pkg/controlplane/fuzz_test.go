@@ -19,6 +19,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // script makes random numbers of a fuzzer's bytes, and of a fixed seed when they are used up.
@@ -47,6 +48,7 @@ func FuzzPipeline(f *testing.F) {
 		}
 		f.Add(seed)
 	}
+	outcomes := reach.All(f, "a mesh", "an empty mesh", "problems")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		random := rand.New(&script{data, rand.NewPCG(1, 1)})
 		objects := randomMesh(random)
@@ -55,7 +57,14 @@ func FuzzPipeline(f *testing.F) {
 		if diff := cmp.Diff(first, fromScratch(t, objects)); diff != "" {
 			t.Fatalf("the order of the objects changed the configuration:\n%s", diff)
 		}
-		validateAll(t, objects)
+		if len(validateAll(t, objects).Workloads()) > 0 {
+			outcomes.Note("a mesh")
+		} else {
+			outcomes.Note("an empty mesh")
+		}
+		if first[0] != "[]" {
+			outcomes.Note("problems")
+		}
 	})
 }
 
@@ -165,11 +174,15 @@ func FuzzEndpointSlice(f *testing.F) {
 			}
 		}
 	}
+	f.Add([]byte("no JSON"))
+	f.Add([]byte(`{"addressType": "IPv4", "ports": [{"name": "p", "port": 8080}], "endpoints": [{"addresses": ["10.77.0.9"], "targetRef": {"kind": "Pod", "namespace": "evil", "name": "own", "uid": "uid of own"}}]}`))
 	before, _ := ingest.Build(bankMesh())
 	want := bankOf(before)
+	outcomes := reach.All(f, "not a slice", "meshed", "plain", "left out")
 	f.Fuzz(func(t *testing.T, text []byte) {
 		hostile := &discoveryv1.EndpointSlice{}
 		if json.Unmarshal(text, hostile) != nil {
+			outcomes.Note("not a slice")
 			t.Skip()
 		}
 		objects := bankMesh()
@@ -184,7 +197,11 @@ func FuzzEndpointSlice(f *testing.F) {
 			if s.Name.Namespace != "evil" {
 				continue
 			}
+			if len(s.Ports[0].Endpoints) == 0 {
+				outcomes.Note("left out")
+			}
 			for _, e := range s.Ports[0].Endpoints {
+				outcomes.Note(map[bool]string{true: "meshed", false: "plain"}[e.Meshed])
 				a := e.Address.Addr()
 				if a == netip.MustParseAddr(livePodIP) || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" {
 					t.Errorf("clients of evil's Service are sent to %s", e.Address)
@@ -211,7 +228,8 @@ func FuzzServicePort(f *testing.F) {
 		}
 	}
 	f.Add("http", "http", int32(0), int32(-1))
-	f.Add("http", "http", int32(65536), int32(70000))
+	f.Add("http", "http", int32(65535), int32(70000))
+	outcomes := reach.All(f, "http", "grpc", "tcp", "no such port")
 	f.Fuzz(func(t *testing.T, name, protocol string, number, target int32) {
 		objects := bankMesh()
 		port := corev1.ServicePort{Name: name, Port: number}
@@ -227,6 +245,11 @@ func FuzzServicePort(f *testing.F) {
 		i := slices.IndexFunc(snapshot.Services(), func(s *mesh.Service) bool { return s.Name.Namespace == "bank" })
 		got := snapshot.Services()[i].Ports[0]
 		inbound := snapshot.Workload(mesh.PodName{Namespace: "bank", Name: "vault-0"}).Inbound
+		if len(inbound) > 0 {
+			outcomes.Note(inbound[0].Protocol.String())
+		} else {
+			outcomes.Note("no such port")
+		}
 		if valid := target >= 1 && target <= 65535; valid != (len(inbound) == 1) || valid && inbound[0] != (mesh.InboundPort{Number: uint16(target), Protocol: got.Protocol}) {
 			t.Errorf("port %d of the pod: inbound %v, outbound %v", target, inbound, got.Protocol)
 		}

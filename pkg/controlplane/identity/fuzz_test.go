@@ -3,6 +3,8 @@ package identity
 import (
 	"strings"
 	"testing"
+
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // FuzzParse: a SPIFFE id and an Identity map one to one, so that no two certificates are one workload
@@ -16,9 +18,11 @@ func FuzzParse(f *testing.F) {
 	f.Add("spiffe://cluster.local/ns/shop/sa/store/sa/other", "cluster.local")
 	f.Add("spiffe://cluster.local/ns/a%2fb/sa/store", "cluster.local")
 	f.Add("SPIFFE://cluster.local/ns/shop/sa/store", "cluster.local")
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, uri, domain string) {
 		td := TrustDomain(domain)
 		id, err := Parse(uri, td)
+		outcomes.Error(err)
 		if err != nil {
 			if id != (Identity{}) {
 				t.Errorf("%q is refused and is %v", uri, id)

@@ -81,6 +81,12 @@ func (s *State) holder(addr netip.Addr) (w *workload, disputed bool) {
 // own returns the addresses of a workload that others are to reach it at, and those of them that other
 // pods show too: to these clients speak mTLS with whoever proves an identity, and nothing else.
 func (s *State) own(w *workload) (addresses, disputed []netip.Addr) {
+	if !slices.ContainsFunc(w.Addresses, func(addr netip.Addr) bool {
+		holder, _ := s.holder(addr)
+		return holder != w
+	}) {
+		return w.Addresses, nil
+	}
 	for _, addr := range w.Addresses {
 		switch holder, contested := s.holder(addr); {
 		case contested:

@@ -18,7 +18,7 @@ import (
 const town = `{
 "Namespaces": [{"metadata": {"name": "shop", "labels": {"` + api.LabelMonitoredBy + `": "osm", "team": "x"}}}],
 "Pods": [{"metadata": {"name": "web-1", "namespace": "shop", "uid": "u1", "labels": {"` + api.LabelProxyUUID + `": "a", "app": "web"}, "annotations": {"a": "b"}},
-  "spec": {"serviceAccountName": "web", "nodeName": "n", "initContainers": [{"name": "` + api.ContainerInit + `", "args": ["redirect", "--exclude-inbound-ports=81"]}], "containers": [{"name": "web", "image": "x", "ports": [{"containerPort": 8080}]}]},
+  "spec": {"serviceAccountName": "web", "nodeName": "n", "initContainers": [{"name": "` + api.ContainerInit + `", "args": ["redirect", "--exclude-inbound-ports=81"]}, {"name": "` + api.ContainerEnvoy + `", "volumeMounts": [{"name": "osm-proxy", "mountPath": "` + api.ProxyCertDir + `"}]}], "containers": [{"name": "web", "image": "x", "ports": [{"containerPort": 8080}]}]},
   "status": {"phase": "Running", "podIP": "10.0.0.5", "podIPs": [{"ip": "10.0.0.5"}], "hostIP": "192.168.0.1"}}],
 "Services": [{"metadata": {"name": "web", "namespace": "shop", "labels": {"a": "b"}},
   "spec": {"type": "ClusterIP", "clusterIP": "10.1.0.5", "clusterIPs": ["10.1.0.5"], "ipFamilies": ["IPv4"], "selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}, {"name": "tcp-db", "port": 6379, "appProtocol": "tcp", "protocol": "TCP"}]}}],

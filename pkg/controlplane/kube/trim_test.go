@@ -72,10 +72,10 @@ func whole() ingest.Objects {
 func TestTrimKeepsWhatIngestReads(t *testing.T) {
 	full := whole()
 	trimmed := full
-	trimmed.Namespaces = trimAll(t, full.Namespaces, trimNamespace)
-	trimmed.Pods = trimAll(t, full.Pods, trimPod)
-	trimmed.Services = trimAll(t, full.Services, trimService)
-	trimmed.EndpointSlices = trimAll(t, full.EndpointSlices, trimSlice)
+	trimmed.Namespaces = trimEach(t, full.Namespaces, trimNamespace)
+	trimmed.Pods = trimEach(t, full.Pods, trimPod)
+	trimmed.Services = trimEach(t, full.Services, trimService)
+	trimmed.EndpointSlices = trimEach(t, full.EndpointSlices, trimSlice)
 	if diff := cmp.Diff(seenIn(full), seenIn(trimmed)); diff != "" {
 		t.Errorf("trimmed objects are another mesh:\n%s", diff)
 	}
@@ -84,7 +84,7 @@ func TestTrimKeepsWhatIngestReads(t *testing.T) {
 	}
 }
 
-func trimAll[T any](t *testing.T, objects []*T, trim func(any) (any, error)) []*T {
+func trimEach[T any](t *testing.T, objects []*T, trim func(any) (any, error)) []*T {
 	t.Helper()
 	var all []*T
 	for _, o := range objects {
