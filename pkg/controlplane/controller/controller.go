@@ -59,6 +59,7 @@ type parts struct {
 	dynamic  dynamic.Interface
 	registry *prometheus.Registry
 	health   *serve.Health
+	refusals *serve.Refusals // of connections to the HTTP servers
 	metrics  *ca.Metrics
 	provider *provider.Provider
 	roots    *ca.Roots // of the provider
@@ -86,6 +87,11 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	p := &parts{cfg: cfg, registry: prometheus.NewRegistry(), health: serve.NewHealth(time.Now), accounts: make(chan struct{}, 1), hook: make(chan struct{}, 1)}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	refusals, err := serve.NewRefusals(p.registry, cfg.Log)
+	if err != nil {
+		return err
+	}
+	p.refusals = refusals
 
 	// What serves outlives ctx: it ends when the drain is over.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -97,7 +103,7 @@ func Run(ctx context.Context, cfg Config) error {
 	starting, started := context.WithCancel(ctx)
 	defer started()
 	context.AfterFunc(serving, started)
-	err := p.start(starting, serving, group)
+	err = p.start(starting, serving, group)
 	if err == nil {
 		<-starting.Done()
 		err = p.drain(ctx)
@@ -114,8 +120,11 @@ func Run(ctx context.Context, cfg Config) error {
 
 func (p *parts) serveHTTP(ctx context.Context) error {
 	handler := serve.Handler(p.health, p.registry, p.cfg.Version)
-	return serve.HTTPServer{Addr: p.cfg.HTTPAddress, Handler: handler, Log: p.cfg.Log}.Run(ctx)
+	return serve.HTTPServer{Addr: p.cfg.HTTPAddress, Handler: handler, Refused: p.refusals.Of("http"), Log: p.cfg.Log}.Run(ctx)
 }
+
+// debugTime bounds a profile.
+const debugTime = 5 * time.Minute
 
 // serveDebug lets people look at what each proxy holds and refuses, and at profiles.
 func (p *parts) serveDebug(ctx context.Context) error {
@@ -126,7 +135,9 @@ func (p *parts) serveDebug(ctx context.Context) error {
 		"xds":      func() any { return p.xds.Debug() },
 		"rotation": func() any { return p.driver.Debug(ctx) },
 	}
-	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(states), Log: p.cfg.Log}.Run(ctx)
+	// A profile takes as long as was asked for.
+	limits := serve.Limits{Write: debugTime}
+	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(states), Limits: limits, Log: p.cfg.Log}.Run(ctx)
 }
 
 // start brings the parts up one after another; what goes on by itself joins the group.

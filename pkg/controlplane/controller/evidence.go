@@ -29,7 +29,7 @@ func (p *parts) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 		return nil
 	}
 	handler := rotate.Handler(p.cfg.Namespace, p.cfg.TrustDomain, p.evidence)
-	return serve.HTTPServer{Addr: p.cfg.EvidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Log: p.cfg.Log}.Run(ctx)
+	return serve.HTTPServer{Addr: p.cfg.EvidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Refused: p.refusals.Of("evidence"), Log: p.cfg.Log}.Run(ctx)
 }
 
 // evidence is what this replica and its proxies have.

@@ -8,19 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
-// Limits of a server that faces the cluster: a client that dawdles over its header or holds an
-// idle connection must not hold memory for ever.
-const (
-	readHeaderTimeout = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10
-	defaultShutdown   = 5 * time.Second
-)
+const defaultShutdown = 5 * time.Second
 
-// HTTPServer serves one handler until a context ends.
+// HTTPServer serves one handler over HTTP/1.1 until a context ends, within limits: no client holds a
+// connection without using it, and none holds all of them. HTTP/2 would let one connection carry
+// hundreds of requests past these limits, and neither the API server nor the kubelet asks for it.
 type HTTPServer struct {
 	// Addr is host:port for Run.
 	Addr string
@@ -30,6 +26,12 @@ type HTTPServer struct {
 	TLS *tls.Config
 	// Shutdown is how long running requests may take after the context ended; zero means 5 s.
 	Shutdown time.Duration
+	// Limits of the clients; the zero value has the defaults.
+	Limits Limits
+	// Refused hears of each connection that is over the limits; nil ignores them. See Refusals.
+	Refused func(reason string, source netip.Addr)
+	// Closed hears of each accepted connection's end; nil ignores them.
+	Closed func()
 	// Log receives the server's complaints about clients, at debug level; nil discards them.
 	Log *slog.Logger
 }
@@ -46,9 +48,10 @@ func (s HTTPServer) Run(ctx context.Context) error {
 // Serve serves on a listener, which it closes, until ctx ends: new connections are refused then
 // and running requests get Shutdown to finish. It returns nil after an orderly end.
 func (s HTTPServer) Serve(ctx context.Context, listener net.Listener) error {
-	server := s.server()
+	limits := s.Limits.withDefaults()
+	server := s.server(limits)
 	failed := make(chan error, 1)
-	go func() { failed <- serveOn(server, listener) }()
+	go func() { failed <- serveOn(server, s.limit(listener, limits)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
@@ -68,16 +71,21 @@ func (s HTTPServer) Serve(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
-func (s HTTPServer) server() *http.Server {
+func (s HTTPServer) server(limits Limits) *http.Server {
 	log := s.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
 	return &http.Server{
 		Handler:           s.Handler,
 		TLSConfig:         s.TLS,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: limits.Read,
+		ReadTimeout:       limits.Read,
+		WriteTimeout:      limits.Write,
+		IdleTimeout:       limits.Idle,
+		Protocols:         protocols,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
