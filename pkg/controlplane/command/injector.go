@@ -32,6 +32,7 @@ type injectorOptions struct {
 	shared
 	webhookAddress, httpAddress         string
 	sidecarImage, initImage, pullPolicy string
+	limits                              injectorLimits
 	drain                               time.Duration
 	version                             serve.Version
 }
@@ -52,6 +53,7 @@ func newInjector(version serve.Version) *cobra.Command {
 	flags.StringVar(&o.sidecarImage, "sidecar-image", "", "image of Envoy in injected pods")
 	flags.StringVar(&o.initImage, "init-image", "", "image of the redirect in injected pods: the control plane's")
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", string(corev1.PullIfNotPresent), "pull policy of both images")
+	o.limits.bind(flags)
 	flags.DurationVar(&o.drain, "drain-period", 5*time.Second, "how long to go on answering after SIGTERM")
 	return cmd
 }
@@ -66,18 +68,23 @@ func (o *injectorOptions) inject(ctx context.Context, config *rest.Config, log *
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
+	refusals, err := serve.NewRefusals(registry, log)
+	if err != nil {
+		return err
+	}
+
 	// Health outlives ctx, so that the drain can be watched.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, serving := errgroup.WithContext(serving)
 	group.Go(func() error {
-		return serve.HTTPServer{Addr: o.httpAddress, Handler: serve.Handler(health, registry, o.version), Log: log}.Run(serving)
+		return serve.HTTPServer{Addr: o.httpAddress, Handler: serve.Handler(health, registry, o.version), Refused: refusals.Of("http"), Log: log}.Run(serving)
 	})
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	context.AfterFunc(serving, cancel)
 
-	err = o.serveWebhook(starting, webhookParts{client, config, health, registry, log})
+	err = o.serveWebhook(starting, webhookParts{client, config, health, registry, refusals, log})
 	stop()
 	if failed := group.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
 		return failed
@@ -94,6 +101,7 @@ type webhookParts struct {
 	config   *rest.Config
 	health   *serve.Health
 	registry *prometheus.Registry
+	refusals *serve.Refusals
 	log      *slog.Logger
 }
 
@@ -113,10 +121,11 @@ func (o *injectorOptions) serveWebhook(ctx context.Context, p webhookParts) erro
 		Settings: injector.Settings{
 			MeshName: o.mesh, Namespace: o.namespace, TrustDomain: identity.TrustDomain(o.trustDomain),
 			SidecarImage: o.sidecarImage, InitImage: o.initImage, PullPolicy: corev1.PullPolicy(o.pullPolicy),
-			PlainContainer: plain,
+			PlainContainer: plain, Limits: o.limits.review(),
+			SidecarMemory: o.limits.sidecarMemory.Quantity, SidecarConnections: o.limits.sidecarConnections,
 		},
 		Address: o.webhookAddress, Drain: o.drain, Roots: roots.ShowRoots,
-		Health: p.health, Metrics: p.registry, Logger: p.log, Level: o.level,
+		Health: p.health, Metrics: p.registry, Refused: p.refusals.Of("webhook"), Logger: p.log, Level: o.level,
 	})
 }
 

@@ -27,6 +27,8 @@ type Namespace struct {
 type decision struct {
 	inject bool
 	reason string
+	// foreign is set when the namespace is none of this mesh's business.
+	foreign bool
 	// asked is set when the pod's own annotation asks for what it does not get.
 	asked bool
 }
@@ -37,7 +39,7 @@ func skip(reason string) decision { return decision{reason: reason} }
 // namespace's, and without either the pod is left alone.
 func decide(pod *corev1.Pod, ns Namespace, s Settings) (decision, error) {
 	if reason := outside(ns, s); reason != "" {
-		return skip(reason), nil
+		return decision{reason: reason, foreign: true}, nil
 	}
 	enabled, set, err := parseSwitch(pod.Annotations, api.AnnotationInjection, "pod")
 	if err != nil {

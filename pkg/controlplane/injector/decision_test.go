@@ -1,9 +1,12 @@
 package injector
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -87,6 +90,11 @@ func TestRefusals(t *testing.T) {
 	probed := func(h corev1.ProbeHandler) func(*corev1.Pod, *Settings) {
 		return func(p *corev1.Pod, _ *Settings) { p.Spec.Containers[0].LivenessProbe = &corev1.Probe{ProbeHandler: h} }
 	}
+	volume := func(source corev1.VolumeSource) func(*corev1.Pod, *Settings) {
+		return func(p *corev1.Pod, _ *Settings) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "mine", VolumeSource: source}}
+		}
+	}
 	mesh := func(traffic v1alpha2.TrafficSpec) func(*corev1.Pod, *Settings) {
 		return func(_ *corev1.Pod, s *Settings) { s.Mesh.Traffic = traffic }
 	}
@@ -109,8 +117,52 @@ func TestRefusals(t *testing.T) {
 		"reserved port": {func(p *corev1.Pod, _ *Settings) {
 			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 15001}}
 		}, []string{"container app", "15001", "reserved"}},
-		"unknown port name": {probed(corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("web")}}), []string{"livenessProbe of container app", `"web"`}},
-		"port out of range": {probed(corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(0)}}), []string{"livenessProbe of container app", "1 to 65535"}},
+		"mount of the key": {func(p *corev1.Pod, _ *Settings) {
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: volumeCertificate, MountPath: "/k"}}
+		}, []string{"container app", "osm-proxy", "remove the mount"}},
+		"mount of the key by an init container": {func(p *corev1.Pod, _ *Settings) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "first", VolumeMounts: []corev1.VolumeMount{{Name: volumeCertificate, MountPath: "/k"}}}}
+		}, []string{"container first", "osm-proxy"}},
+		"the key as a device": {func(p *corev1.Pod, _ *Settings) {
+			p.Spec.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: volumeCertificate, DevicePath: "/dev/k"}}
+		}, []string{"container app", "osm-proxy"}},
+		"the sidecar's Secret": {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "osm-proxy-till"}}), []string{"volume mine", "osm-proxy-till", "remove"}},
+		"the sidecar's Secret, projected": {volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "osm-proxy-till"}}},
+		}}}), []string{"volume mine", "osm-proxy-till"}},
+		"the sidecar's Secret as a variable": {func(p *corev1.Pod, _ *Settings) {
+			p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "K", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "osm-proxy-till"}}}}}
+		}, []string{"container app", "osm-proxy-till"}},
+		"the sidecar's Secret as variables": {func(p *corev1.Pod, _ *Settings) {
+			p.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "osm-proxy-till"}}}}
+		}, []string{"container app", "osm-proxy-till"}},
+		"the sidecar's user": {func(p *corev1.Pod, _ *Settings) {
+			p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: ptr(int64(1500))}
+		}, []string{"container app", "user 1500", "bypass"}},
+		"the sidecar's user for the pod": {func(p *corev1.Pod, _ *Settings) {
+			p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: ptr(int64(1500))}
+		}, []string{"container app", "user 1500"}},
+		"own envoy with the key": {func(p *corev1.Pod, _ *Settings) {
+			mount := corev1.VolumeMount{Name: volumeCertificate, MountPath: api.ProxyCertDir}
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: api.ContainerEnvoy, VolumeMounts: []corev1.VolumeMount{mount}})
+		}, []string{"container name envoy is reserved"}},
+		"label without a sidecar": {func(p *corev1.Pod, _ *Settings) {
+			p.Labels = map[string]string{api.LabelProxyUUID: "mine"}
+			p.Annotations = map[string]string{api.AnnotationInjection: "disabled"}
+		}, []string{"label osm-proxy-uuid", "remove the label"}},
+		"label on the node's network": {func(p *corev1.Pod, _ *Settings) {
+			p.Labels = map[string]string{api.LabelProxyUUID: "mine"}
+			p.Spec.HostNetwork = true
+		}, []string{"label osm-proxy-uuid"}},
+		"the key without a sidecar": {func(p *corev1.Pod, _ *Settings) {
+			p.Annotations = map[string]string{api.AnnotationInjection: "disabled"}
+			p.Spec.Volumes = []corev1.Volume{{Name: volumeCertificate, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "osm-proxy-till"}}}}
+		}, []string{"Secret osm-proxy-till"}},
+		"a probe that asks the sidecar": {probed(corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/osm-liveness-probe/app", Port: intstr.FromInt32(15901)}}),
+			[]string{"livenessProbe of container app", "15901", "remove it"}},
+		"a probe with a NUL": {probed(corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: 80, Service: ptr("a\x00")}}), []string{"livenessProbe of container app", "NUL"}},
+		"unknown port name":  {probed(corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("web")}}), []string{"livenessProbe of container app", `"web"`}},
+		"port out of range":  {probed(corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(0)}}), []string{"livenessProbe of container app", "1 to 65535"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -124,6 +176,49 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOthersPodsAreNotJudged leaves alone what is in no namespace of the mesh.
+func TestOthersPodsAreNotJudged(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: api.ContainerEnvoy}},
+		Volumes:    []corev1.Volume{{Name: "mine", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "osm-proxy-till"}}}},
+	}}
+	pod.Labels = map[string]string{api.LabelProxyUUID: "of another mesh"}
+	ns := Namespace{Name: "shop", Labels: map[string]string{api.LabelMonitoredBy: "other"}}
+	if got, err := Patch(Request{Pod: pod, Namespace: ns, UID: "1"}, testSettings()); err != nil || got.Outcome != Skipped {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestOwnSidecarIsReplaced gives a pod whose sidecar looks like the injector's and is not. Whatever stood
+// there is gone, and the pod is what the injector makes of the rest.
+func TestOwnSidecarIsReplaced(t *testing.T) {
+	ns := Namespace{Name: "shop", Labels: map[string]string{api.LabelMonitoredBy: "osm"}, Annotations: map[string]string{api.AnnotationInjection: "enabled"}}
+	honest := &corev1.Pod{Spec: corev1.PodSpec{
+		InitContainers: []corev1.Container{{Name: "first"}}, Containers: []corev1.Container{{Name: "app"}},
+		Volumes: []corev1.Volume{{Name: "data"}},
+	}}
+	forged := honest.DeepCopy()
+	mount := []corev1.VolumeMount{{Name: volumeCertificate, MountPath: api.ProxyCertDir}}
+	forged.Labels = map[string]string{api.LabelProxyUUID: "mine"}
+	forged.Spec.InitContainers = []corev1.Container{{Name: api.ContainerInit, Image: "forged"}, {Name: "first"}}
+	forged.Spec.Containers = []corev1.Container{{Name: api.ContainerEnvoy, Image: "forged", VolumeMounts: mount}, {Name: "app"}}
+	forged.Spec.Volumes = []corev1.Volume{{Name: volumeCertificate, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "osm-proxy-another"}}}, {Name: "data"}}
+	injected := func(pod *corev1.Pod) *corev1.Pod {
+		result, err := Patch(Request{Pod: pod, Namespace: ns, UID: "1"}, testSettings())
+		if err != nil || result.Outcome != Injected {
+			t.Fatalf("%+v, %v", result, err)
+		}
+		text, err := json.Marshal(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return applyOperations(t, text, result.Operations)
+	}
+	if diff := cmp.Diff(injected(honest), injected(forged), cmpopts.SortSlices(func(a, b corev1.Volume) bool { return a.Name < b.Name })); diff != "" {
+		t.Errorf("(-honest +forged):\n%s", diff)
 	}
 }
 

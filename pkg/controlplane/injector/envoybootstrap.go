@@ -1,8 +1,8 @@
 package injector
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -58,6 +58,8 @@ type proxyBootstrap struct {
 	certDir        string
 	probes         []probe
 	appOnPodIP     bool
+	connections    int64 // at a time, of all listeners but the static ones
+	memory         int64 // the container's limit; zero is none
 }
 
 func newProxyBootstrap(s Settings, found []probe) proxyBootstrap {
@@ -66,6 +68,7 @@ func newProxyBootstrap(s Settings, found []probe) proxyBootstrap {
 		controllerHost: s.controllerName(), controllerPort: api.PortXDS, controllerName: s.controllerName(),
 		controllerID: controller.SPIFFE(s.trustDomain()), certDir: api.ProxyCertDir,
 		probes: found, appOnPodIP: s.appOnPodIP(),
+		connections: s.connections(), memory: s.sidecarMemory(),
 	}
 }
 
@@ -86,7 +89,9 @@ func (b proxyBootstrap) config() (*bootstrapv3.Bootstrap, error) {
 	config := &bootstrapv3.Bootstrap{
 		// The control plane's listeners for pods' addresses are inside Envoy.
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{Name: "envoy.bootstrap.internal_listener", TypedConfig: internal}},
-		Admin:               &bootstrapv3.Admin{Address: address(loopback, api.PortEnvoyAdmin)},
+		Admin:               adminInterface(address(loopback, api.PortEnvoyAdmin)),
+		LayeredRuntime:      connectionLimits(listeners),
+		OverloadManager:     b.overload(),
 		DynamicResources: &bootstrapv3.Bootstrap_DynamicResources{
 			AdsConfig: adsConfig(), CdsConfig: fromADS(), LdsConfig: fromADS(),
 		},
@@ -185,61 +190,27 @@ func adminCluster() *clusterv3.Cluster {
 	}
 }
 
-// text renders the bootstrap for a container's argument: JSON, which is YAML too, with sorted
-// keys, and with every dollar sign doubled, because the kubelet expands references in arguments.
+// text renders the bootstrap for a container's argument: JSON, which is YAML too, with every dollar
+// sign doubled, because the kubelet expands references in arguments, but for the reference to the pod's IP
+// where an address belongs. What a user wrote in a probe never stands there: its quotes are escaped.
 func (b proxyBootstrap) text() (string, error) {
 	config, err := b.config()
 	if err != nil {
 		return "", fmt.Errorf("build Envoy's bootstrap: %w", err)
 	}
-	// protojson changes its white space on purpose from build to build; encoding/json does not.
 	unstable, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(config)
 	if err != nil {
 		return "", fmt.Errorf("encode Envoy's bootstrap: %w", err)
 	}
-	var tree any
-	if err := json.Unmarshal(unstable, &tree); err != nil {
+	// protojson changes its white space on purpose from build to build.
+	var stable bytes.Buffer
+	stable.Grow(len(unstable))
+	if err := json.Compact(&stable, unstable); err != nil {
 		return "", fmt.Errorf("encode Envoy's bootstrap: %w", err)
 	}
-	if tree, err = escapeReferences("", tree); err != nil {
-		return "", err
-	}
-	var out strings.Builder
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(tree); err != nil {
-		return "", fmt.Errorf("encode Envoy's bootstrap: %w", err)
-	}
-	return strings.TrimSuffix(out.String(), "\n"), nil
-}
-
-// escapeReferences doubles the dollar signs of every string below a key, but for the reference to
-// the pod's IP where an address belongs: what a user wrote in a probe never stands there.
-func escapeReferences(key string, value any) (any, error) {
-	var err error
-	switch v := value.(type) {
-	case string:
-		if key == "address" && v == podIPReference {
-			return v, nil
-		}
-		if strings.ContainsRune(v, 0) {
-			return nil, errors.New("build Envoy's bootstrap: a probe contains a NUL character")
-		}
-		return strings.ReplaceAll(v, "$", "$$"), nil
-	case []any:
-		for i := range v {
-			if v[i], err = escapeReferences(key, v[i]); err != nil {
-				return nil, err
-			}
-		}
-	case map[string]any:
-		for k := range v {
-			if v[k], err = escapeReferences(k, v[k]); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return value, nil
+	const key = `"address":"`
+	doubled := strings.ReplaceAll(stable.String(), "$", "$$")
+	return strings.ReplaceAll(doubled, key+"$"+podIPReference+`"`, key+podIPReference+`"`), nil
 }
 
 func address(host string, port uint32) *corev3.Address {

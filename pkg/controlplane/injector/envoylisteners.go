@@ -34,8 +34,8 @@ const (
 // listeners are static, so that probes and metrics are answered when the control plane is away.
 func (b proxyBootstrap) listeners() ([]*listenerv3.Listener, error) {
 	listeners := []*listenerv3.Listener{
-		httpListener("osm-metrics", api.PortEnvoyMetrics, nil, []*routev3.Route{adminRoute(metricsPath)}),
-		httpListener("osm-ready", api.PortEnvoyReadyProbe, nil, []*routev3.Route{adminRoute(readyPath)}),
+		httpListener("osm-metrics", api.PortEnvoyMetrics, nil, []*routev3.Route{adminRoute(getOf(metricsPath))}),
+		httpListener("osm-ready", api.PortEnvoyReadyProbe, nil, []*routev3.Route{adminRoute(exactly(readyPath))}),
 	}
 	for _, kind := range probeKinds() {
 		of := slices.DeleteFunc(slices.Clone(b.probes), func(p probe) bool { return p.kind != kind })
@@ -84,19 +84,22 @@ func httpListener(name string, port uint32, filters []*hcmv3.HttpFilter, routes 
 			VirtualHosts: []*routev3.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: routes}},
 		}},
 	}
-	return &listenerv3.Listener{
+	limitManager(manager)
+	l := &listenerv3.Listener{
 		Name: name, Address: address(anyAddress, port), StatPrefix: name,
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
 			Name:       "envoy.filters.network.http_connection_manager",
 			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: packed(manager)},
 		}}}},
 	}
+	limitStatic(l)
+	return l
 }
 
 // adminRoute opens one page of the admin interface and nothing else of it.
-func adminRoute(page string) *routev3.Route {
+func adminRoute(match *routev3.RouteMatch) *routev3.Route {
 	return &routev3.Route{
-		Match: getOf(page),
+		Match: match,
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: clusterAdmin},
 			Timeout:          durationpb.New(adminTimeout),
@@ -109,12 +112,15 @@ func adminRoute(page string) *routev3.Route {
 // host, it counts as success.
 func (p probe) route() *routev3.Route {
 	return &routev3.Route{
-		Match: getOf(p.servedPath()),
+		Match: exactly(p.servedPath()),
 		Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 			ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: p.clusterName()},
 			PrefixRewrite:    p.path,
 			Timeout:          durationpb.New(time.Duration(p.timeout) * time.Second),
 		}},
+		// What Envoy adds for a client that it does not trust, and the caller's name in the mesh, which
+		// is nobody's here.
+		RequestHeadersToRemove:  []string{"x-envoy-external-address", "x-envoy-internal", "x-envoy-original-path", "x-forwarded-client-cert"},
 		ResponseHeadersToRemove: []string{"location"},
 	}
 }
@@ -181,6 +187,13 @@ func getOf(path string) *routev3.RouteMatch {
 		PathSpecifier: &routev3.RouteMatch_Path{Path: path},
 		Headers:       []*routev3.HeaderMatcher{header(":method", "GET")},
 	}
+}
+
+// exactly matches a GET of the path without a query, which would be added to the probe's own.
+func exactly(path string) *routev3.RouteMatch {
+	match := getOf(path)
+	match.Headers = append(match.Headers, header(":path", path))
+	return match
 }
 
 func header(name, value string) *routev3.HeaderMatcher {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -32,6 +33,8 @@ import (
 type controlPlane struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	streams chan streamStart
+	// listeners are sent to who subscribes to them.
+	listeners []*listenerv3.Listener
 }
 
 // streamStart is who opened a stream.
@@ -55,7 +58,13 @@ func (c *controlPlane) DeltaAggregatedResources(stream discoveryv3.AggregatedDis
 		if request.GetResponseNonce() != "" {
 			continue
 		}
-		if err := stream.Send(&discoveryv3.DeltaDiscoveryResponse{TypeUrl: request.GetTypeUrl(), Nonce: "1"}); err != nil {
+		response := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: request.GetTypeUrl(), Nonce: "1"}
+		for _, l := range c.listeners {
+			if resource := packed(l); resource.GetTypeUrl() == request.GetTypeUrl() {
+				response.Resources = append(response.Resources, &discoveryv3.Resource{Name: l.GetName(), Version: "1", Resource: resource})
+			}
+		}
+		if err := stream.Send(response); err != nil {
 			return err
 		}
 	}
@@ -76,8 +85,14 @@ type liveEnvoy struct {
 
 func startEnvoy(t *testing.T, settings Settings, pod *corev1.Pod, controllerID string) *liveEnvoy {
 	t.Helper()
+	return startEnvoyWith(t, settings, pod, controllerID, nil)
+}
+
+// startEnvoyWith has listeners from the control plane, too.
+func startEnvoyWith(t *testing.T, settings Settings, pod *corev1.Pod, controllerID string, listeners []*listenerv3.Listener) *liveEnvoy {
+	t.Helper()
 	binary := forEverybody(t, envoyBinary(t))
-	e := &liveEnvoy{t: t, pod: redirecttest.New(t), node: redirecttest.New(t), certs: newCertificates(t), control: &controlPlane{streams: make(chan streamStart, 16)}}
+	e := &liveEnvoy{t: t, pod: redirecttest.New(t), node: redirecttest.New(t), certs: newCertificates(t), control: &controlPlane{streams: make(chan streamStart, 16), listeners: listeners}}
 	redirecttest.Connect(t, e.pod, e.node, podIP+"/24", kubeletIP+"/24")
 	e.client = &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,

@@ -31,10 +31,19 @@ func newNamespaceCache(client metadata.Interface, mesh string) (*namespaceCache,
 	return &namespaceCache{client: client, informer: informer}, nil
 }
 
+// Known returns a namespace of the mesh that the cache holds.
+func (c *namespaceCache) Known(name string) (Namespace, bool) {
+	stored, ok, err := c.informer.GetStore().GetByKey(name)
+	if err != nil || !ok {
+		return Namespace{}, false
+	}
+	return newNamespace(stored.(*metav1.PartialObjectMetadata)), true
+}
+
 // Namespace returns a namespace by name.
 func (c *namespaceCache) Namespace(ctx context.Context, name string) (Namespace, error) {
-	if stored, ok, err := c.informer.GetStore().GetByKey(name); err == nil && ok {
-		return newNamespace(stored.(*metav1.PartialObjectMetadata)), nil
+	if known, ok := c.Known(name); ok {
+		return known, nil
 	}
 	live, err := c.client.Resource(corev1.SchemeGroupVersion.WithResource("namespaces")).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {

@@ -38,9 +38,8 @@ type Outcome string
 
 // The outcomes of Patch.
 const (
-	Injected  Outcome = "injected"  // the operations make it a pod of the mesh
-	Skipped   Outcome = "skipped"   // it is not to be injected
-	Unchanged Outcome = "unchanged" // it was injected before
+	Injected Outcome = "injected" // the operations make it a pod of the mesh
+	Skipped  Outcome = "skipped"  // it is not to be injected
 )
 
 // Result is the change to one pod: none, unless it is injected.
@@ -61,6 +60,11 @@ func Patch(r Request, s Settings) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if !d.foreign {
+		if err := errors.Join(checkClaims(r.Pod, d.inject), s.Limits.checkContainers(r.Pod)); err != nil {
+			return Result{}, err
+		}
+	}
 	if !d.inject {
 		result := Result{Outcome: Skipped, Reason: d.reason}
 		if d.asked {
@@ -68,37 +72,18 @@ func Patch(r Request, s Settings) (Result, error) {
 		}
 		return result, nil
 	}
+	var removals []Operation
 	if hasSidecar(r.Pod) {
-		return relabel(r, d), nil
+		r.Pod, removals = withoutSidecar(r.Pod)
 	}
 	operations, warnings, err := inject(r, s)
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Outcome: Injected, Reason: d.reason, Operations: operations, Warnings: warnings}, nil
-}
-
-// hasSidecar recognises a pod that was injected before, as a copy made by kubectl debug is.
-func hasSidecar(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
-		return c.Name == api.ContainerEnvoy && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
-			return m.Name == volumeCertificate && m.MountPath == api.ProxyCertDir
-		})
-	})
-}
-
-// relabel gives the label back to a copy that lost its labels; all else is in place already.
-func relabel(r Request, d decision) Result {
-	if r.Pod.Labels[api.LabelProxyUUID] != "" {
-		return Result{Outcome: Unchanged, Reason: "the pod has its sidecar already"}
-	}
-	return Result{Outcome: Injected, Reason: d.reason, Operations: labelOperations(r)}
+	return Result{Outcome: Injected, Reason: d.reason, Operations: append(removals, operations...), Warnings: warnings}, nil
 }
 
 func inject(r Request, s Settings) ([]Operation, []string, error) {
-	if err := checkNames(r.Pod); err != nil {
-		return nil, nil, err
-	}
 	if err := checkReserved(r.Pod); err != nil {
 		return nil, nil, err
 	}
@@ -110,11 +95,18 @@ func inject(r Request, s Settings) ([]Operation, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := s.Limits.checkProbes(found); err != nil {
+		return nil, nil, err
+	}
 	bootstrap, err := newProxyBootstrap(s, found).text()
 	if err != nil {
 		return nil, nil, err
 	}
 	account := serviceAccount(r.Pod)
+	first, sidecar := initContainer(s, rules), sidecarContainer(s, account, r.Namespace.Name, bootstrap)
+	if err := errors.Join(checkArguments(first), checkArguments(sidecar)); err != nil {
+		return nil, nil, err
+	}
 	annotations, warnings := annotationOperations(r)
 	operations := slices.Concat(
 		labelOperations(r),
@@ -122,9 +114,9 @@ func inject(r Request, s Settings) ([]Operation, []string, error) {
 		addToList(len(r.Pod.Spec.Volumes), "volumes", certificateVolume(account)),
 		// Probes first: they refer to containers by index, which the new containers shift.
 		probeOperations(found),
-		containerOperations(r.Pod, s, initContainer(s, rules), sidecarContainer(s, account, r.Namespace.Name, bootstrap)),
+		containerOperations(r.Pod, s, first, sidecar),
 	)
-	return operations, append(warnings, userWarnings(r.Pod)...), nil
+	return operations, warnings, nil
 }
 
 func serviceAccount(pod *corev1.Pod) string {
@@ -132,40 +124,6 @@ func serviceAccount(pod *corev1.Pod) string {
 		return defaultAccount
 	}
 	return pod.Spec.ServiceAccountName
-}
-
-// checkNames refuses a pod that uses the sidecar's names for something else.
-func checkNames(pod *corev1.Pod) error {
-	var errs []error
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		if c.Name == api.ContainerEnvoy || c.Name == api.ContainerInit {
-			errs = append(errs, fmt.Errorf("container name %s is reserved for the sidecar: choose another, or set annotation %s to disabled", c.Name, api.AnnotationInjection))
-		}
-	}
-	for _, v := range pod.Spec.Volumes {
-		if v.Name == volumeCertificate {
-			errs = append(errs, fmt.Errorf("volume name %s is reserved for the sidecar: choose another", v.Name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// userWarnings points at containers whose traffic would pass the mesh by, running as Envoy's user.
-func userWarnings(pod *corev1.Pod) []string {
-	var warnings []string
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		uid := (*int64)(nil)
-		if pod.Spec.SecurityContext != nil {
-			uid = pod.Spec.SecurityContext.RunAsUser
-		}
-		if c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
-			uid = c.SecurityContext.RunAsUser
-		}
-		if uid != nil && *uid == api.ProxyUID {
-			warnings = append(warnings, fmt.Sprintf("osm: container %s runs as user %d like the sidecar: its outgoing traffic bypasses the mesh", c.Name, api.ProxyUID))
-		}
-	}
-	return warnings
 }
 
 func labelOperations(r Request) []Operation {

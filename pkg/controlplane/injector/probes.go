@@ -29,6 +29,9 @@ func probeKinds() []probeKind {
 	}
 }
 
+// pathPrefix begins the paths that the kubelet asks Envoy for; the container's name ends them.
+func (k probeKind) pathPrefix() string { return "/osm-" + k.name + "-probe/" }
+
 func (k probeKind) of(c *corev1.Container) *corev1.Probe {
 	switch k.name {
 	case "liveness":
@@ -65,7 +68,7 @@ type probe struct {
 }
 
 // servedPath is what the kubelet asks Envoy for.
-func (p probe) servedPath() string { return "/osm-" + p.kind.name + "-probe/" + p.container }
+func (p probe) servedPath() string { return p.kind.pathPrefix() + p.container }
 
 // clusterName names Envoy's way to the application for this probe.
 func (p probe) clusterName() string {
@@ -96,6 +99,9 @@ func probesOf(containers []corev1.Container, list string, direct []uint16) ([]pr
 				continue
 			}
 			p, ok, err := newProbe(c, original)
+			if err == nil {
+				err = cmp.Or(checkRewritten(kind, original), p.checkText())
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s of container %s: %w", kind.field, c.Name, err)
 			}
@@ -138,6 +144,14 @@ func (p *probe) readHTTP(c *corev1.Container, get *corev1.HTTPGetAction) (err er
 	p.path = requestPath(get.Path)
 	p.port, err = resolvePort(c, get.Port)
 	return err
+}
+
+// checkText refuses what no argument of a program can hold.
+func (p probe) checkText() error {
+	if strings.ContainsRune(p.path+p.service, 0) {
+		return errors.New("it contains a NUL character")
+	}
+	return nil
 }
 
 // requestPath is what the kubelet would have sent: it parses the path as a URL, so that a query
@@ -188,24 +202,6 @@ func (p probe) originalField() string {
 	default:
 		return "httpGet"
 	}
-}
-
-// checkReserved refuses pods whose containers use a port that Envoy needs: one of the two would
-// fail to start, and the reason would be hard to find.
-func checkReserved(pod *corev1.Pod) error {
-	reserved := []int32{
-		api.PortEnvoyAdmin, api.PortEnvoyOutbound, api.PortEnvoyInbound, api.PortEnvoyMetrics,
-		api.PortLivenessProbe, api.PortReadinessProbe, api.PortStartupProbe, api.PortEnvoyReadyProbe,
-	}
-	var errs []error
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		for _, port := range c.Ports {
-			if port.Protocol != corev1.ProtocolUDP && slices.Contains(reserved, port.ContainerPort) {
-				errs = append(errs, fmt.Errorf("container %s uses port %d, which is reserved for the sidecar: choose another", c.Name, port.ContainerPort))
-			}
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func compareProbes(a, b probe) int {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,6 +41,8 @@ type Config struct {
 	Drain time.Duration
 	// Health gets the conditions that readiness waits for; required.
 	Health *serve.Health
+	// Refused hears of each connection over the limits; nil ignores them.
+	Refused func(reason string, source netip.Addr)
 	// Metrics registers osm_admission_*; required.
 	Metrics prometheus.Registerer
 	// Logger is required.
@@ -87,6 +90,7 @@ type process struct {
 	mesh       *meshConfigCache
 	served     *certificateCache
 	handler    http.Handler
+	metrics    *metrics
 	synced     *serve.Condition
 }
 
@@ -119,11 +123,11 @@ func assemble(c Config, objects metadata.Interface, configs dynamic.Interface, c
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: c, namespaces: namespaces, mesh: mesh, synced: c.Health.Require("informers", "namespaces and MeshConfig not read yet")}
+	p := &process{cfg: c, namespaces: namespaces, mesh: mesh, metrics: counts, synced: c.Health.Require("informers", "namespaces and MeshConfig not read yet")}
 	if p.served, err = newCertificateCache(client, c); err != nil {
 		return nil, err
 	}
-	p.handler = newHandler(&webhook{namespaces: namespaces, settings: p.settings, metrics: counts, log: c.Logger, now: clock(c.Now)})
+	p.handler = newHandler(newWebhook(namespaces, p.settings, counts, c.Logger, clock(c.Now)))
 	return p, nil
 }
 
@@ -203,8 +207,11 @@ func (p *process) serve(ctx, inner context.Context) error {
 	serving, end := context.WithCancel(inner)
 	defer end()
 	finished := make(chan error, 1)
+	limits := p.cfg.Settings.Limits.withDefaults()
 	server := serve.HTTPServer{
-		Addr: p.cfg.Address, Handler: p.handler, Log: p.cfg.Logger, Shutdown: shutdownTimeout,
+		Limits:  serve.Limits{Read: limits.Read, Write: reviewWrite, Connections: limits.Connections, PerSource: limits.PerSource},
+		Refused: p.cfg.Refused,
+		Addr:    p.cfg.Address, Handler: p.handler, Log: p.cfg.Logger, Shutdown: shutdownTimeout,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.served.certificate},
 	}
 	go func() { finished <- server.Run(serving) }()

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
@@ -28,6 +29,13 @@ type Settings struct {
 	// PlainContainer makes Envoy an ordinary container instead of a native sidecar, for clusters
 	// that have none. Init containers of such pods run without the mesh.
 	PlainContainer bool
+	// Limits of a pod; Patch reads Containers and Probes.
+	Limits Limits
+	// SidecarMemory is the memory limit of sidecars, unless MeshConfig sets resources; zero is 1Gi.
+	SidecarMemory resource.Quantity
+	// SidecarConnections bounds the connections that a sidecar has at a time, in both directions;
+	// zero is 10000.
+	SidecarConnections int
 	// Mesh is the MeshConfig's spec; the zero value has no exclusions and Envoy's defaults.
 	Mesh v1alpha2.MeshConfigSpec
 }
@@ -50,7 +58,46 @@ func (s Settings) Validate() error {
 	if !slices.Contains(policies, s.PullPolicy) {
 		errs = append(errs, fmt.Errorf("--image-pull-policy %q: want Always, IfNotPresent or Never", s.PullPolicy))
 	}
-	return errors.Join(errs...)
+	if !s.SidecarMemory.IsZero() && s.SidecarMemory.Cmp(resource.MustParse(leastSidecarMemory)) < 0 {
+		errs = append(errs, fmt.Errorf("--sidecar-memory-limit %s: want %s or more", s.SidecarMemory.String(), leastSidecarMemory))
+	}
+	if s.SidecarConnections < 0 {
+		errs = append(errs, fmt.Errorf("--sidecar-max-connections %d: want more than 0", s.SidecarConnections))
+	}
+	return errors.Join(append(errs, s.Limits.Validate())...)
+}
+
+// defaultSidecarMemory has room for the configuration of about 5000 Services and some thousand connections.
+const defaultSidecarMemory = "1Gi"
+
+// leastSidecarMemory is what Envoy takes with the configuration of a small mesh.
+const leastSidecarMemory = "64Mi"
+
+const defaultSidecarConnections = 10000
+
+// resources are the sidecar's: the operator's choice as a whole, or small requests and a limit. Without
+// requests an autoscaler with a utilisation target could not compute it for the pod; without a limit
+// a sidecar that somebody attacks takes the node's memory.
+func (s Settings) resources() corev1.ResourceRequirements {
+	chosen := s.Mesh.Sidecar.Resources
+	if len(chosen.Requests) > 0 || len(chosen.Limits) > 0 {
+		return chosen
+	}
+	memory := s.SidecarMemory
+	if memory.IsZero() {
+		memory = resource.MustParse(defaultSidecarMemory)
+	}
+	return smallResources(memory)
+}
+
+// sidecarMemory is the sidecar's limit in bytes; zero is none.
+func (s Settings) sidecarMemory() int64 {
+	limits := s.resources().Limits
+	return limits.Memory().Value()
+}
+
+func (s Settings) connections() int64 {
+	return int64(cmp.Or(s.SidecarConnections, defaultSidecarConnections))
 }
 
 func (s Settings) trustDomain() identity.TrustDomain { return cmp.Or(s.TrustDomain, api.DefaultDomain) }

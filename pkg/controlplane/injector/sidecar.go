@@ -24,6 +24,9 @@ const (
 	drainSeconds       = 30
 	defaultLogLevel    = "error"
 
+	// initMemory is several times what writing one nftables table takes.
+	initMemory = "128Mi"
+
 	// startupFailures are the seconds that the first configuration may take before the kubelet
 	// restarts Envoy.
 	startupFailures = 600
@@ -48,7 +51,7 @@ func initContainer(s Settings, rules redirect.Rules) corev1.Container {
 	return corev1.Container{
 		Name: api.ContainerInit, Image: s.InitImage, ImagePullPolicy: s.pullPolicy(),
 		Args:      append([]string{"redirect"}, rules.Args()...),
-		Resources: smallResources(),
+		Resources: smallResources(resource.MustParse(initMemory)),
 		SecurityContext: &corev1.SecurityContext{
 			RunAsUser: ptr(int64(0)), RunAsGroup: ptr(int64(0)), RunAsNonRoot: ptr(false),
 			Privileged: ptr(false), AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true),
@@ -71,7 +74,7 @@ func sidecarContainer(s Settings, account, namespace, bootstrap string) corev1.C
 			{Name: "osm-metrics", ContainerPort: api.PortEnvoyMetrics, Protocol: corev1.ProtocolTCP},
 		},
 		VolumeMounts:   []corev1.VolumeMount{{Name: volumeCertificate, MountPath: api.ProxyCertDir, ReadOnly: true}},
-		Resources:      sidecarResources(s.Mesh.Sidecar.Resources),
+		Resources:      s.resources(),
 		ReadinessProbe: readyProbe(5, 3),
 		StartupProbe:   readyProbe(1, startupFailures),
 		SecurityContext: &corev1.SecurityContext{
@@ -93,7 +96,7 @@ func sidecarArgs(s Settings, account, namespace, bootstrap string) []string {
 		"--log-level", cmp.Or(s.Mesh.Sidecar.LogLevel, defaultLogLevel),
 		"--service-node", fmt.Sprintf("$(%s)/$(%s)", envPodNamespace, envPodName),
 		"--service-cluster", account + "." + namespace,
-		"--concurrency", fmt.Sprint(concurrency(s.Mesh.Sidecar.Resources)),
+		"--concurrency", fmt.Sprint(concurrency(s.resources())),
 		"--drain-time-s", fmt.Sprint(drainSeconds),
 		// One Envoy per pod: the shared memory of hot restarts has no use and no place to be.
 		"--disable-hot-restart",
@@ -121,19 +124,13 @@ func readyProbe(period, failures int32) *corev1.Probe {
 	}
 }
 
-// sidecarResources gives Envoy small requests unless the mesh's operator chose: without any, an
-// autoscaler with a utilisation target could not compute it for the pod.
-func sidecarResources(chosen corev1.ResourceRequirements) corev1.ResourceRequirements {
-	if len(chosen.Requests) == 0 && len(chosen.Limits) == 0 {
-		return smallResources()
+// smallResources ask for little. Both containers of ours have a memory limit, which a quota on
+// limits.memory asks for, too.
+func smallResources(memory resource.Quantity) corev1.ResourceRequirements {
+	return corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: memory},
 	}
-	return chosen
-}
-
-func smallResources() corev1.ResourceRequirements {
-	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi"),
-	}}
 }
 
 // concurrency is one worker per whole CPU that Envoy may use; its own default is one per CPU of

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
+	"golang.org/x/time/rate"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,12 +21,11 @@ import (
 // WebhookPath is where the API server sends pods.
 const WebhookPath = "/mutate-pod-creation"
 
-// maxReview bounds a request's body. etcd holds objects of 1.5 MiB and a review of a creation holds
-// one, in JSON, which is longer than what is stored.
-const maxReview = 8 << 20
-
 // namespaceReader finds a pod's namespace.
 type namespaceReader interface {
+	// Known returns a namespace of the mesh without asking anybody.
+	Known(name string) (Namespace, bool)
+	// Namespace asks the API server if it must.
 	Namespace(ctx context.Context, name string) (Namespace, error)
 }
 
@@ -33,50 +33,82 @@ type namespaceReader interface {
 type webhook struct {
 	namespaces namespaceReader
 	settings   func() Settings
+	limits     Limits
+	network    *budget // bytes of bodies and answers
+	work       *budget // estimated bytes of everything in between
+	lookups    *budget // namespaces to ask the API server for
 	metrics    *metrics
 	log        *slog.Logger
+	seldom     *rate.Limiter // of log lines that anybody can cause
 	now        func() time.Time
 }
+
+func newWebhook(namespaces namespaceReader, settings func() Settings, m *metrics, log *slog.Logger, now func() time.Time) *webhook {
+	limits := settings().Limits.withDefaults()
+	half := limits.ReviewMemory / halves
+	return &webhook{
+		namespaces: namespaces, settings: settings, limits: limits, metrics: m, log: log, now: now,
+		network: newBudget(half, half/sourceParts, m.inFlight.WithLabelValues("network")),
+		work:    newBudget(half, half, m.inFlight.WithLabelValues("work")),
+		lookups: newBudget(lookups, lookupsPerSource, nil),
+		seldom:  rate.NewLimiter(linesPerSecond, linesAtOnce),
+	}
+}
+
+const (
+	linesPerSecond = 10
+	linesAtOnce    = 100
+)
 
 // ServeHTTP answers one review. What cannot be read is answered by an HTTP error, everything else
 // by a review.
 func (w *webhook) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	start := w.now()
-	review, status, err := readReview(out, in)
+	a := &arrival{webhook: w, source: sourceOf(in)}
+	defer a.end()
+	answer, result, err := a.serve(in)
+	w.metrics.observe(result, w.now().Sub(start))
 	if err != nil {
-		w.metrics.observe(resultMalformed, w.now().Sub(start))
-		w.log.Warn("unreadable admission review", "error", err)
-		http.Error(out, err.Error(), status)
+		w.decline(out, a.source, err)
 		return
 	}
-	response, result := w.answer(in.Context(), review.Request)
-	w.metrics.observe(result, w.now().Sub(start))
-	review.Request, review.Response = nil, response
 	out.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(out).Encode(review); err != nil {
-		w.log.Warn("admission review not answered", "uid", response.UID, "error", err)
+	if _, err := out.Write(answer); err != nil {
+		w.complain("admission review not answered", "source", a.source.String(), "error", err)
 	}
 }
 
-// readReview returns the review, or the HTTP status of its refusal.
-func readReview(out http.ResponseWriter, in *http.Request) (*admissionv1.AdmissionReview, int, error) {
-	if in.Method != http.MethodPost {
+// decline answers by an HTTP error. The API server, which cannot tell what it means, treats all of
+// them by its failure policy, but tries again by itself when it is told when.
+func (w *webhook) decline(out http.ResponseWriter, source netip.Addr, err error) {
+	reason := reasonOf(err)
+	w.metrics.refuse(reason, "")
+	w.complain("admission review refused", "reason", reason, "source", source.String(), "error", clip(err.Error(), maxMessage))
+	// Whatever is left of the body is not worth reading.
+	out.Header().Set("Connection", "close")
+	status := http.StatusBadRequest
+	switch reason {
+	case reasonSize, reasonMemory:
+		status = http.StatusRequestEntityTooLarge
+	case reasonSlow:
+		status = http.StatusRequestTimeout
+	case reasonBusy:
+		status = http.StatusTooManyRequests
+		out.Header().Set("Retry-After", retryAfter)
+	default:
+	}
+	if errors.Is(err, errMethod) {
+		status = http.StatusMethodNotAllowed
 		out.Header().Set("Allow", http.MethodPost)
-		return nil, http.StatusMethodNotAllowed, fmt.Errorf("method %s: want POST", in.Method)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(out, in.Body, maxReview))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("admission review is larger than %d bytes", tooLarge.Limit)
+	http.Error(out, clip(err.Error(), maxMessage), status)
+}
+
+// complain logs what anybody can cause, but not as often as anybody can cause it.
+func (w *webhook) complain(message string, args ...any) {
+	if w.seldom.Allow() {
+		w.log.Warn(message, args...)
 	}
-	if err != nil {
-		return nil, http.StatusBadRequest, fmt.Errorf("read admission review: %w", err)
-	}
-	review, err := decodeReview(body)
-	if err != nil {
-		return nil, http.StatusBadRequest, err
-	}
-	return review, http.StatusOK, nil
 }
 
 func decodeReview(body []byte) (*admissionv1.AdmissionReview, error) {
@@ -96,10 +128,10 @@ func decodeReview(body []byte) (*admissionv1.AdmissionReview, error) {
 
 // answer never fails: an error becomes a refusal, and so does a panic, which would else take
 // every other request down with it and leave the pod's creator without a reason.
-func (w *webhook) answer(ctx context.Context, request *admissionv1.AdmissionRequest) (response *admissionv1.AdmissionResponse, result requestResult) {
+func (w *webhook) answer(ctx context.Context, source netip.Addr, request *admissionv1.AdmissionRequest) (response *admissionv1.AdmissionResponse, result requestResult) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			w.log.Error("panic in injection", "cause", cause, "namespace", request.Namespace, "stack", string(debug.Stack()))
+			w.log.Error("panic in injection", "cause", cause, "namespace", clip(request.Namespace, maxName), "stack", string(debug.Stack()))
 			response = refuse(request, http.StatusInternalServerError, metav1.StatusReasonInternalError, errors.New("internal error of the injector, see its log"))
 			result = resultError
 		}
@@ -111,22 +143,54 @@ func (w *webhook) answer(ctx context.Context, request *admissionv1.AdmissionRequ
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(request.Object.Raw, pod); err != nil {
 		return refuse(request, http.StatusBadRequest, metav1.StatusReasonBadRequest, fmt.Errorf("decode pod: %w", err)), resultError
 	}
-	namespace, err := w.namespaces.Namespace(ctx, request.Namespace)
+	namespace, err := w.namespace(ctx, source, request.Namespace)
 	if err != nil {
-		w.log.Error("namespace of a pod not found", "namespace", request.Namespace, "error", err)
-		return refuse(request, http.StatusInternalServerError, metav1.StatusReasonInternalError, fmt.Errorf("read namespace %s: %w", request.Namespace, err)), resultError
+		w.complain("namespace of a pod not found", "namespace", clip(request.Namespace, maxName), "source", source.String(), "error", clip(err.Error(), maxMessage))
+		return refuse(request, http.StatusInternalServerError, metav1.StatusReasonInternalError, fmt.Errorf("read namespace %s: %w", clip(request.Namespace, maxName), err)), resultError
 	}
+	giveBack, ok := w.takeProbes(source, pod)
+	if !ok {
+		w.metrics.refuse(reasonBusy, w.offender(namespace))
+		return refuse(request, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, errBusy), resultRefused
+	}
+	defer giveBack()
 	return w.patch(Request{Pod: pod, Namespace: namespace, UID: request.UID}, request)
 }
 
+// takeProbes takes what the pod's probes cost. It does not wait: who holds a part of the work's half must
+// not wait for more of it. A pod with more probes than it may have is refused before anything is built.
+func (w *webhook) takeProbes(source netip.Addr, pod *corev1.Pod) (giveBack func(), ok bool) {
+	cost := min(probeCost(pod), int64(w.limits.Probes)*costPerProbe)
+	if _, ok := w.work.tryTake(source, cost); !ok {
+		return nil, false
+	}
+	return func() { w.work.give(source, cost) }, true
+}
+
+// namespace is the pod's; one that the cache does not know costs a turn at the API server.
+func (w *webhook) namespace(ctx context.Context, source netip.Addr, name string) (Namespace, error) {
+	if known, ok := w.namespaces.Known(name); ok {
+		return known, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	giveBack, err := w.lookups.take(ctx, source, 1)
+	if err != nil {
+		return Namespace{}, err
+	}
+	defer giveBack()
+	return w.namespaces.Namespace(ctx, name)
+}
+
 func (w *webhook) patch(r Request, request *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, requestResult) {
-	log := w.log.With("namespace", request.Namespace, "pod", podName(r.Pod), "uid", request.UID)
 	patched, err := Patch(r, w.settings())
 	if err != nil {
-		log.Warn("pod refused", "error", err)
+		reason := reasonOf(err)
+		w.metrics.refuse(reason, w.offender(r.Namespace))
+		w.complain("pod refused", "namespace", clip(request.Namespace, maxName), "pod", podName(r.Pod), "uid", clip(string(request.UID), maxName), "reason", reason, "error", clip(err.Error(), maxMessage))
 		return refuse(request, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, err), resultRefused
 	}
-	log.Debug("pod seen", "outcome", patched.Outcome, "reason", patched.Reason)
+	w.log.Debug("pod seen", "namespace", clip(request.Namespace, maxName), "pod", podName(r.Pod), "outcome", patched.Outcome, "reason", patched.Reason)
 	response := &admissionv1.AdmissionResponse{UID: request.UID, Allowed: true, Warnings: patched.Warnings}
 	if len(patched.Operations) == 0 {
 		return response, requestResult(patched.Outcome)
@@ -140,16 +204,25 @@ func (w *webhook) patch(r Request, request *admissionv1.AdmissionRequest) (*admi
 	return response, requestResult(patched.Outcome)
 }
 
+// offender is the label value of a refused pod's namespace. A review can name any, so only a namespace
+// of the mesh that the cache holds is named.
+func (w *webhook) offender(ns Namespace) string {
+	if _, ok := w.namespaces.Known(ns.Name); !ok {
+		return ""
+	}
+	return ns.Name
+}
+
 func refuse(request *admissionv1.AdmissionRequest, code int32, reason metav1.StatusReason, err error) *admissionv1.AdmissionResponse {
 	return &admissionv1.AdmissionResponse{UID: request.UID, Result: &metav1.Status{
-		Status: metav1.StatusFailure, Code: code, Reason: reason, Message: "osm: sidecar injection: " + err.Error(),
+		Status: metav1.StatusFailure, Code: code, Reason: reason, Message: "osm: sidecar injection: " + clip(err.Error(), maxMessage),
 	}}
 }
 
 // podName is for logs; a pod of a controller has no name yet, only the start of one.
 func podName(pod *corev1.Pod) string {
 	if pod.Name != "" {
-		return pod.Name
+		return clip(pod.Name, maxName)
 	}
-	return pod.GenerateName + "*"
+	return clip(pod.GenerateName, maxName) + "*"
 }

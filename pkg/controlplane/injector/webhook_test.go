@@ -23,19 +23,21 @@ import (
 // namespaceFunc is a namespaceReader.
 type namespaceFunc func(name string) (Namespace, error)
 
+func (f namespaceFunc) Known(string) (Namespace, bool) { return Namespace{}, false }
+
 func (f namespaceFunc) Namespace(_ context.Context, name string) (Namespace, error) { return f(name) }
 
 func enabledNamespace(name string) (Namespace, error) {
 	return Namespace{Name: name, Labels: map[string]string{api.LabelMonitoredBy: "osm"}, Annotations: map[string]string{api.AnnotationInjection: "enabled"}}, nil
 }
 
-func newWebhook(t testing.TB, namespaces namespaceFunc) *webhook {
+func testWebhook(t testing.TB, namespaces namespaceFunc) *webhook {
 	t.Helper()
 	m, err := newMetrics(prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &webhook{namespaces: namespaces, settings: testSettings, metrics: m, log: slog.New(slog.DiscardHandler), now: time.Now}
+	return newWebhook(namespaces, testSettings, m, slog.New(slog.DiscardHandler), time.Now)
 }
 
 // review returns the body of a review; change edits its request.
@@ -88,7 +90,7 @@ func TestWebhook(t *testing.T) {
 			if tt.namespaces == nil {
 				tt.namespaces = enabledNamespace
 			}
-			w := newWebhook(t, tt.namespaces)
+			w := testWebhook(t, tt.namespaces)
 			out := post(w, http.MethodPost, review(tt.change))
 			got := &admissionv1.AdmissionReview{}
 			if err := json.Unmarshal(out.Body.Bytes(), got); err != nil || out.Code != http.StatusOK || got.Response == nil {
@@ -124,11 +126,11 @@ func TestWebhookRefusesWhatIsNoReview(t *testing.T) {
 		"another version": {http.MethodPost, bytes.Replace(review(nil), []byte("k8s.io/v1"), []byte("k8s.io/v1beta1"), 1), http.StatusBadRequest},
 		"no request":      {http.MethodPost, []byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`), http.StatusBadRequest},
 		"no uid":          {http.MethodPost, review(func(r map[string]any) { delete(r, "uid") }), http.StatusBadRequest},
-		"too large":       {http.MethodPost, bytes.Repeat([]byte(" "), maxReview+1), http.StatusRequestEntityTooLarge},
+		"too large":       {http.MethodPost, bytes.Repeat([]byte(" "), defaultReviewBytes+1), http.StatusRequestEntityTooLarge},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			w := newWebhook(t, enabledNamespace)
+			w := testWebhook(t, enabledNamespace)
 			if out := post(w, tt.method, tt.body); out.Code != tt.status {
 				t.Errorf("status %d, want %d: %s", out.Code, tt.status, out.Body)
 			}
@@ -144,7 +146,7 @@ func FuzzReview(f *testing.F) {
 	f.Add(review(nil))
 	f.Add(review(func(r map[string]any) { r["object"] = nil }))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","object":{"spec":{"containers":[null]}}}}`))
-	w := newWebhook(f, enabledNamespace)
+	w := testWebhook(f, enabledNamespace)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		out := post(w, http.MethodPost, body)
 		text, _ := io.ReadAll(out.Body)

@@ -1,0 +1,42 @@
+package command
+
+import (
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/osm-edge/osm/pkg/controlplane/injector"
+)
+
+// injectorLimits are the flags that bound what reviews and sidecars may take.
+type injectorLimits struct {
+	reviewSize, reviewMemory, sidecarMemory resource.QuantityValue
+	containers, probes                      int
+	timeout                                 time.Duration
+	connections, perSource                  int
+	sidecarConnections                      int
+}
+
+func (l *injectorLimits) bind(flags *pflag.FlagSet) {
+	quantity := func(target *resource.QuantityValue, name, value, usage string) {
+		target.Quantity = resource.MustParse(value)
+		flags.Var(target, name, usage)
+	}
+	quantity(&l.reviewSize, "max-review-size", "4Mi", "size of an admission review")
+	quantity(&l.reviewMemory, "max-review-memory", "96Mi", "memory for all reviews at a time, by estimate; at least 8 times --max-review-size")
+	flags.IntVar(&l.containers, "max-containers", 100, "containers of a pod, init containers included")
+	flags.IntVar(&l.probes, "max-probes", 150, "probes of a pod that its sidecar answers")
+	flags.DurationVar(&l.timeout, "review-timeout", 5*time.Second, "time in which a review must have arrived")
+	flags.IntVar(&l.connections, "max-connections", 512, "connections to the webhook at a time")
+	flags.IntVar(&l.perSource, "max-connections-per-source", 128, "connections to the webhook at a time from one IP address")
+	quantity(&l.sidecarMemory, "sidecar-memory-limit", "1Gi", "memory limit of sidecars, unless the MeshConfig sets their resources")
+	flags.IntVar(&l.sidecarConnections, "sidecar-max-connections", 10000, "connections that a sidecar has at a time, in both directions")
+}
+
+func (l *injectorLimits) review() injector.Limits {
+	return injector.Limits{
+		ReviewBytes: l.reviewSize.Value(), ReviewMemory: l.reviewMemory.Value(), Containers: l.containers, Probes: l.probes,
+		Read: l.timeout, Connections: l.connections, PerSource: l.perSource,
+	}
+}

@@ -1,0 +1,87 @@
+package injector
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// halves of the memory: one for the network, one for work. Who holds a part of the first waits for
+	// the second, and who holds the second waits for nobody, so that all get on.
+	halves = 2
+	// sourceParts is the part of the network's half that one source may hold: a quarter.
+	sourceParts = 4
+)
+
+var (
+	errTooMuch = errors.New("more than the injector may spend on one review")
+	errBusy    = errors.New("the injector is busy with other reviews: try again")
+)
+
+// budget is an amount that holders share. One source gets a share at most, so that who sends slow
+// or large reviews keeps only itself waiting.
+type budget struct {
+	total, share int64
+	gauge        prometheus.Gauge // nil is none
+
+	mu      sync.Mutex
+	used    int64
+	sources map[netip.Addr]int64
+	freed   chan struct{} // closed when something is given back
+}
+
+func newBudget(total, share int64, gauge prometheus.Gauge) *budget {
+	return &budget{total: total, share: share, gauge: gauge, sources: map[netip.Addr]int64{}, freed: make(chan struct{})}
+}
+
+// take waits until n is free for the source, or until ctx ends. What it returns gives n back.
+func (b *budget) take(ctx context.Context, source netip.Addr, n int64) (giveBack func(), err error) {
+	if n > b.share {
+		return nil, errTooMuch
+	}
+	for {
+		freed, ok := b.tryTake(source, n)
+		if ok {
+			return sync.OnceFunc(func() { b.give(source, n) }), nil
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return nil, errBusy
+		}
+	}
+}
+
+func (b *budget) tryTake(source netip.Addr, n int64) (freed <-chan struct{}, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+n > b.total || b.sources[source]+n > b.share {
+		return b.freed, false
+	}
+	b.used += n
+	b.sources[source] += n
+	b.show()
+	return nil, true
+}
+
+func (b *budget) give(source netip.Addr, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used -= n
+	if b.sources[source] -= n; b.sources[source] <= 0 {
+		delete(b.sources, source)
+	}
+	b.show()
+	close(b.freed)
+	b.freed = make(chan struct{})
+}
+
+func (b *budget) show() {
+	if b.gauge != nil {
+		b.gauge.Set(float64(b.used))
+	}
+}

@@ -1,0 +1,57 @@
+package injector
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+)
+
+// hasSidecar says whether a pod looks like a copy of an injected one, as kubectl debug --copy-to or a
+// restored backup makes. Looks are all there is to go by, so nothing of it is believed: see withoutSidecar.
+func hasSidecar(pod *corev1.Pod) bool {
+	envoy := func(c corev1.Container) bool {
+		return c.Name == api.ContainerEnvoy && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.Name == volumeCertificate && m.MountPath == api.ProxyCertDir
+		})
+	}
+	return slices.ContainsFunc(everyContainer(pod), envoy) &&
+		slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == api.ContainerInit })
+}
+
+// withoutSidecar takes away what bears the sidecar's names, so that the pod gets the injector's own
+// in their place, and not whatever its creator put there. It returns the pod that is left and the operations
+// that lead to it.
+func withoutSidecar(pod *corev1.Pod) (*corev1.Pod, []Operation) {
+	rest := *pod
+	var operations []Operation
+	sidecar := func(c corev1.Container) bool { return isSidecarName(c.Name) }
+	rest.Spec.InitContainers = without(&operations, "initContainers", pod.Spec.InitContainers, sidecar)
+	rest.Spec.Containers = without(&operations, "containers", pod.Spec.Containers, sidecar)
+	rest.Spec.Volumes = without(&operations, "volumes", pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volumeCertificate })
+	return &rest, operations
+}
+
+// without returns the items that stay; the operations remove the others from the last to the first,
+// so that no index is shifted before it is used.
+func without[T any](operations *[]Operation, field string, items []T, goes func(T) bool) []T {
+	for i := len(items) - 1; i >= 0; i-- {
+		if goes(items[i]) {
+			*operations = append(*operations, Operation{Op: "remove", Path: fmt.Sprintf("/spec/%s/%d", field, i)})
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(items), goes)
+}
+
+// checkRewritten refuses a probe that already asks the sidecar: what it asked of the application is
+// not known any more, and Envoy would ask itself.
+func checkRewritten(kind probeKind, original *corev1.Probe) error {
+	get := original.HTTPGet
+	if get == nil || get.Host != "" || get.Port.IntValue() != int(kind.port) || !strings.HasPrefix(get.Path, kind.pathPrefix()) {
+		return nil
+	}
+	return refused(reasonReserved, "it asks the sidecar at port %d, as in a copy of an injected pod: put the probe of the original pod's template in its place, or remove it", kind.port)
+}

@@ -1,0 +1,120 @@
+package injector
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Limits bound what admission reviews may cost. Nobody has to authenticate to send one, so the limits
+// hold for the API server and for a hostile pod alike. A zero field means its default.
+type Limits struct {
+	// ReviewBytes is the size of one review; 4 MiB. An API server takes 3 MiB of a client, and adds
+	// defaults and the managed fields.
+	ReviewBytes int64
+	// ReviewMemory is what all reviews at a time may take, by estimate; 96 MiB. One half is for
+	// bodies that are being read and answers that are being written, of which one source gets a
+	// quarter; the other half is for the work in between.
+	ReviewMemory int64
+	// Containers and Probes are what one pod may have, init containers included; 100 and 150.
+	Containers, Probes int
+	// Read is the time in which a review must have arrived; 5 s.
+	Read time.Duration
+	// Connections and PerSource bound the connections at a time, in all and from one IP address; 512 and 128.
+	Connections, PerSource int
+}
+
+const (
+	defaultReviewBytes  = 4 << 20
+	defaultReviewMemory = 96 << 20
+	defaultContainers   = 100
+	defaultProbes       = 150
+	defaultReviewRead   = 5 * time.Second
+	defaultConnections  = 512
+	defaultPerSource    = 128
+
+	// reviewWait is how long a review waits for its turn. The API server asks again a second later,
+	// until its own timeout, because the refusal says when.
+	reviewWait = 2 * time.Second
+	retryAfter = "1"
+	// reviewWrite bounds how long an answer may take to be read.
+	reviewWrite = 15 * time.Second
+
+	// Namespaces that the cache does not know are looked up at the API server, a few at a time: a
+	// review can name any.
+	lookups          = 8
+	lookupsPerSource = 2
+	lookupTime       = 3 * time.Second
+)
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		ReviewBytes: cmp.Or(l.ReviewBytes, defaultReviewBytes), ReviewMemory: cmp.Or(l.ReviewMemory, defaultReviewMemory),
+		Containers: cmp.Or(l.Containers, defaultContainers), Probes: cmp.Or(l.Probes, defaultProbes),
+		Read: cmp.Or(l.Read, defaultReviewRead), Connections: cmp.Or(l.Connections, defaultConnections), PerSource: cmp.Or(l.PerSource, defaultPerSource),
+	}
+}
+
+// Validate reports everything that is wrong with l, joined.
+func (l Limits) Validate() error {
+	var errs []error
+	positive := func(flag string, value int64) {
+		if value < 0 {
+			errs = append(errs, fmt.Errorf("%s is negative: want more than 0", flag))
+		}
+	}
+	positive("--max-review-size", l.ReviewBytes)
+	positive("--max-review-memory", l.ReviewMemory)
+	positive("--max-containers", int64(l.Containers))
+	positive("--max-probes", int64(l.Probes))
+	positive("--review-timeout", int64(l.Read))
+	positive("--max-connections", int64(l.Connections))
+	positive("--max-connections-per-source", int64(l.PerSource))
+	d := l.withDefaults()
+	if d.ReviewBytes*sourceParts*halves > d.ReviewMemory {
+		errs = append(errs, fmt.Errorf("--max-review-memory is %d: want at least %d times --max-review-size (%d), or the largest review would never have its turn",
+			d.ReviewMemory, sourceParts*halves, d.ReviewBytes))
+	}
+	return errors.Join(errs...)
+}
+
+// maxArgument is what Linux takes in one argument (MAX_ARG_STRLEN), less the NUL at its end. A pod that
+// exceeds it would be created and never start.
+const maxArgument = 128<<10 - 1
+
+func (l Limits) checkContainers(pod *corev1.Pod) error {
+	limit := l.withDefaults().Containers
+	if n := len(pod.Spec.InitContainers) + len(pod.Spec.Containers); n > limit {
+		return refused(reasonContainers, "the pod has %d containers: at most %d are allowed (chart value osm.injector.limits.containers)", n, limit)
+	}
+	return nil
+}
+
+// checkProbes refuses before anything is built of the probes.
+func (l Limits) checkProbes(found []probe) error {
+	n := len(found)
+	if limit := l.withDefaults().Probes; n > limit {
+		return refused(reasonProbes, "the sidecar would have to answer %d probes of the pod: at most %d are allowed (chart value osm.injector.limits.probes)", n, limit)
+	}
+	text := 0
+	for _, p := range found {
+		text += len(p.path) + len(p.service) + len(p.container)
+	}
+	if text > maxArgument {
+		return refused(reasonArguments, "the paths and names of the pod's probes have %d bytes, and Linux takes %d in one argument: use fewer or shorter ones", text, maxArgument)
+	}
+	return nil
+}
+
+// checkArguments refuses a container of ours that Linux would not start.
+func checkArguments(c corev1.Container) error {
+	for _, argument := range c.Args {
+		if len(argument) > maxArgument {
+			return refused(reasonArguments, "an argument of container %s would have %d bytes, and Linux takes %d: the pod needs fewer or shorter probes, or shorter exclusion lists", c.Name, len(argument), maxArgument)
+		}
+	}
+	return nil
+}
