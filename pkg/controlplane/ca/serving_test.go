@@ -132,6 +132,15 @@ func TestMutualTLS(t *testing.T) {
 	if client(nil, "") == nil {
 		t.Error("a client without a certificate was let in")
 	}
+	leaf, err := s.authority.Issue(t.Context(), ca.Request{Identity: workload("a"), Usage: ca.UsageProxy})
+	must(t, err)
+	old := &tls.Config{
+		RootCAs: s.root.Trust().Pool(), ServerName: "osm-injector.osm-system.svc", MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2"}, Certificates: []tls.Certificate{leaf.TLS()},
+	}
+	if connect(s.config, old) == nil {
+		t.Error("TLS 1.2 was spoken with a proxy")
+	}
 	if client(stranger, ca.UsageProxy) == nil {
 		t.Error("a client of another root was let in")
 	}

@@ -109,3 +109,40 @@ func sum(data []byte) string {
 	digest := sha256.Sum256(data)
 	return hex.EncodeToString(digest[:])
 }
+
+// Anchors verify what a handshake proved against a trust that may have changed since.
+type Anchors struct {
+	fingerprints map[string]*x509.Certificate
+	pool         *x509.CertPool
+}
+
+// Anchors makes them of the CAs in the bundle.
+func (t Trust) Anchors() *Anchors {
+	return &Anchors{fingerprints: certificatesIn(t.Bundle), pool: t.Pool()}
+}
+
+// Vouch says whether one of the chains that a handshake verified a client by, leaf first, leads to a CA
+// that is trusted now. A CA that was renewed with its key vouches for what the older one signed.
+func (a *Anchors) Vouch(chains [][]*x509.Certificate, now time.Time) bool {
+	for _, chain := range chains {
+		if len(chain) > 0 && a.fingerprints[sum(chain[len(chain)-1].Raw)] != nil {
+			return true
+		}
+	}
+	for _, chain := range chains {
+		if len(chain) == 0 {
+			continue
+		}
+		between := x509.NewCertPool()
+		for _, cert := range chain[1:] {
+			between.AddCert(cert)
+		}
+		_, err := chain[0].Verify(x509.VerifyOptions{
+			Roots: a.pool, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		})
+		if err == nil {
+			return true
+		}
+	}
+	return false
+}

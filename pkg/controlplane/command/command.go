@@ -128,6 +128,7 @@ func newController(version serve.Version) *cobra.Command {
 	s.bind(cmd)
 	choice.Bind(cmd.Flags())
 	cfg.Allowed.Bind(cmd.Flags())
+	cfg.Limits.Bind(cmd.Flags())
 	cmd.Flags().StringVar(&cfg.XDSAddress, "xds-address", fmt.Sprintf(":%d", api.PortXDS), "address for proxies (ADS over mTLS)")
 	cmd.Flags().StringVar(&cfg.HTTPAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
 	cmd.Flags().StringVar(&cfg.DebugAddress, "debug-address", fmt.Sprintf("127.0.0.1:%d", api.PortDebug), "loopback address for /debug/xds, /debug/rotation and /debug/pprof; empty for none")
@@ -135,10 +136,10 @@ func newController(version serve.Version) *cobra.Command {
 	cmd.Flags().DurationVar(&cfg.SecretDelivery, "secret-delivery", 3*time.Minute, "how long a changed Secret may take to reach running pods; each phase of a rotation waits that long")
 	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 20*time.Second, "time to hand proxies over after SIGTERM")
 	limits := mesh.Limits{}.WithDefaults()
-	cmd.Flags().DurationVar(&cfg.Limits.Handshake, "sidecar-handshake-timeout", limits.Handshake, "time that a peer of a sidecar has for its TLS handshake, 1s or more")
-	cmd.Flags().DurationVar(&cfg.Limits.RequestHeaders, "sidecar-request-headers-timeout", limits.RequestHeaders, "time that a peer of a sidecar has for a request's headers, 1s or more")
-	cmd.Flags().DurationVar(&cfg.Limits.StreamIdle, "sidecar-stream-idle-timeout", limits.StreamIdle, "how long a request or response of a sidecar's peer may rest, 1m or more")
-	cmd.Flags().Uint32Var(&cfg.Limits.Streams, "sidecar-max-streams", limits.Streams, "requests at a time on one HTTP/2 connection to a sidecar, 16 or more")
+	cmd.Flags().DurationVar(&cfg.Sidecars.Handshake, "sidecar-handshake-timeout", limits.Handshake, "time that a peer of a sidecar has for its TLS handshake, 1s or more")
+	cmd.Flags().DurationVar(&cfg.Sidecars.RequestHeaders, "sidecar-request-headers-timeout", limits.RequestHeaders, "time that a peer of a sidecar has for a request's headers, 1s or more")
+	cmd.Flags().DurationVar(&cfg.Sidecars.StreamIdle, "sidecar-stream-idle-timeout", limits.StreamIdle, "how long a request or response of a sidecar's peer may rest, 1m or more")
+	cmd.Flags().Uint32Var(&cfg.Sidecars.Streams, "sidecar-max-streams", limits.Streams, "requests at a time on one HTTP/2 connection to a sidecar, 16 or more")
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
 // Config is what osm-controller is started with.
@@ -39,13 +40,15 @@ type Config struct {
 	// EvidenceAddress is where the holder of the Lease asks what a rotation of the root waits for;
 	// empty for nowhere, which holds up every rotation.
 	EvidenceAddress string
+	// Limits bound what one proxy may take; zero fields have defaults.
+	Limits xds.Limits
 	// SecretDelivery is how long the kubelet may take to bring a changed Secret into a running pod;
 	// zero means 3 minutes. Each phase of a rotation waits that long.
 	SecretDelivery time.Duration
 	// DrainPeriod bounds the way out, from the signal to the end; zero means 20 s.
 	DrainPeriod time.Duration
-	// Limits bound what peers can make the mesh's sidecars keep.
-	Limits mesh.Limits
+	// Sidecars bounds what peers can make the mesh's sidecars keep; zero fields have defaults.
+	Sidecars mesh.Limits
 	// Holder names this replica in the Lease; empty means the host's name.
 	Holder  string
 	Version serve.Version
@@ -91,7 +94,7 @@ func (c Config) Validate() error {
 	if c.DrainPeriod < 0 || c.SecretDelivery < 0 {
 		return errors.New("controller: --drain-period and --secret-delivery must not be negative")
 	}
-	if err := c.Limits.Validate(); err != nil {
+	if err := errors.Join(c.Limits.Validate(), c.Sidecars.Validate()); err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
 	return errors.Join(c.Provider.Validate(), c.Allowed.Validate())

@@ -265,7 +265,7 @@ func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group
 	}
 	p.xds, err = xds.New(xds.Config{
 		TrustDomain: p.cfg.TrustDomain, TLS: cert.MutualTLS(), Leaves: p.leaves, Trust: p.roots.Trust,
-		Metrics: xds.NewMetrics(p.registry), Log: p.cfg.Log,
+		Metrics: xds.NewMetrics(p.registry), Log: p.cfg.Log, Limits: p.cfg.Limits,
 	})
 	if err != nil {
 		return err

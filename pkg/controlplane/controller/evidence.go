@@ -28,7 +28,7 @@ func (p *parts) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 	if p.cfg.EvidenceAddress == "" {
 		return nil
 	}
-	handler := rotate.Handler(p.cfg.Namespace, p.cfg.TrustDomain, p.evidence)
+	handler := rotate.Handler(p.cfg.Namespace, p.cfg.TrustDomain, p.roots.Trust, p.evidence)
 	return serve.HTTPServer{Addr: p.cfg.EvidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Refused: p.refusals.Of("evidence"), Log: p.cfg.Log}.Run(ctx)
 }
 

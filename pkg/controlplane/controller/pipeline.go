@@ -64,7 +64,7 @@ func newPipeline(p *parts) *pipeline {
 		return 0
 	})
 	p.registry.MustRegister(l.built, l.failed, l.problemN, l.published, l.resources, stale)
-	l.state.SetLimits(p.cfg.Limits)
+	l.state.SetLimits(p.cfg.Sidecars)
 	p.registry.MustRegister(newPlaintext(l.seen.Load))
 	l.builder = l.newBuilder()
 	l.heartbeat = p.health.Heartbeat("configuration", rebuildLimit)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
@@ -16,12 +17,19 @@ import (
 const Path = "/evidence"
 
 // Handler answers the mesh's controllers, and nobody else: names of pods and certificates are not
-// for the whole cluster. It belongs behind a server that demands client certificates.
-func Handler(namespace string, domain identity.TrustDomain, own func(context.Context) rotation.Replica) http.Handler {
+// for the whole cluster. It belongs behind a server that demands client certificates. A connection may be
+// older than what is trusted now, or outlive its certificate: each request is judged anew.
+func Handler(namespace string, domain identity.TrustDomain, trust func() ca.Trust, own func(context.Context) rotation.Replica) http.Handler {
 	allowed := identity.Identity{Namespace: namespace, ServiceAccount: api.AppController}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) {
-		who, _, err := ca.ClientIdentity(r.TLS, domain)
+		who, until, err := ca.ClientIdentity(r.TLS, domain)
+		now := time.Now()
+		if err == nil && (!now.Before(until) || !trust().Anchors().Vouch(r.TLS.VerifiedChains, now)) {
+			w.Header().Set("Connection", "close")
+			http.Error(w, "the client certificate is no longer good: connect again", http.StatusUnauthorized)
+			return
+		}
 		if err != nil || who != allowed {
 			http.Error(w, "evidence is for the mesh's controllers only", http.StatusForbidden)
 			return

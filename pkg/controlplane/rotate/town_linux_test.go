@@ -126,7 +126,7 @@ func (w *town) add(name, app, ip string) *replica {
 	})
 	w.run(opened.Run)
 	w.run(func(ctx context.Context) error {
-		return serve.HTTPServer{Handler: rotate.Handler(namespace, api.DefaultDomain, r.own), TLS: cert.MutualTLS()}.Serve(ctx, listener)
+		return serve.HTTPServer{Handler: rotate.Handler(namespace, api.DefaultDomain, opened.Roots.Trust, r.own), TLS: cert.MutualTLS()}.Serve(ctx, listener)
 	})
 	w.pod(name, app, ip)
 	w.mu.Lock()

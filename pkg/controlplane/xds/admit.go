@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -19,18 +20,22 @@ func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, 
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case s.turns <- struct{}{}:
-	case <-ctx.Done():
-		return nil, s.refuse("overload", codes.ResourceExhausted, "too many proxies are being configured at the moment: will be retried, no action needed")
+	if !s.mayOpen(who) {
+		return nil, s.blame(who, "streams-per-pod-per-minute", codes.ResourceExhausted, "pod %s opened more than %d streams in a minute: will be retried", who.pod, s.cfg.Limits.StreamsPerMinute)
+	}
+	if err := s.turns.take(ctx, who.party()); err != nil {
+		return nil, s.refuse(who, "overload", codes.ResourceExhausted, "too many proxies are being configured at the moment: will be retried, no action needed")
 	}
 	st := &stream{
 		peer: who, since: s.cfg.Now(), variant: variant, protocol: p, send: send,
-		poked: make(chan struct{}, 1), ended: make(chan error, 1),
+		poked: make(chan struct{}, 1), ended: make(chan error, 1), ends: s.lifetime(who),
+		// The turn ends when the proxy is configured, at the latest after a while: a proxy that never
+		// answers must not hold it.
+		configured: sync.OnceFunc(func() { s.turns.give(who.party()) }),
 	}
 	st.seen.Store(&lookedUp{})
 	if err := s.admit(st); err != nil {
-		<-s.turns
+		s.turns.give(who.party())
 		return nil, err
 	}
 	return st, nil
@@ -38,15 +43,18 @@ func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, 
 
 // admit adds the stream after all checks, and removes it again if it has nothing to offer.
 func (s *Server) admit(st *stream) error {
-	if !s.add(st) {
-		return s.refuse("draining", codes.Unavailable, "this replica is going away: connect again")
+	if err := s.add(st); err != nil {
+		return err
 	}
 	// Added first, refreshed second: a change in between is either seen here or gives the stream a turn.
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	err := s.refresh(st)
+	if err == nil && !s.trust.Load().anchors.Vouch(st.peer.chains, s.cfg.Now()) {
+		err = s.refuse(st.peer, "untrusted", codes.Unauthenticated, "the client certificate of pod %s is of a CA that is no longer trusted: connect again", st.peer.pod)
+	}
 	if err == nil && st.offer.view == (envoy.View{}) {
-		err = s.refuse("unknown", codes.Unavailable, "pod %s left the mesh: will be retried", st.peer.pod)
+		err = s.refuse(st.peer, "unknown", codes.Unavailable, "pod %s left the mesh: will be retried", st.peer.pod)
 	}
 	if err != nil {
 		st.closed = true
@@ -71,7 +79,7 @@ func (s *Server) refresh(st *stream) error {
 	}
 	st.back()
 	if w.Identity != st.peer.identity {
-		return s.refuse("identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", st.peer.pod, w.Identity, st.peer.identity)
+		return s.refuse(st.peer, "identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", st.peer.pod, w.Identity, st.peer.identity)
 	}
 	st.offer.view = now.view
 	return nil

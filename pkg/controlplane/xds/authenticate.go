@@ -2,7 +2,13 @@ package xds
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strconv"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -16,34 +22,60 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
+// longestNode is the longest node id that can name a pod: a namespace, a slash and a name.
+const longestNode = 63 + 1 + 253
+
 // peer is who a stream belongs to: proved by the certificate, and the pod that it may speak for.
 type peer struct {
 	identity identity.Identity
 	pod      mesh.PodName
-	// until is when its certificate expires, and with it the proof.
-	until time.Time
+	// until is when its certificate expires, and with it the proof; chains are what it was verified by.
+	until  time.Time
+	chains [][]*x509.Certificate
+	// source is its address, and home whether that is the pod's own.
+	source netip.Addr
+	home   bool
+}
+
+// name is what is known of it, for people.
+func (p peer) name() string {
+	switch {
+	case p.pod != mesh.PodName{}:
+		return "pod " + p.pod.String()
+	case p.identity != identity.Identity{}:
+		return "identity " + p.identity.String()
+	}
+	return "address " + p.source.String()
 }
 
 // authenticate reads the identity from the client certificate and the pod from the node id, and
 // waits until the pod is known: a new pod's proxy may be faster than the news of the pod.
 func (s *Server) authenticate(ctx context.Context, node *corev3.Node) (peer, error) {
-	id, until, err := s.provenIdentity(ctx)
+	who, err := s.proven(ctx)
 	if err != nil {
-		return peer{}, s.refuse("certificate", codes.Unauthenticated, "%v", err)
+		return peer{}, s.blame(who, "certificate", codes.Unauthenticated, "%v", err)
 	}
-	pod, ok := mesh.ParsePodName(node.GetId())
-	if !ok {
-		return peer{}, s.refuse("node", codes.InvalidArgument, "node id %q: want NAMESPACE/POD", node.GetId())
+	pod, err := podOf(node.GetId())
+	if err != nil {
+		return peer{}, s.blame(who, "node", codes.InvalidArgument, "%v", err)
 	}
-	who := peer{identity: id, pod: pod, until: until}
-	w, err := s.awaitWorkload(ctx, pod)
+	w, err := s.awaitWorkload(ctx, who, pod)
 	if err != nil {
 		return peer{}, err
 	}
-	if w.Identity != id {
-		return peer{}, s.refuse("identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", pod, w.Identity, id)
+	if w.Identity != who.identity {
+		return peer{}, s.blame(who, "identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", pod, w.Identity, who.identity)
 	}
+	who.pod, who.home = pod, slices.Contains(w.Addresses, who.source)
 	return who, nil
+}
+
+// podOf is the pod that a node id names.
+func podOf(id string) (mesh.PodName, error) {
+	if pod, ok := mesh.ParsePodName(id); ok && len(id) <= longestNode {
+		return pod, nil
+	}
+	return mesh.PodName{}, fmt.Errorf("node id %s: want NAMESPACE/POD", quoted(id))
 }
 
 // check refuses a stream that claims another pod later on. Proxies send their node only once.
@@ -51,27 +83,50 @@ func (s *Server) check(who peer, node *corev3.Node) error {
 	if node == nil || node.GetId() == "" || node.GetId() == who.pod.String() {
 		return nil
 	}
-	return s.refuse("identity", codes.PermissionDenied, "the stream is pod %s's and cannot become %q", who.pod, node.GetId())
+	return s.blame(who, "identity", codes.PermissionDenied, "the stream is pod %s's and cannot become %s", who.pod, quoted(node.GetId()))
 }
 
-// provenIdentity is the identity in the only URI SAN of the verified client certificate, and when
-// the certificate expires.
-func (s *Server) provenIdentity(ctx context.Context) (id identity.Identity, until time.Time, err error) {
+// proven is what the connection proves: its address, and the identity in the only URI SAN of the verified
+// client certificate.
+func (s *Server) proven(ctx context.Context) (who peer, err error) {
 	p, ok := grpcpeer.FromContext(ctx)
 	if !ok {
-		return id, until, errors.New("the connection has no peer")
+		return who, errors.New("the connection has no peer")
 	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return id, until, errors.New("the connection is not encrypted")
+	who.source = addressOf(p.Addr)
+	var info credentials.TLSInfo
+	switch known := p.AuthInfo.(type) {
+	case proof:
+		info = known.TLSInfo
+	case credentials.TLSInfo:
+		info = known
+	default:
+		return who, errors.New("the connection is not encrypted")
 	}
-	return ca.ClientIdentity(&info.State, s.cfg.TrustDomain)
+	who.chains = info.State.VerifiedChains
+	who.identity, who.until, err = ca.ClientIdentity(&info.State, s.cfg.TrustDomain)
+	return who, err
 }
 
 // refuse counts a refused stream and returns the error that its proxy is told.
-func (s *Server) refuse(reason string, code codes.Code, format string, args ...any) error {
+func (s *Server) refuse(who peer, reason string, code codes.Code, format string, args ...any) error {
 	s.cfg.Metrics.refused.WithLabelValues(reason).Inc()
-	err := status.Errorf(code, format, args...)
-	s.cfg.Log.Info("xDS stream refused", "reason", reason, "message", status.Convert(err).Message())
-	return err
+	message := fmt.Sprintf(format, args...)
+	s.notes.say(slog.LevelInfo, who.name(), "xDS stream refused", "reason", reason, "proxy", who.name(), "message", message)
+	return status.Error(code, message)
+}
+
+// blame is refuse for what the proxy itself is at fault for: the metric of limits names it.
+func (s *Server) blame(who peer, reason string, code codes.Code, format string, args ...any) error {
+	s.notes.count(reason, who.name())
+	return s.refuse(who, reason, code, format, args...)
+}
+
+// quoted is the beginning of what a proxy sent, fit for a line of a log.
+func quoted(text string) string {
+	const most = 80
+	if len(text) > most {
+		return fmt.Sprintf("%q... (%d bytes)", text[:most], len(text))
+	}
+	return strconv.Quote(text)
 }

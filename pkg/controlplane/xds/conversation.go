@@ -2,13 +2,14 @@ package xds
 
 import (
 	"context"
-	"sync"
+	"log/slog"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
@@ -52,11 +53,10 @@ func (s *Server) StreamAggregatedResources(g discoveryv3.AggregatedDiscoveryServ
 
 // conversation is what a stream runs on.
 type conversation[Req request] struct {
-	wire       wire[Req]
-	session    session[Req]
-	first      chan received[Req] // one slot
-	accepted   chan *stream       // one slot
-	configured func()             // to be called when the proxy has all that it should have
+	wire     wire[Req]
+	session  session[Req]
+	first    chan received[Req] // one slot
+	accepted chan *stream       // one slot
 }
 
 // received is a request, or why there will be none any more.
@@ -69,21 +69,16 @@ type received[Req any] struct {
 func run[Req request](s *Server, g wire[Req], session session[Req], variant string) error {
 	ctx, cancel := context.WithCancel(g.Context())
 	defer cancel()
-	// The turn ends when the proxy is configured, at the latest after a while: a proxy that never
-	// answers must not hold it.
-	release := sync.OnceFunc(func() { <-s.turns })
-	c := conversation[Req]{wire: g, session: session, first: make(chan received[Req], 1), accepted: make(chan *stream, 1), configured: release}
-	go c.receive(ctx, s)
-	first, err := c.opening(s)
+	c := conversation[Req]{wire: g, session: session, first: make(chan received[Req], 1), accepted: make(chan *stream, 1)}
+	st, err := c.open(ctx, s, variant)
 	if err != nil {
 		return err
 	}
-	st, err := s.accept(ctx, first.GetNode(), variant, session, g.SendMsg)
-	if err != nil {
-		return err
+	defer st.configured()
+	if conn := connectionOf(ctx); conn != nil {
+		defer conn.left()
 	}
-	defer release()
-	late := time.AfterFunc(s.cfg.Patience, release)
+	late := time.AfterFunc(s.cfg.Patience, st.configured)
 	defer late.Stop()
 	defer s.close(st, cancel)
 	// Before anybody else can send or end the stream: gRPC has no order for the two.
@@ -95,21 +90,38 @@ func run[Req request](s *Server, g wire[Req], session session[Req], variant stri
 	return s.attend(ctx, st)
 }
 
+// open does all that comes before a stream is accepted.
+func (c conversation[Req]) open(ctx context.Context, s *Server, variant string) (st *stream, err error) {
+	if conn := connectionOf(ctx); conn != nil {
+		if err := conn.wait(); err != nil {
+			return nil, err
+		}
+		defer func() { conn.waited(err == nil) }()
+	}
+	who, _ := s.proven(ctx) // whatever it proves: accept looks again
+	go c.receive(ctx, s, who)
+	first, err := c.opening(s, who)
+	if err != nil {
+		return nil, err
+	}
+	return s.accept(ctx, first.GetNode(), variant, c.session, c.wire.SendMsg)
+}
+
 // opening waits for the request that a stream starts with.
-func (c conversation[Req]) opening(s *Server) (first Req, err error) {
+func (c conversation[Req]) opening(s *Server, who peer) (first Req, err error) {
 	patience := time.NewTimer(s.cfg.Patience)
 	defer patience.Stop()
 	select {
 	case got := <-c.first:
 		return got.req, got.err
 	case <-patience.C:
-		return first, s.refuse("silent", codes.DeadlineExceeded, "no request within %s of opening the stream", s.cfg.Patience)
+		return first, s.blame(who, "silent", codes.DeadlineExceeded, "no request within %s of opening the stream", s.cfg.Patience)
 	}
 }
 
 // receive takes requests until the stream fails. It waits with the first until the stream is accepted.
-func (c conversation[Req]) receive(ctx context.Context, s *Server) {
-	req, err := c.wire.Recv()
+func (c conversation[Req]) receive(ctx context.Context, s *Server, who peer) {
+	req, err := c.next(s, who)
 	c.first <- received[Req]{req, err}
 	var st *stream
 	select {
@@ -117,25 +129,60 @@ func (c conversation[Req]) receive(ctx context.Context, s *Server) {
 	case <-ctx.Done():
 		return
 	}
-	for ; err == nil; req, err = c.wire.Recv() {
-		if err = c.take(ctx, s, st, req); err != nil {
+	for ; err == nil; req, err = c.next(s, st.peer) {
+		var unasked bool
+		if unasked, err = c.take(ctx, s, st, req); err != nil {
 			break
+		}
+		if unasked {
+			s.slow(ctx, st)
 		}
 		s.push(st)
 	}
 	st.fail(err)
 }
 
-// take handles a request.
-func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req Req) error {
+// next takes the next request and refuses it when it is larger than any proxy's.
+func (c conversation[Req]) next(s *Server, who peer) (Req, error) {
+	req, err := c.wire.Recv()
+	switch {
+	case status.Code(err) == codes.ResourceExhausted: // gRPC says so of its size
+		return req, s.blame(who, "request-bytes", codes.ResourceExhausted, "a request is larger than %d bytes", s.cfg.Limits.RequestBytes)
+	case err != nil:
+		return req, err
+	}
+	if n := namesIn(req); n > s.cfg.Limits.Names {
+		return req, s.blame(who, "names", codes.ResourceExhausted, "a request with %d names, the limit is %d", n, s.cfg.Limits.Names)
+	}
+	return req, nil
+}
+
+// slow makes a proxy wait that asks for more than one does who only answers.
+func (s *Server) slow(ctx context.Context, st *stream) {
+	reservation := st.asked.ReserveN(s.cfg.Now(), 1)
+	delay := reservation.DelayFrom(s.cfg.Now())
+	if delay <= 0 {
+		return
+	}
+	s.notes.offence("requests-per-pod-per-second", st.peer.name(), "a proxy asks for too much and has to wait", "pod", st.peer.pod.String())
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// take handles a request. unasked says that it does more, or less, than to accept what was sent.
+func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req Req) (unasked bool, err error) {
 	if err := s.check(st.peer, req.GetNode()); err != nil {
-		return err
+		return false, err
 	}
 	now := s.cfg.Now()
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.closed {
-		return nil
+		return true, nil
 	}
 	if !st.secrets && req.GetTypeUrl() == envoy.TypeSecret {
 		st.secrets = true
@@ -143,16 +190,27 @@ func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req 
 	}
 	said := c.session.handle(req, st.offer, now)
 	st.acknowledged(said, now)
-	if n := c.session.subscribed(); n > maxSubscribed {
+	if err := s.cfg.Limits.fits(c.session); err != nil {
 		st.closed = true
-		return s.refuse("names", codes.ResourceExhausted, "pod %s subscribed to %d bytes of names, the limit is %d", st.peer.pod, n, maxSubscribed)
+		return false, s.blame(st.peer, "names", codes.ResourceExhausted, "pod %s %v", st.peer.pod, err)
 	}
 	s.ensureSendable(ctx, st)
 	s.record(st, said)
 	if c.session.configured() {
-		c.configured()
+		st.configured()
 	}
-	return nil
+	return !said.accepted || said.changed, nil
+}
+
+// namesIn is how many names a request holds.
+func namesIn(req any) int {
+	switch r := req.(type) {
+	case *discoveryv3.DeltaDiscoveryRequest:
+		return len(r.GetResourceNamesSubscribe()) + len(r.GetResourceNamesUnsubscribe()) + len(r.GetInitialResourceVersions())
+	case *discoveryv3.DiscoveryRequest:
+		return len(r.GetResourceNames())
+	}
+	return 0
 }
 
 // brought are the versions of what a proxy holds, by name, that it reports with its first request of
@@ -168,7 +226,7 @@ func brought(req any) map[string]string {
 func (s *Server) record(st *stream, said answer) {
 	if r := said.refusal; r != nil {
 		s.cfg.Metrics.nacks[said.typ].Inc()
-		s.cfg.Log.Error("proxy rejected configuration and keeps its last one; it is not sent again until it changes",
+		s.notes.say(slog.LevelError, st.peer.name(), "proxy rejected configuration and keeps its last one; it is not sent again until it changes",
 			"pod", st.peer.pod.String(), "type", said.typ.name(), "resources", few(r.names()), "count", len(r.names()), "reason", r.message)
 	}
 	if now := st.protocol.rejected(); now != st.rejected {

@@ -134,9 +134,14 @@ func (s *Server) renewed(st *stream) {
 }
 
 // retrust offers the trust bundle in force. A certificate that the proxy brought and that is not of
-// the root in force is replaced, at a moment that spreads the work.
+// the root in force is replaced, at a moment that spreads the work. A stream whose client certificate is
+// not of that trust is offered nothing any more: Retrust ends it.
 func (s *Server) retrust(st *stream, now *trusted) {
 	if st.trust == now {
+		return
+	}
+	if !now.anchors.Vouch(st.peer.chains, s.cfg.Now()) {
+		st.closed = true
 		return
 	}
 	st.trust, st.offer.trust = now, now.set

@@ -81,7 +81,8 @@ func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest, o offer, n
 		return answer{typ: typ, refusal: t.refusals.refused(what, detail.GetMessage(), now, t.wants)}
 	}
 	t.refusals.accepted(what)
-	return answer{typ: typ, accepted: true, what: what}
+	changed := len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe()) > 0
+	return answer{typ: typ, accepted: true, changed: changed, what: what}
 }
 
 // begin takes what a proxy says first: what it wants, and what it still holds from an older stream.
@@ -217,10 +218,17 @@ func (d *deltaSession) settled() bool {
 // configured says whether the proxy asked for its listeners and answered all that it was sent.
 func (d *deltaSession) configured() bool { return d.types[listeners].asked && d.settled() }
 
-func (d *deltaSession) subscribed() int {
-	n := 0
+func (d *deltaSession) remembers() (names, bytes int) {
 	for typ := range numTypes {
-		n += d.types[typ].names.bytes()
+		t := &d.types[typ]
+		names += len(t.names.all())
+		bytes += t.names.bytes() + len(t.except)*exceptSize
+		for name, version := range t.except {
+			bytes += len(name) + len(version)
+		}
 	}
-	return n
+	return names, bytes
 }
+
+// exceptSize is what an entry of a map of strings takes beside the strings' bytes.
+const exceptSize = 2*stringSize + 16

@@ -53,6 +53,7 @@ func newRotating(t *testing.T) *rotating {
 		<-ended
 	})
 	r.inMemory = newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = r.leaves, r.trusted })
+	r.proofs = []ca.Trust{r.before.Trust(), r.after.Trust()}
 	r.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
 	return r
 }
@@ -323,7 +324,7 @@ func TestEvidenceAfterAReconnect(t *testing.T) {
 func TestEvidenceOfTheStateOfTheWorld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRotating(t)
-		ctx, stop := context.WithCancel(proven(t.Context(), "service0", time.Now().Add(time.Hour)))
+		ctx, stop := context.WithCancel(proven(t.Context(), r.clientCAs(), "service0", time.Now().Add(time.Hour), nil))
 		w := &memoryWire[*discoveryv3.DiscoveryRequest]{ctx, make(chan *discoveryv3.DiscoveryRequest), make(chan *response, 4)}
 		done := make(chan error, 1)
 		go func() { done <- run(r.Server, w, &sotwSession{lists: r.lists}, variantSotw) }()

@@ -303,4 +303,26 @@ func (m *deltaModel) compare() {
 	if got := m.session.rejected(); got != refused {
 		m.t.Errorf("%d resources counted as rejected, want %d", got, refused)
 	}
+	wanted := 0
+	for typ := range numTypes {
+		wanted += len(m.types[typ].wants)
+	}
+	checkFits(m.t, &m.session, wanted)
+}
+
+// checkFits asks that a session is said to remember so many names, and that limits hold exactly there.
+func checkFits(t *testing.T, p protocol, wanted int) {
+	t.Helper()
+	names, bytes := p.remembers()
+	if names != wanted || bytes < names*stringSize {
+		t.Errorf("%d names in %d bytes are said to be remembered, want %d", names, bytes, wanted)
+	}
+	if err := (Limits{Names: names, NameBytes: bytes}).fits(p); err != nil {
+		t.Errorf("within the limits: %v", err)
+	}
+	for _, l := range []Limits{{Names: names - 1, NameBytes: bytes}, {Names: names, NameBytes: bytes - 1}} {
+		if l.fits(p) == nil {
+			t.Errorf("%+v hold not for %d names in %d bytes", l, names, bytes)
+		}
+	}
 }

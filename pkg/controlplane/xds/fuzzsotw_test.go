@@ -195,4 +195,9 @@ func (m *sotwModel) compare() {
 			m.t.Errorf("%s: still talking after 100 answers", typ.name())
 		}
 	}
+	wanted := 0
+	for typ := range numTypes {
+		wanted += len(m.types[typ].wants)
+	}
+	checkFits(m.t, &m.session, wanted)
 }

@@ -2,11 +2,15 @@ package xds
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"testing"
@@ -32,6 +36,8 @@ type inMemory struct {
 	metrics *Metrics
 	issuer  *ca.Issuer
 	leaves  *ca.Leaves
+	// proofs are of the CAs that signed the clients' certificates; nil means the one that signs now.
+	proofs []ca.Trust
 }
 
 // newInMemory makes one; change adjusts its Config.
@@ -98,7 +104,12 @@ type memoryDelta struct {
 
 // open starts the incremental stream of a pod, which must be named <account>-<number>.
 func (m *inMemory) open(ctx context.Context, pod string) *memoryDelta {
-	ctx, stop := context.WithCancel(proven(ctx, accountOf(pod), time.Now().Add(24*time.Hour)))
+	return m.openWith(ctx, pod, time.Now().Add(24*time.Hour), nil)
+}
+
+// openWith is open with a certificate that is good until then, from an address.
+func (m *inMemory) openWith(ctx context.Context, pod string, until time.Time, from net.Addr) *memoryDelta {
+	ctx, stop := context.WithCancel(proven(ctx, m.clientCAs(), accountOf(pod), until, from))
 	d := &memoryDelta{
 		&memoryWire[*discoveryv3.DeltaDiscoveryRequest]{ctx, make(chan *discoveryv3.DeltaDiscoveryRequest), make(chan *response, 4)},
 		pod, make(chan error, 1), stop, nil,
@@ -153,11 +164,27 @@ func (d *memoryDelta) close() {
 	d.ended = <-d.done
 }
 
-// proven is the context of a stream whose client showed a certificate of the account.
-func proven(ctx context.Context, account string, until time.Time) context.Context {
+func (m *inMemory) clientCAs() []ca.Trust {
+	if m.proofs != nil {
+		return m.proofs
+	}
+	return []ca.Trust{m.cfg.Trust()}
+}
+
+// proven is the context of a stream whose client showed a certificate of the account, with a chain to each CA.
+func proven(ctx context.Context, cas []ca.Trust, account string, until time.Time, from net.Addr) context.Context {
 	uri, _ := url.Parse(identity.Identity{Namespace: "shop", ServiceAccount: account}.SPIFFE(trustDomain))
 	leaf := &x509.Certificate{URIs: []*url.URL{uri}, NotAfter: until}
-	return grpcpeer.NewContext(ctx, &grpcpeer.Peer{AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}}})
+	chains := make([][]*x509.Certificate, len(cas))
+	for i, trust := range cas {
+		chains[i] = []*x509.Certificate{leaf}
+		for block, rest := pem.Decode(trust.Bundle); block != nil; block, rest = pem.Decode(rest) {
+			if digest := sha256.Sum256(block.Bytes); hex.EncodeToString(digest[:]) == trust.Fingerprint {
+				chains[i] = append(chains[i], &x509.Certificate{Raw: block.Bytes})
+			}
+		}
+	}
+	return grpcpeer.NewContext(ctx, &grpcpeer.Peer{Addr: from, AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: chains}}})
 }
 
 // accountOf is the ServiceAccount of a pod: its name up to the last dash.

@@ -4,28 +4,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics is what the server counts; labels are bounded, none names a proxy.
+// Metrics is what the server counts; labels are bounded, and name a proxy only when it is over a limit.
 type Metrics struct {
-	connected prometheus.Gauge
-	rejected  prometheus.Gauge
-	refused   *prometheus.CounterVec
+	connected   prometheus.Gauge
+	pending     prometheus.Gauge
+	rejected    prometheus.Gauge
+	refused     *prometheus.CounterVec
+	connections *prometheus.CounterVec
+	limited     *prometheus.CounterVec
 	// By type.
 	pushes, bytes, nacks [numTypes]prometheus.Counter
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
-	counter := func(name, help, label string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		registry.MustRegister(c)
 		return c
 	}
 	m := &Metrics{
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_proxy_connect_count", Help: "Proxies connected to this replica."}),
+		pending:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_xds_pending_connections", Help: "Connections without an accepted stream."}),
 		rejected:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_xds_rejected_resources", Help: "Resources that connected proxies refuse at the moment, counted once for each proxy."}),
 		refused:   counter("osm_xds_refused_streams_total", "Streams refused, by reason.", "reason"),
+
+		connections: counter("osm_xds_refused_connections_total", "Connections closed by a limit, by limit.", "limit"),
+		limited:     counter("osm_xds_limited_total", "What was refused to pods, identities and addresses that were over a limit; 100 of them are named.", "limit", "offender"),
 	}
-	registry.MustRegister(m.connected, m.rejected)
+	registry.MustRegister(m.connected, m.pending, m.rejected)
 	pushes := counter("osm_xds_pushes_total", "Responses sent to proxies, by type (cds, eds, sds, lds, rds).", "type")
 	bytes := counter("osm_xds_push_bytes_total", "Encoded size of the responses sent to proxies, by type.", "type")
 	nacks := counter("osm_xds_nacks_total", "Responses that proxies rejected, by type.", "type")

@@ -14,12 +14,11 @@ const wildcardName = "*"
 // thousand proxies that ask for the same thousand names share a list. Nil is the empty one.
 type nameList struct {
 	sorted []string
-	size   int // of all names, in bytes
+	size   int // the memory that it takes, in bytes
 }
 
-// maxSubscribed bounds the names of one stream, in bytes: a proxy must not fill the memory of a
-// control plane that serves others.
-const maxSubscribed = 16 << 20
+// stringSize is what a string takes beside its bytes, which the allocator rounds up to a multiple of as many.
+const stringSize = 16
 
 func (l *nameList) has(name string) bool {
 	if l == nil {
@@ -76,7 +75,7 @@ func (t *nameLists) of(names []string) *nameList {
 	}
 	l := &nameList{sorted: slices.Clone(names)}
 	for _, name := range names {
-		l.size += len(name)
+		l.size += stringSize + (len(name)+stringSize-1)/stringSize*stringSize
 	}
 	t.known[sum] = append(t.known[sum], weak.Make(l))
 	runtime.AddCleanup(l, t.forget, sum)

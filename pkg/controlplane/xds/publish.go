@@ -101,7 +101,7 @@ func (s *Server) source() source {
 }
 
 // awaitWorkload returns the pod's workload as soon as a published configuration knows it.
-func (s *Server) awaitWorkload(ctx context.Context, pod mesh.PodName) (*mesh.Workload, error) {
+func (s *Server) awaitWorkload(ctx context.Context, who peer, pod mesh.PodName) (*mesh.Workload, error) {
 	for {
 		found, w := s.workloadOrWait(pod)
 		if found != nil {
@@ -113,7 +113,7 @@ func (s *Server) awaitWorkload(ctx context.Context, pod mesh.PodName) (*mesh.Wor
 			s.mu.Lock()
 			delete(s.waiters, w)
 			s.mu.Unlock()
-			return nil, s.refuse("unknown", codes.Unavailable, "pod %s is not known as part of the mesh: will be retried", pod)
+			return nil, s.refuse(who, "unknown", codes.Unavailable, "pod %s is not known as part of the mesh: will be retried", pod)
 		}
 	}
 }
@@ -133,21 +133,63 @@ func (s *Server) workloadOrWait(pod mesh.PodName) (*mesh.Workload, *waiter) {
 // Retrust reads Config.Trust again, and makes every proxy trust what it says. Certificates that
 // proxies brought from earlier streams and that another root signed are replaced within a minute;
 // those that were issued here are for ca.Leaves to renew.
+//
+// A stream whose client certificate is of a CA that is no longer trusted is sent nothing from the moment
+// at which Retrust returns, and ends soon.
 func (s *Server) Retrust() error {
+	out, err := s.retrustAll()
+	if err != nil {
+		return err
+	}
+	s.distrust(out)
+	return nil
+}
+
+// retrustAll is Retrust for the streams that go on; it returns the others.
+func (s *Server) retrustAll() (out []*stream, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	trust := s.cfg.Trust()
 	if last := s.trust.Load(); last != nil && last.same(trust) {
-		return nil
+		return nil, nil
 	}
 	now, err := newTrusted(trust)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.trust.Store(now)
+	for st := range s.streams {
+		if !now.anchors.Vouch(st.peer.chains, s.cfg.Now()) {
+			out = append(out, st)
+		}
+	}
 	s.pace.add(slices.Collect(maps.Keys(s.streams))...)
-	return nil
+	return out, nil
 }
+
+// distrust ends streams whose client certificates are of a CA that is not trusted any more. That they are
+// sent nothing is so at once; that they end is spread over some seconds, since after a rotation most proxies
+// have opened their streams with a certificate of the old root, and would all come back in one moment.
+func (s *Server) distrust(out []*stream) {
+	if len(out) == 0 {
+		return
+	}
+	s.cfg.Log.Warn("streams end because the CA of their client certificates is no longer trusted", "streams", len(out))
+	apart := min(leaving, leavingAll/time.Duration(len(out)))
+	for i, st := range out {
+		st.freeze()
+		time.AfterFunc(time.Duration(i)*apart, func() {
+			st.end(&parted{"untrusted", codes.Unauthenticated, "the client certificate is of a CA that is no longer trusted: connect again"})
+		})
+	}
+}
+
+const (
+	// leaving is the time between the ends of two streams that are not trusted any more, and leavingAll
+	// that for all of them.
+	leaving    = 5 * time.Millisecond
+	leavingAll = 30 * time.Second
+)
 
 // Reissue replaces the certificates that proxies brought from earlier streams, spread over the
 // given time; what ca.Leaves.Reissue is for those that were issued here. It includes Retrust: which
@@ -164,15 +206,31 @@ func (s *Server) Reissue(over time.Duration) {
 	s.pace.add(slices.Collect(maps.Keys(s.streams))...)
 }
 
-func (s *Server) add(st *stream) bool {
+// add adds a stream, in the place of the pod's oldest if it has too many.
+func (s *Server) add(st *stream) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return false
+		return s.refuse(st.peer, "draining", codes.Unavailable, "this replica is going away: connect again")
+	}
+	displaced, ok := s.accounts.add(st, s.cfg.Now())
+	if !ok {
+		return s.blame(st.peer, "streams-per-pod", codes.ResourceExhausted, "pod %s has %d streams from its own address", st.peer.pod, s.cfg.Limits.StreamsPerPod)
+	}
+	if displaced != nil {
+		displaced.end(&parted{"streams-per-pod", codes.ResourceExhausted, "a newer stream of the pod took the place of this one"})
 	}
 	s.streams[st] = struct{}{}
 	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
-	return true
+	return nil
+}
+
+// mayOpen says whether a pod may open another stream now.
+func (s *Server) mayOpen(who peer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.cfg.Now()
+	return s.accounts.of(who.pod, now).opened.AllowN(now, 1)
 }
 
 func (s *Server) remove(st *stream) {
@@ -180,6 +238,7 @@ func (s *Server) remove(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.streams, st)
+	s.accounts.remove(st)
 	s.pace.leave(st)
 	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
 }

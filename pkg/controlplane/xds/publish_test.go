@@ -218,8 +218,8 @@ func TestMemoryReturns(t *testing.T) {
 		runtime.GC() // cleanups run some time after the collection
 		runtime.Gosched()
 	}
-	if m.Connected() != 0 || len(m.waiters) != 0 || len(m.turns) != 0 {
-		t.Errorf("%d streams, %d waiters, %d turns left", m.Connected(), len(m.waiters), len(m.turns))
+	if m.Connected() != 0 || len(m.waiters) != 0 || len(m.turns.held) != 0 {
+		t.Errorf("%d streams, %d waiters, %d turns left", m.Connected(), len(m.waiters), len(m.turns.held))
 	}
 }
 
@@ -248,7 +248,7 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	d := m.open(t.Context(), "service0-0")
 	go func() {
 		for i := range 5 {
-			d.ask(endpoints, nil, strings.Repeat("x", maxSubscribed/4)+fmt.Sprint(i))
+			d.ask(endpoints, nil, strings.Repeat("x", m.cfg.Limits.NameBytes/4)+fmt.Sprint(i))
 		}
 	}()
 	for {

@@ -12,6 +12,7 @@ import (
 type answer struct {
 	typ      resourceType
 	accepted bool
+	changed  bool     // it asks for something else besides
 	what     sent     // what it accepted
 	refusal  *refusal // nil unless it refused
 }
@@ -71,7 +72,7 @@ type refusals []*refusal
 // is no longer refused in an older version.
 func (rs *refusals) refused(what sent, message string, now time.Time, wanted func(name string) bool) *refusal {
 	resources := without(what.resources(), func(name string) bool { return !wanted(name) })
-	newest := &refusal{resources: resources, removed: what.removed, message: short(message, messageLimit), at: now, count: 1}
+	newest := &refusal{resources: resources, removed: what.removed, message: strings.Clone(short(message, messageLimit)), at: now, count: 1}
 	newest.count += rs.forget(what.resources(), what.removed)
 	*rs = append(*rs, newest)
 	return newest

@@ -76,6 +76,7 @@ func TestRenewedCertificateComesWithItsRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = leaves, before.Trust })
+		m.proofs = []ca.Trust{before.Trust(), after.Trust()}
 		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
 		d := m.askSecrets(t.Context(), "service0-0", nil)
 		d.take(t)
@@ -176,7 +177,7 @@ func TestLeaseOfAStreamThatEnded(t *testing.T) {
 func TestSotwProxyIsSentItsCertificate(t *testing.T) {
 	m := newInMemory(t)
 	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
-	ctx, stop := context.WithCancel(proven(t.Context(), "service0", time.Now().Add(time.Hour)))
+	ctx, stop := context.WithCancel(proven(t.Context(), m.clientCAs(), "service0", time.Now().Add(time.Hour), nil))
 	w := &memoryWire[*discoveryv3.DiscoveryRequest]{ctx, make(chan *discoveryv3.DiscoveryRequest), make(chan *response, 4)}
 	done := make(chan error, 1)
 	go func() { done <- run(m.Server, w, &sotwSession{lists: m.lists}, variantSotw) }()

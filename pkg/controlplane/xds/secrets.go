@@ -60,7 +60,8 @@ type trusted struct {
 	ca.Trust
 	root    string   // the first digits of the fingerprint of the CA that signs now
 	trusts  []string // the fingerprints of all CAs in the bundle, sorted
-	version string   // of the bundle
+	anchors *ca.Anchors
+	version string // of the bundle
 	set     *envoy.Set
 }
 
@@ -73,7 +74,7 @@ func newTrusted(trust ca.Trust) (*trusted, error) {
 		return nil, err
 	}
 	return &trusted{
-		Trust: trust, root: short(trust.Fingerprint, rootPrefix), trusts: trust.Fingerprints(),
+		Trust: trust, anchors: trust.Anchors(), root: short(trust.Fingerprint, rootPrefix), trusts: trust.Fingerprints(),
 		version: r.Version, set: envoy.NewSet([]*envoy.Resource{r}),
 	}, nil
 }

@@ -15,7 +15,6 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -38,6 +37,8 @@ type Config struct {
 	Trust   func() ca.Trust
 	Metrics *Metrics
 	Log     *slog.Logger
+	// Limits bound what one proxy may take; zero fields have defaults.
+	Limits Limits
 	// FirstSyncs bounds how many new proxies are configured at the same time; zero means 32 per CPU.
 	FirstSyncs int
 	// Patience is how long a stream waits for its pod to be known and for its turn; zero means 5 s.
@@ -61,6 +62,7 @@ func (c Config) withDefaults() Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.Limits = c.Limits.withDefaults()
 	return c
 }
 
@@ -69,7 +71,7 @@ func (c Config) Validate() error {
 	if c.TrustDomain == "" || c.TLS == nil || c.Leaves == nil || c.Trust == nil || c.Metrics == nil || c.Log == nil {
 		return errors.New("xds: trust domain, TLS, leaves, trust, metrics and log are required")
 	}
-	return nil
+	return c.Limits.Validate()
 }
 
 // Server serves ADS to proxies from the envoy.Config that was published last. Make one with New.
@@ -80,14 +82,17 @@ type Server struct {
 	config   atomic.Pointer[source]
 	trust    atomic.Pointer[trusted]
 	pace     pacer
-	turns    chan struct{} // one slot per proxy that is being configured for the first time
+	turns    *turns
+	gate     *gate
+	notes    *notes
 	lists    *nameLists
 	leafSets leafSets
 
-	mu      sync.Mutex
-	streams map[*stream]struct{}
-	waiters map[*waiter]struct{}
-	closed  bool
+	mu       sync.Mutex
+	streams  map[*stream]struct{}
+	accounts accounts
+	waiters  map[*waiter]struct{}
+	closed   bool
 }
 
 // New returns a Server that has nothing to serve yet; call Publish before Serve.
@@ -97,9 +102,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg = cfg.withDefaults()
 	s := &Server{
-		cfg: cfg, turns: make(chan struct{}, cfg.FirstSyncs), lists: newNameLists(),
-		streams: map[*stream]struct{}{}, waiters: map[*waiter]struct{}{},
+		cfg: cfg, turns: newTurns(cfg.FirstSyncs), lists: newNameLists(),
+		streams: map[*stream]struct{}{}, accounts: newAccounts(cfg.Limits), waiters: map[*waiter]struct{}{},
 	}
+	s.notes = newNotes(cfg.Log, cfg.Metrics, cfg.Limits.LogLines)
+	s.gate = newGate(cfg.Limits, cfg.Metrics, s.notes)
 	s.pace.turn, s.pace.free, s.pace.patience = s.turn, pacePlaces*runtime.GOMAXPROCS(0), pacePatience
 	if err := s.Retrust(); err != nil {
 		return nil, err
@@ -109,22 +116,22 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// maxRequest is the largest request: the names and versions of about 80,000 resources.
-const maxRequest = 8 << 20
+// pingTimeout is how long a proxy may leave a ping, or anything else, without an answer.
+const pingTimeout = 10 * time.Second
 
 // options are chosen for very many quiet streams; BenchmarkNetwork tells what they cost.
 func options(cfg Config) []grpc.ServerOption {
 	return []grpc.ServerOption{
-		grpc.Creds(credentials.NewTLS(cfg.TLS)),
+		grpc.Creds(newCredentials(cfg.TLS)), grpc.InTapHandle(tapped), grpc.ConnectionTimeout(cfg.Limits.handshake()),
 		grpc.ForceServerCodecV2(newCodec()),
 		// TLS buffers what is read, so a second buffer is a waste; the one for writing, which is lent
 		// while there is something to write, holds a TLS record.
 		grpc.ReadBufferSize(0), grpc.WriteBufferSize(16 << 10),
 		// Requests are small and rare: windows that grow by measurement would cost a ping for each.
 		grpc.StaticStreamWindowSize(64 << 10), grpc.StaticConnWindowSize(64 << 10),
-		grpc.MaxRecvMsgSize(maxRequest), grpc.MaxHeaderListSize(8 << 10),
-		grpc.MaxConcurrentStreams(8),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.MaxRecvMsgSize(cfg.Limits.RequestBytes), grpc.MaxHeaderListSize(8 << 10),
+		grpc.MaxConcurrentStreams(4),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: pingTimeout}),
 		// Proxies ping every 30 s; with less allowed than that they would be told to go away.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
@@ -136,7 +143,7 @@ func (s *Server) Serve(listener net.Listener) error {
 	if s.config.Load() == nil {
 		return errors.New("xds: serve before the first configuration was published")
 	}
-	if err := s.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := s.grpc.Serve(gatedListener{listener, s.gate}); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve xDS on %s: %w", listener.Addr(), err)
 	}
 	return nil

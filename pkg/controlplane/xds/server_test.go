@@ -59,7 +59,7 @@ func newRig(t testing.TB) *rig {
 }
 
 // newReplica makes a rig that serves nothing yet.
-func newReplica(t testing.TB, issuer *authority) *rig {
+func newReplica(t testing.TB, issuer *authority, limits ...Limits) *rig {
 	t.Helper()
 	r := &rig{t: t, issuer: issuer, metrics: NewMetrics(prometheus.NewRegistry()), builder: envoy.NewBuilder(nil)}
 	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: r.issuer})
@@ -72,8 +72,12 @@ func newReplica(t testing.TB, issuer *authority) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.server, err = New(Config{TrustDomain: trustDomain, TLS: serving.MutualTLS(), Leaves: leaves, Trust: r.issuer.Trust,
-		Metrics: r.metrics, Log: slog.New(slog.DiscardHandler), Patience: 2 * time.Second, Farewell: 300 * time.Millisecond})
+	cfg := Config{TrustDomain: trustDomain, TLS: serving.MutualTLS(), Leaves: leaves, Trust: r.issuer.Trust,
+		Metrics: r.metrics, Log: slog.New(slog.DiscardHandler), Patience: 2 * time.Second, Farewell: 300 * time.Millisecond}
+	for _, l := range limits {
+		cfg.Limits = l
+	}
+	r.server, err = New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,7 @@ func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now tim
 	if nonce != "" && nonce != strconv.FormatUint(t.nonce, 10) {
 		return answer{} // about a response that a newer one has replaced
 	}
+	before, wildcard := t.names, t.wildcard
 	s.subscribe(t, typ, req.GetResourceNames(), o.layers(typ))
 	if nonce == "" || !t.awaiting {
 		return answer{}
@@ -68,7 +69,7 @@ func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now tim
 		return answer{typ: typ, refusal: r}
 	}
 	t.refusals = nil
-	return answer{typ: typ, accepted: true, what: what}
+	return answer{typ: typ, accepted: true, changed: before != t.names || wildcard != t.wildcard, what: what}
 }
 
 // subscribe takes the whole subscription, which every request repeats.
@@ -246,10 +247,11 @@ func (s *sotwSession) settled() bool {
 // configured says whether the proxy asked for its listeners and answered all that it was sent.
 func (s *sotwSession) configured() bool { return s.types[listeners].asked && s.settled() }
 
-func (s *sotwSession) subscribed() int {
-	n := 0
+func (s *sotwSession) remembers() (names, bytes int) {
 	for typ := range numTypes {
-		n += s.types[typ].names.bytes()
+		t := &s.types[typ]
+		names += len(t.names.all())
+		bytes += t.names.bytes() + len(t.fresh)*stringSize
 	}
-	return n
+	return names, bytes
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 )
 
@@ -20,16 +21,23 @@ type protocol interface {
 	configured() bool
 	// lacks says whether the proxy is to be sent a resource.
 	lacks(typ resourceType, name string, o offer) bool
-	// subscribed is how many bytes of names the proxy asked for.
-	subscribed() int
+	// remembers is how many names the proxy asked for, and the memory that they take.
+	remembers() (names, bytes int)
 	// rejected is the number of resources that the proxy refuses at the moment.
 	rejected() int
 	// report describes the session for people.
 	report() []TypeState
 }
 
-// errExpired says that the certificate that proved who the proxy is has expired.
-var errExpired = errors.New("the client certificate has expired")
+// parted is why the server ends a stream, and the connection with it: what the proxy proved there does not
+// count any more, and it has to prove it anew.
+type parted struct {
+	reason  string
+	code    codes.Code
+	message string
+}
+
+func (p *parted) Error() string { return p.message }
 
 // stream is one proxy's connection as the server sees it. Three kinds of goroutines work on it, one
 // step at a time under mu: the one that receives answers what the proxy asks, one of the pacer's looks
@@ -42,6 +50,10 @@ type stream struct {
 	send    func(message any) error
 	poked   chan struct{} // one slot: the handler's goroutine has something else to wait for
 	ended   chan error    // one slot: why the server ends the stream
+	ends    lifetime
+	asked   *rate.Limiter // the pod's
+	// configured is to be called when the proxy has all that it should have.
+	configured func()
 	// expires is when the workload certificate at the proxy expires, as Unix time; 0 if it has none.
 	expires atomic.Int64
 	// hasten is within how many nanoseconds a certificate that the proxy brought is to be replaced; 0
@@ -114,6 +126,13 @@ func (st *stream) fail(err error) {
 	st.end(err)
 }
 
+// freeze makes the stream one to which nothing is sent any more.
+func (st *stream) freeze() {
+	st.mu.Lock()
+	st.closed = true
+	st.mu.Unlock()
+}
+
 // next returns the next response to send. st.mu is held.
 func (st *stream) next(now time.Time) *response {
 	resp := st.protocol.next(st.offer, now)
@@ -133,7 +152,7 @@ func (s *Server) turn(st *stream) {
 	}
 	st.turn = true
 	err := s.refresh(st)
-	st.closed = err != nil
+	st.closed = st.closed || err != nil
 	st.mu.Unlock()
 	if err != nil {
 		st.end(err)
@@ -174,9 +193,8 @@ func (s *Server) push(st *stream) {
 
 // attend looks after a stream's certificate, and returns why the stream is to end.
 func (s *Server) attend(ctx context.Context, st *stream) error {
-	// A stream must not outlive what proved it: a proxy comes back with its renewed certificate.
-	expired := time.AfterFunc(st.peer.until.Sub(s.cfg.Now()), func() { st.end(errExpired) })
-	defer expired.Stop()
+	over := time.AfterFunc(st.ends.at.Sub(s.cfg.Now()), func() { st.end(st.ends.why) })
+	defer over.Stop()
 	for {
 		st.mu.Lock()
 		renewed, coming, due, gone := st.cred.changed(), st.cred.coming, st.cred.waiting(), st.away()
@@ -194,8 +212,9 @@ func (s *Server) attend(ctx context.Context, st *stream) error {
 		case <-gone:
 			step = func() error { return s.onGone(st, gone) }
 		case why := <-st.ended:
-			if errors.Is(why, errExpired) {
-				return s.refuse("expired", codes.Unauthenticated, "the client certificate of pod %s has expired: connect again", st.peer.pod)
+			var p *parted
+			if errors.As(why, &p) {
+				return s.part(ctx, st, p)
 			}
 			return why
 		}
@@ -209,13 +228,25 @@ func (s *Server) attend(ctx context.Context, st *stream) error {
 	}
 }
 
+// part ends a stream for good, with its connection.
+func (s *Server) part(ctx context.Context, st *stream, why *parted) error {
+	if c := connectionOf(ctx); c != nil {
+		c.retire()
+	}
+	end := s.refuse
+	if why.reason == "streams-per-pod" {
+		end = s.blame
+	}
+	return end(st.peer, why.reason, why.code, "pod %s: %s", st.peer.pod, why.message)
+}
+
 // onGone refuses the stream of a pod that has been out of the mesh for long enough, unless it came back
 // at the last moment. st.mu is held.
 func (s *Server) onGone(st *stream, timer <-chan time.Time) error {
 	if st.away() != timer {
 		return nil
 	}
-	return s.refuse("gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
+	return s.refuse(st.peer, "gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
 }
 
 // close ends all that goes on for a stream. cancel ends what may be acquiring a certificate.

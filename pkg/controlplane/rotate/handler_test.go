@@ -1,0 +1,100 @@
+package rotate_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/rotate"
+)
+
+// authority makes one with a root of its own.
+func authority(t *testing.T) ca.Authority {
+	t.Helper()
+	root, err := ca.NewRoot(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: "cluster.local"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issuer
+}
+
+// An open connection shows nothing to a client whose root is no longer trusted, or whose certificate has
+// expired; and a mesh's proxy is shown nothing at all.
+func TestHandlerJudgesEachRequest(t *testing.T) {
+	old, after := authority(t), authority(t)
+	roots, err := ca.NewRoots(nil, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	controller := identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}
+	serving, err := ca.NewServingCert(t.Context(), ca.ServingConfig{Authority: roots, Identity: controller, DNSNames: []string{"localhost"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(rotate.Handler("osm-system", "cluster.local", roots.Trust, func(context.Context) rotation.Replica {
+		return rotation.Replica{Name: "secret"}
+	}))
+	server.TLS = serving.MutualTLS()
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	client := func(id identity.Identity, ttl time.Duration) *http.Client {
+		leaf, err := old.Issue(t.Context(), ca.Request{Identity: id, Usage: ca.UsageProxy, TTL: ttl})
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{
+			RootCAs: old.Trust().Pool(), ServerName: "localhost", Certificates: []tls.Certificate{leaf.TLS()}, MinVersion: tls.VersionTLS13,
+		}}
+		t.Cleanup(transport.CloseIdleConnections)
+		return &http.Client{Transport: transport}
+	}
+	ask := func(c *http.Client) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+rotate.Path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode
+	}
+	peer, brief := client(controller, time.Hour), client(controller, 2*time.Second)
+	if got := ask(peer); got != http.StatusOK {
+		t.Fatalf("a controller is told %d", got)
+	}
+	if got := ask(brief); got != http.StatusOK {
+		t.Fatalf("a controller is told %d", got)
+	}
+	if got := ask(client(identity.Identity{Namespace: "shop", ServiceAccount: "store"}, time.Hour)); got != http.StatusForbidden {
+		t.Errorf("a proxy is told %d, want 403", got)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ask(brief) != http.StatusUnauthorized; {
+		if time.Now().After(deadline) {
+			t.Fatal("an expired certificate is good for ever")
+		}
+	}
+	if err := roots.Set(after); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(peer); got != http.StatusUnauthorized {
+		t.Errorf("on a connection of the dropped root a request is told %d, want 401", got)
+	}
+}

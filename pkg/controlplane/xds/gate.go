@@ -1,0 +1,353 @@
+package xds
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	grpcpeer "google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+)
+
+const (
+	// parting is how long a connection stays open after its stream was ended, for the proxy to read why.
+	parting = time.Second
+	// opening and openings bound the streams of one connection: so many a second, and so many at once.
+	// Envoy opens one, and another with its back-off after the first has ended.
+	opening, openings = 1, 20
+	// inflow is how many bytes a second a connection may send, beside the size of four requests at once.
+	// It slows floods of frames down, of whatever kind; Envoy sends some hundred bytes for each push.
+	inflow = 256 << 10
+	// burst is how many seconds' worth of connections an address may open at once.
+	burst = 10
+)
+
+// gate stands between the listener and gRPC. It bounds, in number and time, the connections that carry no
+// accepted stream ("pending"): nobody who has proved nothing, or does nothing, may hold the server up.
+// Connections that carry one are bounded by the limits of their pods.
+type gate struct {
+	limits  Limits
+	metrics *Metrics
+	notes   *notes
+
+	mu      sync.Mutex
+	pending int
+	sources map[netip.Addr]*origin
+	swept   int // how many sources there were after the last sweep
+}
+
+// origin is what is known of an address.
+type origin struct {
+	pending []*connection // the oldest first
+	opened  *rate.Limiter
+}
+
+func newGate(limits Limits, metrics *Metrics, notes *notes) *gate {
+	return &gate{limits: limits, metrics: metrics, notes: notes, sources: map[netip.Addr]*origin{}}
+}
+
+// connection is a proxy's connection.
+type connection struct {
+	net.Conn
+	gate   *gate
+	source netip.Addr
+	reads  *rate.Limiter
+	opened *rate.Limiter
+
+	// Guarded by gate.mu.
+	pending bool
+	waiting bool        // a stream waits to be accepted
+	streams int         // that are accepted
+	retired bool        // no further stream
+	closed  bool        // it is out of the books
+	late    *time.Timer // closes it if it is still pending
+}
+
+// listener is a net.Listener whose connections passed the gate.
+type gatedListener struct {
+	net.Listener
+	gate *gate
+}
+
+// Accept waits for the next connection that is let in.
+func (l gatedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.gate.enter(conn, time.Now()); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// enter lets a connection in, or closes it and returns nil.
+func (g *gate) enter(conn net.Conn, now time.Time) *connection {
+	address := addressOf(conn.RemoteAddr())
+	c := &connection{
+		Conn: conn, gate: g, source: address, pending: true,
+		reads: rate.NewLimiter(inflow, 4*g.limits.RequestBytes), opened: rate.NewLimiter(opening, openings),
+	}
+	refused, displaced := g.admit(c, now)
+	if displaced != nil {
+		displaced.drop("displaced")
+	}
+	if refused != "" {
+		g.refuse(refused, address)
+		abort(conn)
+		return nil
+	}
+	setUserTimeout(conn, pingTimeout)
+	return c
+}
+
+// admit books a connection, or says which limit it is over. When too many are pending in all, the oldest
+// of the address that has most makes room for one of an address that has less.
+func (g *gate) admit(c *connection, now time.Time) (refused string, displaced *connection) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.source(c.source, now)
+	switch {
+	case !s.opened.AllowN(now, 1):
+		return "connections-per-address-per-second", nil
+	case len(s.pending) >= g.limits.PendingPerAddress:
+		return "pending-connections-per-address", nil
+	case g.pending >= g.limits.PendingConnections:
+		if displaced = g.greediest(len(s.pending) + 1); displaced == nil {
+			return "pending-connections", nil
+		}
+		g.unbook(displaced)
+	}
+	g.book(c, g.limits.pending())
+	return "", displaced
+}
+
+// greediest is the oldest pending connection of the address that has most of them, nil when none has more
+// than that. g.mu is held.
+func (g *gate) greediest(than int) *connection {
+	var most *connection
+	for _, s := range g.sources {
+		if len(s.pending) > than {
+			most, than = s.pending[0], len(s.pending)
+		}
+	}
+	return most
+}
+
+// source returns what is known of an address. g.mu is held.
+func (g *gate) source(address netip.Addr, now time.Time) *origin {
+	s := g.sources[address]
+	if s != nil {
+		return s
+	}
+	if len(g.sources) > 2*g.swept+1000 {
+		for a, s := range g.sources {
+			if len(s.pending) == 0 && s.opened.TokensAt(now) >= float64(s.opened.Burst()) {
+				delete(g.sources, a)
+			}
+		}
+		g.swept = len(g.sources)
+	}
+	s = &origin{opened: rate.NewLimiter(rate.Limit(g.limits.ConnectionsPerAddress), burst*g.limits.ConnectionsPerAddress)}
+	g.sources[address] = s
+	return s
+}
+
+// book makes a connection a pending one. g.mu is held.
+func (g *gate) book(c *connection, within time.Duration) {
+	s := g.source(c.source, time.Now())
+	s.pending = append(s.pending, c)
+	g.pending++
+	c.pending = true
+	c.late = time.AfterFunc(within, func() { c.drop("pending-seconds") })
+	g.metrics.pending.Set(float64(g.pending))
+}
+
+// unbook is its opposite. g.mu is held.
+func (g *gate) unbook(c *connection) {
+	if !c.pending {
+		return
+	}
+	c.pending = false
+	c.late.Stop()
+	c.late = nil
+	g.pending--
+	if s := g.sources[c.source]; s != nil {
+		for i, other := range s.pending {
+			if other == c {
+				s.pending = append(s.pending[:i], s.pending[i+1:]...)
+				break
+			}
+		}
+	}
+	g.metrics.pending.Set(float64(g.pending))
+}
+
+// refuse counts a connection that was closed and says so.
+func (g *gate) refuse(limit string, address netip.Addr) {
+	g.metrics.connections.WithLabelValues(limit).Inc()
+	g.notes.offence(limit, "address "+address.String(), "xDS connection closed", "limit", limit, "address", address.String())
+}
+
+// drop closes a connection that is over a limit.
+func (c *connection) drop(limit string) {
+	c.gate.refuse(limit, c.source)
+	abort(c.Conn)
+	_ = c.Close() // it is closed already, only not out of the books
+}
+
+// abort closes a connection without the goodbyes that would wait for its peer.
+func abort(conn net.Conn) {
+	if tcp, ok := conn.(interface{ SetLinger(int) error }); ok {
+		_ = tcp.SetLinger(0) // else the kernel keeps what was not sent for a while
+	}
+	_ = conn.Close() // the peer's loss
+}
+
+// Read slows a peer down that sends more than any proxy has reason to.
+func (c *connection) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.reads.AllowN(time.Now(), n) {
+		if r := c.reads.ReserveN(time.Now(), n); r.OK() {
+			time.Sleep(r.Delay()) // at most the time for one read: a TLS record or a little more
+		}
+	}
+	return n, err
+}
+
+// Close takes the connection out of the books, too.
+func (c *connection) Close() error {
+	g := c.gate
+	g.mu.Lock()
+	g.unbook(c)
+	c.closed = true
+	g.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// wait says that a stream waits to be accepted: one at a time, since it holds its first request.
+func (c *connection) wait() error {
+	g := c.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case c.retired:
+		return status.Error(codes.Unavailable, "this connection is being closed: connect again")
+	case c.waiting:
+		return status.Error(codes.ResourceExhausted, "another stream of this connection waits to be accepted")
+	}
+	c.waiting = true
+	return nil
+}
+
+// waited ends what wait began; accepted says how.
+func (c *connection) waited(accepted bool) {
+	g := c.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.waiting = false
+	if accepted {
+		c.streams++
+		g.unbook(c)
+	}
+}
+
+// left says that an accepted stream has ended. A connection without one is pending again, for as long as
+// Envoy may wait before it opens the next, and longer.
+func (c *connection) left() {
+	g := c.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.streams--; c.streams == 0 && !c.closed && !c.retired {
+		g.book(c, max(g.limits.pending(), idle))
+	}
+}
+
+// idle is how long a connection may be without a stream after it had one: Envoy waits up to 30 s before it
+// tries again.
+const idle = time.Minute
+
+// retire lets no further stream begin and closes the connection when the proxy had the time to read why
+// its stream ended: what proved the proxy's identity, or its claim to a stream, does not count any more.
+func (c *connection) retire() {
+	g := c.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !c.retired && !c.closed {
+		c.retired = true
+		time.AfterFunc(parting, func() { abort(c.Conn) }) // gRPC then closes the rest
+	}
+}
+
+// tapped is asked before each stream of a connection.
+func tapped(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	c := connectionOf(ctx)
+	if c == nil || c.opened.Allow() {
+		return ctx, nil
+	}
+	go c.drop("streams-per-connection") // gRPC holds a lock
+	return nil, status.Error(codes.ResourceExhausted, "too many streams on one connection")
+}
+
+// proof is what a handshake leaves: TLS, and the connection.
+type proof struct {
+	credentials.TLSInfo
+	connection *connection
+}
+
+// proven are gRPC's credentials that add the connection, and count handshakes that fail.
+type gatedCredentials struct {
+	credentials.TransportCredentials
+}
+
+func newCredentials(cfg *tls.Config) gatedCredentials {
+	return gatedCredentials{credentials.NewTLS(cfg)}
+}
+
+// ServerHandshake makes the connection a TLS one.
+func (g gatedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := g.TransportCredentials.ServerHandshake(raw)
+	c, gated := raw.(*connection)
+	if err != nil {
+		if gated {
+			c.gate.refuse("handshake", c.source)
+		}
+		return nil, nil, io.EOF // for gRPC that is nothing to log: the gate did
+	}
+	if tlsInfo, ok := info.(credentials.TLSInfo); ok && gated {
+		info = proof{tlsInfo, c}
+	}
+	return conn, info, nil
+}
+
+// Clone is part of the interface.
+func (g gatedCredentials) Clone() credentials.TransportCredentials {
+	return gatedCredentials{g.TransportCredentials.Clone()}
+}
+
+// connectionOf is the connection of a stream, nil in tests without a network.
+func connectionOf(ctx context.Context) *connection {
+	if p, ok := grpcpeer.FromContext(ctx); ok {
+		if known, ok := p.AuthInfo.(proof); ok {
+			return known.connection
+		}
+	}
+	return nil
+}
+
+// addressOf is the address without the port, in one form for each.
+func addressOf(addr net.Addr) netip.Addr {
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}

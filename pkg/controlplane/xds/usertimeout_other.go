@@ -1,0 +1,7 @@
+//go:build !linux
+
+package xds
+
+import "time"
+
+func setUserTimeout(any, time.Duration) {}
