@@ -25,6 +25,9 @@ type Options struct {
 	JSON bool
 	// List prints the scenarios and runs none.
 	List bool
+	// Attack makes this process the attackers of the scenario hostile: it reads a plan and writes what came
+	// of it. The scenario starts it.
+	Attack bool
 	// Strict makes a figure over its goal an error.
 	Strict bool
 	// Keep leaves the folder with the logs of all processes.
@@ -52,6 +55,7 @@ func parse(args []string, errs io.Writer) (Options, error) {
 	flags.SetOutput(errs)
 	flags.StringVar(&run, "run", "", "comma-separated scenarios, or \"all\"")
 	flags.BoolVar(&o.List, "list", false, "list the scenarios")
+	flags.BoolVar(&o.Attack, "attack", false, "be the attackers of the scenario hostile, which starts this itself")
 	flags.BoolVar(&o.Small, "small", false, "run the gate: compare counts and bytes with the golden file")
 	flags.BoolVar(&o.Update, "update", false, "with -small: rewrite the golden file")
 	flags.StringVar(&o.Golden, "golden", "", "with -small: the golden file (default: tests/sim/testdata/gate.golden)")
@@ -91,7 +95,7 @@ func parse(args []string, errs io.Writer) (Options, error) {
 }
 
 func (o Options) validate() error {
-	if !o.List && o.Small == (len(o.Names) > 0) {
+	if !o.List && !o.Attack && o.Small == (len(o.Names) > 0) {
 		return errors.New("want either -run NAMES, -small or -list")
 	}
 	if o.Update && !o.Small {
@@ -174,6 +178,7 @@ func scenarios() []scenario {
 		{name: "unseen", about: "changes that no proxy can see, or that it did not ask for", shape: usual, proxies: 200, events: 5, run: unseen},
 		{name: "failover-1000", about: "1000 proxies move to another replica when theirs is killed", shape: usual, proxies: 1000, replicas: 2, run: failover},
 		{name: "podchurn-1000", about: "pods are replaced at 10 per second, with their proxies", shape: usual, proxies: 1000, lasts: 30 * time.Second, run: podChurn},
+		{name: "hostile", about: "1000 honest proxies beside a hostile pod of the mesh and one outside it", shape: world.Shape{Services: 100, Pods: 11}, proxies: 1000, events: 15, run: hostilePods},
 		{name: "soak", about: "many changes and reconnects; memory and goroutines at the end as at the beginning", shape: world.Shape{Services: 50, Pods: 4}, proxies: 100, timeout: 4 * time.Hour, run: soak},
 	}
 }

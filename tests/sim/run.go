@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/osm-edge/osm/tests/sim/hostile"
 	"github.com/osm-edge/osm/tests/sim/report"
 	"github.com/osm-edge/osm/tests/sim/server"
 )
@@ -28,6 +29,9 @@ func Run(ctx context.Context, args []string, out, errs io.Writer) error {
 	}
 	if o.List {
 		return list(out)
+	}
+	if o.Attack {
+		return hostile.Run(ctx, os.Stdin, out)
 	}
 	// The client is not what is measured: memory is cheaper than its garbage collector's time.
 	debug.SetGCPercent(200)

@@ -127,19 +127,27 @@ func (a *Authority) sign(t *x509.Certificate) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// bundle is the root as PEM.
-func (a *Authority) bundle() []byte {
+// Bundle is the root as PEM.
+func (a *Authority) Bundle() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
+// PEM encodes a certificate without its chain, and its key.
+func PEM(pair tls.Certificate) (cert, key []byte, err error) {
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode a key: %w", err)
+	}
+	cert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 // store writes NAME.crt and NAME.key.
 func store(dir, name string, pair tls.Certificate) (cert, key string, err error) {
 	cert, key = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
-	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	certPEM, keyPEM, err := PEM(pair)
 	if err != nil {
-		return "", "", fmt.Errorf("encode the key of %s: %w", name, err)
+		return "", "", fmt.Errorf("store %s: %w", name, err)
 	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	return cert, key, errors.Join(os.WriteFile(cert, certPEM, 0o600), os.WriteFile(key, keyPEM, 0o600))
 }

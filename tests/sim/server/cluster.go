@@ -130,7 +130,7 @@ func (c *Cluster) admin(file string) (token string, err error) {
 
 func (c *Cluster) writeKubeconfig(root *Authority, port int, token string) error {
 	config := clientcmdapi.NewConfig()
-	config.Clusters["sim"] = &clientcmdapi.Cluster{Server: fmt.Sprintf("https://127.0.0.1:%d", port), CertificateAuthorityData: root.bundle()}
+	config.Clusters["sim"] = &clientcmdapi.Cluster{Server: fmt.Sprintf("https://127.0.0.1:%d", port), CertificateAuthorityData: root.Bundle()}
 	config.AuthInfos["sim"] = &clientcmdapi.AuthInfo{Token: token}
 	config.Contexts["sim"] = &clientcmdapi.Context{Cluster: "sim", AuthInfo: "sim"}
 	config.CurrentContext = "sim"

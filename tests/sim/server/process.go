@@ -87,6 +87,15 @@ func (p *Process) await(ctx context.Context, what string, ready func(context.Con
 	}
 }
 
+// LogSize is how much the process has printed, in bytes.
+func (p *Process) LogSize() (int64, error) {
+	info, err := os.Stat(p.log)
+	if err != nil {
+		return 0, fmt.Errorf("measure the output of %s: %w", p.name, err)
+	}
+	return info.Size(), nil
+}
+
 // Tail is the end of what the process printed.
 func (p *Process) Tail() string {
 	const keep = 2000
