@@ -71,7 +71,7 @@ type connection struct {
 	late    *time.Timer // closes it if it is still pending
 }
 
-// listener is a net.Listener whose connections passed the gate.
+// gatedListener is a listener whose connections have passed the gate.
 type gatedListener struct {
 	net.Listener
 	gate *gate
@@ -168,7 +168,7 @@ func (g *gate) book(c *connection, within time.Duration) {
 	s.pending = append(s.pending, c)
 	g.pending++
 	c.pending = true
-	c.late = time.AfterFunc(within, func() { c.drop("pending-seconds") })
+	c.late = time.AfterFunc(within, c.expire)
 	g.metrics.pending.Set(float64(g.pending))
 }
 
@@ -203,6 +203,17 @@ func (c *connection) drop(limit string) {
 	c.gate.refuse(limit, c.source)
 	abort(c.Conn)
 	_ = c.Close() // it is closed already, only not out of the books
+}
+
+// expire drops a connection that is still pending: a stream may have been accepted at the last moment.
+func (c *connection) expire() {
+	c.gate.mu.Lock()
+	pending := c.pending
+	c.gate.unbook(c)
+	c.gate.mu.Unlock()
+	if pending {
+		c.drop("pending-seconds")
+	}
 }
 
 // abort closes a connection without the goodbyes that would wait for its peer.
@@ -304,7 +315,7 @@ type proof struct {
 	connection *connection
 }
 
-// proven are gRPC's credentials that add the connection, and count handshakes that fail.
+// gatedCredentials are gRPC's, which add the connection, and count handshakes that fail.
 type gatedCredentials struct {
 	credentials.TransportCredentials
 }
