@@ -127,7 +127,7 @@ func (g *gate) admit(c *connection, now time.Time) (refused string, displaced *c
 		}
 		g.unbook(displaced)
 	}
-	g.book(c, g.limits.pending())
+	g.book(c)
 	return "", displaced
 }
 
@@ -162,13 +162,14 @@ func (g *gate) source(address netip.Addr, now time.Time) *origin {
 	return s
 }
 
-// book makes a connection a pending one. g.mu is held.
-func (g *gate) book(c *connection, within time.Duration) {
+// book makes a connection a pending one, for longer than the 30 s that Envoy may wait before it tries another
+// stream: a handshake costs more than the wait. g.mu is held.
+func (g *gate) book(c *connection) {
 	s := g.source(c.source, time.Now())
 	s.pending = append(s.pending, c)
 	g.pending++
 	c.pending = true
-	c.late = time.AfterFunc(within, c.expire)
+	c.late = time.AfterFunc(g.limits.pending(), c.expire)
 	g.metrics.pending.Set(float64(g.pending))
 }
 
@@ -272,20 +273,15 @@ func (c *connection) waited(accepted bool) {
 	}
 }
 
-// left says that an accepted stream has ended. A connection without one is pending again, for as long as
-// Envoy may wait before it opens the next, and longer.
+// left says that an accepted stream has ended. A connection without one is pending again.
 func (c *connection) left() {
 	g := c.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c.streams--; c.streams == 0 && !c.closed && !c.retired {
-		g.book(c, max(g.limits.pending(), idle))
+		g.book(c)
 	}
 }
-
-// idle is how long a connection may be without a stream after it had one: Envoy waits up to 30 s before it
-// tries again.
-const idle = time.Minute
 
 // retire lets no further stream begin and closes the connection when the proxy had the time to read why
 // its stream ended: what proved the proxy's identity, or its claim to a stream, does not count any more.

@@ -51,7 +51,7 @@ func limits() []limit {
 		{func(l *Limits) *int { return &l.PendingPerAddress }, "pending-connections-per-address", 50, 1, 100_000, "the same of one address"},
 		{func(l *Limits) *int { return &l.ConnectionsPerAddress }, "connections-per-address-per-second", 20, 1, 100_000, "connections that an address may open a second, ten times that at once"},
 		{func(l *Limits) *int { return &l.HandshakeSeconds }, "handshake-seconds", 10, 1, 120, "time for a proxy's TLS handshake, in seconds"},
-		{func(l *Limits) *int { return &l.PendingSeconds }, "pending-seconds", 30, 10, 600, "time that a connection may be without an accepted stream, in seconds"},
+		{func(l *Limits) *int { return &l.PendingSeconds }, "pending-seconds", 60, 10, 600, "time that a connection may be without an accepted stream, in seconds"},
 		{func(l *Limits) *int { return &l.StreamsPerPod }, "streams-per-pod", 2, 1, 16, "streams of one pod; one more ends the oldest"},
 		{func(l *Limits) *int { return &l.StreamsPerMinute }, "streams-per-pod-per-minute", 60, 2, 6000, "streams that a pod may open a minute"},
 		{func(l *Limits) *int { return &l.RequestBytes }, "request-bytes", 1 << 20, 64 << 10, 16 << 20, "size of a proxy's request"},
