@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
+
+	"github.com/osm-edge/osm/pkg/api"
 )
 
 // accounts are the service accounts, one for each process.
@@ -180,6 +182,16 @@ func TestClusterWideNamesCarryTheMesh(t *testing.T) {
 			}
 		}
 		return names
+	}
+	for _, object := range objects(t, set(t, "osm.meshName=first")) {
+		accessor, err := meta.Accessor(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// By this osm tells whose an object is before it deletes or overwrites it: hooks have no annotation of Helm.
+		if labels := accessor.GetLabels(); labels[api.LabelMeshNamespace] != releaseNamespace || labels[api.LabelInstance] != "first" {
+			t.Errorf("%s %s does not say whose it is: labels %v", object.GetObjectKind().GroupVersionKind().Kind, accessor.GetName(), labels)
+		}
 	}
 	first, second := clusterWide("first"), clusterWide("second")
 	if len(first) < 9 {

@@ -66,6 +66,10 @@ const (
 	ControllerLease   = "osm-controller"
 )
 
+// LabelMeshNamespace on everything that the chart makes names the namespace of the mesh that
+// LabelInstance names: two meshes may have the same name.
+const LabelMeshNamespace = "openservicemesh.io/mesh-namespace"
+
 // Ports of the control plane.
 const (
 	PortXDS   = 15128

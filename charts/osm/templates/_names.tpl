@@ -7,10 +7,15 @@ osmController: osm-controller
 injector: osm-injector
 {{- end }}
 
+{{/*
+mesh-namespace tells meshes of the same name apart, also on objects of the cluster and on those of the hook, which Helm does
+not annotate: osm deletes and replaces only what names its own mesh and namespace.
+*/}}
 {{- define "osm.labels" -}}
 app.kubernetes.io/name: openservicemesh.io
 app.kubernetes.io/instance: {{ .Values.osm.meshName }}
 app.kubernetes.io/version: {{ .Chart.AppVersion }}
+openservicemesh.io/mesh-namespace: {{ .Release.Namespace }}
 {{- end }}
 
 {{/* Labels that select one component's pods; immutable in a Deployment. Takes (dict "root" $ "app" name). */}}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
 )
 
 const namespace = "osm-system"
@@ -228,8 +229,8 @@ func (s *crdServer) Patch(_ context.Context, name string, pt types.PatchType, da
 			return nil, err
 		}
 	}
-	if pt != types.ApplyPatchType || opts.FieldManager != FieldManager || opts.Force == nil || !*opts.Force {
-		return nil, apierrors.NewBadRequest("want a forced server-side apply by osm-bootstrap")
+	if pt != types.ApplyPatchType || opts.FieldManager != FieldManager {
+		return nil, apierrors.NewBadRequest("want a server-side apply by osm-bootstrap")
 	}
 	var sent map[string]any
 	if err := json.Unmarshal(data, &sent); err != nil {
@@ -256,14 +257,14 @@ func TestApplyCRDs(t *testing.T) {
 		if err := ApplyCRDs(t.Context(), s, discard()); err != nil {
 			t.Fatal(err)
 		}
-		crds, err := CRDs()
+		all, err := crds.All()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(crds) == 0 || len(s.crds) != len(crds) {
-			t.Fatalf("%d CRDs applied, want %d", len(s.crds), len(crds))
+		if len(all) == 0 || len(s.crds) != len(all) {
+			t.Fatalf("%d CRDs applied, want %d", len(s.crds), len(all))
 		}
-		for _, crd := range crds {
+		for _, crd := range all {
 			if s.crds[crd.Name].Labels[api.LabelName] != api.NameValue {
 				t.Errorf("CRD %s has labels %v", crd.Name, s.crds[crd.Name].Labels)
 			}

@@ -2,30 +2,26 @@ package bootstrap
 
 import (
 	"context"
-	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/yaml"
 
-	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
 )
 
 // FieldManager owns what this package applies, whoever runs it.
-const FieldManager = "osm-bootstrap"
+const FieldManager = crds.FieldManager
 
 // establishPoll is how often the API server is asked whether it accepts a new CRD.
 const establishPoll = 200 * time.Millisecond
-
-//go:embed crds/*.yaml
-var crdFiles embed.FS
 
 // CRDClient is the part of a CustomResourceDefinition client that ApplyCRDs needs; the
 // generated clientset satisfies it.
@@ -34,53 +30,24 @@ type CRDClient interface {
 	Patch(ctx context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions, subresources ...string) (*apiextensionsv1.CustomResourceDefinition, error)
 }
 
-// CRDs returns the mesh's CustomResourceDefinitions, labelled as the mesh's, ordered by file name.
-func CRDs() ([]*apiextensionsv1.CustomResourceDefinition, error) {
-	names, err := fs.Glob(crdFiles, "crds/*.yaml")
-	if err != nil {
-		return nil, fmt.Errorf("list embedded CRDs: %w", err)
-	}
-	crds := make([]*apiextensionsv1.CustomResourceDefinition, 0, len(names))
-	for _, name := range names {
-		crd, err := readCRD(name)
-		if err != nil {
-			return nil, err
-		}
-		crds = append(crds, crd)
-	}
-	return crds, nil
-}
-
-func readCRD(file string) (*apiextensionsv1.CustomResourceDefinition, error) {
-	text, err := crdFiles.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read embedded CRD: %w", err)
-	}
-	crd := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.UnmarshalStrict(text, crd); err != nil {
-		return nil, fmt.Errorf("decode embedded CRD %s: %w", file, err)
-	}
-	if crd.Labels == nil {
-		crd.Labels = map[string]string{}
-	}
-	crd.Labels[api.LabelName] = api.NameValue
-	return crd, nil
-}
-
-// ApplyCRDs applies every CRD by server-side apply, taking over fields that others own, and
-// returns when the API server has established all of them or ctx ends. It does not retry.
+// ApplyCRDs applies every CRD by server-side apply and returns when the API server has established
+// all of them or ctx ends. Unless each of them may be replaced, it changes none. It does not retry.
 func ApplyCRDs(ctx context.Context, client CRDClient, log *slog.Logger) error {
-	crds, err := CRDs()
+	all, err := crds.All()
 	if err != nil {
 		return err
 	}
-	for _, crd := range crds {
-		if err := applyCRD(ctx, client, crd); err != nil {
+	present, err := replaceable(ctx, client, all)
+	if err != nil {
+		return err
+	}
+	for _, crd := range all {
+		if err := applyCRD(ctx, client, crd, present[crd.Name]); err != nil {
 			return err
 		}
 		log.Info("applied CRD", "crd", crd.Name)
 	}
-	for _, crd := range crds {
+	for _, crd := range all {
 		if err := awaitEstablished(ctx, client, crd.Name); err != nil {
 			return err
 		}
@@ -88,8 +55,31 @@ func ApplyCRDs(ctx context.Context, client CRDClient, log *slog.Logger) error {
 	return nil
 }
 
-// applyCRD sends the CRD without its status, which is the API server's own.
-func applyCRD(ctx context.Context, client CRDClient, crd *apiextensionsv1.CustomResourceDefinition) error {
+// replaceable returns the versions of the definitions that the cluster has already, by name. The
+// error names every definition that must not be replaced.
+func replaceable(ctx context.Context, client CRDClient, all []*apiextensionsv1.CustomResourceDefinition) (map[string]string, error) {
+	present := map[string]string{}
+	var conflicts []error
+	for _, crd := range all {
+		found, err := client.Get(ctx, crd.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for CRD %s: %w", crd.Name, err)
+		}
+		present[crd.Name] = found.ResourceVersion
+		conflicts = append(conflicts, crds.Conflict(found, crd))
+	}
+	return present, errors.Join(conflicts...)
+}
+
+// applyCRD sends the CRD without its status, which is the API server's own. One that was looked at
+// is replaced as it was then, and users' changes with it; one that was absent is not replaced when
+// somebody else was faster.
+func applyCRD(ctx context.Context, client CRDClient, crd *apiextensionsv1.CustomResourceDefinition, resourceVersion string) error {
+	crd = crd.DeepCopy()
+	crd.ResourceVersion = resourceVersion
 	data, err := json.Marshal(struct {
 		metav1.TypeMeta `json:",inline"`
 		Metadata        metav1.ObjectMeta                            `json:"metadata"`
@@ -98,7 +88,7 @@ func applyCRD(ctx context.Context, client CRDClient, crd *apiextensionsv1.Custom
 	if err != nil {
 		return fmt.Errorf("encode CRD %s: %w", crd.Name, err)
 	}
-	force := true
+	force := resourceVersion != ""
 	opts := metav1.PatchOptions{FieldManager: FieldManager, Force: &force}
 	if _, err := client.Patch(ctx, crd.Name, types.ApplyPatchType, data, opts); err != nil {
 		return fmt.Errorf("apply CRD %s: %w", crd.Name, err)

@@ -1,0 +1,143 @@
+package bootstrap
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
+)
+
+const (
+	meshConfigs = "meshconfigs.config.openservicemesh.io"
+	rootCerts   = "meshrootcertificates.config.openservicemesh.io"
+)
+
+// TestForeignCRDsAreNotReplaced asks a real API server, which notes who manages what and in which
+// versions objects are stored.
+func TestForeignCRDsAreNotReplaced(t *testing.T) {
+	config := realapi.Start(t).Config()
+	transport, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	clients, err := apiextensionsclient.NewForConfigAndClient(config, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := clients.CustomResourceDefinitions()
+	get := func(name string) *apiextensionsv1.CustomResourceDefinition {
+		t.Helper()
+		crd, err := client.Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return crd
+	}
+
+	// Open Service Mesh's hook, of the same name, has installed its own.
+	theirs := oursOf(t, meshConfigs)
+	theirs.Annotations, theirs.Spec.Versions[0].Name = nil, "v1alpha1"
+	if _, err := client.Create(t.Context(), theirs, metav1.CreateOptions{FieldManager: FieldManager}); err != nil {
+		t.Fatal(err)
+	}
+	if err := awaitEstablished(t.Context(), client, meshConfigs); err != nil {
+		t.Fatal(err)
+	}
+	before := get(meshConfigs)
+	err = ApplyCRDs(t.Context(), client, discard())
+	for _, part := range []string{"CRD " + meshConfigs + " with version(s) v1alpha1 was installed by osm-bootstrap", "objects in version v1alpha1"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("got %v, want %q", err, part)
+		}
+	}
+	if transient(err) {
+		t.Errorf("%v: the hook would try again until its time is over", err)
+	}
+	if diff := cmp.Diff(before, get(meshConfigs)); diff != "" {
+		t.Errorf("another installation's CRD was changed (-before +after):\n%s", diff)
+	}
+	// Nothing is done by halves: the other definition was not installed either.
+	if _, err := client.Get(t.Context(), rootCerts, metav1.GetOptions{}); err == nil {
+		t.Errorf("CRD %s was installed beside a foreign one", rootCerts)
+	}
+
+	// Of the same version, it is still somebody else's, until an administrator says otherwise.
+	if err := client.Delete(t.Context(), meshConfigs, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	theirs = oursOf(t, meshConfigs)
+	theirs.Annotations = nil
+	create(t, client, theirs)
+	var conflict *crds.ConflictError
+	if err := ApplyCRDs(t.Context(), client, discard()); !errors.As(err, &conflict) || conflict.Name != meshConfigs || len(conflict.Stored) != 0 {
+		t.Fatalf("got %v, want a conflict about %s", err, meshConfigs)
+	}
+	handOver := []byte(`{"metadata":{"annotations":{"` + crds.AnnotationOwner + `":"` + FieldManager + `"}}}`)
+	if _, err := client.Patch(t.Context(), meshConfigs, types.MergePatchType, handOver, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // an upgrade applies them again
+		if err := ApplyCRDs(t.Context(), client, discard()); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// What server-side apply noted is enough: those of a version without the annotation are osm's.
+	drop := []byte(`{"metadata":{"annotations":{"` + crds.AnnotationOwner + `":null}}}`)
+	if _, err := client.Patch(t.Context(), rootCerts, types.MergePatchType, drop, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ApplyCRDs(t.Context(), client, discard()); err != nil {
+		t.Error(err)
+	}
+	if get(rootCerts).Annotations[crds.AnnotationOwner] != FieldManager {
+		t.Error("the owner was not noted again")
+	}
+}
+
+// oursOf is the definition of a name as this osm has it.
+func oursOf(t *testing.T, name string) *apiextensionsv1.CustomResourceDefinition {
+	t.Helper()
+	all, err := crds.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, crd := range all {
+		if crd.Name == name {
+			return crd
+		}
+	}
+	t.Fatalf("no CRD %s", name)
+	return nil
+}
+
+// create creates a definition as soon as one of its name has gone.
+func create(t *testing.T, client apiextensionsclient.CustomResourceDefinitionInterface, crd *apiextensionsv1.CustomResourceDefinition) {
+	t.Helper()
+	watcher, err := client.Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + crd.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Stop()
+	for {
+		if _, err = client.Create(t.Context(), crd.DeepCopy(), metav1.CreateOptions{FieldManager: FieldManager}); err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "already exists") && !strings.Contains(err.Error(), "being deleted") {
+			t.Fatal(err)
+		}
+		if _, open := <-watcher.ResultChan(); !open {
+			t.Fatal("the watch ended")
+		}
+	}
+}
