@@ -2,8 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -109,7 +109,9 @@ func (c *change) plan(t target, info *release.Info) (check.Plan, error) {
 		Provider: provider(t.values),
 	}
 	for _, object := range objects {
-		plan.Objects = append(plan.Objects, check.Object{APIVersion: object.APIVersion, Kind: object.Kind, Namespace: object.Namespace})
+		plan.Objects = append(plan.Objects, check.Object{
+			APIVersion: object.APIVersion, Kind: object.Kind, Namespace: object.Namespace, Name: object.Name, Hook: object.Hook,
+		})
 	}
 	for _, component := range components {
 		if t.values.Bool(component.key + ".autoScale.enable") {
@@ -187,20 +189,11 @@ func (c *change) diagnose(ctx context.Context, clients *cluster.Clients, namespa
 	}
 }
 
-// existing returns the release's state, or nil when there is none.
-func existing(engine *release.Engine, name string) (*release.Info, error) {
-	info, err := engine.Info(name)
-	if errors.Is(err, release.ErrNotFound) {
-		return nil, nil //nolint:nilnil // none is an answer
-	}
-	return info, err
-}
-
 // preview prints what would be done, for a dry run.
 func (c *change) preview(t target, untried int) error {
 	if c.format == "yaml" {
-		c.env.printf("%s", t.manifest)
-		return nil
+		_, err := io.WriteString(c.env.Out, t.manifest)
+		return err
 	}
 	objects, err := release.Objects(t.manifest)
 	if err != nil {

@@ -8,11 +8,13 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
 
 	"github.com/osm-edge/osm/charts"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/output"
 	"github.com/osm-edge/osm/pkg/cli/prompt"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
@@ -48,6 +50,8 @@ type Env struct {
 	Engine  func(namespace string) (*release.Engine, error)
 	Forward Forwarder
 	Poll    time.Duration // how often a running rotation is looked at
+	// Terminal says whether a person reads Out, so that no raw answer may be written there.
+	Terminal func() bool
 
 	// The global flags.
 	Kube      *genericclioptions.ConfigFlags
@@ -59,10 +63,11 @@ type Env struct {
 func NewEnv(build Build) *Env {
 	env := &Env{
 		Out: os.Stdout, Err: os.Stderr, Build: build, Now: time.Now,
-		Prompt: prompt.Terminal{In: os.Stdin, Out: os.Stdout},
-		Chart:  loadChart,
-		Poll:   2 * time.Second,
-		Kube:   genericclioptions.NewConfigFlags(true),
+		Prompt:   prompt.Terminal{In: os.Stdin, Out: os.Stdout},
+		Chart:    loadChart,
+		Poll:     2 * time.Second,
+		Terminal: func() bool { return term.IsTerminal(int(os.Stdout.Fd())) },
+		Kube:     genericclioptions.NewConfigFlags(true),
 	}
 	env.Kube.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
 		config.WarningHandler = rest.NoWarnings{}
@@ -90,12 +95,14 @@ func loadChart(path string) (*release.Chart, error) {
 	return release.Load(charts.Files())
 }
 
+// printf writes results for a person. Its arguments may come from the cluster: see output.Sprintf.
 func (e *Env) printf(format string, args ...any) {
-	fmt.Fprintf(e.Out, format, args...)
+	fmt.Fprint(e.Out, output.Sprintf(format, args...))
 }
 
+// errorf writes progress and warnings, as printf does.
 func (e *Env) errorf(format string, args ...any) {
-	fmt.Fprintf(e.Err, format, args...)
+	fmt.Fprint(e.Err, output.Sprintf(format, args...))
 }
 
 func (e *Env) debugf(format string, args ...any) {
@@ -106,7 +113,7 @@ func (e *Env) debugf(format string, args ...any) {
 
 // confirm asks before something is changed; without a terminal, and at a no, it is an error.
 func (e *Env) confirm(question string) error {
-	ok, err := e.Prompt.Confirm(question)
+	ok, err := e.Prompt.Confirm(output.Line(question))
 	switch {
 	case errors.Is(err, prompt.ErrNoTerminal):
 		return fmt.Errorf("not confirmed: %w; use --yes", err)

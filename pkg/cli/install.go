@@ -25,9 +25,10 @@ func newInstallCmd(env *Env) *cobra.Command {
 		Long: `Install the control plane of a mesh and wait until it is ready.
 
 Before anything is changed, the values are checked against the chart's schema and the cluster is
-checked: that it can be reached, is new enough and has room for the mesh, and that you may create
-every object. If the control plane does not become ready, the pods at fault are shown with their
-events and logs; with --atomic everything is then removed again.
+checked: that it can be reached, is new enough and has room for the mesh, that you may create every
+object, and that none of them, and no CRD, is another mesh's or another installation's. If the control plane does not become ready, the pods at fault are shown with their
+events and logs, and the rights of the install hook are taken away; with --atomic everything is then
+removed again.
 
 Values: flags win over --set, --set over --values, --values over the chart's defaults.`,
 		Example: `  # Install mesh "osm" in namespace osm-system
@@ -98,6 +99,7 @@ func (o *installOptions) run(ctx context.Context) error {
 		if err := o.clean(ctx, engine, t.name); err != nil {
 			return err
 		}
+		o.disarm(ctx, clients, t, true)
 	}
 	return o.install(ctx, clients, engine, t)
 }
@@ -157,9 +159,11 @@ func (o *installOptions) install(ctx context.Context, clients *cluster.Clients, 
 
 func (o *installOptions) failed(ctx context.Context, clients *cluster.Clients, engine *release.Engine, t target, cause error) error {
 	if info, err := existing(engine, t.name); err == nil && info == nil {
+		o.disarm(ctx, clients, t, true)
 		return fmt.Errorf("%w; nothing was installed", cause)
 	}
 	o.diagnose(ctx, clients, t.namespace)
+	o.disarm(ctx, clients, t, o.atomic)
 	if !o.atomic {
 		return fmt.Errorf("%w; what was installed is still there: fix the cause and run the same command with --recover, or remove it with osm uninstall mesh --mesh-name %s --osm-namespace %s", cause, t.name, t.namespace)
 	}

@@ -139,6 +139,13 @@ func TestProxyGetConfig(t *testing.T) {
 		switch r.URL.String() {
 		case "/config_dump?include_eds":
 			w.Write([]byte(dump)) //nolint:errcheck // a test server
+		case "/moved":
+			http.Redirect(w, r, "/ready", http.StatusMovedPermanently)
+		case "/page":
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.Write([]byte("<script>")) //nolint:errcheck // a test server
+		case "/stats?filter=a":
+			w.Write([]byte("a\x1b[2K\r: 1\n")) //nolint:errcheck // a test server
 		case "/ready":
 			w.Write([]byte("LIVE\n")) //nolint:errcheck // a test server
 		default:
@@ -183,6 +190,30 @@ func TestProxyGetConfig(t *testing.T) {
 	}
 	if data, err := os.ReadFile(file); err != nil || string(data) != "LIVE\n" {
 		t.Errorf("file %q, %v", data, err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil { //nolint:gosec // it is what is tested
+		t.Fatal(err)
+	}
+	if code := tt.run(t, "proxy", "get", "/ready", "till-0", "-n", "shop", "-f", file); code != 0 {
+		t.Error(tt.err.String())
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the file that others could read has mode %v, %v; want 0600", info.Mode(), err)
+	}
+	if code := tt.run(t, "proxy", "get", "moved", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), `is a redirect to "/ready", which is not followed`) {
+		t.Errorf("exit code %d, stdout %s, stderr %s", code, &tt.out, &tt.err)
+	}
+	if code := tt.run(t, "proxy", "get", "page", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), `the answer is "text/html", neither text nor JSON`) {
+		t.Errorf("exit code %d, stdout %s, stderr %s", code, &tt.out, &tt.err)
+	}
+	if code := tt.run(t, "proxy", "get", "ready#x", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), "a character that a query cannot have") {
+		t.Errorf("exit code %d, stdout %s, stderr %s", code, &tt.out, &tt.err)
+	}
+	for at, want := range map[bool]string{false: "a\x1b[2K\r: 1\n", true: `a\x1b[2K\r: 1` + "\n"} {
+		tt.env.Terminal = func() bool { return at }
+		if code := tt.run(t, "proxy", "get", "stats?filter=a", "till-0", "-n", "shop"); code != 0 || tt.out.String() != want {
+			t.Errorf("at a terminal %t: exit code %d, output %q, want %q", at, code, &tt.out, want)
+		}
 	}
 	if code := tt.run(t, "proxy", "get", "nonsense", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), "404") {
 		t.Errorf("exit code %d, stderr %s", code, &tt.err)

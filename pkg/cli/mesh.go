@@ -26,7 +26,7 @@ func newMeshListCmd(env *Env) *cobra.Command {
 		Short: "List the meshes of the cluster",
 		Long: `List the meshes of the cluster. ROOT is the beginning of the fingerprint of the root certificate that
 the mesh's replicas say they hold: "differ!" when they do not agree, "-" when none answers within
-three seconds. The other formats have the whole fingerprint of every replica.`,
+three seconds. Meshes of Open Service Mesh and osm-edge are marked. The other formats have the whole fingerprint of every replica.`,
 		Example: `  osm mesh list
   osm mesh list -o json`,
 		Args: cobra.NoArgs,
@@ -69,7 +69,11 @@ func listMeshes(ctx context.Context, env *Env, format output.Format) error {
 	listed := withRoots(ctx, env, clients, meshes)
 	grid := output.Grid{Header: []string{"MESH NAME", "MESH NAMESPACE", "VERSION", "ROOT", "ADDED NAMESPACES"}}
 	for _, mesh := range listed {
-		grid.Rows = append(grid.Rows, []string{mesh.Name, mesh.Namespace, mesh.Version, mesh.root(), strings.Join(mesh.Namespaces, ",")})
+		version := mesh.Version
+		if mesh.Foreign {
+			version += " (not this osm's)"
+		}
+		grid.Rows = append(grid.Rows, []string{mesh.Name, mesh.Namespace, version, mesh.root(), strings.Join(mesh.Namespaces, ",")})
 	}
 	return output.Write(env.Out, format, listed, grid)
 }

@@ -1,16 +1,13 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -27,52 +24,65 @@ func newNamespaceCmd(env *Env) *cobra.Command {
 	return cmd
 }
 
-type namespaceOptions struct {
-	env      *Env
-	meshName string
-	disabled bool
-}
-
 func newNamespaceAddCmd(env *Env) *cobra.Command {
-	o := &namespaceOptions{env: env}
+	o := &membership{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "add NAMESPACE ...",
 		Short: "Add namespaces to a mesh",
-		Long: `Add namespaces to a mesh. Pods that are created in them from now on get a sidecar; pods that run
-already get one when they are restarted.`,
+		Long: `Add namespaces to a mesh. Pods that are created in them from now on get a sidecar; workloads that run
+without one are listed, with the command that restarts them.
+
+All namespaces are checked before any is changed. Refused are: a mesh that does not exist, a namespace
+of another mesh, one that is ignored, and one in which the mesh's webhook never acts: kube-system,
+kube-public, kube-node-lease, and those of control planes.
+
+It needs the rights to list Deployments in all namespaces, to get the mesh's
+MutatingWebhookConfiguration, and to get and patch the namespaces; and to list their pods.`,
 		Example: `  osm namespace add bookstore bookbuyer
-  osm namespace add bookstore --disable-sidecar-injection`,
+  osm namespace add bookstore --disable-sidecar-injection
+
+  # For a program: what was changed, and what to restart
+  osm namespace add bookstore -o json`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.each(cmd.Context(), args, o.add) },
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, o.addition) },
 	}
-	cmd.Flags().StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
+	o.flags(cmd)
 	cmd.Flags().BoolVar(&o.disabled, "disable-sidecar-injection", false, "make the namespaces members, but inject sidecars only into pods that ask for it")
 	return cmd
 }
 
 func newNamespaceRemoveCmd(env *Env) *cobra.Command {
-	o := &namespaceOptions{env: env}
+	o := &membership{env: env, format: output.Table}
 	cmd := &cobra.Command{
-		Use:     "remove NAMESPACE ...",
-		Short:   "Remove namespaces from a mesh",
-		Long:    "Remove namespaces from a mesh. Pods that run keep their sidecar until they are restarted.",
-		Example: `  osm namespace remove bookstore`,
-		Args:    cobra.MinimumNArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return o.each(cmd.Context(), args, o.remove) },
+		Use:   "remove NAMESPACE ...",
+		Short: "Remove namespaces from a mesh",
+		Long: `Remove namespaces from a mesh, or end that they are ignored. Pods that run keep their sidecar until they
+are restarted: the workloads are listed, with the command that does it.
+
+All namespaces are checked before any is changed. A namespace of another mesh is refused.`,
+		Example: `  osm namespace remove bookstore
+  osm namespace remove bookstore bookbuyer --mesh-name blue -o json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, o.removal) },
 	}
-	cmd.Flags().StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
+	o.flags(cmd)
 	return cmd
 }
 
 func newNamespaceIgnoreCmd(env *Env) *cobra.Command {
-	o := &namespaceOptions{env: env}
-	return &cobra.Command{
-		Use:     "ignore NAMESPACE ...",
-		Short:   "Keep every mesh away from namespaces",
-		Example: `  osm namespace ignore legacy`,
-		Args:    cobra.MinimumNArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return o.each(cmd.Context(), args, o.ignore) },
+	o := &membership{env: env, format: output.Table}
+	cmd := &cobra.Command{
+		Use:   "ignore NAMESPACE ...",
+		Short: "Keep every mesh away from namespaces",
+		Long: `Keep every mesh away from namespaces: no pod that is created in them gets a sidecar, also in members of a
+mesh. Pods that run keep theirs until they are restarted: the workloads are listed.`,
+		Example: `  osm namespace ignore legacy
+  osm namespace ignore legacy -o json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, o.ignoring) },
 	}
+	cmd.Flags().VarP(&o.format, "output", "o", "output format")
+	return cmd
 }
 
 func newNamespaceListCmd(env *Env) *cobra.Command {
@@ -92,97 +102,14 @@ func newNamespaceListCmd(env *Env) *cobra.Command {
 	return cmd
 }
 
-// each does the same to every namespace; one that fails does not keep the others from it.
-func (o *namespaceOptions) each(ctx context.Context, names []string, do func(context.Context, kubernetes.Interface, *corev1.Namespace) error) error {
-	clients, err := o.env.connect(ctx)
-	if err != nil {
-		return err
-	}
-	var failures []error
-	for _, name := range names {
-		namespace, err := clients.Kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
-			err = fmt.Errorf("namespace [%s] does not exist; create it first, or correct the name", name)
-		case err != nil:
-			err = fmt.Errorf("read namespace [%s]: %w", name, err)
-		default:
-			err = do(ctx, clients.Kube, namespace)
-		}
-		failures = append(failures, err)
-	}
-	return errors.Join(failures...)
+// leaving takes every label and annotation of a mesh off a namespace.
+func leaving() (labels, annotations map[string]any) {
+	return map[string]any{api.LabelMonitoredBy: nil, api.LabelIgnore: nil}, map[string]any{api.AnnotationInjection: nil, api.AnnotationMetrics: nil}
 }
 
-func (o *namespaceOptions) add(ctx context.Context, client kubernetes.Interface, namespace *corev1.Namespace) error {
-	meshes, err := cluster.Meshes(ctx, client)
-	if err != nil {
-		return err
-	}
-	known := false
-	for _, mesh := range meshes {
-		known = known || mesh.Name == o.meshName
-		if mesh.Namespace == namespace.Name {
-			return fmt.Errorf("namespace [%s] runs the control plane of mesh [%s] and cannot be added to a mesh", namespace.Name, mesh.Name)
-		}
-	}
-	if !known {
-		return fmt.Errorf("mesh [%s] does not exist; name another one with --mesh-name (osm mesh list shows them), or create it with osm install", o.meshName)
-	}
-	if namespace.Labels[api.LabelIgnore] == "true" {
-		return fmt.Errorf("namespace [%s] is ignored by every mesh (osm namespace ignore); osm namespace remove %s ends that", namespace.Name, namespace.Name)
-	}
-	if owner := namespace.Labels[api.LabelMonitoredBy]; owner != "" && owner != o.meshName {
-		return fmt.Errorf("namespace [%s] belongs to mesh [%s]; remove it from there first: osm namespace remove %s --mesh-name %s", namespace.Name, owner, namespace.Name, owner)
-	}
-	injection := "enabled"
-	if o.disabled {
-		injection = "disabled"
-	}
-	if namespace.Labels[api.LabelMonitoredBy] == o.meshName && namespace.Annotations[api.AnnotationInjection] == injection {
-		o.env.printf("Namespace [%s] has already been added to mesh [%s]\n", namespace.Name, o.meshName)
-		return nil
-	}
-	if err := patchNamespace(ctx, client, namespace.Name, map[string]any{api.LabelMonitoredBy: o.meshName}, map[string]any{api.AnnotationInjection: injection}); err != nil {
-		return err
-	}
-	o.env.printf("Namespace [%s] successfully added to mesh [%s]\n", namespace.Name, o.meshName)
-	return nil
-}
-
-func (o *namespaceOptions) remove(ctx context.Context, client kubernetes.Interface, namespace *corev1.Namespace) error {
-	owner, ignored := namespace.Labels[api.LabelMonitoredBy], namespace.Labels[api.LabelIgnore] == "true"
-	if owner == "" && !ignored {
-		o.env.printf("Namespace [%s] already does not belong to any mesh\n", namespace.Name)
-		return nil
-	}
-	if owner != "" && owner != o.meshName {
-		return fmt.Errorf("namespace [%s] belongs to mesh [%s], not to mesh [%s]; name the right one with --mesh-name", namespace.Name, owner, o.meshName)
-	}
-	if err := leaveMesh(ctx, client, namespace.Name); err != nil {
-		return err
-	}
-	o.env.printf("Namespace [%s] successfully removed from mesh [%s]\n", namespace.Name, cmp.Or(owner, o.meshName))
-	pods, err := client.CoreV1().Pods(namespace.Name).List(ctx, metav1.ListOptions{LabelSelector: api.LabelProxyUUID})
-	if err == nil && len(pods.Items) > 0 {
-		o.env.errorf("Warning: %d pod(s) of namespace [%s] keep their sidecar until they are restarted\n", len(pods.Items), namespace.Name)
-	}
-	return nil
-}
-
-func (o *namespaceOptions) ignore(ctx context.Context, client kubernetes.Interface, namespace *corev1.Namespace) error {
-	if err := patchNamespace(ctx, client, namespace.Name, map[string]any{api.LabelIgnore: "true"}, nil); err != nil {
-		return err
-	}
-	o.env.printf("Successfully configured namespace [%s] to be ignored\n", namespace.Name)
-	return nil
-}
-
-// leaveMesh takes every label and annotation of a mesh off a namespace.
 func leaveMesh(ctx context.Context, client kubernetes.Interface, name string) error {
-	return patchNamespace(ctx, client, name,
-		map[string]any{api.LabelMonitoredBy: nil, api.LabelIgnore: nil},
-		map[string]any{api.AnnotationInjection: nil, api.AnnotationMetrics: nil})
+	labels, annotations := leaving()
+	return patchNamespace(ctx, client, name, labels, annotations)
 }
 
 func patchNamespace(ctx context.Context, client kubernetes.Interface, name string, labels, annotations map[string]any) error {

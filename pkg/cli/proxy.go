@@ -3,9 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +14,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
 // adminTime is how long Envoy's admin interface may take to answer.
 const adminTime = 30 * time.Second
+
+// maxAnswer is how long its answer may be: a configuration for tens of thousands of endpoints.
+const maxAnswer = 256 << 20
 
 func newProxyCmd(env *Env) *cobra.Command {
 	return group("proxy", "Look into the proxies of a mesh", newProxyGetConfigCmd(env), newProxyGetCmd(env))
@@ -35,8 +39,14 @@ func newProxyGetCmd(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get QUERY POD",
 		Short: "Ask the Envoy of a pod",
-		Long:  "Send a query to the admin interface of a pod's Envoy, such as stats, clusters, ready or config_dump, and print the answer.",
+		Long: `Send a query to the admin interface of a pod's Envoy, such as stats, clusters, ready or config_dump,
+and print the answer.
+
+The pod is not trusted: a redirect is not followed, an answer that is neither text nor JSON, takes
+longer than 30 seconds or is longer than 256 MiB is refused, and on a terminal control characters are
+shown as escapes. A file is always readable by its owner only; a symbolic link is not followed.`,
 		Example: `  osm proxy get clusters bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer
+  osm proxy get 'stats?filter=^cluster' bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer
   osm proxy get config_dump bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer -f dump.json`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,16 +58,19 @@ func newProxyGetCmd(env *Env) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of the pod")
-	cmd.Flags().StringVarP(&o.file, "file", "f", "", "write the answer to a file")
+	cmd.Flags().StringVarP(&o.file, "file", "f", "", "write the answer to a file that only you may read, in the place of one that exists")
 	return cmd
 }
 
 func (o *proxyOptions) write(body []byte) error {
+	if o.file == "" && o.env.Terminal() {
+		body = []byte(output.Text(string(body)))
+	}
 	if o.file == "" {
 		_, err := o.env.Out.Write(body)
 		return err
 	}
-	if err := os.WriteFile(o.file, body, 0o600); err != nil {
+	if err := output.WriteFile(o.file, body); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
 	return nil
@@ -76,23 +89,18 @@ func (o *proxyOptions) query(ctx context.Context, pod, query string) ([]byte, er
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, adminTime)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/"+strings.TrimPrefix(query, "/"), nil)
+	answer, err := cluster.Ask(ctx, address, query, maxAnswer)
 	if err != nil {
 		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %w", o.namespace, pod, query, err)
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %w", o.namespace, pod, query, err)
+	if answer.Status != http.StatusOK {
+		said := strings.TrimSpace(string(answer.Body[:min(len(answer.Body), 1<<10)]))
+		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %d %s: %s", o.namespace, pod, query, answer.Status, http.StatusText(answer.Status), said)
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read the answer of Envoy of pod %s/%s to %q: %w", o.namespace, pod, query, err)
+	if !slices.Contains([]string{"", "text/plain", "application/json"}, answer.Type) {
+		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: the answer is %q, neither text nor JSON; osm proxy get help %s lists what can be asked", o.namespace, pod, query, answer.Type, pod)
 	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %s: %s", o.namespace, pod, query, response.Status, strings.TrimSpace(string(body)))
-	}
-	return body, nil
+	return answer.Body, nil
 }
 
 func (o *proxyOptions) meshed(ctx context.Context, name string) error {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
 // usageError is a wrong command line; Main adds where to find the right one.
@@ -32,7 +33,7 @@ func Main(ctx context.Context, env *Env, args []string) int {
 	if err == nil {
 		return 0
 	}
-	env.errorf("Error: %s\n", strings.TrimSpace(explain(err)))
+	env.errorf("Error: %s\n", output.Lines(strings.TrimSpace(explain(err))))
 	var usage usageError
 	if errors.As(err, &usage) {
 		env.errorf("Run '%s --help' for usage.\n", usage.command)

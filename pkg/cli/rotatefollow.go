@@ -136,7 +136,7 @@ func (t *teller) lost(ctx context.Context, err error) {
 }
 
 func (t *teller) say(text string) {
-	t.env.errorf("%-8s %s\n", t.Elapsed(), text)
+	t.env.errorf("%-8s %s\n", t.Elapsed(), output.Lines(text))
 }
 
 // stepText is what people are told of a step: a line, and one for each of the first who are waited
@@ -155,7 +155,7 @@ func stepText(step rotation.Step) string {
 			fmt.Fprintf(&text, "\n           and %d more", len(step.Waiting)-i)
 			break
 		}
-		fmt.Fprintf(&text, "\n           %s", wait)
+		text.WriteString(output.Sprintf("\n           %s", wait))
 	}
 	return text.String()
 }

@@ -10,11 +10,15 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 )
 
 // lookTime is how long the leading controller may take to show a rotation once.
 const lookTime = 15 * time.Second
+
+// maxPage is how long that page may be: a line for each of some hundred thousand proxies.
+const maxPage = 64 << 20
 
 // rotationPath is where a controller shows a rotation.
 const rotationPath = "/debug/rotation"
@@ -73,24 +77,17 @@ func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotationPage, e
 		}
 		h.pod = pod
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+h.address+rotationPath, nil)
-	if err != nil {
-		return page, err
-	}
-	request.Close = true // the way may be gone at the next look
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return page, cause(ctx, err)
-	}
-	defer response.Body.Close()
+	answer, err := cluster.Ask(ctx, h.address, rotationPath, maxPage)
 	switch {
-	case response.StatusCode == http.StatusNotFound:
+	case err != nil:
+		return page, cause(ctx, err)
+	case answer.Status == http.StatusNotFound:
 		return page, errNoPage
-	case response.StatusCode != http.StatusOK:
-		return page, errors.New(response.Status)
+	case answer.Status != http.StatusOK:
+		return page, fmt.Errorf("%d %s", answer.Status, http.StatusText(answer.Status))
 	}
-	if err := json.NewDecoder(response.Body).Decode(&page); err != nil {
-		return page, cause(ctx, fmt.Errorf("read the answer: %w", err))
+	if err := json.Unmarshal(answer.Body, &page); err != nil {
+		return page, fmt.Errorf("read the answer: %w", err)
 	}
 	if page.Leads != nil && !*page.Leads {
 		return page, errors.New("it does not lead, or does not know yet that it does")

@@ -72,7 +72,7 @@ func (r *rotating) showStatus(ctx context.Context) error {
 			}
 			r.env.printf("root %s is %s%s\n", root.Name, root.Role, problem)
 		}
-		r.env.printf("%s\n\n", r.stateText(page.Step))
+		r.env.printf("%s\n\n", output.Lines(r.stateText(page.Step)))
 	}
 	return r.write(report)
 }

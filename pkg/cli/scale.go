@@ -90,7 +90,7 @@ func (o *scaleOptions) run(ctx context.Context, mesh string) error {
 		return err
 	}
 	if info == nil {
-		return fmt.Errorf("there is no mesh %q in namespace %q; osm mesh list shows the meshes of the cluster, --osm-namespace names another namespace", mesh, o.env.Namespace)
+		return o.env.noRelease(ctx, clients, mesh, "mesh scale")
 	}
 	old, err := info.Chart.Effective(info.Values)
 	if err != nil {
@@ -129,7 +129,7 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 	if err != nil {
 		return err
 	}
-	plan.Upgrade = true
+	plan.Upgrade, plan.SkipHooks = true, true
 	if err := o.preflight(ctx, clients, plan); err != nil {
 		return err
 	}

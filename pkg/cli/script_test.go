@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cluster": startCluster, "fix": fixCluster, "apply": applyFile, "objects": printObjects,
+			"cluster": startCluster, "fix": fixCluster, "apply": applyFile, "objects": printObjects, "remove": removeObjects,
 			"unchanged": unchanged, "forget": forget, "await": await, "page": servePage,
 			"drive": drive, "driven": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(server(ts).AwaitPages()) },
 		},
@@ -82,7 +82,7 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 func fixCluster(ts *testscript.TestScript, _ bool, args []string) {
 	server(ts).Fix(func(s *apitest.Server) {
 		s.Stuck, s.FailJobs, s.Forbidden, s.Deny, s.OneNode, s.Hanging, s.Fenced = nil, false, false, nil, false, nil, false
-		s.Old, s.DenyAccounts, s.CertManager = false, nil, false
+		s.Old, s.DenyAccounts, s.CertManager, s.Refuse = false, nil, false, nil
 		configure(ts, s, args)
 	})
 }
@@ -95,6 +95,8 @@ func configure(ts *testscript.TestScript, s *apitest.Server, settings []string) 
 			s.Version = value
 		case "metrics":
 			s.Metrics = true
+		case "refuse":
+			s.Refuse = append(s.Refuse, value)
 		case "deny":
 			s.Deny = append(s.Deny, value)
 		case "denyaccounts":
@@ -163,6 +165,13 @@ func applyFile(ts *testscript.TestScript, _ bool, args []string) {
 		var object apitest.Object
 		ts.Check(yaml.Unmarshal([]byte(document), &object))
 		server(ts).Apply(object)
+	}
+}
+
+// remove RESOURCE NAME removes the objects of a name from the cluster, as somebody else would.
+func removeObjects(ts *testscript.TestScript, _ bool, args []string) {
+	if server(ts).Remove(args[0], args[1]) == 0 {
+		ts.Fatalf("there is no %s %s", args[0], args[1])
 	}
 }
 

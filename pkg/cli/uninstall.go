@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
@@ -38,13 +40,19 @@ func newUninstallMeshCmd(env *Env) *cobra.Command {
 		Short: "Uninstall a mesh",
 		Long: `Remove the control plane of a mesh, the labels that made namespaces its members, and the certificates
 of its proxies. Pods that carry a sidecar would lose their control plane: they are listed, and
-nothing is done without --force.
+nothing is done without --force. Nothing is done either if you lack a right that is needed.
+
+A mesh is known by its name and its namespace. If one of this name is in another namespace only, the
+command says where and changes nothing; what belongs to another namespace's mesh, to another Helm
+release, or to Open Service Mesh is never touched.
 
 The CustomResourceDefinitions with all their objects, the mesh's settings and its root certificates
 are kept, so that the mesh can be installed again as it was; --delete-cluster-wide-resources
-deletes them too. At the end the cluster is searched for everything that carries the mesh's label;
-if anything is left, it is listed and the command fails.`,
+deletes them too, but never CustomResourceDefinitions that another mesh or its objects need. At the
+end the cluster is searched for everything that carries the mesh's label; if anything is left, it is
+listed and the command fails.`,
 		Example: `  osm uninstall mesh
+  osm uninstall mesh --mesh-name blue --osm-namespace blue-system
   osm uninstall mesh --mesh-name osm --force --delete-cluster-wide-resources --delete-namespace`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
@@ -85,14 +93,13 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 		return err
 	}
 	removal := &removal{env: o.env, clients: clients, engine: engine, mesh: mesh, info: info, clusterWide: o.clusterWide}
-	removal.others = slices.ContainsFunc(meshes, func(m cluster.Mesh) bool { return m.Name != mesh.Name || m.Namespace != mesh.Namespace })
-	if found, err := removal.anything(ctx); err != nil || !found {
+	if found, err := removal.find(ctx, meshes); err != nil || !found {
 		if err == nil {
 			o.env.printf("No OSM control plane with mesh name [%s] found in namespace [%s]\n", mesh.Name, mesh.Namespace)
 		}
 		return err
 	}
-	if err := o.permit(ctx, clients, mesh); err != nil {
+	if err := o.permit(ctx, removal, meshes); err != nil {
 		return err
 	}
 	ctx, cancel := limited.limit(ctx)
@@ -121,32 +128,42 @@ func (o *uninstallOptions) finish(ctx context.Context, removal *removal) error {
 func (o *uninstallOptions) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	pinned := o.cmd.Flags().Changed("osm-namespace")
 	var fitting []cluster.Mesh
-	var names []string
 	for _, mesh := range meshes {
-		names = append(names, fmt.Sprintf("%s (in %s)", mesh.Name, mesh.Namespace))
 		if (o.meshName == "" || mesh.Name == o.meshName) && (!pinned || mesh.Namespace == o.env.Namespace) {
 			fitting = append(fitting, mesh)
 		}
 	}
 	switch {
+	case len(fitting) == 1 && fitting[0].Foreign:
+		return cluster.Mesh{}, foreignMesh(fitting[0])
 	case len(fitting) == 1:
 		return fitting[0], nil
 	case len(fitting) > 1:
-		return cluster.Mesh{}, usagef(o.cmd, "there are several meshes: %s; say which with --mesh-name and --osm-namespace", strings.Join(names, ", "))
+		return cluster.Mesh{}, usagef(o.cmd, "there are several meshes: %s; say which with --mesh-name and --osm-namespace", namesOf(meshes))
 	case o.meshName == "" && len(meshes) > 0:
-		return cluster.Mesh{}, fmt.Errorf("there is no mesh in namespace [%s]; the cluster has: %s", o.env.Namespace, strings.Join(names, ", "))
+		return cluster.Mesh{}, fmt.Errorf("there is no mesh in namespace [%s]; the cluster has: %s", o.env.Namespace, namesOf(meshes))
 	case o.meshName == "":
 		return cluster.Mesh{Name: api.DefaultMeshName, Namespace: o.env.Namespace}, nil
 	}
 	return cluster.Mesh{Name: o.meshName, Namespace: o.env.Namespace}, nil
 }
 
-// permit makes sure that the user wants this, knowing what it does to running pods.
-func (o *uninstallOptions) permit(ctx context.Context, clients *cluster.Clients, mesh cluster.Mesh) error {
+// permit makes sure that the user may do this, to the end, and wants it, knowing what it does to
+// running pods.
+func (o *uninstallOptions) permit(ctx context.Context, removal *removal, meshes []cluster.Mesh) error {
+	mesh := removal.mesh
+	if o.deleteNamespace {
+		if err := deletableNamespace(mesh, meshes); err != nil {
+			return err
+		}
+	}
+	if err := removal.permitted(ctx, o.deleteNamespace); err != nil {
+		return err
+	}
 	if o.force {
 		return nil
 	}
-	injected, err := cluster.InjectedPods(ctx, clients.Kube, mesh.Name)
+	injected, err := cluster.InjectedPods(ctx, removal.clients.Kube, mesh.Name)
 	if err != nil {
 		return err
 	}
@@ -157,11 +174,27 @@ func (o *uninstallOptions) permit(ctx context.Context, clients *cluster.Clients,
 	if o.yes {
 		return nil
 	}
-	question := fmt.Sprintf("Uninstall OSM [mesh name: %s] in namespace [%s]?", mesh.Name, mesh.Namespace)
+	question := fmt.Sprintf("Uninstall OSM [mesh name: %s] in namespace [%s]", mesh.Name, mesh.Namespace)
 	if o.clusterWide {
-		question = fmt.Sprintf("Uninstall OSM [mesh name: %s] in namespace [%s] and delete its CRDs with all their objects?", mesh.Name, mesh.Namespace)
+		question += " and delete its CRDs with all their objects, and its root certificates"
 	}
-	return o.env.confirm(question)
+	if o.deleteNamespace {
+		question += ", and the namespace with all that is in it"
+	}
+	return o.env.confirm(question + "?")
+}
+
+// deletableNamespace refuses to delete a namespace that holds more than the mesh.
+func deletableNamespace(mesh cluster.Mesh, meshes []cluster.Mesh) error {
+	if slices.Contains([]string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}, mesh.Namespace) {
+		return fmt.Errorf("--delete-namespace: namespace [%s] is Kubernetes' own; leave the flag out", mesh.Namespace)
+	}
+	for _, other := range meshes {
+		if other.Namespace == mesh.Namespace && other.Name != mesh.Name {
+			return fmt.Errorf("--delete-namespace: namespace [%s] holds mesh [%s] too; leave the flag out", mesh.Namespace, other.Name)
+		}
+	}
+	return nil
 }
 
 // caSecret is the name of the Secret that holds the mesh's root certificate.

@@ -30,6 +30,9 @@ func newUpgradeCmd(env *Env) *cobra.Command {
 What you have set on earlier occasions is kept; every value that you have not set moves to the new
 chart's default. With --reset-values what you have set earlier is forgotten, except the mesh's name.
 
+Only a mesh of this osm is upgraded, known by its name and its namespace. A release of Open Service
+Mesh or osm-edge is refused, and so are CRDs that another installation owns.
+
 Values: flags win over --set, --set over --values, --values over what was set earlier, that over
 the chart's defaults.`,
 		Example: `  # Upgrade mesh "osm" to this osm's version
@@ -74,11 +77,14 @@ func (o *upgradeOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if info == nil {
+		return o.env.noRelease(ctx, clients, o.meshName, "upgrade")
+	}
 	t, err := o.target(chart, info)
 	if err != nil {
 		return err
 	}
-	if info != nil && (o.dryRun == "client" || (o.dryRun == "" && o.format != "")) {
+	if o.dryRun == "client" || (o.dryRun == "" && o.format != "") {
 		return o.preview(t, 0)
 	}
 	plan, err := o.plan(t, info)
@@ -162,6 +168,9 @@ func (c *change) upgrade(ctx context.Context, clients *cluster.Clients, engine *
 		return nil
 	}
 	c.diagnose(ctx, clients, t.namespace)
+	if !skipHooks {
+		c.disarm(ctx, clients, t, false)
+	}
 	if !c.atomic {
 		return fmt.Errorf("%w; fix the cause and run the same command again, or return to the state before with helm rollback %s -n %s", cause, t.name, t.namespace)
 	}

@@ -93,17 +93,23 @@ func findMesh(ctx context.Context, env *Env, cmd *cobra.Command, clients *cluste
 	if err != nil {
 		return cluster.Mesh{}, err
 	}
-	var names []string
+	var fitting []cluster.Mesh
 	for _, mesh := range meshes {
 		if mesh.Name == name && (mesh.Namespace == env.Namespace || !cmd.Flags().Changed("osm-namespace")) {
-			return mesh, nil
+			fitting = append(fitting, mesh)
 		}
-		names = append(names, fmt.Sprintf("%s (in %s)", mesh.Name, mesh.Namespace))
 	}
-	if len(names) == 0 {
+	switch {
+	case len(meshes) == 0:
 		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q: the cluster has none; create one with osm install", name)
+	case len(fitting) == 0:
+		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q; the cluster has: %s; say which with --mesh-name and --osm-namespace", name, namesOf(meshes))
+	case len(fitting) > 1:
+		return cluster.Mesh{}, usagef(cmd, "there are several meshes of that name: %s; say which with --osm-namespace", namesOf(fitting))
+	case fitting[0].Foreign:
+		return cluster.Mesh{}, foreignMesh(fitting[0])
 	}
-	return cluster.Mesh{}, fmt.Errorf("there is no mesh %q; the cluster has: %s; say which with --mesh-name and --osm-namespace", name, strings.Join(names, ", "))
+	return fitting[0], nil
 }
 
 // failedChecks names the checks that failed. Why is in the report.

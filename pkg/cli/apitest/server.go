@@ -32,6 +32,7 @@ type Server struct {
 	CertManager bool     // serve cert-manager.io
 	Old         bool     // the cluster does not know MeshRootCertificates
 	Deny        []string // "verb resource" that access reviews refuse, such as "create clusterroles"
+	Refuse      []string // "METHOD resource" that is refused when it is done, such as "POST jobs"
 	// DenyAccounts is Deny for the reviews that ask on behalf of somebody else.
 	DenyAccounts []string
 	Stuck        map[string]string // app label -> container waiting reason of its pods, or "Unschedulable"
@@ -150,6 +151,20 @@ func (s *Server) Apply(objects ...Object) {
 	s.reconcile()
 }
 
+// Remove removes the objects of a resource that have a name, and says how many.
+func (s *Server) Remove(resource, name string) int {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	removed := 0
+	for key, object := range s.objects {
+		if strings.Contains(key, "/"+resource+"/") && meta(object, "name") == name {
+			delete(s.objects, key)
+			removed++
+		}
+	}
+	return removed
+}
+
 // List returns the stored objects of a resource such as "deployments", sorted by namespace and name.
 func (s *Server) List(resource string) []Object {
 	s.lock.Lock()
@@ -205,6 +220,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) dispatch(w http.ResponseWriter, r request, body []byte) {
+	if slices.Contains(s.Refuse, r.Method+" "+r.kind.resource) {
+		fail(w, http.StatusForbidden, "Forbidden", fmt.Sprintf("%s is forbidden: user cannot do this", r.kind.resource), r.kind.resource, r.name)
+		return
+	}
 	dry := r.URL.Query().Get("dryRun") != ""
 	if r.Method != http.MethodGet && !dry && r.kind.group != reviews {
 		s.writes = append(s.writes, r.Method+" "+r.kind.resource)

@@ -13,7 +13,38 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/restmapper"
+
+	"github.com/osm-edge/osm/pkg/cli/cluster"
 )
+
+// Need is a right that a command is about to use. The object's name is asked about where it is given.
+type Need struct {
+	Verb   string
+	Object Object
+}
+
+// Permitted returns an error that names every right that is needed and missing. A command asks it
+// before its first change, so that none ends half way for lack of a right.
+func Permitted(ctx context.Context, clients *cluster.Clients, needs []Need) error {
+	p := preflight{Clients: clients}
+	mapper, err := p.mapper()
+	if err != nil {
+		return err
+	}
+	wanted := map[question]bool{}
+	for _, need := range needs {
+		q, err := p.resource(mapper, need.Object)
+		if errors.As(err, new(unknownKindError)) {
+			continue // and nothing of it is there
+		}
+		if err != nil {
+			return err
+		}
+		q.Verb, q.Name = need.Verb, need.Object.Name
+		wanted[q] = true
+	}
+	return p.ask(ctx, sorted(wanted))
+}
 
 // permissions asks the API server, once per kind, namespace and verb, whether the user may do what
 // the plan needs. It asks by SelfSubjectAccessReview, which every user may create.
@@ -22,6 +53,10 @@ func (p preflight) permissions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return p.ask(ctx, questions)
+}
+
+func (p preflight) ask(ctx context.Context, questions []question) error {
 	refused := make([]string, len(questions))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
@@ -38,7 +73,7 @@ func (p preflight) permissions(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	refused = slices.DeleteFunc(refused, func(s string) bool { return s == "" })
+	refused = slices.Compact(slices.DeleteFunc(refused, func(s string) bool { return s == "" }))
 	if len(refused) > 0 {
 		return fmt.Errorf("you are not allowed to %s; ask the cluster's administrator for these rights, or to run this command", strings.Join(refused, ", "))
 	}
@@ -49,35 +84,59 @@ type question = authorizationv1.ResourceAttributes
 
 // questions lists the rights that the plan needs, each once, sorted.
 func (p preflight) questions() ([]question, error) {
-	groups, err := restmapper.GetAPIGroupResources(p.Discovery)
+	mapper, err := p.mapper()
 	if err != nil {
-		return nil, fmt.Errorf("ask the API server for its kinds: %w", err)
+		return nil, err
 	}
-	mapper := restmapper.NewDiscoveryRESTMapper(groups)
-	verbs := []string{"create"}
-	if p.plan.Upgrade {
-		verbs = []string{"create", "get", "patch"}
-	}
-	// Helm keeps its records in Secrets of the mesh's namespace.
-	objects := append(slices.Clone(p.plan.Objects), Object{"v1", "Secret", p.plan.Namespace})
 	wanted := map[question]bool{}
-	for _, object := range objects {
+	want := func(object Object, verbs ...string) error {
 		q, err := p.resource(mapper, object)
-		if err != nil {
-			return nil, err
-		}
 		for _, verb := range verbs {
 			q.Verb = verb
 			wanted[q] = true
 		}
+		return err
 	}
+	// Helm keeps its records in Secrets of the mesh's namespace.
+	if err := want(Object{APIVersion: "v1", Kind: "Secret", Namespace: p.plan.Namespace}, "create", "get", "list", "update", "delete"); err != nil {
+		return nil, err
+	}
+	for _, object := range p.plan.Objects {
+		if object.Hook && p.plan.SkipHooks {
+			continue
+		}
+		verbs := []string{"create", "get"}
+		if object.Hook {
+			verbs = append(verbs, "delete") // it is made anew each time
+		} else if p.plan.Upgrade {
+			verbs = append(verbs, "patch", "delete")
+		}
+		if err := want(object, verbs...); err != nil {
+			return nil, err
+		}
+	}
+	return sorted(wanted), nil
+}
+
+func (p preflight) mapper() (meta.RESTMapper, error) {
+	groups, err := restmapper.GetAPIGroupResources(p.Discovery)
+	if err != nil {
+		return nil, fmt.Errorf("ask the API server for its kinds: %w", err)
+	}
+	return restmapper.NewDiscoveryRESTMapper(groups), nil
+}
+
+func sorted(wanted map[question]bool) []question {
 	questions := make([]question, 0, len(wanted))
 	for q := range wanted {
 		questions = append(questions, q)
 	}
 	slices.SortFunc(questions, func(a, b question) int { return strings.Compare(describe(a), describe(b)) })
-	return questions, nil
+	return questions
 }
+
+// unknownKindError is a kind that the cluster does not serve.
+type unknownKindError struct{ error }
 
 func (p preflight) resource(mapper meta.RESTMapper, object Object) (question, error) {
 	version, err := schema.ParseGroupVersion(object.APIVersion)
@@ -86,7 +145,7 @@ func (p preflight) resource(mapper meta.RESTMapper, object Object) (question, er
 	}
 	mapping, err := mapper.RESTMapping(version.WithKind(object.Kind).GroupKind(), version.Version)
 	if meta.IsNoMatchError(err) {
-		return question{}, fmt.Errorf("the cluster does not know %s in %s, which the chart needs; it is part of Kubernetes %s", object.Kind, object.APIVersion, MinKubernetes)
+		return question{}, unknownKindError{fmt.Errorf("the cluster does not know %s in %s, which the chart needs; it is part of Kubernetes %s", object.Kind, object.APIVersion, MinKubernetes)}
 	}
 	if err != nil {
 		return question{}, fmt.Errorf("look up %s in %s: %w", object.Kind, object.APIVersion, err)
@@ -117,6 +176,9 @@ func describe(q question) string {
 	resource := q.Resource
 	if q.Group != "" {
 		resource += "." + q.Group
+	}
+	if q.Name != "" {
+		resource += " " + q.Name
 	}
 	if q.Namespace == "" {
 		return q.Verb + " " + resource

@@ -24,6 +24,8 @@ const (
 	KubernetesVersion = "kubernetes-version"
 	ReleaseState      = "release-state"
 	ExistingMeshes    = "existing-meshes"
+	Definitions       = "definitions"
+	Owners            = "owners"
 	Permissions       = "permissions"
 	MetricsAPI        = "metrics-api"
 	CertProvider      = "certificate-provider"
@@ -40,6 +42,7 @@ type Plan struct {
 	Namespace     string
 	EnforceSingle bool
 	Upgrade       bool
+	SkipHooks     bool     // the chart's hooks do not run
 	Objects       []Object // of the rendered chart
 	Autoscaled    []string // keys of the components whose autoscaler is on, such as "osm.injector"
 	Floor         int      // the greatest number of replicas that any component starts with
@@ -53,6 +56,9 @@ type Plan struct {
 // Object is one object to be created.
 type Object struct {
 	APIVersion, Kind, Namespace string
+
+	Name string
+	Hook bool // part of a hook of the chart
 }
 
 // Release is the state of the mesh's Helm release.
@@ -72,6 +78,8 @@ func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 		{KubernetesVersion, "Kubernetes is version " + MinKubernetes + " or newer", false, quiet(p.version)},
 		{ReleaseState, "no other operation on the mesh is under way", false, quiet(p.release)},
 		{ExistingMeshes, "the meshes that exist leave room for this one", false, quiet(p.meshes)},
+		{Definitions, "the CRDs may be installed, or are osm's own", false, quiet(p.definitions)},
+		{Owners, "no object of the chart belongs to another mesh", false, quiet(p.owners)},
 		{Permissions, "you may create every object of the chart", false, quiet(p.permissions)},
 		{MetricsAPI, "the resource metrics API is there if autoscaling is on", false, quiet(p.metrics)},
 		{CertProvider, "the certificate provider is there, as far as can be seen from here", false, quiet(p.provider)},
@@ -162,6 +170,9 @@ func (p preflight) meshes(ctx context.Context) error {
 		own := mesh.Name == p.plan.Mesh && mesh.Namespace == p.plan.Namespace
 		if own && (p.plan.Upgrade || p.plan.Recover) {
 			continue
+		}
+		if mesh.Foreign {
+			return fmt.Errorf("mesh [%s] in namespace [%s] (%s) is one of Open Service Mesh or osm-edge: its CRDs and webhook have the same names, so the two cannot live in one cluster; remove it with the command line of its version and then its CRDs, and install anew (docs/upgrade.md)", mesh.Name, mesh.Namespace, mesh.Version)
 		}
 		// What concerns a newcomer does not concern a mesh that is there already.
 		if err := p.conflict(mesh); err != nil && !p.plan.Upgrade {

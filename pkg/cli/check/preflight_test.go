@@ -35,6 +35,34 @@ func controller(mesh, namespace, enforce string) apitest.Object {
 	}}
 }
 
+// role is a ClusterRole of the chart that exists, with labels and annotations.
+func role(labels, annotations apitest.Object) []apitest.Object {
+	return []apitest.Object{{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": apitest.Object{
+		"name": "osm-controller-osm", "labels": labels, "annotations": annotations,
+	}}}
+}
+
+func withRole(hook bool) func(*check.Plan) {
+	return func(p *check.Plan) {
+		p.Objects = append(p.Objects, check.Object{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole", Name: "osm-controller-osm", Hook: hook})
+	}
+}
+
+func inRelease(name, namespace string) apitest.Object {
+	return apitest.Object{"meta.helm.sh/release-name": name, "meta.helm.sh/release-namespace": namespace}
+}
+
+func inMesh(name, namespace string) apitest.Object {
+	return apitest.Object{"app.kubernetes.io/instance": name, "openservicemesh.io/mesh-namespace": namespace}
+}
+
+// definition is a CRD of the mesh that exists.
+func definition(annotations apitest.Object, stored ...any) []apitest.Object {
+	return []apitest.Object{{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": apitest.Object{
+		"name": "meshconfigs.config.openservicemesh.io", "annotations": annotations,
+	}, "spec": apitest.Object{"versions": []any{apitest.Object{"name": "v1alpha2"}}}, "status": apitest.Object{"storedVersions": stored}}}
+}
+
 func signedBy(p check.Provider) func(*check.Plan) {
 	return func(plan *check.Plan) { plan.Provider = p }
 }
@@ -95,6 +123,19 @@ func TestPreFlight(t *testing.T) {
 		{name: "issuer", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("Issuer", "osm-system", "True")}, change: signedBy(byIssuer("Issuer"))},
 		{name: "cluster issuer", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("ClusterIssuer", "", "True")}, change: signedBy(byIssuer("ClusterIssuer"))},
 		{name: "external issuer", cluster: apitest.Server{CertManager: true}, change: signedBy(check.Provider{Kind: "cert-manager", Issuer: check.Issuer{Name: "a", Kind: "StepIssuer", Group: "step.sm"}}), warned: []string{check.CertProvider}, says: "StepIssuer.step.sm"},
+		{name: "role of this release", objects: role(nil, inRelease("osm", "osm-system")), change: withRole(false)},
+		{name: "role of this mesh's hook", objects: role(inMesh("osm", "osm-system"), nil), change: withRole(true)},
+		{name: "role of another namespace's release", objects: role(nil, inRelease("osm", "b")), change: withRole(false), failed: []string{check.Owners}, says: "ClusterRole osm-controller-osm belongs to Helm release b/osm"},
+		{name: "role of another release", objects: role(nil, inRelease("web", "osm-system")), change: withRole(false), failed: []string{check.Owners}, says: "belongs to Helm release osm-system/web"},
+		{name: "role of another namespace's hook", objects: role(inMesh("osm", "b"), nil), change: withRole(true), failed: []string{check.Owners}, says: "belongs to mesh [osm] in namespace [b]"},
+		{name: "role whose label and annotation disagree", objects: role(inMesh("osm", "b"), inRelease("osm", "osm-system")), change: withRole(false), failed: []string{check.Owners}, says: "belongs to mesh [osm] in namespace [b]"},
+		{name: "role of nobody", objects: role(nil, nil), change: withRole(false), failed: []string{check.Owners}, says: "exists and belongs to no Helm release"},
+		{name: "role of nobody, hook", objects: role(nil, nil), change: withRole(true)},
+		{name: "osm's CRD", objects: definition(apitest.Object{"openservicemesh.io/owner": "osm-bootstrap"}, "v1alpha2")},
+		{name: "osm's CRD, newer objects", objects: definition(apitest.Object{"openservicemesh.io/owner": "osm-bootstrap"}, "v1alpha2", "v1"), failed: []string{check.Definitions}, says: "may hold objects in version v1, which this osm does not know; use an osm that is at least as new"},
+		{name: "another's CRD", objects: definition(inRelease("osm-edge", "edge"), "v1alpha2"), failed: []string{check.Definitions}, says: "was installed by Helm release edge/osm-edge"},
+		{name: "another's CRD, hooks do not run", objects: definition(inRelease("osm-edge", "edge"), "v1alpha2"), change: func(p *check.Plan) { p.SkipHooks = true }},
+		{name: "whose CRDs may not be asked", cluster: apitest.Server{Refuse: []string{"GET customresourcedefinitions"}}, warned: []string{check.Definitions}, says: "the install hook will look again"},
 		{name: "few nodes", change: func(p *check.Plan) { p.Floor = 4 }, warned: []string{check.NodeCount}, says: "3 schedulable node(s) for 4 replicas"},
 		{name: "same mesh", objects: []apitest.Object{controller("osm", "elsewhere", "false")}, failed: []string{check.ExistingMeshes}, says: "already exists in namespace [elsewhere]"},
 		{name: "same namespace", objects: []apitest.Object{controller("red", "osm-system", "false")}, failed: []string{check.ExistingMeshes}, says: "already contains mesh [red]"},
@@ -157,8 +198,8 @@ func TestUnreachable(t *testing.T) {
 	if failed := ids(results, check.Failed); !slices.Equal(failed, []string{check.APIReachable}) {
 		t.Errorf("failed %v", failed)
 	}
-	if skipped := ids(results, check.Skipped); len(skipped) != 7 {
-		t.Errorf("skipped %v, want the seven checks after it", skipped)
+	if skipped := ids(results, check.Skipped); len(skipped) != 9 {
+		t.Errorf("skipped %v, want the nine checks after it", skipped)
 	}
 	var failure *check.FailedError
 	if err := check.Err(results); !errors.As(err, &failure) || len(failure.Results) != 1 {

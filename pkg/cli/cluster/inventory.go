@@ -24,6 +24,11 @@ type Object struct {
 	Namespace string // "" for an object of the cluster
 	Name      string
 	Owned     bool // some other object owns it: it goes when that goes
+
+	// Home is the namespace of the mesh that it belongs to, "" when it does not say.
+	Home string
+	// Release is the Helm release that it belongs to, as namespace/name, "" when it does not say.
+	Release string
 }
 
 // String reads "Secret osm-system/osm-ca-bundle".
@@ -78,18 +83,8 @@ func (c *Clients) Inventory(ctx context.Context, mesh string) ([]Object, error) 
 		return nil, err
 	}
 	slices.SortFunc(found, func(a, b Object) int { return strings.Compare(a.String(), b.String()) })
-	found = slices.Compact(found)
+	found = slices.CompactFunc(found, func(a, b Object) bool { return a.String() == b.String() })
 	return found, errors.Join(faults...)
-}
-
-// CustomResourceDefinitions lists the CRDs of osm's API groups.
-func (c *Clients) CustomResourceDefinitions(ctx context.Context) ([]Object, error) {
-	kind := kindOf{schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}, "CustomResourceDefinition"}
-	all, err := c.list(ctx, kind, "")
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(o Object) bool { return !strings.HasSuffix(o.Name, "."+api.NameValue) }), nil
 }
 
 type kindOf struct {
@@ -127,8 +122,36 @@ func (c *Clients) list(ctx context.Context, kind kindOf, selector string) ([]Obj
 		return nil, fmt.Errorf("list %s: %w", kind.resource.GroupResource(), err)
 	}
 	var objects []Object
-	for _, item := range items.Items {
-		objects = append(objects, Object{kind.resource, kind.kind, item.Namespace, item.Name, len(item.OwnerReferences) > 0})
+	for i := range items.Items {
+		objects = append(objects, describe(kind, &items.Items[i]))
 	}
 	return objects, nil
+}
+
+func describe(kind kindOf, item *metav1.PartialObjectMetadata) Object {
+	object := Object{Resource: kind.resource, Kind: kind.kind, Namespace: item.Namespace, Name: item.Name, Owned: len(item.OwnerReferences) > 0}
+	owner := OwnerOf(item)
+	if owner.ReleaseNamespace != "" {
+		object.Release = owner.ReleaseNamespace + "/" + owner.Release
+	}
+	object.Home = owner.Namespace()
+	// A proxy's certificate lies beside the application, everything else in the mesh's own namespace.
+	if object.Home == "" && item.Labels[api.LabelProxyCertificate] == "" {
+		object.Home = item.Namespace
+	}
+	return object
+}
+
+// helmSecrets are where Helm keeps its releases.
+var helmSecrets = kindOf{schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, "Secret"}
+
+// ReleaseNamespaces lists the namespaces that have a Helm release of a name, of whatever chart.
+func (c *Clients) ReleaseNamespaces(ctx context.Context, name string) ([]string, error) {
+	records, err := c.list(ctx, helmSecrets, "owner=helm,name="+name)
+	var namespaces []string
+	for _, record := range records {
+		namespaces = append(namespaces, record.Namespace)
+	}
+	slices.Sort(namespaces)
+	return slices.Compact(namespaces), err
 }

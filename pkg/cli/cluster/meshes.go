@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,8 @@ type Mesh struct {
 	Version       string   `json:"version"`
 	EnforceSingle bool     `json:"enforceSingleMesh"`
 	Namespaces    []string `json:"addedNamespaces"` // sorted; filled in by WithNamespaces
+	// Foreign says that it is a mesh of Open Service Mesh or osm-edge, whose objects have the same names.
+	Foreign bool `json:"foreign,omitempty"`
 }
 
 // Meshes lists the meshes of the cluster, sorted by namespace and name.
@@ -49,7 +52,15 @@ func mesh(controller *appsv1.Deployment) Mesh {
 		Version:       cmp.Or(controller.Labels[api.LabelVersion], "Unknown"),
 		EnforceSingle: controller.Labels[api.LabelEnforceOne] == "true",
 		Namespaces:    []string{},
+		Foreign:       foreign(controller),
 	}
+}
+
+// foreign says whether a controller is not this osm's, whose image has one program and needs no command.
+func foreign(controller *appsv1.Deployment) bool {
+	return slices.ContainsFunc(controller.Spec.Template.Spec.Containers, func(c corev1.Container) bool {
+		return len(c.Command) > 0 && strings.HasSuffix(c.Command[0], "-controller")
+	})
 }
 
 // WithNamespaces fills in the member namespaces of every mesh.

@@ -1,10 +1,11 @@
 // Package output writes results as a table for people, or as JSON or YAML for programs.
 //
-// It knows nothing of meshes. Its invariant: a program reading -o json or -o yaml gets one
-// document and nothing else on standard output.
+// It knows nothing of meshes. Its invariants: a program reading -o json or -o yaml gets one document
+// and nothing else on standard output; what a person reads holds nothing that a terminal acts on.
 package output
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -71,9 +72,7 @@ func (g Grid) Write(out io.Writer) error {
 	for _, row := range append([][]string{g.Header}, g.Rows...) {
 		cells := slices.Clone(row)
 		for i, cell := range cells {
-			if cell == "" {
-				cells[i] = "-"
-			}
+			cells[i] = cmp.Or(Line(cell), "-")
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}

@@ -24,7 +24,7 @@ func (p *Progress) Change(kind, name string, ready, desired int32, done bool) {
 	if done {
 		state = "done"
 	}
-	fmt.Fprintf(p.out, "%-8s %s %s: %d/%d ready (%s)\n", state, kind, name, ready, desired, p.Elapsed())
+	fmt.Fprint(p.out, Sprintf("%-8s %s %s: %d/%d ready (%s)\n", state, kind, name, ready, desired, p.Elapsed()))
 }
 
 // Elapsed is the time since the start, in whole seconds.

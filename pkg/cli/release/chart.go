@@ -56,3 +56,25 @@ func (c *Chart) Version() string { return c.chart.Metadata.Version }
 
 // AppVersion is the version of osm that the chart installs by default.
 func (c *Chart) AppVersion() string { return c.chart.Metadata.AppVersion }
+
+// What tells the charts of this osm from those of Open Service Mesh and osm-edge, which have the same
+// name: the annotation, or in charts that are older than it, a template that only they have.
+const (
+	distributionKey   = "openservicemesh.io/distribution"
+	distributionValue = "osm-ha"
+	ownTemplate       = "templates/bootstrap-job.yaml"
+)
+
+// Foreign names a chart that is not one of this osm's, such as "osm-edge 1.3.9"; "" for its own.
+func (c *Chart) Foreign() string {
+	metadata := c.chart.Metadata
+	if metadata.Annotations[distributionKey] == distributionValue {
+		return ""
+	}
+	for _, template := range c.chart.Templates {
+		if template != nil && metadata.Name == "osm" && template.Name == ownTemplate {
+			return ""
+		}
+	}
+	return metadata.Name + " " + metadata.Version
+}

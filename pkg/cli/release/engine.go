@@ -87,17 +87,21 @@ func (e *Engine) Info(name string) (*Info, error) {
 	if err == nil {
 		current = deployed
 	}
-	return describe(last, current, deployed != nil), nil
+	return describe(last, current, deployed != nil)
 }
 
-func describe(last, current *helmrelease.Release, everDeployed bool) *Info {
+// describe reads a release, which is whatever somebody has written into its Secret.
+func describe(last, current *helmrelease.Release, everDeployed bool) (*Info, error) {
+	if last.Info == nil || current.Chart == nil || current.Chart.Metadata == nil {
+		return nil, fmt.Errorf("release %q in namespace %q cannot be read: its record is damaged; look at it with helm history %s -n %s", last.Name, last.Namespace, last.Name, last.Namespace)
+	}
 	return &Info{
 		Name: last.Name, Namespace: last.Namespace, Revision: last.Version,
 		Status: last.Info.Status.String(), Pending: last.Info.Status.IsPending(),
 		EverDeployed: everDeployed, Since: last.Info.LastDeployed.Time,
 		ChartVersion: current.Chart.Metadata.Version, AppVersion: current.Chart.Metadata.AppVersion,
 		Values: Values(current.Config), Chart: &Chart{current.Chart}, Manifest: current.Manifest,
-	}
+	}, nil
 }
 
 // Recover turns a release that a killed process left in "pending-*" into a failed one, so that
@@ -117,12 +121,12 @@ func (e *Engine) Recover(name string) error {
 	return nil
 }
 
-// config returns a Helm configuration whose every request and wait ends with ctx.
-func (e *Engine) config(ctx context.Context, observe Observer) *action.Configuration {
+// config returns a Helm configuration for one release whose every request and wait ends with ctx.
+func (e *Engine) config(ctx context.Context, name string, observe Observer) *action.Configuration {
 	return &action.Configuration{
 		RESTClientGetter: e.getter,
 		Releases:         e.releases,
-		KubeClient:       &guard{Client: e.kube, ctx: ctx, wait: waiter{e.client, e.poll, observe, e.log}},
+		KubeClient:       &guard{Client: e.kube, ctx: ctx, wait: waiter{e.client, e.poll, observe, e.log}, name: name, namespace: e.namespace},
 		Log:              action.DebugLog(e.log),
 		HookOutputFunc:   func(_, _, _ string) io.Writer { return io.Discard },
 	}

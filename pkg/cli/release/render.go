@@ -53,6 +53,8 @@ func document(rel *helmrelease.Release) string {
 // Object names one object of a rendered chart.
 type Object struct {
 	APIVersion, Kind, Namespace, Name string
+
+	Hook bool // part of a hook, which Helm makes anew each time
 }
 
 // Objects lists the objects of a rendered document, in its order.
@@ -63,7 +65,9 @@ func Objects(document string) ([]Object, error) {
 	}
 	objects := make([]Object, 0, len(parsed))
 	for _, object := range parsed {
-		objects = append(objects, Object{object.GetAPIVersion(), object.GetKind(), object.GetNamespace(), object.GetName()})
+		objects = append(objects, Object{
+			object.GetAPIVersion(), object.GetKind(), object.GetNamespace(), object.GetName(), object.GetAnnotations()["helm.sh/hook"] != "",
+		})
 	}
 	return objects, nil
 }

@@ -32,25 +32,23 @@ type Observer func(Component)
 
 // guard is Helm's client with a context. Helm's own operations take none (an operation that is
 // cancelled goes on in the background and leaves "pending-*" behind), so every call that changes
-// or waits for something ends with the context here, and Helm's error path does the rest.
+// or waits for something ends with the context here, and Helm's error path does the rest. Nor does
+// Helm touch what another release owns, as far as that shows.
 type guard struct {
 	*kube.Client
-	ctx  context.Context //nolint:containedctx // see above: Helm's interface has no room for it
-	wait waiter
+	ctx       context.Context //nolint:containedctx // see above: Helm's interface has no room for it
+	wait      waiter
+	name      string // of the release
+	namespace string
 }
 
+func (g *guard) ended() error { return context.Cause(g.ctx) }
+
 func (g *guard) Create(resources kube.ResourceList) (*kube.Result, error) {
-	if err := context.Cause(g.ctx); err != nil {
+	if err := g.ended(); err != nil {
 		return nil, err
 	}
 	return g.Client.Create(resources)
-}
-
-func (g *guard) Update(original, target kube.ResourceList, force bool) (*kube.Result, error) {
-	if err := context.Cause(g.ctx); err != nil {
-		return &kube.Result{}, err
-	}
-	return g.Client.Update(original, target, force)
 }
 
 func (g *guard) Wait(resources kube.ResourceList, _ time.Duration) error {

@@ -1,0 +1,103 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+const (
+	// maxProxied is how much a pod may answer by way of the API server: pages of metrics are far smaller.
+	maxProxied = 32 << 20
+	maxHeader  = 64 << 10
+)
+
+// Answer is what the other end of a port-forward said.
+type Answer struct {
+	Status int
+	Type   string // media type, without parameters
+	Body   []byte
+}
+
+// Ask sends a GET to the other end of a port-forward, which may be anything: it goes nowhere else,
+// whatever the query or the answer says, and reads at most limit bytes.
+func Ask(ctx context.Context, address, query string, limit int64) (*Answer, error) {
+	target, err := askURL(address, query)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader}
+	response, err := straight{transport}.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(limited(response.Body, limit))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	media, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
+	return &Answer{response.StatusCode, strings.ToLower(strings.TrimSpace(media)), body}, nil
+}
+
+// askURL is where a query such as "stats?filter=x" leads at an address. The query is a path and
+// parameters, never another host.
+func askURL(address, query string) (*url.URL, error) {
+	path, parameters, _ := strings.Cut(strings.TrimPrefix(query, "/"), "?")
+	if strings.ContainsAny(query, "#\\") || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return nil, fmt.Errorf("query %q has a character that a query cannot have; write it as %%XX", query)
+	}
+	unescaped, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, fmt.Errorf("query %q: %w", query, err)
+	}
+	return &url.URL{Scheme: "http", Host: address, Path: "/" + unescaped, RawPath: "/" + path, RawQuery: parameters}, nil
+}
+
+// straight follows no redirect. Clients of the API server need that most: they would send the user's
+// token to wherever a pod that they ask by way of the API server sends them.
+type straight struct{ http.RoundTripper }
+
+func (s straight) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := s.RoundTripper.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if location := response.Header.Get("Location"); location != "" && response.StatusCode/100 == 3 {
+		return nil, errors.Join(fmt.Errorf("the answer is a redirect to %q, which is not followed", location), response.Body.Close())
+	}
+	if strings.Contains(request.URL.Path, "/proxy/") {
+		response.Body = limited(response.Body, maxProxied)
+	}
+	return response, nil
+}
+
+// limitedBody ends with an error where an answer goes on after its limit; it never passes for whole.
+type limitedBody struct {
+	io.ReadCloser
+	limit, left int64
+}
+
+func limited(body io.ReadCloser, limit int64) io.ReadCloser { return &limitedBody{body, limit, limit} }
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, fmt.Errorf("the answer has more than %d bytes, which is the limit", b.limit)
+	}
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return n - 1, fmt.Errorf("the answer has more than %d bytes, which is the limit", b.limit)
+	}
+	return n, err
+}

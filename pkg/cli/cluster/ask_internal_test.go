@@ -1,0 +1,115 @@
+package cluster
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+)
+
+func serve(t *testing.T, handler http.HandlerFunc) (address string) {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+func TestAskGoesNowhereElse(t *testing.T) {
+	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") })
+	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://"+elsewhere+"/loot", http.StatusFound)
+	})
+	if _, err := Ask(t.Context(), address, "stats", 10); err == nil || !strings.Contains(err.Error(), "is a redirect to \"http://"+elsewhere+"/loot\", which is not followed") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAskReadsNoMoreThanItsLimit(t *testing.T) {
+	size := 0
+	address := serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("x", size)) }) //nolint:errcheck // a test server
+	for size = 9; size < 12; size++ {
+		answer, err := Ask(t.Context(), address, "stats", 10)
+		if size <= 10 && (err != nil || len(answer.Body) != size) {
+			t.Errorf("%d bytes: %v, %v", size, answer, err)
+		}
+		if size > 10 && (err == nil || !strings.Contains(err.Error(), "more than 10 bytes")) {
+			t.Errorf("%d bytes: got %v, want a refusal", size, err)
+		}
+	}
+}
+
+// An answer that never ends ends with the context.
+func TestAskEndsInTime(t *testing.T) {
+	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "x")   //nolint:errcheck // a test server
+		w.(http.Flusher).Flush() //nolint:forcetypeassert // httptest's can
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := Ask(ctx, address, "stats", 10); err == nil || !strings.Contains(err.Error(), "read the answer") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A pod that is asked by way of the API server, such as a stolen controller, cannot have the user's
+// token sent to itself.
+func TestATokenFollowsNoRedirect(t *testing.T) {
+	thief := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("another server was sent %q", r.Header.Get("Authorization"))
+	})
+	asked := ""
+	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = r.Header.Get("Authorization")
+		http.Redirect(w, r, "http://"+thief+"/loot", http.StatusTemporaryRedirect)
+	})
+	flags, url, token := genericclioptions.NewConfigFlags(false), "http://"+address, "admin"
+	flags.APIServer, flags.BearerToken = &url, &token
+	clients, err := NewClients(flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "osm-controller-0", Namespace: "osm-system"}}
+	_, err = ProxyGet(t.Context(), clients.Kube, pod, 9091, "/version")
+	if err == nil || !strings.Contains(err.Error(), "is not followed") {
+		t.Errorf("got %v", err)
+	}
+	if asked != "Bearer admin" {
+		t.Errorf("the API server was sent %q: the test shows nothing", asked)
+	}
+}
+
+// Whatever the query, the request goes to the address and to the path and parameters of the query.
+func FuzzAskURL(f *testing.F) {
+	for _, seed := range []string{"stats?filter=a.b", "/config_dump?include_eds", "//evil/x", "http://evil/", "@evil", "a b", "%2e%2e/x", "%zz", "\\evil", "#x", "..//?#", ":80", "?"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		const address = "127.0.0.1:15000"
+		target, err := askURL(address, query)
+		if err != nil {
+			return
+		}
+		request, err := http.NewRequest(http.MethodGet, target.String(), nil)
+		if err != nil {
+			t.Fatalf("%q was accepted, and then: %v", query, err)
+		}
+		if u := request.URL; u.Host != address || u.Scheme != "http" || u.User != nil || !strings.HasPrefix(u.Path, "/") || u.Fragment != "" || request.Host != address {
+			t.Fatalf("%q leads to %v", query, u)
+		}
+		path, parameters, _ := strings.Cut(strings.TrimPrefix(query, "/"), "?")
+		if request.URL.RawQuery != parameters {
+			t.Fatalf("%q asks with %q, want %q", query, request.URL.RawQuery, parameters)
+		}
+		if want := target.Path; request.URL.Path != want {
+			t.Fatalf("%q (%q) asks for %q, want %q", query, path, request.URL.Path, want)
+		}
+	})
+}

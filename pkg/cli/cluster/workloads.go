@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/osm-edge/osm/pkg/api"
+)
+
+// Workload is what has made some pods of a namespace, or a pod that nobody has made.
+type Workload struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	Pods int    `json:"pods"`
+	// Command makes its pods anew; "" when nothing but its end and another beginning does.
+	Command string `json:"command,omitempty"`
+}
+
+// WithoutSidecar lists the workloads whose running pods have no sidecar although new ones get it.
+func WithoutSidecar(ctx context.Context, client kubernetes.Interface, namespace string, injects bool) ([]Workload, error) {
+	return workloads(ctx, client, namespace, func(pod *corev1.Pod) bool {
+		return pod.Labels[api.LabelProxyUUID] == "" && gets(pod, injects)
+	})
+}
+
+// WithSidecar lists the workloads that have pods with a sidecar.
+func WithSidecar(ctx context.Context, client kubernetes.Interface, namespace string) ([]Workload, error) {
+	return workloads(ctx, client, namespace, func(pod *corev1.Pod) bool { return pod.Labels[api.LabelProxyUUID] != "" })
+}
+
+// gets says whether a pod like this one gets a sidecar when it is created, as the injector decides.
+func gets(pod *corev1.Pod, injects bool) bool {
+	windows := (pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows) || pod.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows)
+	if pod.Spec.HostNetwork || windows || pod.Labels[api.LabelName] == api.NameValue {
+		return false
+	}
+	switch strings.ToLower(strings.TrimSpace(pod.Annotations[api.AnnotationInjection])) {
+	case "enabled", "yes", "true":
+		return true
+	case "disabled", "no", "false":
+		return false
+	}
+	return injects
+}
+
+func workloads(ctx context.Context, client kubernetes.Interface, namespace string, counts func(*corev1.Pod) bool) ([]Workload, error) {
+	pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of namespace %q: %w", namespace, err)
+	}
+	found := []Workload{}
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed || pod.DeletionTimestamp != nil
+		if ended || !counts(pod) {
+			continue
+		}
+		workload := workloadOf(pod)
+		same := func(w Workload) bool { return w.Kind == workload.Kind && w.Name == workload.Name }
+		if i := slices.IndexFunc(found, same); i >= 0 {
+			found[i].Pods++
+			continue
+		}
+		found = append(found, workload)
+	}
+	slices.SortFunc(found, func(a, b Workload) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name)) })
+	return found, nil
+}
+
+// workloadOf is what has made a pod. A Deployment is known by its ReplicaSet's name, which is its
+// own and a hash that the pod has too: the right to read ReplicaSets is not needed.
+func workloadOf(pod *corev1.Pod) Workload {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil {
+		return Workload{Kind: "Pod", Name: pod.Name, Pods: 1}
+	}
+	kind, name := owner.Kind, owner.Name
+	if hash := pod.Labels["pod-template-hash"]; kind == "ReplicaSet" && hash != "" && strings.HasSuffix(name, "-"+hash) {
+		kind, name = "Deployment", strings.TrimSuffix(name, "-"+hash)
+	}
+	workload := Workload{Kind: kind, Name: name, Pods: 1}
+	switch kind {
+	case "Deployment", "StatefulSet", "DaemonSet":
+		workload.Command = fmt.Sprintf("kubectl rollout restart %s/%s -n %s", strings.ToLower(kind), name, pod.Namespace)
+	case "ReplicaSet", "ReplicationController":
+		selector := make([]string, 0, len(pod.Labels))
+		for key, value := range pod.Labels {
+			selector = append(selector, key+"="+value)
+		}
+		slices.Sort(selector)
+		workload.Command = fmt.Sprintf("kubectl delete pods -n %s -l %s", pod.Namespace, strings.Join(selector, ","))
+	}
+	return workload
+}

@@ -1,0 +1,320 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/check"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/output"
+)
+
+// membership is what namespace add, remove and ignore have in common: every namespace is looked at
+// before any is changed, and at the end the workloads are told that run as they were.
+type membership struct {
+	env      *Env
+	cmd      *cobra.Command
+	meshName string
+	disabled bool
+	format   output.Format
+
+	clients *cluster.Clients
+	meshes  []cluster.Mesh
+	mesh    cluster.Mesh
+	webhook *admissionv1.MutatingWebhookConfiguration // of the mesh; nil when it has none or it may not be read
+	blind   bool                                      // it may not be read
+}
+
+func (o *membership) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
+	cmd.Flags().VarP(&o.format, "output", "o", "output format")
+}
+
+// memberChange is what is about to be done to a namespace, and then what was done.
+type memberChange struct {
+	Namespace string `json:"namespace"`
+	Mesh      string `json:"mesh,omitempty"`
+	Changed   bool   `json:"changed"`
+	// Restart are the workloads that run as they were: without a sidecar after an addition, with one
+	// after a removal.
+	Restart []cluster.Workload `json:"restart"`
+
+	labels, annotations map[string]any
+	said                string // for people
+	outdated            func(context.Context) ([]cluster.Workload, error)
+	running             string // what those workloads are
+}
+
+// planner looks at a namespace and says what is to be done to it, or why that is refused.
+type planner func(ctx context.Context, namespace *corev1.Namespace) (*memberChange, error)
+
+func (o *membership) run(cmd *cobra.Command, names []string, plan planner) error {
+	ctx := cmd.Context()
+	o.cmd = cmd
+	var err error
+	if o.clients, err = o.env.connect(ctx); err != nil {
+		return err
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	changes := make([]*memberChange, len(names))
+	refusals := make([]error, len(names))
+	for i, name := range names {
+		namespace, err := o.clients.Kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			refusals[i] = fmt.Errorf("namespace [%s] does not exist; create it first, or correct the name", name)
+		case err != nil:
+			refusals[i] = fmt.Errorf("read namespace [%s]: %w", name, err)
+		default:
+			changes[i], refusals[i] = plan(ctx, namespace)
+		}
+	}
+	if err := errors.Join(refusals...); err != nil {
+		if len(names) > 1 {
+			return fmt.Errorf("%w\nno namespace was changed", err)
+		}
+		return err
+	}
+	if err := o.permitted(ctx, changes); err != nil {
+		return err
+	}
+	done, failure := o.apply(ctx, changes)
+	return errors.Join(o.report(ctx, done), failure)
+}
+
+// permitted asks for the rights that the changes need.
+func (o *membership) permitted(ctx context.Context, changes []*memberChange) error {
+	var needs []check.Need
+	for _, change := range changes {
+		if change.labels != nil {
+			needs = append(needs, check.Need{Verb: "patch", Object: check.Object{APIVersion: "v1", Kind: "Namespace", Name: change.Namespace}})
+		}
+	}
+	return check.Permitted(ctx, o.clients, needs)
+}
+
+// apply changes one namespace after the other and returns those with which that is over.
+func (o *membership) apply(ctx context.Context, changes []*memberChange) ([]*memberChange, error) {
+	for i, change := range changes {
+		if change.labels == nil {
+			continue
+		}
+		if err := patchNamespace(ctx, o.clients.Kube, change.Namespace, change.labels, change.annotations); err != nil {
+			return changes[:i], err
+		}
+		change.Changed = true
+	}
+	return changes, nil
+}
+
+func (o *membership) report(ctx context.Context, changes []*memberChange) error {
+	for _, change := range changes {
+		change.Restart = []cluster.Workload{}
+		if change.outdated == nil {
+			continue
+		}
+		workloads, err := change.outdated(ctx)
+		if err != nil {
+			o.env.errorf("Warning: which workloads of namespace [%s] have to be restarted cannot be told: %v\n", change.Namespace, err)
+			continue
+		}
+		change.Restart = workloads
+	}
+	if o.format != output.Table {
+		return output.Write(o.env.Out, o.format, changes, output.Grid{})
+	}
+	for _, change := range changes {
+		o.env.printf("%s\n", change.said)
+		o.advise(change)
+	}
+	return nil
+}
+
+// advise names the workloads that run as they were and how to restart them: those that kubectl
+// restarts, in one command.
+func (o *membership) advise(change *memberChange) {
+	if len(change.Restart) == 0 {
+		return
+	}
+	pods, rollouts := 0, []string{}
+	for _, workload := range change.Restart {
+		pods += workload.Pods
+		if strings.HasPrefix(workload.Command, "kubectl rollout restart ") {
+			rollouts = append(rollouts, strings.ToLower(workload.Kind)+"/"+workload.Name)
+		}
+	}
+	o.env.printf("%d pod(s) of namespace [%s] run %s until they are restarted:\n", pods, change.Namespace, change.running)
+	if len(rollouts) > 0 {
+		o.env.printf("  kubectl rollout restart %s -n %s\n", strings.Join(rollouts, " "), change.Namespace)
+	}
+	for _, workload := range change.Restart {
+		switch {
+		case workload.Command == "":
+			o.env.printf("  %s %s (%d pod(s)): delete it and create it again\n", workload.Kind, workload.Name, workload.Pods)
+		case !strings.HasPrefix(workload.Command, "kubectl rollout restart "):
+			o.env.printf("  %s\n", workload.Command)
+		}
+	}
+}
+
+func (o *membership) addition(ctx context.Context, namespace *corev1.Namespace) (*memberChange, error) {
+	if err := o.knowMesh(ctx); err != nil {
+		return nil, err
+	}
+	if err := o.fits(namespace); err != nil {
+		return nil, err
+	}
+	injection := "enabled"
+	if o.disabled {
+		injection = "disabled"
+	}
+	change := &memberChange{
+		Namespace: namespace.Name, Mesh: o.meshName, running: "without a sidecar",
+		outdated: func(ctx context.Context) ([]cluster.Workload, error) {
+			return cluster.WithoutSidecar(ctx, o.clients.Kube, namespace.Name, !o.disabled)
+		},
+		said: fmt.Sprintf("Namespace [%s] has already been added to mesh [%s]", namespace.Name, o.meshName),
+	}
+	if namespace.Labels[api.LabelMonitoredBy] != o.meshName || namespace.Annotations[api.AnnotationInjection] != injection {
+		change.labels, change.annotations = map[string]any{api.LabelMonitoredBy: o.meshName}, map[string]any{api.AnnotationInjection: injection}
+		change.said = fmt.Sprintf("Namespace [%s] successfully added to mesh [%s]", namespace.Name, o.meshName)
+	}
+	return change, nil
+}
+
+// fits says why a namespace cannot become a member.
+func (o *membership) fits(namespace *corev1.Namespace) error {
+	name := namespace.Name
+	if slices.Contains([]string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}, name) {
+		return fmt.Errorf("namespace [%s] is Kubernetes' own: no mesh ever acts there, so that the cluster's own pods never wait for one", name)
+	}
+	for _, mesh := range o.meshes {
+		if mesh.Namespace == name {
+			return fmt.Errorf("namespace [%s] runs the control plane of mesh [%s] and cannot be added to a mesh", name, mesh.Name)
+		}
+	}
+	if namespace.Labels[api.LabelIgnore] == "true" {
+		return fmt.Errorf("namespace [%s] is ignored by every mesh (osm namespace ignore); osm namespace remove %s ends that", name, name)
+	}
+	if owner := namespace.Labels[api.LabelMonitoredBy]; owner != "" && owner != o.meshName {
+		return fmt.Errorf("namespace [%s] belongs to mesh [%s]; remove it from there first: osm namespace remove %s --mesh-name %s", name, owner, name, owner)
+	}
+	return o.acts(namespace)
+}
+
+// acts says why the webhook would not act on a namespace that has become a member.
+func (o *membership) acts(namespace *corev1.Namespace) error {
+	switch {
+	case o.blind:
+		return nil
+	case o.webhook == nil:
+		return fmt.Errorf("mesh [%s] has no MutatingWebhookConfiguration %s, so no pod would get a sidecar; mend it with osm upgrade --mesh-name %s --osm-namespace %s", o.mesh.Name, api.WebhookConfigName(o.mesh.Name), o.mesh.Name, o.mesh.Namespace)
+	}
+	member := labels.Set{corev1.LabelMetadataName: namespace.Name}
+	for key, value := range namespace.Labels {
+		member[key] = value
+	}
+	member[api.LabelMonitoredBy] = o.meshName
+	for _, webhook := range o.webhook.Webhooks {
+		selector, err := metav1.LabelSelectorAsSelector(webhook.NamespaceSelector)
+		if err != nil {
+			return fmt.Errorf("read the namespaceSelector of MutatingWebhookConfiguration %s: %w", o.webhook.Name, err)
+		}
+		if selector.Matches(member) {
+			return nil
+		}
+	}
+	return fmt.Errorf("namespace [%s] cannot be added: the webhook of mesh [%s] never acts there, by the namespaceSelector of MutatingWebhookConfiguration %s", namespace.Name, o.meshName, o.webhook.Name)
+}
+
+// knowMesh finds the mesh that namespaces are to be members of, once.
+func (o *membership) knowMesh(ctx context.Context) error {
+	if o.meshes != nil {
+		return nil
+	}
+	meshes, err := cluster.Meshes(ctx, o.clients.Kube)
+	if err != nil {
+		return err
+	}
+	if o.mesh, err = o.choose(meshes); err != nil {
+		return err
+	}
+	name := api.WebhookConfigName(o.mesh.Name)
+	webhook, err := o.clients.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsForbidden(err):
+		o.blind = true
+		o.env.errorf("Warning: whether the mesh's webhook acts in the namespaces cannot be told: %v\n", err)
+	case apierrors.IsNotFound(err): // acts says so
+	case err != nil:
+		return fmt.Errorf("read MutatingWebhookConfiguration %s: %w", name, err)
+	default:
+		o.webhook = webhook
+	}
+	o.meshes = meshes
+	return nil
+}
+
+// choose finds the mesh that is meant. Membership names a mesh only, so that all of that name would
+// act on the namespace: whoever wants that says which one is looked at.
+func (o *membership) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
+	named := slices.DeleteFunc(slices.Clone(meshes), func(m cluster.Mesh) bool { return m.Name != o.meshName })
+	pinned := o.cmd.Flags().Changed("osm-namespace")
+	here := slices.DeleteFunc(slices.Clone(named), func(m cluster.Mesh) bool { return pinned && m.Namespace != o.env.Namespace })
+	switch {
+	case len(named) == 0:
+		return cluster.Mesh{}, fmt.Errorf("mesh [%s] does not exist; name another one with --mesh-name (osm mesh list shows them), or create it with osm install", o.meshName)
+	case len(here) == 0:
+		return cluster.Mesh{}, fmt.Errorf("mesh [%s] is in namespace [%s], not in [%s]; use --osm-namespace %s, or leave it out", o.meshName, named[0].Namespace, o.env.Namespace, named[0].Namespace)
+	case len(here) > 1:
+		return cluster.Mesh{}, fmt.Errorf("there are several meshes of that name, and all would act on the namespace: %s; uninstall those that are not needed, or say which is meant with --osm-namespace", namesOf(named))
+	case here[0].Foreign:
+		return cluster.Mesh{}, foreignMesh(here[0])
+	case len(named) > 1:
+		o.env.errorf("Warning: there are several meshes of that name, and all act on the namespace: %s\n", namesOf(named))
+	}
+	return here[0], nil
+}
+
+func (o *membership) removal(_ context.Context, namespace *corev1.Namespace) (*memberChange, error) {
+	name, owner := namespace.Name, namespace.Labels[api.LabelMonitoredBy]
+	if owner != "" && owner != o.meshName {
+		return nil, fmt.Errorf("namespace [%s] belongs to mesh [%s], not to mesh [%s]; name the right one with --mesh-name", name, owner, o.meshName)
+	}
+	change := &memberChange{
+		Namespace: name, Mesh: owner, running: "with a sidecar", outdated: o.withSidecar(name),
+		said: fmt.Sprintf("Namespace [%s] already does not belong to any mesh", name),
+	}
+	if owner != "" || namespace.Labels[api.LabelIgnore] == "true" {
+		change.labels, change.annotations = leaving()
+		change.said = fmt.Sprintf("Namespace [%s] successfully removed from mesh [%s]", name, cmp.Or(owner, o.meshName))
+	}
+	return change, nil
+}
+
+func (o *membership) ignoring(_ context.Context, namespace *corev1.Namespace) (*memberChange, error) {
+	return &memberChange{
+		Namespace: namespace.Name, Mesh: namespace.Labels[api.LabelMonitoredBy], running: "with a sidecar", outdated: o.withSidecar(namespace.Name),
+		labels: map[string]any{api.LabelIgnore: "true"},
+		said:   fmt.Sprintf("Successfully configured namespace [%s] to be ignored", namespace.Name),
+	}, nil
+}
+
+func (o *membership) withSidecar(namespace string) func(context.Context) ([]cluster.Workload, error) {
+	return func(ctx context.Context) ([]cluster.Workload, error) {
+		return cluster.WithSidecar(ctx, o.clients.Kube, namespace)
+	}
+}
