@@ -422,7 +422,7 @@ func TestRightsSuffice(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	changed, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- keeper.Run(ctx, changed) }()
-	defer func() { cancel(); <-done }()
+	defer func() { cancel(); _ = <-done }() // the end of ctx
 
 	watch, err := injector.CoreV1().Secrets(releaseNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + servingSecret})
 	w.must(err)

@@ -35,11 +35,11 @@ func newAuthority(t *testing.T) *ca.Issuer {
 }
 
 // servingSecret is what a controller writes; change spoils it.
-func servingSecret(t *testing.T, authority ca.Authority, life time.Duration, change ...func(map[string][]byte)) *corev1.Secret {
+func servingSecret(t *testing.T, authority ca.Authority, change ...func(map[string][]byte)) *corev1.Secret {
 	t.Helper()
 	leaf, err := authority.Issue(t.Context(), ca.Request{
 		Identity: identity.Identity{Namespace: "osm-system", ServiceAccount: api.AppInjector}, DNSNames: []string{api.InjectorHost("osm-system")},
-		TTL: life, Usage: ca.UsageServing,
+		TTL: time.Hour, Usage: ca.UsageServing,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestOnlyValidCertificatesAreServed(t *testing.T) {
 	for name, change := range map[string]func(map[string][]byte){
 		"no key": func(d map[string][]byte) { delete(d, corev1.TLSPrivateKeyKey) },
 		"another's key": func(d map[string][]byte) {
-			d[corev1.TLSPrivateKeyKey] = servingSecret(t, other, time.Hour).Data[corev1.TLSPrivateKeyKey]
+			d[corev1.TLSPrivateKeyKey] = servingSecret(t, other).Data[corev1.TLSPrivateKeyKey]
 		},
 		"no certificate": func(d map[string][]byte) { d[corev1.TLSCertKey] = []byte("x") },
 		"another CA":     func(d map[string][]byte) { d[api.CAKeyCert] = other.Trust().Bundle },
@@ -109,13 +109,13 @@ func TestOnlyValidCertificatesAreServed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newCacheRig(t)
-			rig.set(servingSecret(t, authority, time.Hour, change))
+			rig.set(servingSecret(t, authority, change))
 			if rig.serial(t) != "" || !strings.Contains(rig.reason(), "Secret osm-system/osm-injector-certificate") {
 				t.Errorf("serves %s; readiness says %q", rig.serial(t), rig.reason())
 			}
-			rig.set(servingSecret(t, authority, time.Hour))
+			rig.set(servingSecret(t, authority))
 			good := rig.serial(t)
-			rig.set(servingSecret(t, authority, time.Hour, change))
+			rig.set(servingSecret(t, authority, change))
 			if good == "" || rig.serial(t) != good || strings.Contains(rig.reason(), "certificate") {
 				t.Errorf("serves %s, want %s; readiness says %q", rig.serial(t), good, rig.reason())
 			}
@@ -134,7 +134,7 @@ func TestExpiryIsTold(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- rig.run(ctx) }()
-		rig.set(servingSecret(t, authority, time.Hour))
+		rig.set(servingSecret(t, authority))
 		time.Sleep(59 * time.Minute) // in the bubble
 		if strings.Contains(rig.reason(), "certificate") {
 			t.Errorf("unready before the end: %s", rig.reason())
@@ -152,7 +152,7 @@ func TestExpiryIsTold(t *testing.T) {
 		if got := rig.expiry(); got > float64(time.Now().Unix()) || got == 0 {
 			t.Errorf("metric %v", got)
 		}
-		rig.set(servingSecret(t, authority, time.Hour))
+		rig.set(servingSecret(t, authority))
 		if strings.Contains(rig.reason(), "certificate") {
 			t.Errorf("unready with another certificate: %s", rig.reason())
 		}

@@ -97,7 +97,7 @@ func TestRunInjects(t *testing.T) {
 	}
 	authority := newAuthority(t)
 	secrets := client.CoreV1().Secrets("osm-system")
-	secret := servingSecret(t, authority, time.Hour)
+	secret := servingSecret(t, authority)
 	if _, err := secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestRunInjects(t *testing.T) {
 		t.Errorf("answers, but waits for %v", waiting)
 	}
 	other := newAuthority(t)
-	if _, err := secrets.Update(ctx, servingSecret(t, other, time.Hour), metav1.UpdateOptions{}); err != nil {
+	if _, err := secrets.Update(ctx, servingSecret(t, other), metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	ask(t, cfg.Address, other.Trust()) // until it serves the other one
@@ -162,7 +162,7 @@ func TestRunWithoutMeshConfigKind(t *testing.T) {
 	configs.PrependReactor("list", "meshconfigs", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "meshconfigs"}, "")
 	})
-	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), configs, fake.NewClientset(servingSecret(t, authority, time.Hour)))
+	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), configs, fake.NewClientset(servingSecret(t, authority)))
 	if err != nil {
 		t.Fatal(err)
 	}
