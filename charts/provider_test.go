@@ -129,7 +129,7 @@ func TestProviders(t *testing.T) {
 			if args := providerArgs(injector.Containers[0].Args); len(args)+len(injector.Volumes)+len(injector.Containers[0].VolumeMounts) > 0 {
 				t.Errorf("the injector has %v, volumes %v", args, injector.Volumes)
 			}
-			equal(t, "the injector's rules", providerRules(must[*rbacv1.Role](t, all, "osm-injector").Rules), []string{"secrets get,list,watch [osm-injector-certificate]"})
+			equal(t, "the injector's rules", providerRules(must[*rbacv1.Role](t, all, "osm-injector").Rules), []string{"secrets list,watch [osm-injector-certificate]"})
 			equal(t, "the injector's cluster rules", providerRules(must[*rbacv1.ClusterRole](t, all, "osm-injector-osm").Rules), nil)
 			if config, ok := find[*corev1.ConfigMap](all, "osm-vault-ca"); ok != slices.Contains(test.volumes, "vault-ca") {
 				t.Errorf("the ConfigMap with Vault's CA was rendered %t: %v", ok, config)

@@ -196,10 +196,8 @@ func idleRights() []idleRight {
 		{account: api.AppController, verb: "patch", object: roots + "/status.config.openservicemesh.io", rotation: true, why: "what the rotation waits for"},
 		{account: api.AppInjector, verb: "get", object: "namespaces", chance: true, why: "a pod in a namespace that the watch has not shown yet"},
 	}
-	for _, account := range controlPlane() {
-		for _, verb := range []string{"get", "list", "watch"} {
-			all = append(all, idleRight{account: account, verb: verb, object: "secrets " + api.CABundleSecret + "-next", rotation: true, why: "the key of the root that comes"})
-		}
+	for _, verb := range []string{"get", "list", "watch"} {
+		all = append(all, idleRight{account: api.AppController, verb: verb, object: "secrets " + api.CABundleSecret + "-next", rotation: true, why: "the key of the root that comes"})
 	}
 	return all
 }
