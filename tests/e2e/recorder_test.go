@@ -142,7 +142,9 @@ func (s *story) fits(t *testing.T, r *recorder, mine func(rights.Right) bool) {
 	}
 	report := rights.Compare(granted, asked)
 	for _, request := range report.Refused {
-		t.Errorf("refused: %s", request)
+		if !ofOtherMesh(request) {
+			t.Errorf("refused: %s", request)
+		}
 	}
 	for _, right := range report.Unused {
 		if mine(right) {
@@ -150,6 +152,13 @@ func (s *story) fits(t *testing.T, r *recorder, mine func(rights.Right) bool) {
 		}
 	}
 	t.Logf("%d rights were compared with %d requests", len(granted), len(asked))
+}
+
+// ofOtherMesh says whether a new leader asked about a proxy's Secret of the mesh that "outside" had. It looks for what an
+// earlier leader left behind, may read no Secret, and takes the policy's refusal for the answer.
+func ofOtherMesh(request rights.Request) bool {
+	return request.Namespace == nsMember && request.Verb == "patch" && request.Resource == "secrets" &&
+		strings.HasPrefix(request.Name, "osm-proxy-") && strings.HasSuffix(request.User, ":"+api.AppController)
 }
 
 // lifeRights: a mesh's whole life uses every right but those that are known to be idle, and those really are.
