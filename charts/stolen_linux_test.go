@@ -481,11 +481,14 @@ func (w *town) await(injector client.Interface, trust ca.Trust) *ca.Served {
 
 func (w *town) look(injector client.Interface, trust ca.Trust) (*ca.Served, error) {
 	ctx := w.t.Context()
-	secret, err := injector.CoreV1().Secrets(releaseNamespace).Get(ctx, servingSecret, metav1.GetOptions{})
+	secrets, err := injector.CoreV1().Secrets(releaseNamespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + servingSecret})
 	if err != nil {
 		return nil, err
 	}
-	served, err := ca.ParseServed(secret.Data, api.InjectorHost(releaseNamespace), time.Now())
+	if len(secrets.Items) != 1 {
+		return nil, fmt.Errorf("%d Secrets %s, want one", len(secrets.Items), servingSecret)
+	}
+	served, err := ca.ParseServed(secrets.Items[0].Data, api.InjectorHost(releaseNamespace), time.Now())
 	if err != nil {
 		return nil, err
 	}

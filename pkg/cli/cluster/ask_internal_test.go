@@ -66,12 +66,14 @@ func TestATokenFollowsNoRedirect(t *testing.T) {
 		t.Errorf("another server was sent %q", r.Header.Get("Authorization"))
 	})
 	asked := ""
-	address := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	// Tokens go over TLS only.
+	apiServer := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = r.Header.Get("Authorization")
 		http.Redirect(w, r, "http://"+thief+"/loot", http.StatusTemporaryRedirect)
-	})
-	flags, url, token := genericclioptions.NewConfigFlags(false), "http://"+address, "admin"
-	flags.APIServer, flags.BearerToken = &url, &token
+	}))
+	t.Cleanup(apiServer.Close)
+	flags, insecure, token := genericclioptions.NewConfigFlags(false), true, "admin"
+	flags.APIServer, flags.BearerToken, flags.Insecure = &apiServer.URL, &token, &insecure
 	clients, err := NewClients(flags)
 	if err != nil {
 		t.Fatal(err)

@@ -25,8 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
 )
 
 // podReview is the review of a pod's creation, given its spec.
@@ -292,14 +291,15 @@ func TestBudget(t *testing.T) {
 func TestSlowBodiesEnd(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Settings.Limits.Read = 2 * time.Second
-	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), meshConfigClient(), patchFunc(func(string, types.PatchType, []byte, metav1.PatchOptions) error { return nil }))
+	authority := newAuthority(t)
+	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), meshConfigClient(), fake.NewClientset(servingSecret(t, authority)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.run(ctx) }()
-	ask(t, cfg.Address)
+	ask(t, cfg.Address, authority.Trust())
 
 	start := time.Now()
 	ended := make(chan error, 30)
@@ -312,7 +312,7 @@ func TestSlowBodiesEnd(t *testing.T) {
 		}()
 	}
 	for range 5 {
-		if response := ask(t, cfg.Address); !response.Allowed || len(response.Patch) == 0 {
+		if response := ask(t, cfg.Address, authority.Trust()); !response.Allowed || len(response.Patch) == 0 {
 			t.Errorf("an honest review: %+v", response)
 		}
 	}

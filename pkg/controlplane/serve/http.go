@@ -80,7 +80,7 @@ func (s HTTPServer) server(limits Limits) *http.Server {
 	protocols.SetHTTP1(true)
 	return &http.Server{
 		Handler:           s.Handler,
-		TLSConfig:         s.TLS,
+		TLSConfig:         http1Only(s.TLS),
 		ReadHeaderTimeout: limits.Read,
 		ReadTimeout:       limits.Read,
 		WriteTimeout:      limits.Write,
@@ -89,6 +89,23 @@ func (s HTTPServer) server(limits Limits) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// http1Only returns a copy of a TLS configuration that agrees on the protocol that is served. A configuration
+// that was made for gRPC offers HTTP/2, also the one that it chooses for a client.
+func http1Only(config *tls.Config) *tls.Config {
+	if config == nil {
+		return nil
+	}
+	config = config.Clone()
+	config.NextProtos = []string{"http/1.1"}
+	if choose := config.GetConfigForClient; choose != nil {
+		config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := choose(hello)
+			return http1Only(chosen), err
+		}
+	}
+	return config
 }
 
 func serveOn(server *http.Server, listener net.Listener) error {

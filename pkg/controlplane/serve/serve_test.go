@@ -2,6 +2,8 @@ package serve_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -210,6 +212,39 @@ func TestServeCutsOffWhatDoesNotFinish(t *testing.T) {
 	}
 	if err := <-failed; err == nil {
 		t.Error("the request that did not finish was answered")
+	}
+}
+
+// A TLS configuration that was made for gRPC offers HTTP/2, which this server does not speak.
+func TestClientsThatPreferHTTP2AreAnswered(t *testing.T) {
+	reference := httptest.NewTLSServer(nil) // for its certificate
+	defer reference.Close()
+	grpc := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: reference.TLS.Certificates, NextProtos: []string{"h2"}}
+	chosen := grpc.Clone()
+	grpc.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return chosen, nil }
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- serve.HTTPServer{Handler: http.NotFoundHandler(), TLS: grpc}.Serve(ctx, listener) }()
+
+	roots := x509.NewCertPool()
+	roots.AddCert(reference.Certificate())
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com", MinVersion: tls.VersionTLS13}}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Get("https://" + listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.ProtoMajor != 1 {
+		t.Errorf("answered by %s", response.Proto)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
