@@ -130,27 +130,28 @@ func TestWhatSlicesMaySay(t *testing.T) {
 		inbound bool
 		problem string
 	}{
-		"its own pod":                        {"10.0.0.1", ref("shop", "store"), "meshed", true, ""},
-		"its own pod, without a uid":         {"10.0.0.1", &corev1.ObjectReference{Kind: "Pod", Name: "store"}, "meshed", true, ""},
-		"its own pod, not named":             {"10.0.0.1", nil, "meshed", false, "EndpointSlice shop/web-1: address 10.0.0.1 belongs to pod shop/store, which the slice does not name"},
-		"its own pod, named as a Node":       {"10.0.0.1", &corev1.ObjectReference{Kind: "Node", Name: "store"}, "meshed", false, "which the slice does not name"},
-		"its own pod, of a life before":      {"10.0.0.1", &corev1.ObjectReference{Kind: "Pod", Name: "store", UID: "old"}, "", false, ""},
-		"another pod of its namespace":       {"10.0.0.1", ref("shop", "other"), "", false, "10.0.0.1 is said to belong to pod shop/other and belongs to pod shop/store"},
-		"a pod that is unknown":              {"10.0.0.1", ref("shop", "gone"), "", false, "said to belong to pod shop/gone"},
-		"another namespace's pod":            {"10.0.0.2", ref("bank", "vault"), "", false, "EndpointSlice shop/web-1: address 10.0.0.2 belongs to pod bank/vault of another namespace: clients of Service web are not sent there"},
-		"another namespace's pod, not named": {"10.0.0.2", nil, "", false, "belongs to pod bank/vault of another namespace"},
-		"another namespace's pod, borrowed":  {"10.0.0.2", ref("shop", "vault"), "", false, "belongs to pod bank/vault of another namespace"},
-		"another namespace's pod as its own": {"10.0.0.2", ref("shop", "store"), "", false, "belongs to pod bank/vault of another namespace"},
-		"an address that its pod has not":    {"10.0.0.9", ref("shop", "store"), "", false, "10.0.0.9 is said to belong to pod shop/store, which has other addresses"},
-		"a pod that has no address yet":      {"10.0.0.9", ref("shop", "starting"), "", false, ""},
-		"a pod without a sidecar":            {"10.0.0.9", ref("shop", "plain"), "plain", false, ""},
-		"an address outside":                 {"203.0.113.1", nil, "plain", false, ""},
-		"another namespace's name outside":   {"203.0.113.1", ref("bank", "vault"), "plain", false, ""},
-		"the node's address":                 {"10.9.0.1", ref("shop", "hostpod"), "plain", false, ""},
-		"loopback":                           {"127.0.0.1", nil, "", false, `EndpointSlice shop/web-1: address "127.0.0.1" is a loopback address: clients of Service web are not sent there`},
-		"loopback under the name of its pod": {"127.0.0.1", ref("shop", "store"), "", false, "loopback"},
-		"metadata":                           {"169.254.169.254", nil, "", false, "link-local"},
-		"IPv6 in a slice of IPv4":            {"2001:db8::1", nil, "", false, "2001:db8::1 is not of the slice's addressType IPv4"},
+		"its own pod":                             {"10.0.0.1", ref("shop", "store"), "meshed", true, ""},
+		"its own pod, without a uid":              {"10.0.0.1", &corev1.ObjectReference{Kind: "Pod", Name: "store"}, "meshed", true, ""},
+		"its own pod, not named":                  {"10.0.0.1", nil, "meshed", false, "EndpointSlice shop/web-1: address 10.0.0.1 belongs to pod shop/store, which the slice does not name"},
+		"its own pod, named in another namespace": {"10.0.0.1", ref("bank", "store"), "meshed", false, "which the slice does not name"},
+		"its own pod, named as a Node":            {"10.0.0.1", &corev1.ObjectReference{Kind: "Node", Name: "store"}, "meshed", false, "which the slice does not name"},
+		"its own pod, of a life before":           {"10.0.0.1", &corev1.ObjectReference{Kind: "Pod", Name: "store", UID: "old"}, "", false, ""},
+		"another pod of its namespace":            {"10.0.0.1", ref("shop", "other"), "", false, "10.0.0.1 is said to belong to pod shop/other and belongs to pod shop/store"},
+		"a pod that is unknown":                   {"10.0.0.1", ref("shop", "gone"), "", false, "said to belong to pod shop/gone"},
+		"another namespace's pod":                 {"10.0.0.2", ref("bank", "vault"), "", false, "EndpointSlice shop/web-1: address 10.0.0.2 belongs to pod bank/vault of another namespace: clients of Service web are not sent there"},
+		"another namespace's pod, not named":      {"10.0.0.2", nil, "", false, "belongs to pod bank/vault of another namespace"},
+		"another namespace's pod, borrowed":       {"10.0.0.2", ref("shop", "vault"), "", false, "belongs to pod bank/vault of another namespace"},
+		"another namespace's pod as its own":      {"10.0.0.2", ref("shop", "store"), "", false, "belongs to pod bank/vault of another namespace"},
+		"an address that its pod has not":         {"10.0.0.9", ref("shop", "store"), "", false, "10.0.0.9 is said to belong to pod shop/store, which has other addresses"},
+		"a pod that has no address yet":           {"10.0.0.9", ref("shop", "starting"), "", false, ""},
+		"a pod without a sidecar":                 {"10.0.0.9", ref("shop", "plain"), "plain", false, ""},
+		"an address outside":                      {"203.0.113.1", nil, "plain", false, ""},
+		"another namespace's name outside":        {"203.0.113.1", ref("bank", "vault"), "plain", false, ""},
+		"the node's address":                      {"10.9.0.1", ref("shop", "hostpod"), "plain", false, ""},
+		"loopback":                                {"127.0.0.1", nil, "", false, `EndpointSlice shop/web-1: address "127.0.0.1" is a loopback address: clients of Service web are not sent there`},
+		"loopback under the name of its pod":      {"127.0.0.1", ref("shop", "store"), "", false, "loopback"},
+		"metadata":                                {"169.254.169.254", nil, "", false, "link-local"},
+		"IPv6 in a slice of IPv4":                 {"2001:db8::1", nil, "", false, "2001:db8::1 is not of the slice's addressType IPv4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := town()
@@ -376,6 +377,22 @@ func TestOnlyItsServiceLeadsToTheAPIServer(t *testing.T) {
 				t.Error("an address that nobody says is the API server's is refused")
 			}
 		})
+	}
+}
+
+// TestDisputedAddressOfNobodysSlice: a slice that names no pod must not send plain text to an address
+// that two pods show.
+func TestDisputedAddressOfNobodysSlice(t *testing.T) {
+	objects := town()
+	objects.Pods = append(objects.Pods, pod("bank", "liar", "10.0.0.1"))
+	objects.Services = []*corev1.Service{service("shop", "web")}
+	objects.EndpointSlices = []*discoveryv1.EndpointSlice{slice("shop", "web", "10.0.0.1", nil)}
+	snapshot, problems := build(t, objects)
+	if endpoints := snapshot.Services()[0].Ports[0].Endpoints; len(endpoints) > 0 {
+		t.Errorf("clients are sent to %v", endpoints)
+	}
+	if want := "EndpointSlice shop/web-1: address 10.0.0.1 is shown by pods bank/liar, shop/store"; !strings.Contains(problems, want) {
+		t.Errorf("problems %q, want %q", problems, want)
 	}
 }
 
