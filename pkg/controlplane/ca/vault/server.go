@@ -28,7 +28,7 @@ func newServer(cfg Config) *server {
 		transport = newTransport(cfg)
 	}
 	return &server{cfg, &http.Client{
-		Transport: &fence{cfg, transport},
+		Transport: &fence{cfg, bounded{transport}},
 		// The library follows a standby server's redirect itself, and never from https to plain http.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
