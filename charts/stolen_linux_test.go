@@ -2,6 +2,7 @@ package charts_test
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -422,7 +423,12 @@ func TestRightsSuffice(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	changed, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- keeper.Run(ctx, changed) }()
-	defer func() { cancel(); _ = <-done }() // the end of ctx
+	defer func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}()
 
 	watch, err := injector.CoreV1().Secrets(releaseNamespace).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + servingSecret})
 	w.must(err)

@@ -73,10 +73,10 @@ func read(name string, resource schema.GroupVersionResource, namespace, object s
 	}}
 }
 
-func write(name string, resource schema.GroupVersionResource, namespace, object, patch string, sub ...string) attempt {
+func write(name string, resource schema.GroupVersionResource, namespace, object, patch string) attempt {
 	return attempt{name, func(ctx context.Context, with thief) error {
 		_, err := with.dynamic.Resource(resource).Namespace(namespace).
-			Patch(ctx, object, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}, sub...)
+			Patch(ctx, object, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}}
 }

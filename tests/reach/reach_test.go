@@ -57,7 +57,8 @@ func TestOutcomes(t *testing.T) {
 			r.end()
 			var got []string
 			for _, text := range r.said {
-				got = append(got, text[:strings.Index(text, ":")])
+				name, _, _ := strings.Cut(text, ":")
+				got = append(got, name)
 			}
 			if strings.Join(got, " ") != tt.want {
 				t.Errorf("said %q, want %q", got, tt.want)

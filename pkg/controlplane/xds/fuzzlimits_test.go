@@ -26,7 +26,7 @@ func FuzzNodeID(f *testing.F) {
 			}
 			return
 		}
-		if text := err.Error(); len(text) > 500 || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) }) {
+		if text := err.Error(); len(text) > 500 || strings.ContainsFunc(text, unicode.IsControl) {
 			t.Errorf("it is said: %q", text)
 		}
 	})
