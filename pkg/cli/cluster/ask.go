@@ -49,17 +49,22 @@ func Ask(ctx context.Context, address, query string, limit int64) (*Answer, erro
 }
 
 // askURL is where a query such as "stats?filter=x" leads at an address. The query is a path and
-// parameters, never another host.
+// parameters, never another host. Parameters may be regular expressions, as Envoy's filters are.
 func askURL(address, query string) (*url.URL, error) {
 	path, parameters, _ := strings.Cut(strings.TrimPrefix(query, "/"), "?")
-	if strings.ContainsAny(query, "#\\") || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if strings.Contains(query, "#") || strings.Contains(path, "\\") || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return nil, fmt.Errorf("query %q has a character that a query cannot have; write it as %%XX", query)
 	}
 	unescaped, err := url.PathUnescape(path)
 	if err != nil {
 		return nil, fmt.Errorf("query %q: %w", query, err)
 	}
-	return &url.URL{Scheme: "http", Host: address, Path: "/" + unescaped, RawPath: "/" + path, RawQuery: parameters}, nil
+	return &url.URL{Scheme: "http", Host: address, Path: "/" + unescaped, RawPath: "/" + path, RawQuery: escapeParameters(parameters)}, nil
+}
+
+// escapeParameters writes what regular expressions need and a URL's query cannot have as %XX.
+func escapeParameters(parameters string) string {
+	return strings.NewReplacer(`\`, "%5C", "^", "%5E", "{", "%7B", "}", "%7D", "|", "%7C", `"`, "%22", "<", "%3C", ">", "%3E", "`", "%60").Replace(parameters)
 }
 
 // straight follows no redirect. Clients of the API server need that most: they would send the user's

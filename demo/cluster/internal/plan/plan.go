@@ -127,5 +127,5 @@ func (c Cluster) DaemonCgroup(m Machine) string { return c.MachineCgroup(m) + "/
 func (c Cluster) PodNetworkName() string { return c.Name + "-pods" }
 
 func (c Cluster) addr(network, third, fourth int) netip.Addr {
-	return netip.AddrFrom4([4]byte{10, byte(c.Octet + network), byte(third), byte(fourth)})
+	return netip.AddrFrom4([4]byte{10, byte(c.Octet + network), byte(third), byte(fourth)}) //nolint:gosec // Validate keeps them below 256
 }
