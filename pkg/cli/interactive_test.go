@@ -191,7 +191,7 @@ func TestProxyGetConfig(t *testing.T) {
 	if data, err := os.ReadFile(file); err != nil || string(data) != "LIVE\n" {
 		t.Errorf("file %q, %v", data, err)
 	}
-	if err := os.Chmod(file, 0o644); err != nil { //nolint:gosec // it is what is tested
+	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if code := tt.run(t, "proxy", "get", "/ready", "till-0", "-n", "shop", "-f", file); code != 0 {

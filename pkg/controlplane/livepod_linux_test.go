@@ -74,9 +74,9 @@ func startPod(t *testing.T, objects ingest.Objects, name mesh.PodName) *livePod 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	must(t, os.Chmod(dir, 0o755)) //nolint:gosec // Envoy's user must read it
+	must(t, os.Chmod(dir, 0o755))
 	p.writeSecrets(dir)
-	must(t, os.WriteFile(filepath.Join(dir, "envoy.json"), p.bootstrap(view, dir), 0o644)) //nolint:gosec // as above
+	must(t, os.WriteFile(filepath.Join(dir, "envoy.json"), p.bootstrap(view, dir), 0o644))
 	p.run(dir, binary)
 	return p
 }
@@ -183,7 +183,7 @@ func (p *livePod) writeSecrets(dir string) {
 		content["@type"], content["name"] = secret, name
 		text, err := json.Marshal(map[string]any{"resources": []any{content}})
 		must(p.t, err)
-		must(p.t, os.WriteFile(filepath.Join(dir, name+".json"), text, 0o644)) //nolint:gosec // Envoy's user must read it
+		must(p.t, os.WriteFile(filepath.Join(dir, name+".json"), text, 0o644))
 	}
 }
 
@@ -194,10 +194,10 @@ func (p *livePod) run(dir, binary string) {
 	if os.Link(binary, program) != nil {
 		content, err := os.ReadFile(binary)
 		must(p.t, err)
-		must(p.t, os.WriteFile(program, content, 0o755)) //nolint:gosec // a program
+		must(p.t, os.WriteFile(program, content, 0o755))
 	}
 	var output bytes.Buffer
-	cmd := exec.Command(program, "-c", filepath.Join(dir, "envoy.json"), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning") //nolint:gosec // the test's own binary
+	cmd := exec.Command(program, "-c", filepath.Join(dir, "envoy.json"), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning")
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: api.ProxyUID, Gid: api.ProxyUID}}
 	var err error
@@ -259,7 +259,7 @@ func (p *livePod) dial(port int) *tls.Conn {
 func (p *livePod) tlsConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{p.identity}, NextProtos: []string{"osm"},
-		InsecureSkipVerify: true, //nolint:gosec // whom the client speaks to is not what these tests are about
+		InsecureSkipVerify: true,
 	}
 }
 

@@ -158,7 +158,7 @@ func (s *story) dismiss(t *testing.T, node string) []*corev1.Pod {
 func (s *story) power(t *testing.T, action, node string) {
 	t.Helper()
 	args := append(slices.Clone(s.env.switchboard[1:]), "node", action, node)
-	text, err := exec.CommandContext(withoutTest(t), s.env.switchboard[0], args...).CombinedOutput() //nolint:gosec // the program is named by who runs the tests
+	text, err := exec.CommandContext(withoutTest(t), s.env.switchboard[0], args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s the power of node %s: %v\n%s", action, node, err, text)
 	}

@@ -69,7 +69,7 @@ func (t Tresor) Await(ctx context.Context, report func(*RootError)) (*Root, erro
 			last = fault.Error()
 			report(fault)
 		}
-		if !pauseFor(ctx, awaitPause/2+rand.N(awaitPause/2)) {
+		if !pauseFor(ctx, awaitPause/2+rand.N(awaitPause/2)) { //nolint:gosec // jitter is no secret
 			return nil, fmt.Errorf("%w; last attempt: %w", context.Cause(ctx), err)
 		}
 	}

@@ -204,7 +204,7 @@ func byAddress(ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher) *xdsmatcherv3.Ma
 func rangeMatcher(prefixes []netip.Prefix, to *xdsmatcherv3.Matcher_OnMatch) *xdsmatcherv3.IPMatcher_IPRangeMatcher {
 	m := &xdsmatcherv3.IPMatcher_IPRangeMatcher{OnMatch: to}
 	for _, p := range prefixes {
-		m.Ranges = append(m.Ranges, &xdscorev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))})
+		m.Ranges = append(m.Ranges, &xdscorev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))}) //nolint:gosec // 0 to 128
 	}
 	return m
 }

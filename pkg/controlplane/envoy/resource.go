@@ -120,7 +120,7 @@ func sizeOfField(number protowire.Number, length int) int {
 }
 
 func appendLength(b []byte, number protowire.Number, length int) []byte {
-	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.BytesType), uint64(length))
+	return protowire.AppendVarint(protowire.AppendTag(b, number, protowire.BytesType), uint64(length)) //nolint:gosec // a length
 }
 
 // Delta returns the resource encoded as one element of DeltaDiscoveryResponse.resources, its field

@@ -64,7 +64,7 @@ type fold struct {
 func (s *State) servicePort(now *service, object *corev1.Service, port corev1.ServicePort, protocol mesh.Protocol, complaints map[complaint][]string) mesh.ServicePort {
 	f := &fold{
 		State: s, now: now, object: object, protocol: protocol, complaints: complaints,
-		port:      mesh.ServicePort{Number: uint16(port.Port), Protocol: protocol},
+		port:      mesh.ServicePort{Number: uint16(port.Port), Protocol: protocol}, //nolint:gosec // the API server admits 1 to 65535
 		endpoints: map[netip.AddrPort]mesh.Endpoint{},
 	}
 	for _, slice := range s.spaces[object.Namespace].slicesOf[object.Name] {

@@ -37,7 +37,7 @@ func newCertificates(t *testing.T) *certificates {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // Envoy's user must read it
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -113,9 +113,9 @@ func (c *certificates) write() {
 			c.t.Fatal(err)
 		}
 	}
-	check(os.Mkdir(filepath.Join(c.dir, data), 0o755)) //nolint:gosec // Envoy's user must read it
+	check(os.Mkdir(filepath.Join(c.dir, data), 0o755))
 	for name, text := range files {
-		check(os.WriteFile(filepath.Join(c.dir, data, name), []byte(text), 0o444)) //nolint:gosec // as the Secret's volume
+		check(os.WriteFile(filepath.Join(c.dir, data, name), []byte(text), 0o444))
 		link := filepath.Join(c.dir, name)
 		if _, err := os.Lstat(link); errors.Is(err, os.ErrNotExist) {
 			check(os.Symlink(filepath.Join("..data", name), link))

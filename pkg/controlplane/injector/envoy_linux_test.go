@@ -75,7 +75,7 @@ func TestEnvoyAcceptsEveryBootstrap(t *testing.T) {
 				t.Fatal(err)
 			}
 			args := sidecarArgs(s.settings, "default", "bookstore", expand(text))
-			out, err := exec.CommandContext(t.Context(), envoy, append(args, "--mode", "validate")...).CombinedOutput() //nolint:gosec // the test's own binary
+			out, err := exec.CommandContext(t.Context(), envoy, append(args, "--mode", "validate")...).CombinedOutput()
 			if err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
@@ -145,9 +145,9 @@ func testProbes(t *testing.T, mode string) {
 	}
 	app := &application{}
 	plain := e.pod.Listen(t, host+":8080")
-	go func() { _ = http.Serve(plain, app) }() //nolint:gosec // a test's server
+	go func() { _ = http.Serve(plain, app) }()
 	secure := tls.NewListener(e.pod.Listen(t, host+":8443"), &tls.Config{MinVersion: tls.VersionTLS13, Certificates: e.certs.serverTLS("spiffe://any/self-made").Certificates})
-	go func() { _ = http.Serve(secure, app) }() //nolint:gosec // a test's server
+	go func() { _ = http.Serve(secure, app) }()
 
 	found, err := probes(pod, nil)
 	if err != nil {

@@ -85,7 +85,7 @@ func TestProbePortsAreNoWayAround(t *testing.T) {
 	e.eventually("Envoy's readiness", static(api.PortEnvoyReadyProbe, readyPath), http.StatusOK)
 	app := &application{}
 	plain := e.pod.Listen(t, "127.0.0.1:8080")
-	go func() { _ = http.Serve(plain, app) }() //nolint:gosec // a test's server
+	go func() { _ = http.Serve(plain, app) }()
 	probe := "/osm-liveness-probe/web"
 	e.eventually("the probe", static(api.PortLivenessProbe, probe), http.StatusOK)
 	e.eventually("a query beside the probe's", static(api.PortLivenessProbe, probe+"?admin=1"), http.StatusNotFound)
@@ -205,7 +205,7 @@ func TestFullHeapRefusesWorkButNotTheKubelet(t *testing.T) {
 		e.awaitMore("overload.envoy.overload_actions."+action+".active", 0)
 	}
 	plain := e.pod.Listen(t, "127.0.0.1:8080")
-	go func() { _ = http.Serve(plain, &application{}) }() //nolint:gosec // a test's server
+	go func() { _ = http.Serve(plain, &application{}) }()
 	e.eventually("readiness with a full heap", static(api.PortEnvoyReadyProbe, readyPath), http.StatusOK)
 	e.eventually("liveness with a full heap", static(api.PortLivenessProbe, "/osm-liveness-probe/web"), http.StatusOK)
 	e.eventually("metrics with a full heap", static(api.PortEnvoyMetrics, metricsPath), http.StatusOK)

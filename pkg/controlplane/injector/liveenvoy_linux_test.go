@@ -167,7 +167,7 @@ func (e *liveEnvoy) run(binary string, args []string) {
 	for i := range args {
 		args[i] = replace.Replace(args[i])
 	}
-	cmd := exec.Command(binary, args...) //nolint:gosec // the test's own binary
+	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: api.ProxyUID, Gid: api.ProxyUID}}
 	var err error

@@ -77,7 +77,7 @@ func (k *keeper) hasObjects() bool {
 
 // pause waits for something to look at, or a while; false when ctx ended.
 func (k *keeper) pause(ctx context.Context) bool {
-	timer := time.NewTimer(look/2 + rand.N(look/2))
+	timer := time.NewTimer(look/2 + rand.N(look/2)) //nolint:gosec // jitter is no secret
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

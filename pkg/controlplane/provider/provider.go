@@ -206,7 +206,7 @@ func (p *Provider) ServingCert(ctx context.Context, cfg ca.ServingConfig) (*ca.S
 			return nil, err
 		}
 		p.log.Warn("serving certificate not issued yet, will retry", "error", err)
-		timer := time.NewTimer(servingRetry/2 + rand.N(servingRetry/2))
+		timer := time.NewTimer(servingRetry/2 + rand.N(servingRetry/2)) //nolint:gosec // jitter is no secret
 		select {
 		case <-ctx.Done():
 			timer.Stop()

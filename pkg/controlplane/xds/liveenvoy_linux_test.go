@@ -95,7 +95,7 @@ func startEnvoy(t *testing.T, namespace *redirecttest.Namespace, r *rig, pod str
 			return namespace.Dial(net.Dialer{Timeout: time.Second}, address, 0)
 		},
 	}}}
-	cmd := exec.Command(binary, "-c", filepath.Join(dir, "envoy.json"), "--disable-hot-restart", "--concurrency", "1", "--drain-time-s", "1", "--log-level", "warning") //nolint:gosec // the test's own binary
+	cmd := exec.Command(binary, "-c", filepath.Join(dir, "envoy.json"), "--disable-hot-restart", "--concurrency", "1", "--drain-time-s", "1", "--log-level", "warning")
 	cmd.Stdout, cmd.Stderr = &e.output, &e.output
 	var err error
 	namespace.Do(func() { err = cmd.Start() })

@@ -128,7 +128,7 @@ func startClients(b *testing.B, r *rig, config *envoy.Config, services, proxies 
 		}
 		order.Proxies = append(order.Proxies, benchProxy{fmt.Sprintf("%s-%d", account, i), leaf.CertPEM, leaf.KeyPEM()})
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestBenchClients$") //nolint:gosec // this test binary
+	cmd := exec.Command(os.Args[0], "-test.run=^TestBenchClients$")
 	cmd.Env = append(os.Environ(), "XDS_BENCH_CLIENTS=1")
 	cmd.Stderr = os.Stderr
 	in, err1 := cmd.StdinPipe()

@@ -20,6 +20,6 @@ func setUserTimeout(conn any, after time.Duration) {
 	}
 	_ = control.Control(func(fd uintptr) {
 		// Where the kernel has no such option, the HTTP/2 pings find out, only later.
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(after.Milliseconds())) //nolint:gosec // descriptors are small
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(after.Milliseconds()))
 	})
 }

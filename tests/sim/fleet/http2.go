@@ -223,7 +223,7 @@ func (c *channel) room(size int) []byte {
 	if lent, ok := c.large.Get().(*[]byte); ok && cap(*lent) >= size {
 		return (*lent)[:0]
 	}
-	return make([]byte, 0, max(largeMessage, 1<<bits.Len(uint(size)))) //nolint:gosec // sizes are positive
+	return make([]byte, 0, max(largeMessage, 1<<bits.Len(uint(size))))
 }
 
 func (c *channel) read(n int) error {

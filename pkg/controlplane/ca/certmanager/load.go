@@ -203,4 +203,4 @@ func (a *Authority) sweepAll(ctx context.Context) (removed int, err error) {
 }
 
 // jittered is between half of d and d, so that replicas that start together do not stay together.
-func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) } //nolint:gosec // jitter is no secret

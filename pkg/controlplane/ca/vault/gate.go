@@ -154,5 +154,5 @@ func (g *gate) refused(key any, try bool, err error) {
 // longest, less up to half of it, so that replicas do not ask in step.
 func pause(failures int, longest time.Duration) time.Duration {
 	d := min(pauseFirst<<min(max(failures-1, 0), 10), longest)
-	return d/2 + rand.N(d/2+1)
+	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter is no secret
 }

@@ -151,7 +151,7 @@ func (g *grant) lives(now time.Time, life time.Duration, renewable bool) *grant 
 	if next.first == 0 {
 		next.first = life
 	}
-	next.renewAt = now.Add(max(time.Duration(float64(life)*(2.0/3-rand.Float64()/15)), minRenewal))
+	next.renewAt = now.Add(max(time.Duration(float64(life)*(2.0/3-rand.Float64()/15)), minRenewal)) //nolint:gosec // jitter is no secret
 	return &next
 }
 

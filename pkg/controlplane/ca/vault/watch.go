@@ -24,7 +24,7 @@ func (a *Authority) Run(ctx context.Context) error {
 // difference that is known, is judged by having a leaf signed.
 func (a *Authority) watch(ctx context.Context) error {
 	for {
-		timer := time.NewTimer(a.cfg.Poll*4/5 + rand.N(a.cfg.Poll*2/5))
+		timer := time.NewTimer(a.cfg.Poll*4/5 + rand.N(a.cfg.Poll*2/5)) //nolint:gosec // jitter is no secret
 		select {
 		case <-ctx.Done():
 			timer.Stop()
