@@ -50,6 +50,8 @@ func (s *story) outside(t *testing.T) {
 	if err := bootstrap.Run(t.Context(), bootstrap.Config{REST: s.config, Namespace: nsOutside, Logger: log}); err != nil {
 		t.Fatal(err)
 	}
+	// Its settings would keep the CustomResourceDefinitions from being removed with the mesh.
+	t.Cleanup(func() { s.raze(t, nsOutside) })
 	addresses := []string{s.outsideController(t, log), s.outsideController(t, log)}
 	root := s.outsideRoot(t)
 	var all [2]map[string]string
