@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,7 +121,8 @@ func TestRhythm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration
-		due := time.Hour
+		var due atomic.Int64
+		due.Store(int64(time.Hour))
 		k := newKeeper(t, bundle("PEM"), patchFunc(func(_ string, pt types.PatchType, data []byte, opts metav1.PatchOptions) error {
 			if pt != types.ApplyPatchType || opts.FieldManager != "osm-controller" || !*opts.Force || !strings.Contains(string(data), "caBundle") {
 				t.Errorf("patch %s by %s: %s", pt, opts.FieldManager, data)
@@ -134,13 +136,13 @@ func TestRhythm(t *testing.T) {
 			if len(at) == 2 {
 				return time.Time{}, errors.New("away")
 			}
-			return time.Now().Add(due), nil
+			return time.Now().Add(time.Duration(due.Load())), nil
 		}))
 		ctx, cancel := context.WithCancel(t.Context())
 		changed, done := make(chan struct{}), make(chan error, 1)
 		go func() { done <- k.Run(ctx, changed) }()
 		time.Sleep(2*retry + interval + time.Second) // in the bubble
-		due = 20 * time.Second
+		due.Store(int64(20 * time.Second))
 		changed <- struct{}{}
 		time.Sleep(30 * time.Second)
 		cancel()
