@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -319,7 +320,7 @@ func TestNodeIDs(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var log strings.Builder
+				var log lines
 				m := newInMemory(t, func(cfg *Config) { cfg.Log = textLog(&log) })
 				m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
 				d := m.open(t.Context(), "service0-0")
@@ -354,7 +355,7 @@ func TestNodeIDs(t *testing.T) {
 // A storm of refusals is some lines and a number; another proxy's refusal is heard all the same.
 func TestRefusalsAreLoggedInMeasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
+		var log lines
 		m := newInMemory(t, func(cfg *Config) { cfg.Log = textLog(&log) })
 		m.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
 		storm := func(d *memoryDelta, times int) {
@@ -425,10 +426,38 @@ func TestRequestsAreSlowedDown(t *testing.T) {
 	})
 }
 
+// known is how many have log lines of their own at the moment.
+func (n *notes) known() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.speakers)
+}
+
+// lines are what was logged so far, also while more is.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// Len is how many bytes they are.
+func (l *lines) Len() int { return len(l.String()) }
+
 // However many offenders there are, metrics and memory name some of them.
 func TestOffendersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
+		var log lines
 		m := newInMemory(t, func(cfg *Config) { cfg.Log = textLog(&log) })
 		for i := range 5000 {
 			m.notes.offence("names", fmt.Sprintf("pod shop/hostile-%d", i), "too many names")
@@ -436,7 +465,7 @@ func TestOffendersAreBounded(t *testing.T) {
 		if n := testutil.CollectAndCount(m.metrics.limited); n != offenders {
 			t.Errorf("%d series, want %d", n, offenders)
 		}
-		if n := len(m.notes.speakers); n != speakers+1 {
+		if n := m.notes.known(); n != speakers+1 {
 			t.Errorf("%d accounts of lines, want %d and the others'", n, speakers)
 		}
 		if n := strings.Count(log.String(), "\n"); n > speakers+m.cfg.Limits.LogLines {
@@ -444,8 +473,8 @@ func TestOffendersAreBounded(t *testing.T) {
 		}
 		time.Sleep(window)
 		synctest.Wait()
-		if len(m.notes.speakers) != 0 || !strings.Contains(log.String(), "about=others") {
-			t.Errorf("%d accounts are left after a minute", len(m.notes.speakers))
+		if n := m.notes.known(); n != 0 || !strings.Contains(log.String(), "about=others") {
+			t.Errorf("%d accounts are left after a minute", n)
 		}
 	})
 }
