@@ -210,7 +210,7 @@ func TestMemoryReturns(t *testing.T) {
 		d.close()
 	}
 	clear(streams)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for m.lists.len()+m.leafSets.len() > 0 {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d lists and %d certificates are still there", m.lists.len(), m.leafSets.len())
