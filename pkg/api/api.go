@@ -52,9 +52,9 @@ const (
 	AppInjector     = "osm-injector"
 	AppBootstrap    = "osm-bootstrap"
 	MeshConfigName  = "osm-mesh-config"
-	CABundleSecret  = "osm-ca-bundle" //nolint:gosec // the name of a Secret, not a secret
+	CABundleSecret  = "osm-ca-bundle"
 	// InjectorCertificateSecret holds the serving certificate of the webhook, written by the controllers.
-	InjectorCertificateSecret = "osm-injector-certificate" //nolint:gosec // the name of a Secret, not a secret
+	InjectorCertificateSecret = "osm-injector-certificate"
 
 	CAKeyCert         = "ca.crt"
 	CAKeyPrivate      = "private.key"

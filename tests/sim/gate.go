@@ -61,7 +61,7 @@ func (s *session) gate(ctx context.Context, out io.Writer) error {
 	}
 	var expected []report.Count
 	if !s.Update {
-		text, err := os.ReadFile(file) //nolint:gosec // the caller names the file
+		text, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("read the golden file: %w", err)
 		}

@@ -254,7 +254,7 @@ func (r *rig) underAttack(evil world.Pod, sum map[string]hostile.Outcome, work f
 		return fmt.Errorf("start the attackers: %w", err)
 	}
 	// In a cluster they have processors of their own.
-	cmd := exec.CommandContext(ctx, "nice", "-n", "19", self, "-attack") //nolint:gosec // this program
+	cmd := exec.CommandContext(ctx, "nice", "-n", "19", self, "-attack")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, r.errs
 	in, err := cmd.StdinPipe()

@@ -69,7 +69,7 @@ func Run(ctx context.Context, args []string, out, errs io.Writer) error {
 
 // profile samples this process until the returned function is called.
 func profile(file string) (stop func(), err error) {
-	to, err := os.Create(file) //nolint:gosec // the caller names the file
+	to, err := os.Create(file)
 	if err != nil {
 		return nil, fmt.Errorf("profile the simulator: %w", err)
 	}

@@ -116,7 +116,7 @@ func (l *soakLoad) median(from, to float64, of func(sample) float64) float64 {
 // write makes one writer's share of the changes: mostly readiness, some that nobody reads, and now
 // and then a pod that is replaced.
 func (l *soakLoad) write(ctx context.Context, writer, writers int, changes int64) error {
-	random := l.random(uint64(100 + writer)) //nolint:gosec // small
+	random := l.random(uint64(100 + writer))
 	harmless := l.world.Unseen()[:3]
 	for n := 0; l.made.Load() < changes; n++ {
 		// Each writer has services of its own.

@@ -108,7 +108,7 @@ func (c *channel) open(method, authority string) error {
 func (c *channel) send(messages []outgoing) error {
 	for _, m := range messages {
 		c.queue = append(c.queue, 0)
-		c.queue = binary.BigEndian.AppendUint32(c.queue, uint32(len(m))) //nolint:gosec // requests are small
+		c.queue = binary.BigEndian.AppendUint32(c.queue, uint32(len(m)))
 		c.queue = append(c.queue, m...)
 	}
 	if err := c.pump(); err != nil {

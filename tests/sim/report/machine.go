@@ -39,7 +39,7 @@ func Here(ctx context.Context, repo string) Machine {
 }
 
 func read(file string) string {
-	text, err := os.ReadFile(file) //nolint:gosec // constant names
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return ""
 	}

@@ -34,7 +34,7 @@ func (c *Cluster) Bootstrap(ctx context.Context, programs Programs) error {
 	if err := os.WriteFile(file, []byte(preset), 0o600); err != nil {
 		return fmt.Errorf("write the mesh's preset: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, programs.ControlPlane, "bootstrap", "--kubeconfig", c.Kubeconfig, //nolint:gosec // the program under test
+	cmd := exec.CommandContext(ctx, programs.ControlPlane, "bootstrap", "--kubeconfig", c.Kubeconfig,
 		"--osm-namespace", api.DefaultNamespace, "--preset", file, "--log-level", "warn")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

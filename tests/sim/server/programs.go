@@ -52,7 +52,7 @@ func (p Programs) Find(ctx context.Context, repo, dir string) (Programs, error) 
 			return p, fmt.Errorf("find a program: %w", err)
 		}
 	}
-	help, err := exec.CommandContext(ctx, p.ControlPlane, "controller", "--help").CombinedOutput() //nolint:gosec // the program under test
+	help, err := exec.CommandContext(ctx, p.ControlPlane, "controller", "--help").CombinedOutput()
 	if err != nil {
 		return p, fmt.Errorf("ask %s for its flags: %w:\n%s", p.ControlPlane, err, help)
 	}
