@@ -78,7 +78,8 @@ func (s *story) fence(t *testing.T) {
 func (s *story) tryInjector(t *testing.T) {
 	thief := s.as(t, api.AppInjector)
 	own := thief.CoreV1().Secrets(api.DefaultNamespace)
-	if secret, err := own.Get(t.Context(), api.InjectorCertificateSecret, metav1.GetOptions{}); err != nil || len(secret.Data[corev1.TLSPrivateKeyKey]) == 0 {
+	named := metav1.ListOptions{FieldSelector: "metadata.name=" + api.InjectorCertificateSecret}
+	if list, err := own.List(t.Context(), named); err != nil || len(list.Items) != 1 || len(list.Items[0].Data[corev1.TLSPrivateKeyKey]) == 0 {
 		t.Errorf("read its own certificate: %v", err)
 	}
 	for attempt, do := range map[string]func(context.Context) error{
