@@ -35,8 +35,9 @@ func main() {
 	node := flag.String("node", "", "name of this node")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *kubeconfig, *node); err != nil {
+	err := run(ctx, *kubeconfig, *node)
+	stop()
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "network-policies: %v\n", err)
 		os.Exit(1)
 	}
