@@ -10,7 +10,8 @@ BAO="$(scripts/openbao.sh)"
 CERT_MANAGER="$(scripts/certmanager.sh)"
 KUBE_APISERVER="$(kube_apiserver)"
 export ENVOY BAO CERT_MANAGER KUBE_APISERVER
-go test -race ./...
+# A busy machine needs longer than the ten minutes that a package has by default.
+go test -race -timeout 25m ./...
 # tests/certmanager is a program that tests use; it has none of its own.
 for module in tools demo/cluster; do
   say "module $module"
