@@ -94,7 +94,7 @@ func (c Config) Validate() error {
 	if c.DrainPeriod < 0 || c.SecretDelivery < 0 {
 		return errors.New("controller: --drain-period and --secret-delivery must not be negative")
 	}
-	if err := errors.Join(c.Limits.Validate(), c.Sidecars.Validate()); err != nil {
+	if err := errors.Join(c.Limits.Validate(), validateSidecars(c.Sidecars)); err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
 	return errors.Join(c.Provider.Validate(), c.Allowed.Validate())

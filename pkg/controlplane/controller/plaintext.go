@@ -4,13 +4,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
 // plaintextNamed is how many Services osm_plaintext_endpoints names; it counts the others together.
 const plaintextNamed = 200
 
-// plaintext counts, whenever it is asked, the endpoints of the mesh's Services that clients reach in
-// plain text, because no sidecar stands before them.
+// plaintext collects the number of endpoints of the mesh's Services that clients reach in plain text,
+// because they have no sidecar.
 type plaintext struct {
 	snapshot func() *mesh.Snapshot
 	desc     *prometheus.Desc
@@ -33,7 +34,7 @@ func (p *plaintext) Collect(metrics chan<- prometheus.Metric) {
 	}
 	named, others := 0, 0
 	for _, s := range snapshot.Services() {
-		n := snapshot.Plaintext(s)
+		n := policy.PlaintextEndpoints(snapshot.Settings(), s)
 		switch {
 		case n == 0:
 		case named == plaintextNamed:

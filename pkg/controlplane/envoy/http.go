@@ -23,8 +23,8 @@ const (
 	filterTCPProxy = "envoy.filters.network.tcp_proxy"
 )
 
-// outboundHTTP forwards requests by the named route configuration. The application before it may direct
-// its own proxy by x-envoy-retry-on and the like; the proxy at the other end drops them.
+// outboundHTTP forwards requests by the named route configuration. An application may direct its own
+// proxy with headers such as x-envoy-retry-on; the proxy at the other end drops them.
 func outboundHTTP(route string) *listenerv3.Filter {
 	return networkFilter(filterHCM, httpConnectionManager("outbound", route))
 }

@@ -16,9 +16,9 @@ import (
 // inboundListener lets in what comes over the mesh's mTLS, and nothing else: a connection without
 // it finds no filter chain and is closed.
 //
-// A peer that does not finish its handshake in time is closed, in both of its halves: the first bytes,
-// by which the chain is chosen, and what follows. The first may not come late even where the server
-// speaks first, because it is TLS that the peer begins with.
+// Both parts of a peer's TLS handshake have a time limit: the first bytes, which choose the filter chain,
+// and the rest. That is safe for protocols where the server speaks first, because with TLS the client
+// always begins.
 func inboundListener(settings mesh.Settings, proxy policy.Proxy) *listenerv3.Listener {
 	td, limits := settings.TrustDomain, settings.Limits.WithDefaults()
 	l := listener(ListenerInbound, api.PortEnvoyInbound, corev3.TrafficDirection_INBOUND)

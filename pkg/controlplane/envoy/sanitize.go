@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	// inboundBuffer is what a connection may have in memory each way, before its sender has to wait.
+	// inboundBuffer is how many bytes a connection may buffer in each direction before its sender waits.
 	inboundBuffer = 256 << 10
-	// A request's headers, as Envoy's defaults have it.
+	// The limits of a request's headers are Envoy's defaults.
 	maxHeadersKiB = 60
 	maxHeaders    = 100
-	// HTTP/2 windows: how much a sender may send before somebody reads.
+	// The HTTP/2 windows are how many bytes a peer may send before the application reads.
 	streamWindow     = 256 << 10
 	connectionWindow = 1 << 20
 )
 
-// reservedHeaders are the headers by which the proxy speaks to the application or takes orders, and
-// what applications could take for them: CGI and its heirs tell no "-" from "_", some of them no
-// punctuation at all. Envoy's own switch for underscores would take every header with one from
-// applications that never heard of the mesh.
+// reservedHeaders matches the headers by which the proxy informs the application or takes instructions,
+// and the names that an application could confuse with them: CGI and its successors turn "-" and "_",
+// and some of them any punctuation, into the same character. Envoy's own option for underscores would
+// drop all headers with one, also those that applications use.
 const reservedHeaders = `x[^a-z0-9](forwarded[^a-z0-9]client[^a-z0-9]cert|envoy[^a-z0-9].*)`
 
-// protect lets no peer forge what the proxy tells the application, hide a path from whoever decides
-// by it, or hold the proxy's memory for ever.
+// protect keeps a peer from forging what the proxy tells the application, from disguising a path, and
+// from holding the proxy's memory without limit.
 func protect(m *hcmv3.HttpConnectionManager, limits mesh.Limits) {
 	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{{
 		Name: "envoy.http.early_header_mutation.header_mutation",
@@ -42,8 +42,8 @@ func protect(m *hcmv3.HttpConnectionManager, limits mesh.Limits) {
 			}},
 		}}}),
 	}}
-	// "/a/../b" and "//b" are "/b" to many an application. An escaped slash stays: it is data to
-	// RabbitMQ, GitLab and others, and nothing in the mesh decides by paths yet.
+	// Many applications take "/a/../b" and "//b" for "/b". An escaped slash stays: RabbitMQ, GitLab and
+	// others use it as data, and no policy matches paths yet.
 	m.NormalizePath = wrapperspb.Bool(true)
 	m.MergeSlashes = true
 	m.PathWithEscapedSlashesAction = hcmv3.HttpConnectionManager_KEEP_UNCHANGED

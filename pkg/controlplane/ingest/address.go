@@ -2,9 +2,9 @@ package ingest
 
 import "net/netip"
 
-// reachable reads an address that clients in other pods can connect to. fault says what is wrong with
-// any other, "" if nothing is: inside a client's pod 127.0.0.1 is the client itself, and
-// 169.254.169.254 is its node's.
+// reachable parses an address and says in fault why clients in other pods cannot connect to it; "" means
+// that they can. In a client's pod 127.0.0.1 is the client itself, and 169.254.169.254 is its node's
+// metadata service.
 func reachable(text string) (addr netip.Addr, fault string) {
 	addr, err := netip.ParseAddr(text)
 	switch {

@@ -23,7 +23,7 @@ func (s *State) disclaim(addr netip.Addr, w *workload) {
 	}
 }
 
-// touch has everything looked at again that depends on whose an address is.
+// touch marks everything that depends on the owner of an address as changed.
 func (s *State) touch(addr netip.Addr) {
 	for service := range s.users[addr] {
 		s.changedServices[service] = true
@@ -55,9 +55,9 @@ func (s *State) setHosts(pod mesh.PodName, now []netip.Addr) {
 	}
 }
 
-// holder is the workload that has the address, nil when none does. Where several pods show it, the one
-// that is not being deleted has it: the others' end is only seen late. Otherwise it is disputed, and
-// nobody's.
+// holder is the workload that has the address, nil if none does. If several pods show the address, it
+// belongs to the one that is not being deleted, since the end of the others may be seen late. If that does
+// not leave exactly one, the address is disputed and belongs to none.
 func (s *State) holder(addr netip.Addr) (w *workload, disputed bool) {
 	if s.hosts[addr] > 0 {
 		return nil, false
@@ -78,8 +78,8 @@ func (s *State) holder(addr netip.Addr) (w *workload, disputed bool) {
 	return w, w == nil && len(claims) > 0
 }
 
-// own returns the addresses of a workload that others are to reach it at, and those of them that other
-// pods show too: to these clients speak mTLS with whoever proves an identity, and nothing else.
+// own returns the addresses at which clients reach a workload, and those of them that are disputed. At a
+// disputed address clients accept any identity of the mesh over mTLS, and nothing in plain text.
 func (s *State) own(w *workload) (addresses, disputed []netip.Addr) {
 	if !slices.ContainsFunc(w.Addresses, func(addr netip.Addr) bool {
 		holder, _ := s.holder(addr)

@@ -15,17 +15,17 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// What an EndpointSlice may say. Whoever may write slices in a namespace may write any address and
-// any reference into them, so a slice counts for its own namespace only:
+// What an EndpointSlice may say. Whoever can write slices in a namespace can put any address and any
+// reference into them, so a slice counts for its own namespace only:
 //
 //   - an endpoint that names a pod of the slice's namespace (targetRef), which is a workload and has
 //     the address, is that workload, and the port is one that the workload's proxy serves;
 //   - a workload of the namespace that the slice does not name is reached over mTLS, but its proxy
 //     learns nothing from the slice;
-//   - an address of another namespace's workload leads nowhere. Clients would speak to that workload
-//     under their own identity while they believe to speak to this Service;
-//   - an address that is disputed, not what the named pod has, the API server's, or that no client can
-//     reach, leads nowhere;
+//   - an address of another namespace's workload leads nowhere. Otherwise clients would act on that
+//     workload under their own identity while they mean to reach this Service;
+//   - an address leads nowhere if it is disputed, does not belong to the named pod, belongs to the API
+//     server, or cannot be reached from other pods;
 //   - any other address is outside the mesh: plain text, where egress allows that.
 
 // fault is why an address of a slice is not used as the slice says.
@@ -47,7 +47,7 @@ type complaint struct {
 	fault fault
 }
 
-// fold is what servicePort makes of one service port's endpoints.
+// fold accumulates the endpoints of one service port.
 type fold struct {
 	*State
 	now        *service
@@ -85,7 +85,7 @@ func (s *State) servicePort(now *service, object *corev1.Service, port corev1.Se
 	return f.port
 }
 
-// add adds one address of an endpoint, if it may lead anywhere.
+// add adds one address of an endpoint unless it leads nowhere.
 func (f *fold) add(slice *discoveryv1.EndpointSlice, endpoint *discoveryv1.Endpoint, address string, target uint16) {
 	addr, why := reachable(address)
 	switch {
@@ -141,7 +141,7 @@ func (f *fold) judge(slice *discoveryv1.EndpointSlice, ref *corev1.ObjectReferen
 		f.complain(slice, unnamed, fmt.Sprintf("%s belongs to pod %s", addr, holder.Name))
 		return holder, false, true
 	case !holder.is(pod, uid):
-		if pod != holder.Name && !f.shows(pod, addr) { // or it is news of a pod that is gone
+		if pod != holder.Name && !f.shows(pod, addr) { // otherwise the slice still lists a pod that is gone
 			f.complain(slice, misnamed, fmt.Sprintf("%s is said to belong to pod %s and belongs to pod %s", addr, pod, holder.Name))
 		}
 		return nil, false, false
@@ -150,8 +150,8 @@ func (f *fold) judge(slice *discoveryv1.EndpointSlice, ref *corev1.ObjectReferen
 	}
 }
 
-// outside says whether an address that no workload has may be taken for one outside the mesh. It may
-// not if the slice says that it is a workload's: the news of the pod or of the slice is old.
+// outside says whether an address that no workload has counts as outside the mesh. It does not if the
+// slice names a workload for it: then the pod's or the slice's latest change has not arrived yet.
 func (f *fold) outside(slice *discoveryv1.EndpointSlice, pod mesh.PodName, uid types.UID, addr netip.Addr) bool {
 	if (pod == mesh.PodName{}) {
 		return true

@@ -16,16 +16,15 @@ import (
 //   - it has the label, and has not finished;
 //   - it has a network namespace of its own. A pod on the host's network has the node's address, and
 //     the redirect of its traffic would be the node's;
-//   - it has what the injector adds: the init container osm-init, which redirects, and the container
-//     envoy with the proxy's certificate in it. The API server lets nobody add either to a pod that
-//     exists.
+//   - it has what the injector adds: the init container osm-init, which redirects its traffic, and the
+//     container envoy with the proxy's certificate mounted. Neither can be added to an existing pod.
 //
-// Somebody who writes all that by hand gains nothing: the kubelet gives the pod its address, the
-// admission of pods its ServiceAccount, and these two are all that the mesh believes of it.
+// Writing all of that by hand gains nothing: the mesh believes only the pod's address, which the kubelet
+// reports, and its ServiceAccount, which admission checks.
 //
-// A workload has the addresses that its status shows, except for those that are a node's, and those
-// that no pod can have. Of several pods with one address the one that is not being deleted has it;
-// if that leaves more than one, nobody does.
+// A workload has the addresses in its status, except for node addresses and those that no pod can have.
+// If several pods show one address, it belongs to the one that is not being deleted; if more than one is
+// left, it belongs to none.
 
 // notInjected says why a pod with the label is no workload, "" for one that is.
 func notInjected(pod *corev1.Pod) string {
@@ -58,8 +57,11 @@ func podAddresses(pod *corev1.Pod) []netip.Addr {
 	return distinct(addresses, netip.Addr.Compare)
 }
 
-// hostAddresses are the addresses of the pod's node, sorted.
+// hostAddresses are the addresses of the pod's node, sorted; none for nil.
 func hostAddresses(pod *corev1.Pod) []netip.Addr {
+	if pod == nil {
+		return nil
+	}
 	var addresses []netip.Addr
 	add := func(ip string) {
 		if addr, err := netip.ParseAddr(ip); err == nil {

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +38,7 @@ func (w *workload) same(o *workload) bool {
 // leads to one of its addresses or names it.
 func (s *State) updatePod(name mesh.PodName) {
 	pod := s.labelledPod(name)
-	s.setHosts(name, hostsOfPod(pod))
+	s.setHosts(name, hostAddresses(pod))
 	before, now := s.workloads[name], s.workloadOf(name, pod)
 	if before == nil && now == nil || before != nil && now != nil && before.same(now) {
 		return
@@ -77,13 +76,6 @@ func (s *State) labelledPod(name mesh.PodName) *corev1.Pod {
 		return nil
 	}
 	return pod
-}
-
-func hostsOfPod(pod *corev1.Pod) []netip.Addr {
-	if pod == nil {
-		return nil
-	}
-	return hostAddresses(pod)
 }
 
 // workloadOf returns the pod's workload, nil when it is none of the mesh's.
@@ -140,9 +132,9 @@ func (s *State) updateWorkload(name mesh.PodName, changed map[mesh.PodName]*mesh
 	}
 }
 
-// inbound folds what the services of a workload's namespace say about its ports, in the order of their
-// names. Where two disagree about the protocol and one says HTTP, HTTP it is: bytes that nobody looks
-// into could tell the application any x-forwarded-client-cert.
+// inbound merges what the services of a workload's namespace say about its ports, in the order of their
+// names. Where two disagree and one of them says HTTP, the port is HTTP: as plain bytes, a client's own
+// x-forwarded-client-cert would reach the application.
 func (s *State) inbound(w *workload) ([]mesh.InboundPort, []Problem) {
 	ports := map[uint16]mesh.Protocol{}
 	saidBy := map[uint16]mesh.ServiceName{}

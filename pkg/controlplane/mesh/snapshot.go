@@ -115,22 +115,6 @@ func (s *Snapshot) Services() []*Service { return s.services }
 // Workloads of the mesh, sorted by name. Not to be changed.
 func (s *Snapshot) Workloads() []*Workload { return s.workloads }
 
-// Plaintext counts the addresses of a service's endpoints that clients reach in plain text.
-func (s *Snapshot) Plaintext(of *Service) int {
-	if !s.settings.Permissive || !s.settings.Egress || of.Headless() {
-		return 0
-	}
-	addresses := map[netip.Addr]bool{}
-	for _, port := range of.Ports {
-		for _, e := range port.Endpoints {
-			if !e.Meshed {
-				addresses[e.Address.Addr()] = true
-			}
-		}
-	}
-	return len(addresses)
-}
-
 // SameWorkloads says whether the workloads of both snapshots are one list, which they are where
 // ingest saw none of them change.
 func (s *Snapshot) SameWorkloads(o *Snapshot) bool {

@@ -88,6 +88,23 @@ func For(settings mesh.Settings, w *mesh.Workload) Proxy {
 	return proxy
 }
 
+// PlaintextEndpoints counts the addresses of a service's endpoints that clients reach in plain text: those
+// without a proxy, where egress is allowed.
+func PlaintextEndpoints(settings mesh.Settings, service *mesh.Service) int {
+	if !settings.Permissive || !settings.Egress || service.Headless() {
+		return 0
+	}
+	addresses := map[netip.Addr]bool{}
+	for _, port := range service.Ports {
+		for _, e := range port.Endpoints {
+			if !e.Meshed {
+				addresses[e.Address.Addr()] = true
+			}
+		}
+	}
+	return len(addresses)
+}
+
 // The size of a Block: large enough for few of them, small enough to be sent when a pod in it comes
 // or goes.
 const (
