@@ -1,15 +1,20 @@
-// Package reach holds fuzz targets to what their seeds show.
+// Package reach checks that the seeds of a fuzz target reach the code behind its first checks.
 //
-// A target whose seeds all end at the first check fuzzes that check and nothing behind it, and nobody
-// sees it: it is fast and finds no fault. So each target names the outcomes that its code has, and
-// notes which one each input came to. When the seeds run as tests, an outcome that none of them came
-// to fails the target. While fuzzing, nothing is judged.
+// If the code under test refuses every seed at once, fuzzing exercises that refusal and nothing behind it,
+// and nobody notices: the target runs fast and finds nothing. So each target names the outcomes that its
+// code has and notes the outcome of each input. Package reach measures no coverage and judges no single
+// input; that remains the target's business.
+//
+// Its invariant: when all seeds run as tests, the outcomes that they reach are exactly those that the
+// target named, or the target fails. While fuzzing, nothing is judged.
 package reach
 
 import (
 	"flag"
+	"maps"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 )
 
@@ -29,36 +34,41 @@ type Target interface {
 
 var _ Target = (*testing.F)(nil)
 
-// Outcomes counts what the inputs of one target came to. It is safe for concurrent use.
+// Outcomes are what the inputs of one target led to. It is safe for concurrent use.
 type Outcomes struct {
-	counts map[string]*atomic.Int64
+	mu      sync.Mutex
+	reached map[string]bool // by outcome; true for those that an input led to
+	unknown map[string]bool // those that were noted but not named
 }
 
 // Both expects that some seeds are accepted and some refused.
 func Both(f Target) *Outcomes { return All(f, Accepted, Refused) }
 
-// All expects that some seed comes to each of the outcomes.
+// All expects that each of the outcomes has a seed that leads to it.
 func All(f Target, outcomes ...string) *Outcomes {
-	o := &Outcomes{counts: map[string]*atomic.Int64{}}
+	o := &Outcomes{reached: map[string]bool{}, unknown: map[string]bool{}}
 	for _, outcome := range outcomes {
-		o.counts[outcome] = &atomic.Int64{}
+		o.reached[outcome] = false
 	}
 	if runsAllSeeds(option("test.fuzz"), option("test.run")) {
 		f.Cleanup(func() {
 			f.Helper()
-			o.judge(f, outcomes)
+			o.judge(f)
 		})
 	}
 	return o
 }
 
-// Note says what an input came to.
+// Note says what an input led to. It cannot fail the target itself: a *testing.F must not be used while
+// its inputs run.
 func (o *Outcomes) Note(outcome string) {
-	count, known := o.counts[outcome]
-	if !known {
-		panic("reach: outcome " + outcome + " was not named when the target began")
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, named := o.reached[outcome]; !named {
+		o.unknown[outcome] = true
+		return
 	}
-	count.Add(1)
+	o.reached[outcome] = true
 }
 
 // Error notes Accepted for nil and Refused for an error.
@@ -73,14 +83,19 @@ func (o *Outcomes) OK(ok bool) {
 	o.Note(Refused)
 }
 
-func (o *Outcomes) judge(f Target, outcomes []string) {
+func (o *Outcomes) judge(f Target) {
 	f.Helper()
-	if f.Failed() {
-		return // seeds may not have run to their end
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, outcome := range slices.Sorted(maps.Keys(o.unknown)) {
+		f.Errorf("outcome %s was noted but not named: add it to those that the target expects", outcome)
 	}
-	for _, outcome := range outcomes {
-		if o.counts[outcome].Load() == 0 {
-			f.Errorf("no seed is %s: fuzzing would hardly come there; add a seed that is", outcome)
+	if f.Failed() {
+		return // some seeds may not have run to the end
+	}
+	for _, outcome := range slices.Sorted(maps.Keys(o.reached)) {
+		if !o.reached[outcome] {
+			f.Errorf("no seed is %s, so fuzzing would hardly get there: add a seed that is", outcome)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func (*recorder) Helper()            {}
 func (r *recorder) Failed() bool     { return r.failed }
 func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
 func (r *recorder) Errorf(format string, args ...any) {
-	r.said = append(r.said, fmt.Sprintf(format, args...))
+	r.said, r.failed = append(r.said, fmt.Sprintf(format, args...)), true
 }
 
 func (r *recorder) end() {
@@ -29,9 +29,7 @@ func (r *recorder) end() {
 }
 
 func TestOutcomes(t *testing.T) {
-	if !runsAllSeeds(option("test.fuzz"), option("test.run")) {
-		t.Skip("only some seeds were asked for")
-	}
+	skipUnlessAllSeeds(t)
 	tests := map[string]struct {
 		notes  []error
 		failed bool
@@ -57,7 +55,7 @@ func TestOutcomes(t *testing.T) {
 			r.end()
 			var got []string
 			for _, text := range r.said {
-				name, _, _ := strings.Cut(text, ":")
+				name, _, _ := strings.Cut(text, ",")
 				got = append(got, name)
 			}
 			if strings.Join(got, " ") != tt.want {
@@ -68,20 +66,43 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestOutcomesOfItsOwn(t *testing.T) {
+	skipUnlessAllSeeds(t)
 	r := &recorder{}
 	outcomes := All(r, "left", "right", "ahead")
 	outcomes.Note("left")
 	outcomes.Note("ahead")
 	r.end()
-	if len(r.said) != 1 || !strings.HasPrefix(r.said[0], "no seed is right:") {
+	if len(r.said) != 1 || !strings.HasPrefix(r.said[0], "no seed is right,") {
 		t.Errorf("said %q", r.said)
 	}
-	defer func() {
-		if recover() == nil {
-			t.Error("an outcome that was not named was taken")
+}
+
+// An outcome that is not among the named ones fails the target, and does not stand for another.
+func TestOutcomesThatAreNotNamed(t *testing.T) {
+	skipUnlessAllSeeds(t)
+	r := &recorder{}
+	outcomes := All(r, "left", "right")
+	for _, outcome := range []string{"left", "astray", "right", "astray", "above"} {
+		outcomes.Note(outcome)
+	}
+	r.end()
+	want := []string{"outcome above was noted but not named", "outcome astray was noted but not named"}
+	if len(r.said) != len(want) {
+		t.Fatalf("said %q", r.said)
+	}
+	for i, text := range r.said {
+		if !strings.HasPrefix(text, want[i]) {
+			t.Errorf("said %q, want %q", text, want[i])
 		}
-	}()
-	outcomes.Note("astray")
+	}
+}
+
+// skipUnlessAllSeeds skips a test of the verdict where there is none.
+func skipUnlessAllSeeds(t *testing.T) {
+	t.Helper()
+	if !runsAllSeeds(option("test.fuzz"), option("test.run")) {
+		t.Skip("only some seeds were asked for")
+	}
 }
 
 func TestRunsAllSeeds(t *testing.T) {
