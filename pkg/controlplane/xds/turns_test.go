@@ -1,0 +1,83 @@
+package xds
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
+)
+
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hostile := party{identity: identity.Identity{Namespace: "x", ServiceAccount: "hostile"}, source: netip.MustParseAddr("10.0.0.6")}
+		turns := newTurns(16)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		took := func(of party) bool {
+			done := make(chan error, 1)
+			go func() { done <- turns.take(ctx, of) }()
+			synctest.Wait()
+			select {
+			case err := <-done:
+				return err == nil
+			default:
+				return false
+			}
+		}
+		got := 0
+		for range 200 {
+			if took(hostile) {
+				got++
+			}
+		}
+		if got != 2 {
+			t.Fatalf("one party has %d of 16 turns, want 2", got)
+		}
+		honest := 0
+		for i := range 20 {
+			if took(party{source: netip.AddrFrom4([4]byte{10, 0, 1, byte(i)})}) {
+				honest++
+			}
+		}
+		if honest != 14 {
+			t.Fatalf("the others have %d turns beside the 200 that wait, want the other 14", honest)
+		}
+		turns.give(party{source: netip.AddrFrom4([4]byte{10, 0, 1, 0})})
+		synctest.Wait()
+		if turns.held[party{source: netip.AddrFrom4([4]byte{10, 0, 1, 14})}] != 1 {
+			t.Error("a turn that was given back went not to who had none")
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if len(turns.waiting) != 0 || turns.free != 0 {
+			t.Errorf("%d wait after the deadline, %d turns are free", len(turns.waiting), turns.free)
+		}
+	})
+}
+
+// Of 200 streams of one hostile pod that answer nothing as many are let in as there are turns; a victim is
+// served at once all the same.
+func TestFirstConfigurationsAreFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newInMemory(t, func(cfg *Config) { cfg.FirstSyncs = 8 })
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
+		hostile := make([]*memoryDelta, 200)
+		for i := range hostile {
+			hostile[i] = m.openWith(t.Context(), "service0-0", time.Now().Add(24*time.Hour), from("10.2.0.0"))
+			go hostile[i].ask(clusters, nil) // and never an answer
+		}
+		synctest.Wait()
+		victim := m.openWith(t.Context(), "service1-1", time.Now().Add(24*time.Hour), from("10.2.0.1"))
+		victim.ask(clusters, nil)
+		victim.takeNow(t)
+		victim.close()
+		for _, d := range hostile {
+			d.stop()
+			t.Log(<-d.done)
+		}
+	})
+}
