@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // A long node id is refused, and only its beginning is logged and sent back.
@@ -59,8 +60,8 @@ func TestNodeIDs(t *testing.T) {
 	})
 }
 
-// Whatever a proxy calls itself, an id that is accepted names one pod, and what is said of another is short
-// and fit for a line of a log.
+// Whatever a proxy calls itself, an id that is accepted names one pod, and the error about any other is short
+// and fits in one line of a log.
 func FuzzNodeID(f *testing.F) {
 	for _, id := range []string{
 		"shop/store-0", "", "/", "shop/", "/store", "a/b/c", "sidecar~10.0.0.1~x", "shop/store\n0", "\x1b[31m/x",
@@ -68,8 +69,10 @@ func FuzzNodeID(f *testing.F) {
 	} {
 		f.Add(id)
 	}
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, id string) {
 		pod, err := podOf(id)
+		outcomes.Error(err)
 		if err == nil {
 			if len(id) > longestNode || pod.String() != id {
 				t.Errorf("%q is taken for pod %q", id, pod)
@@ -77,7 +80,7 @@ func FuzzNodeID(f *testing.F) {
 			return
 		}
 		if text := err.Error(); len(text) > 500 || strings.ContainsFunc(text, unicode.IsControl) {
-			t.Errorf("it is said: %q", text)
+			t.Errorf("the error is %q", text)
 		}
 	})
 }

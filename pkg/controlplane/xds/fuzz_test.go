@@ -8,6 +8,8 @@ import (
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // A script is pairs of bytes: what to do, and with which name of which type.
@@ -64,7 +66,8 @@ func emptyMesh() state {
 // deltaModel is a proxy as the protocol's text describes it: it takes what it is sent.
 type deltaModel struct {
 	*deltaProxy
-	types [numTypes]deltaModelType
+	outcomes *reach.Outcomes
+	types    [numTypes]deltaModelType
 }
 
 type deltaModelType struct {
@@ -84,11 +87,12 @@ func (m *deltaModelType) wanted(name string) bool { return m.wildcard || m.wants
 
 func FuzzDelta(f *testing.F) {
 	seed(f)
-	f.Fuzz(playDelta)
+	outcomes := reach.All(f, reach.Accepted, reach.Refused, "resumed")
+	f.Fuzz(func(t *testing.T, script []byte) { playDelta(t, script, outcomes) })
 }
 
-func playDelta(t *testing.T, script []byte) {
-	m := &deltaModel{deltaProxy: newDeltaProxy(t, emptyMesh())}
+func playDelta(t *testing.T, script []byte, outcomes *reach.Outcomes) {
+	m := &deltaModel{deltaProxy: newDeltaProxy(t, emptyMesh()), outcomes: outcomes}
 	for typ := range numTypes {
 		m.types[typ] = deltaModelType{wildcard: typ.mayBeWildcard(), wants: map[string]bool{}, has: map[string]string{}, offered: map[string]string{}, refused: map[string]string{}, warming: map[string]bool{}, again: map[string]bool{}, asked: map[string]bool{}}
 	}
@@ -131,6 +135,9 @@ func (m *deltaModel) connect(lie string) {
 			}
 			t.has = map[string]string{}
 			req.InitialResourceVersions = nil
+		}
+		if len(req.GetInitialResourceVersions()) > 0 {
+			m.outcomes.Note("resumed")
 		}
 		m.handle(req)
 	}
@@ -265,7 +272,7 @@ func (m *deltaModel) reply(typ resourceType, complaint string) {
 			delete(m.types[endpoints].warming, name)
 		}
 	}
-	m.answer(resp, complaint)
+	m.outcomes.OK(m.answer(resp, complaint) == nil)
 }
 
 // compare asks, once everything is answered, whether the proxy holds exactly what it asked for and accepted.
@@ -310,19 +317,19 @@ func (m *deltaModel) compare() {
 	checkFits(m.t, &m.session, wanted)
 }
 
-// checkFits asks that a session is said to remember so many names, and that limits hold exactly there.
+// checkFits asks that a session reports so many names, and that exactly that many fit the limits.
 func checkFits(t *testing.T, p protocol, wanted int) {
 	t.Helper()
 	names, bytes := p.remembers()
 	if names != wanted || bytes < names*stringSize {
-		t.Errorf("%d names in %d bytes are said to be remembered, want %d", names, bytes, wanted)
+		t.Errorf("the session reports %d names in %d bytes, want %d names", names, bytes, wanted)
 	}
 	if err := (Limits{Names: names, NameBytes: bytes}).fits(p); err != nil {
 		t.Errorf("within the limits: %v", err)
 	}
 	for _, l := range []Limits{{Names: names - 1, NameBytes: bytes}, {Names: names, NameBytes: bytes - 1}} {
 		if l.fits(p) == nil {
-			t.Errorf("%+v hold not for %d names in %d bytes", l, names, bytes)
+			t.Errorf("%d names in %d bytes fit %+v", names, bytes, l)
 		}
 	}
 }

@@ -8,12 +8,15 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // sotwModel is a proxy of the other variant.
 type sotwModel struct {
 	*sotwProxy
-	types [numTypes]sotwModelType
+	outcomes *reach.Outcomes
+	types    [numTypes]sotwModelType
 }
 
 type sotwModelType struct {
@@ -29,11 +32,12 @@ type sotwModelType struct {
 
 func FuzzSotw(f *testing.F) {
 	seed(f)
-	f.Fuzz(playSotw)
+	outcomes := reach.Both(f)
+	f.Fuzz(func(t *testing.T, script []byte) { playSotw(t, script, outcomes) })
 }
 
-func playSotw(t *testing.T, script []byte) {
-	m := &sotwModel{sotwProxy: newSotwProxy(t, emptyMesh())}
+func playSotw(t *testing.T, script []byte, outcomes *reach.Outcomes) {
+	m := &sotwModel{sotwProxy: newSotwProxy(t, emptyMesh()), outcomes: outcomes}
 	m.connect()
 	for _, s := range steps(script) {
 		if !m.state.change(s) {
@@ -68,7 +72,12 @@ func (m *sotwModel) send(typ resourceType, complaint string) {
 	if complaint != "" {
 		req.ErrorDetail = &rpcstatus.Status{Message: complaint}
 	}
-	m.session.handle(req, m.state.offer(m.t), instant)
+	switch said := m.session.handle(req, m.state.offer(m.t), instant); {
+	case said.accepted:
+		m.outcomes.Note(reach.Accepted)
+	case said.refusal != nil:
+		m.outcomes.Note(reach.Refused)
+	}
 }
 
 func (m *sotwModel) play(s step) {

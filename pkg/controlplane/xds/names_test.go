@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // What a subscription is said to take is what it takes.
@@ -94,13 +95,15 @@ func TestNamesAreBounded(t *testing.T) {
 	}
 }
 
-// Whatever names a proxy asks for, drops and claims to hold, in whichever order, a session remembers what it
-// asked for and did not drop, says so, and is over a limit exactly when that is more.
+// Whatever names a proxy asks for, drops and claims to hold, in any order, a session remembers what the proxy
+// asked for and did not drop, reports it, and is over a limit exactly when that is more.
 func FuzzNames(f *testing.F) {
 	f.Add("a,b,c", "b", "c,d", "a")
 	f.Add("*", "", "a,a,a", "*")
 	f.Add(",,", ",", strings.Repeat("x", 5000)+",*", "")
 	f.Add(strings.Repeat("ab,", 300), "ab", "", "*,ab")
+	outcomes := reach.All(f, reach.Accepted, reach.Refused, "dropped")
+	limits := Limits{Names: 3, NameBytes: 8 << 10}
 	f.Fuzz(func(t *testing.T, first, then, drop, held string) {
 		split := func(s string) []string {
 			if s == "" {
@@ -125,10 +128,18 @@ func FuzzNames(f *testing.F) {
 				want[name] = name != wildcardName
 			}
 			for _, name := range req.GetResourceNamesUnsubscribe() {
+				if want[name] {
+					outcomes.Note("dropped")
+				}
 				delete(want, name)
 			}
 			delete(want, wildcardName)
 			checkFits(t, session, len(want))
+			err := limits.fits(session)
+			outcomes.Error(err)
+			if len(want) > limits.Names && err == nil {
+				t.Errorf("%d names fit a limit of %d", len(want), limits.Names)
+			}
 			if got := session.types[endpoints].names.all(); !slices.IsSorted(got) {
 				t.Errorf("%q are not sorted", got)
 			}

@@ -2,6 +2,11 @@ package xds
 
 import (
 	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,6 +17,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 func TestRetrust(t *testing.T) {
@@ -191,12 +197,37 @@ func TestSotwProxyIsSentItsCertificate(t *testing.T) {
 	}
 }
 
+// A version is taken if it is four fields with two numbers in the middle, in the only form in which such a
+// version is written, and each field is then what stands there.
 func FuzzParseHeld(f *testing.F) {
-	f.Add("0123456789abcdef.1700000000.1690000000.1f")
-	f.Add("a.b.c.d")
+	for _, version := range []string{
+		"0123456789abcdef.1700000000.1690000000.1f", ".0.-1.", "a.b.c.d", "a.1.2", "a.1.2.b.c", "a.01.2.b", "a.+1.2.b", "a.1.-0.b",
+		"a.9223372036854775807.-9223372036854775808.b", "a.9223372036854775808.1.b", strings.Repeat("a", 95) + ".1.2.b", strings.Repeat("a", 94) + ".1.2.b",
+	} {
+		f.Add(version)
+	}
+	written := regexp.MustCompile(`^([^.]*)\.(0|-?[1-9][0-9]*)\.(0|-?[1-9][0-9]*)\.([^.]*)$`)
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, version string) {
-		if h, ok := parseHeld(version); ok && h.version() != version {
-			t.Errorf("%q is read as %q", version, h.version())
+		h, ok := parseHeld(version)
+		outcomes.OK(ok)
+		fields := written.FindStringSubmatch(version)
+		if want := len(version) <= 100 && fields != nil && isInt64(fields[2]) && isInt64(fields[3]); ok != want {
+			t.Fatalf("%q is taken: %t, want %t", version, ok, want)
+		}
+		if !ok {
+			return
+		}
+		if got := []string{h.root, fmt.Sprint(h.notAfter.Unix()), fmt.Sprint(h.renewAt.Unix()), h.serial}; !slices.Equal(got, fields[1:]) {
+			t.Errorf("%q is read as %q", version, got)
+		}
+		if h.version() != version {
+			t.Errorf("%q is written as %q", version, h.version())
 		}
 	})
+}
+
+func isInt64(digits string) bool {
+	_, err := strconv.ParseInt(digits, 10, 64)
+	return err == nil
 }
