@@ -12,8 +12,7 @@ import (
 // accounts are what pods have and may do. The server's mu is held for all that is done to them.
 type accounts struct {
 	limits Limits
-	pods   map[mesh.PodName]*account
-	swept  int // how many there were after the last sweep
+	pods   ledger[mesh.PodName, *account]
 }
 
 // account is one pod's.
@@ -30,38 +29,24 @@ const (
 	bigTalk    = 25
 )
 
+func (a *account) idle(now time.Time) bool {
+	return len(a.streams) == 0 && full(a.opened, now) && full(a.asked, now)
+}
+
 func newAccounts(limits Limits) accounts {
-	return accounts{limits: limits, pods: map[mesh.PodName]*account{}}
-}
-
-// of is a pod's account; it is kept for as long as the pod has a stream or is not yet free to do all again.
-func (a *accounts) of(pod mesh.PodName, now time.Time) *account {
-	if known := a.pods[pod]; known != nil {
-		return known
-	}
-	if len(a.pods) > 2*a.swept+1000 {
-		for name, known := range a.pods {
-			if len(known.streams) == 0 && full(known.opened, now) && full(known.asked, now) {
-				delete(a.pods, name)
-			}
+	return accounts{limits: limits, pods: newLedger(func(mesh.PodName) *account {
+		return &account{
+			opened: rate.NewLimiter(rate.Limit(limits.StreamsPerMinute)/60, reopenings),
+			asked:  rate.NewLimiter(rate.Limit(limits.RequestsPerSecond), bigTalk*limits.RequestsPerSecond),
 		}
-		a.swept = len(a.pods)
-	}
-	made := &account{
-		opened: rate.NewLimiter(rate.Limit(a.limits.StreamsPerMinute)/60, reopenings),
-		asked:  rate.NewLimiter(rate.Limit(a.limits.RequestsPerSecond), bigTalk*a.limits.RequestsPerSecond),
-	}
-	a.pods[pod] = made
-	return made
+	})}
 }
-
-func full(l *rate.Limiter, now time.Time) bool { return l.TokensAt(now) >= float64(l.Burst()) }
 
 // add gives a pod another stream. Over the limit the oldest one makes room, since that is the one whose
 // proxy may be gone without the server having noticed. A stream that comes from the pod's own address does
 // not make room for one from elsewhere: that may be another pod with the same ServiceAccount.
 func (a *accounts) add(st *stream, now time.Time) (displaced *stream, ok bool) {
-	known := a.of(st.peer.pod, now)
+	known := a.pods.of(st.peer.pod, now)
 	if len(known.streams) >= a.limits.StreamsPerPod {
 		i := slices.IndexFunc(known.streams, func(other *stream) bool { return !other.peer.home })
 		switch {
@@ -81,7 +66,7 @@ func (a *accounts) add(st *stream, now time.Time) (displaced *stream, ok bool) {
 
 // remove takes a stream away.
 func (a *accounts) remove(st *stream) {
-	if known := a.pods[st.peer.pod]; known != nil {
+	if known := a.pods.entries[st.peer.pod]; known != nil {
 		known.streams = slices.DeleteFunc(known.streams, func(other *stream) bool { return other == st })
 	}
 }

@@ -160,12 +160,12 @@ func TestAccountsAreForgotten(t *testing.T) {
 	now := time.Now()
 	for i := range 100_000 {
 		pod := mesh.PodName{Namespace: "shop", Name: fmt.Sprintf("pod-%d", i)}
-		if !a.of(pod, now).opened.AllowN(now, 1) {
+		if !a.pods.of(pod, now).opened.AllowN(now, 1) {
 			t.Fatal("a new pod may open no stream")
 		}
 		now = now.Add(100 * time.Millisecond)
 	}
-	if len(a.pods) > 3000 {
-		t.Errorf("%d accounts are left", len(a.pods))
+	if len(a.pods.entries) > 3000 {
+		t.Errorf("%d accounts are left", len(a.pods.entries))
 	}
 }

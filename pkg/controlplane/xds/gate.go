@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,8 +41,7 @@ type gate struct {
 
 	mu      sync.Mutex
 	pending int
-	sources map[netip.Addr]*origin
-	swept   int // how many sources there were after the last sweep
+	sources ledger[netip.Addr, *origin]
 }
 
 // origin is what is known of an address.
@@ -50,8 +50,12 @@ type origin struct {
 	opened  *rate.Limiter
 }
 
+func (o *origin) idle(now time.Time) bool { return len(o.pending) == 0 && full(o.opened, now) }
+
 func newGate(limits Limits, metrics *Metrics, notes *notes) *gate {
-	return &gate{limits: limits, metrics: metrics, notes: notes, sources: map[netip.Addr]*origin{}}
+	return &gate{limits: limits, metrics: metrics, notes: notes, sources: newLedger(func(netip.Addr) *origin {
+		return &origin{opened: rate.NewLimiter(rate.Limit(limits.ConnectionsPerAddress), burst*limits.ConnectionsPerAddress)}
+	})}
 }
 
 // connection is a proxy's connection.
@@ -115,7 +119,7 @@ func (g *gate) enter(conn net.Conn, now time.Time) *connection {
 func (g *gate) admit(c *connection, now time.Time) (refused string, displaced *connection) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := g.source(c.source, now)
+	s := g.sources.of(c.source, now)
 	switch {
 	case !s.opened.AllowN(now, 1):
 		return "connections-per-address-per-second", nil
@@ -135,7 +139,7 @@ func (g *gate) admit(c *connection, now time.Time) (refused string, displaced *c
 // than that. g.mu is held.
 func (g *gate) greediest(than int) *connection {
 	var most *connection
-	for _, s := range g.sources {
+	for _, s := range g.sources.entries {
 		if len(s.pending) > than {
 			most, than = s.pending[0], len(s.pending)
 		}
@@ -143,29 +147,10 @@ func (g *gate) greediest(than int) *connection {
 	return most
 }
 
-// source returns what is known of an address. g.mu is held.
-func (g *gate) source(address netip.Addr, now time.Time) *origin {
-	s := g.sources[address]
-	if s != nil {
-		return s
-	}
-	if len(g.sources) > 2*g.swept+1000 {
-		for a, s := range g.sources {
-			if len(s.pending) == 0 && s.opened.TokensAt(now) >= float64(s.opened.Burst()) {
-				delete(g.sources, a)
-			}
-		}
-		g.swept = len(g.sources)
-	}
-	s = &origin{opened: rate.NewLimiter(rate.Limit(g.limits.ConnectionsPerAddress), burst*g.limits.ConnectionsPerAddress)}
-	g.sources[address] = s
-	return s
-}
-
 // book makes a connection a pending one, for longer than the 30 s that Envoy may wait before it tries another
 // stream: a handshake costs more than the wait. g.mu is held.
 func (g *gate) book(c *connection) {
-	s := g.source(c.source, time.Now())
+	s := g.sources.of(c.source, time.Now())
 	s.pending = append(s.pending, c)
 	g.pending++
 	c.pending = true
@@ -182,14 +167,8 @@ func (g *gate) unbook(c *connection) {
 	c.late.Stop()
 	c.late = nil
 	g.pending--
-	if s := g.sources[c.source]; s != nil {
-		for i, other := range s.pending {
-			if other == c {
-				s.pending = append(s.pending[:i], s.pending[i+1:]...)
-				break
-			}
-		}
-	}
+	s := g.sources.entries[c.source]
+	s.pending = slices.DeleteFunc(s.pending, func(other *connection) bool { return other == c })
 	g.metrics.pending.Set(float64(g.pending))
 }
 

@@ -175,7 +175,7 @@ func TestGate(t *testing.T) {
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-			if n := len(g.sources); n > 3000 {
+			if n := len(g.sources.entries); n > 3000 {
 				g.t.Errorf("%d addresses are remembered", n)
 			}
 		}, "", 0},
@@ -350,7 +350,7 @@ func TestServerClosesTheConnectionOfADisplacedStream(t *testing.T) {
 func (g *gate) known(address string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s := g.sources[netip.MustParseAddr(address)]; s != nil {
+	if s := g.sources.entries[netip.MustParseAddr(address)]; s != nil {
 		return len(s.pending)
 	}
 	return 0

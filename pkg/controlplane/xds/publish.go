@@ -230,7 +230,7 @@ func (s *Server) mayOpen(who peer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
-	return s.accounts.of(who.pod, now).opened.AllowN(now, 1)
+	return s.accounts.pods.of(who.pod, now).opened.AllowN(now, 1)
 }
 
 func (s *Server) remove(st *stream) {
