@@ -71,7 +71,7 @@ type connection struct {
 	waiting bool        // a stream waits to be accepted
 	streams int         // that are accepted
 	retired bool        // no further stream
-	closed  bool        // it is out of the books
+	closed  bool        // it is out of the books for good
 	late    *time.Timer // closes it if it is still pending
 }
 
@@ -103,7 +103,7 @@ func (g *gate) enter(conn net.Conn, now time.Time) *connection {
 	}
 	refused, displaced := g.admit(c, now)
 	if displaced != nil {
-		displaced.drop("displaced")
+		displaced.end("displaced")
 	}
 	if refused != "" {
 		g.refuse(refused, address)
@@ -129,7 +129,7 @@ func (g *gate) admit(c *connection, now time.Time) (refused string, displaced *c
 		if displaced = g.greediest(len(s.pending) + 1); displaced == nil {
 			return "pending-connections", nil
 		}
-		g.unbook(displaced)
+		displaced.leaveLocked()
 	}
 	g.book(c)
 	return "", displaced
@@ -178,22 +178,44 @@ func (g *gate) refuse(limit string, address netip.Addr) {
 	g.notes.offence(limit, "address "+address.String(), "xDS connection closed", "limit", limit, "address", address.String())
 }
 
+// leaveLocked takes the connection out of the books for good, and says whether it was in them. gate.mu is held.
+func (c *connection) leaveLocked() bool {
+	if c.closed {
+		return false
+	}
+	c.closed = true
+	c.gate.unbook(c)
+	return true
+}
+
 // drop closes a connection that is over a limit.
 func (c *connection) drop(limit string) {
-	c.gate.refuse(limit, c.source)
-	abort(c.Conn)
-	_ = c.Close() // it is closed already, only not out of the books
+	if c.leave() {
+		c.end(limit)
+	}
+}
+
+// leave is leaveLocked for callers that do not hold gate.mu.
+func (c *connection) leave() bool {
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	return c.leaveLocked()
 }
 
 // expire drops a connection that is still pending: a stream may have been accepted at the last moment.
 func (c *connection) expire() {
 	c.gate.mu.Lock()
-	pending := c.pending
-	c.gate.unbook(c)
+	over := c.pending && c.leaveLocked()
 	c.gate.mu.Unlock()
-	if pending {
-		c.drop("pending-seconds")
+	if over {
+		c.end("pending-seconds")
 	}
+}
+
+// end counts and closes a connection that was just taken out of the books.
+func (c *connection) end(limit string) {
+	c.gate.refuse(limit, c.source)
+	abort(c.Conn)
 }
 
 // abort closes a connection without the goodbyes that would wait for its peer.
@@ -217,11 +239,7 @@ func (c *connection) Read(p []byte) (int, error) {
 
 // Close takes the connection out of the books, too.
 func (c *connection) Close() error {
-	g := c.gate
-	g.mu.Lock()
-	g.unbook(c)
-	c.closed = true
-	g.mu.Unlock()
+	c.leave()
 	return c.Conn.Close()
 }
 
@@ -304,7 +322,7 @@ func (g gatedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 	conn, info, err := g.TransportCredentials.ServerHandshake(raw)
 	c, gated := raw.(*connection)
 	if err != nil {
-		if gated {
+		if gated && c.leave() { // else it failed because the gate had closed the connection
 			c.gate.refuse("handshake", c.source)
 		}
 		return nil, nil, io.EOF // for gRPC that is nothing to log: the gate did

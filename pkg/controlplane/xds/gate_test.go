@@ -42,6 +42,9 @@ type fakeConn struct {
 func (c *fakeConn) RemoteAddr() net.Addr { return c.from }
 func (c *fakeConn) Close() error         { c.closed = true; return nil }
 
+// Read finds the other end gone.
+func (*fakeConn) Read([]byte) (int, error) { return 0, io.EOF }
+
 func newGating(t *testing.T, limits Limits) *gating {
 	metrics := NewMetrics(prometheus.NewRegistry())
 	limits = limits.withDefaults()
@@ -167,6 +170,29 @@ func TestGate(t *testing.T) {
 				g.t.Error("it is still there")
 			}
 		}, "", 0},
+		{"one that is closed counts once", Limits{}, func(g *gating) {
+			g.enters("10.0.0.6")
+			for range 3 { // a flood goes on until gRPC notices
+				g.conn["10.0.0.6"][0].drop("streams-per-connection")
+			}
+		}, "streams-per-connection", 1},
+		{"a handshake that fails counts", Limits{}, func(g *gating) {
+			g.enters("10.0.0.6")
+			if _, _, err := newCredentials(&tls.Config{MinVersion: tls.VersionTLS13}).ServerHandshake(g.conn["10.0.0.6"][0]); err == nil {
+				g.t.Error("it succeeds")
+			}
+		}, "handshake", 1},
+		{"a handshake that the gate ended is no failed one", Limits{PendingSeconds: 10}, func(g *gating) {
+			g.enters("10.0.0.6")
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			if _, _, err := newCredentials(&tls.Config{MinVersion: tls.VersionTLS13}).ServerHandshake(g.conn["10.0.0.6"][0]); err == nil {
+				g.t.Error("it succeeds")
+			}
+			if n := testutil.CollectAndCount(g.metrics.connections); n != 1 {
+				g.t.Errorf("counted under %d limits, want one", n)
+			}
+		}, "pending-seconds", 1},
 		{"addresses that are gone are forgotten", Limits{}, func(g *gating) {
 			for i := range 20_000 {
 				address := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}).String()
