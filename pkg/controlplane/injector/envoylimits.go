@@ -112,13 +112,13 @@ func connectionLimits(listeners []*listenerv3.Listener) *bootstrapv3.LayeredRunt
 	}}}
 }
 
-// limitManager ends what dawdles and drops what a stranger may not tell the application: these ports are
-// open to whoever reaches the pod.
+// limitManager ends slow requests and drops what a stranger may not tell the application: these ports are
+// open to everyone who can reach the pod.
 func limitManager(m *hcmv3.HttpConnectionManager) {
 	m.CodecType = hcmv3.HttpConnectionManager_HTTP1
 	m.RequestHeadersTimeout = durationpb.New(staticHeaderTimeout)
 	m.RequestTimeout = durationpb.New(staticHeaderTimeout)
-	m.StreamIdleTimeout = durationpb.New(staticStreamTimeout)
+	m.StreamIdleTimeout = durationpb.New(longestAnswer(m))
 	m.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{IdleTimeout: durationpb.New(staticIdleTimeout)}
 	// With the remote address in use and nobody trusted as internal, Envoy drops the x-envoy-* headers
 	// by which a client could ask for retries and timeouts.
@@ -127,4 +127,16 @@ func limitManager(m *hcmv3.HttpConnectionManager) {
 	m.InternalAddressConfig = &hcmv3.HttpConnectionManager_InternalAddressConfig{CidrRanges: []*corev3.CidrRange{
 		{AddressPrefix: "255.255.255.255", PrefixLen: wrapperspb.UInt32(32)}, // without any, private addresses are trusted
 	}}
+}
+
+// longestAnswer is how long a stream may wait for the application: as long as the slowest probe allows, since
+// Envoy ends an idle stream whatever time its route still has.
+func longestAnswer(m *hcmv3.HttpConnectionManager) time.Duration {
+	longest := staticStreamTimeout
+	for _, host := range m.GetRouteConfig().GetVirtualHosts() {
+		for _, route := range host.GetRoutes() {
+			longest = max(longest, route.GetRoute().GetTimeout().AsDuration())
+		}
+	}
+	return longest
 }
