@@ -51,7 +51,8 @@ func (a *arrival) serve(in *http.Request) ([]byte, requestResult, error) {
 	if err != nil {
 		return nil, resultError, fmt.Errorf("encode the answer: %w", err)
 	}
-	// The work is done, but a slow reader holds the answer.
+	// The work ends here, before the wait: see halves. A slow reader holds the answer only.
+	done()
 	if err := a.hold(in.Context(), int64(len(answer)-len(body))); err != nil {
 		return nil, resultError, err
 	}

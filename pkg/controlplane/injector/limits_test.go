@@ -12,17 +12,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -236,55 +233,6 @@ func TestUnknownNamespacesAreNoLabels(t *testing.T) {
 	}
 }
 
-// TestBudget: what is taken is waited for, no source has more than its share, and what nobody may have is
-// refused at once.
-func TestBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
-		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Name: "g"})
-		b := newBudget(100, 60, gauge)
-		if _, err := b.take(t.Context(), one, 61); !errors.Is(err, errTooMuch) {
-			t.Errorf("more than a share: %v", err)
-		}
-		first, err := b.take(t.Context(), one, 50)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := b.take(ctx, one, 20); !errors.Is(err, errBusy) {
-			t.Errorf("more than the rest of the share: %v", err)
-		}
-		second, err := b.take(t.Context(), two, 50)
-		if err != nil {
-			t.Fatalf("another source: %v", err)
-		}
-		waited := make(chan error, 1)
-		go func() {
-			giveBack, err := b.take(t.Context(), two, 10)
-			if err == nil {
-				giveBack()
-			}
-			waited <- err
-		}()
-		synctest.Wait()
-		select {
-		case err := <-waited:
-			t.Errorf("took what was not there: %v", err)
-		default:
-		}
-		first()
-		first() // twice is once
-		if err := <-waited; err != nil {
-			t.Error(err)
-		}
-		second()
-		if b.used != 0 || len(b.sources) != 0 || testutil.ToFloat64(gauge) != 0 {
-			t.Errorf("left: %d of %v", b.used, b.sources)
-		}
-	})
-}
-
 // TestSlowBodiesEnd is a whole injector to which one address sends thirty large reviews without ending
 // them. The API server's are answered meanwhile, and the others' connections end within the time that a
 // review may take.
@@ -346,23 +294,6 @@ func slowReview(t *testing.T, address string) net.Conn {
 		t.Fatal(err)
 	}
 	return conn
-}
-
-// TestBusyReviewsAreToldWhenToComeBack fills the budget and expects what makes the API server try again.
-func TestBusyReviewsAreToldWhenToComeBack(t *testing.T) {
-	w := testWebhook(t, enabledNamespace)
-	giveBack, err := w.work.take(t.Context(), netip.Addr{}, w.work.total)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := post(w, http.MethodPost, review(nil))
-	if out.Code != http.StatusTooManyRequests || out.Header().Get("Retry-After") != retryAfter {
-		t.Errorf("status %d, header %v", out.Code, out.Header())
-	}
-	giveBack()
-	if out := post(w, http.MethodPost, review(nil)); out.Code != http.StatusOK {
-		t.Errorf("status %d afterwards", out.Code)
-	}
 }
 
 // TestNamesAreClipped sends names as long as a review.
