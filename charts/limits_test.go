@@ -8,52 +8,60 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/osm-edge/osm/pkg/controlplane/command"
+	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
-// limitFlags are the controller's flags for limits, with what the chart gives by default.
-func limitFlags(t *testing.T) (set *pflag.FlagSet, given map[string]string) {
-	t.Helper()
-	set, given = pflag.NewFlagSet("controller", pflag.ContinueOnError), map[string]string{}
-	var limits xds.Limits
-	limits.Bind(set)
-	for name, pod := range pods(objects(t, values{})) {
+// Each limit of a process is a value of the chart, with the default that the process has.
+func TestLimitDefaults(t *testing.T) {
+	for app, pod := range pods(objects(t, values{})) {
+		process, _, err := command.New(serve.Version{}).Find([]string{strings.TrimPrefix(app, "osm-")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		given := map[string]string{}
 		for _, arg := range pod.Spec.Containers[0].Args {
-			if flag, value, ok := strings.Cut(arg, "="); ok && strings.HasPrefix(flag, "--limit-") {
-				if name != "osm-controller" {
-					t.Errorf("%s has %s", name, arg)
-				}
-				given[strings.TrimPrefix(flag, "--")] = value
+			if name, value, ok := strings.Cut(strings.TrimPrefix(arg, "--"), "="); ok && isLimit(name) {
+				given[name] = value
 			}
 		}
+		process.Flags().VisitAll(func(f *pflag.Flag) {
+			if !isLimit(f.Name) {
+				return
+			}
+			value, ok := given[f.Name]
+			if !ok {
+				t.Errorf("%s: no value for --%s", app, f.Name)
+				return
+			}
+			delete(given, f.Name)
+			if err := f.Value.Set(value); err != nil {
+				t.Errorf("%s: --%s=%s: %v", app, f.Name, value, err)
+			} else if f.Value.String() != f.DefValue {
+				t.Errorf("%s: --%s is %s, and %s when it is left out", app, f.Name, value, f.DefValue)
+			}
+		})
+		for name := range given {
+			t.Errorf("%s has no flag --%s", app, name)
+		}
 	}
-	return set, given
 }
 
-// Each limit is a value of the chart, with the default that the controller has.
-func TestLimitDefaults(t *testing.T) {
-	set, given := limitFlags(t)
-	set.VisitAll(func(f *pflag.Flag) {
-		value, ok := given[f.Name]
-		if !ok {
-			t.Errorf("no value for --%s", f.Name)
-			return
+// isLimit says whether a flag bounds what others may take.
+func isLimit(flag string) bool {
+	for _, prefix := range []string{"limit-", "max-", "sidecar-", "review-"} {
+		if strings.HasPrefix(flag, prefix) {
+			return flag != "sidecar-image"
 		}
-		if err := set.Set(f.Name, value); err != nil {
-			t.Errorf("--%s=%s: %v", f.Name, value, err)
-		} else if f.Value.String() != f.DefValue {
-			t.Errorf("--%s is %s, and %s when it is left out", f.Name, value, f.DefValue)
-		}
-		delete(given, f.Name)
-	})
-	for name := range given {
-		t.Errorf("there is no flag --%s", name)
 	}
+	return false
 }
 
 // The schema refuses what the controller would refuse, and names the key and the range.
 func TestLimitRanges(t *testing.T) {
-	set, _ := limitFlags(t)
+	set, limits := pflag.NewFlagSet("controller", pflag.ContinueOnError), xds.Limits{}
+	limits.Bind(set)
 	set.VisitAll(func(f *pflag.Flag) {
 		var least, most int
 		open := strings.LastIndexByte(f.Usage, '(')

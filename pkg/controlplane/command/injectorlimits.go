@@ -19,19 +19,21 @@ type injectorLimits struct {
 }
 
 func (l *injectorLimits) bind(flags *pflag.FlagSet) {
-	quantity := func(target *resource.QuantityValue, name, value, usage string) {
-		target.Quantity = resource.MustParse(value)
+	quantity := func(target *resource.QuantityValue, name string, value resource.Quantity, usage string) {
+		target.Quantity = value
 		flags.Var(target, name, usage)
 	}
-	quantity(&l.reviewSize, "max-review-size", "4Mi", "size of an admission review")
-	quantity(&l.reviewMemory, "max-review-memory", "96Mi", "memory for all reviews at a time, by estimate; at least 8 times --max-review-size")
-	flags.IntVar(&l.containers, "max-containers", 100, "containers of a pod, init containers included")
-	flags.IntVar(&l.probes, "max-probes", 150, "probes of a pod that its sidecar answers")
-	flags.DurationVar(&l.timeout, "review-timeout", 5*time.Second, "time in which a review must have arrived")
-	flags.IntVar(&l.connections, "max-connections", 512, "connections to the webhook at a time")
-	flags.IntVar(&l.perSource, "max-connections-per-source", 128, "connections to the webhook at a time from one IP address")
-	quantity(&l.sidecarMemory, "sidecar-memory-limit", "1Gi", "memory limit of sidecars, unless the MeshConfig sets their resources")
-	flags.IntVar(&l.sidecarConnections, "sidecar-max-connections", 10000, "connections that a sidecar has at a time, in both directions")
+	bytes := func(n int64) resource.Quantity { return *resource.NewQuantity(n, resource.BinarySI) }
+	defaults := injector.Limits{}.WithDefaults()
+	quantity(&l.reviewSize, "max-review-size", bytes(defaults.ReviewBytes), "size of an admission review")
+	quantity(&l.reviewMemory, "max-review-memory", bytes(defaults.ReviewMemory), "memory for all reviews at a time, by estimate; at least 8 times --max-review-size")
+	flags.IntVar(&l.containers, "max-containers", defaults.Containers, "containers of a pod, init containers included")
+	flags.IntVar(&l.probes, "max-probes", defaults.Probes, "probes of a pod that its sidecar answers")
+	flags.DurationVar(&l.timeout, "review-timeout", defaults.Read, "time in which a review must have arrived")
+	flags.IntVar(&l.connections, "max-connections", defaults.Connections, "connections to the webhook at a time")
+	flags.IntVar(&l.perSource, "max-connections-per-source", defaults.PerSource, "connections to the webhook at a time from one IP address")
+	quantity(&l.sidecarMemory, "sidecar-memory-limit", resource.MustParse(injector.DefaultSidecarMemory), "memory limit of sidecars, unless the MeshConfig sets their resources")
+	flags.IntVar(&l.sidecarConnections, "sidecar-max-connections", injector.DefaultSidecarConnections, "connections that a sidecar has at a time, in both directions")
 }
 
 func (l *injectorLimits) review() injector.Limits {

@@ -50,7 +50,8 @@ const (
 	lookupTime       = 3 * time.Second
 )
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns the limits that are in force.
+func (l Limits) WithDefaults() Limits {
 	return Limits{
 		ReviewBytes: cmp.Or(l.ReviewBytes, defaultReviewBytes), ReviewMemory: cmp.Or(l.ReviewMemory, defaultReviewMemory),
 		Containers: cmp.Or(l.Containers, defaultContainers), Probes: cmp.Or(l.Probes, defaultProbes),
@@ -73,7 +74,7 @@ func (l Limits) Validate() error {
 	positive("--review-timeout", int64(l.Read))
 	positive("--max-connections", int64(l.Connections))
 	positive("--max-connections-per-source", int64(l.PerSource))
-	d := l.withDefaults()
+	d := l.WithDefaults()
 	if d.ReviewBytes*sourceParts*halves > d.ReviewMemory {
 		errs = append(errs, fmt.Errorf("--max-review-memory is %d: want at least %d times --max-review-size (%d), or the largest review would never have its turn",
 			d.ReviewMemory, sourceParts*halves, d.ReviewBytes))
@@ -86,7 +87,7 @@ func (l Limits) Validate() error {
 const maxArgument = 128<<10 - 1
 
 func (l Limits) checkContainers(pod *corev1.Pod) error {
-	limit := l.withDefaults().Containers
+	limit := l.WithDefaults().Containers
 	if n := len(pod.Spec.InitContainers) + len(pod.Spec.Containers); n > limit {
 		return refused(reasonContainers, "the pod has %d containers: at most %d are allowed (chart value osm.injector.limits.containers)", n, limit)
 	}
@@ -96,7 +97,7 @@ func (l Limits) checkContainers(pod *corev1.Pod) error {
 // checkProbes refuses before anything is built of the probes.
 func (l Limits) checkProbes(found []probe) error {
 	n := len(found)
-	if limit := l.withDefaults().Probes; n > limit {
+	if limit := l.WithDefaults().Probes; n > limit {
 		return refused(reasonProbes, "the sidecar would have to answer %d probes of the pod: at most %d are allowed (chart value osm.injector.limits.probes)", n, limit)
 	}
 	text := 0

@@ -207,7 +207,7 @@ func (p *process) serve(ctx, inner context.Context) error {
 	serving, end := context.WithCancel(inner)
 	defer end()
 	finished := make(chan error, 1)
-	limits := p.cfg.Settings.Limits.withDefaults()
+	limits := p.cfg.Settings.Limits.WithDefaults()
 	server := serve.HTTPServer{
 		Limits:  serve.Limits{Read: limits.Read, Write: reviewWrite, Connections: limits.Connections, PerSource: limits.PerSource},
 		Refused: p.cfg.Refused,

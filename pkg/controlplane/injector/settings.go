@@ -31,10 +31,10 @@ type Settings struct {
 	PlainContainer bool
 	// Limits of a pod; Patch reads Containers and Probes.
 	Limits Limits
-	// SidecarMemory is the memory limit of sidecars, unless MeshConfig sets resources; zero is 1Gi.
+	// SidecarMemory is the memory limit of sidecars, unless MeshConfig sets resources; zero is DefaultSidecarMemory.
 	SidecarMemory resource.Quantity
 	// SidecarConnections bounds the connections that a sidecar has at a time, in both directions;
-	// zero is 10000.
+	// zero is DefaultSidecarConnections.
 	SidecarConnections int
 	// Mesh is the MeshConfig's spec; the zero value has no exclusions and Envoy's defaults.
 	Mesh v1alpha2.MeshConfigSpec
@@ -67,17 +67,19 @@ func (s Settings) Validate() error {
 	return errors.Join(append(errs, s.Limits.Validate())...)
 }
 
-// defaultSidecarMemory has room for the configuration of about 5000 Services and some thousand connections.
-const defaultSidecarMemory = "1Gi"
+const (
+	// DefaultSidecarMemory has room for the configuration of about 5000 Services and some thousand connections.
+	DefaultSidecarMemory = "1Gi"
+	// DefaultSidecarConnections is for both directions together.
+	DefaultSidecarConnections = 10000
 
-// leastSidecarMemory is what Envoy takes with the configuration of a small mesh.
-const leastSidecarMemory = "64Mi"
-
-const defaultSidecarConnections = 10000
+	// leastSidecarMemory is what Envoy takes with the configuration of a small mesh.
+	leastSidecarMemory = "64Mi"
+)
 
 // resources are the sidecar's: the operator's choice as a whole, or small requests and a limit. Without
 // requests an autoscaler with a utilisation target could not compute it for the pod; without a limit
-// a sidecar that somebody attacks takes the node's memory.
+// a sidecar under attack could take the node's memory.
 func (s Settings) resources() corev1.ResourceRequirements {
 	chosen := s.Mesh.Sidecar.Resources
 	if len(chosen.Requests) > 0 || len(chosen.Limits) > 0 {
@@ -85,7 +87,7 @@ func (s Settings) resources() corev1.ResourceRequirements {
 	}
 	memory := s.SidecarMemory
 	if memory.IsZero() {
-		memory = resource.MustParse(defaultSidecarMemory)
+		memory = resource.MustParse(DefaultSidecarMemory)
 	}
 	return smallResources(memory)
 }
@@ -97,7 +99,7 @@ func (s Settings) sidecarMemory() int64 {
 }
 
 func (s Settings) connections() int64 {
-	return int64(cmp.Or(s.SidecarConnections, defaultSidecarConnections))
+	return int64(cmp.Or(s.SidecarConnections, DefaultSidecarConnections))
 }
 
 func (s Settings) trustDomain() identity.TrustDomain { return cmp.Or(s.TrustDomain, api.DefaultDomain) }

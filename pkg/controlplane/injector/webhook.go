@@ -44,7 +44,7 @@ type webhook struct {
 }
 
 func newWebhook(namespaces namespaceReader, settings func() Settings, m *metrics, log *slog.Logger, now func() time.Time) *webhook {
-	limits := settings().Limits.withDefaults()
+	limits := settings().Limits.WithDefaults()
 	half := limits.ReviewMemory / halves
 	return &webhook{
 		namespaces: namespaces, settings: settings, limits: limits, metrics: m, log: log, now: now,
