@@ -13,6 +13,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 const absent = "(absent)"
@@ -238,12 +239,14 @@ func FuzzAnnotations(f *testing.F) {
 	f.Add("80, 443", "10.0.0.0/8", "enabled")
 	f.Add("0", "::/0,1.2.3.4/32", "")
 	f.Add(",,", "10.0.0.1", "maybe")
+	outcomes := reach.All(f, "rules", "no rules", "decided", "undecided")
 	f.Fuzz(func(t *testing.T, ports, ranges, injection string) {
 		annotations := map[string]string{
 			api.AnnotationInboundPortExclusion: ports, api.AnnotationOutboundPortExclusion: ports,
 			api.AnnotationOutboundIPRangeExclusion: ranges, api.AnnotationOutboundIPRangeInclusion: ranges,
 		}
 		rules, err := redirection(annotations, v1alpha2.TrafficSpec{})
+		outcomes.Note(map[bool]string{true: "rules", false: "no rules"}[err == nil])
 		if err == nil {
 			if err := rules.Validate(); err != nil {
 				t.Errorf("accepted annotations give invalid rules: %v", err)
@@ -251,7 +254,9 @@ func FuzzAnnotations(f *testing.F) {
 		}
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{api.AnnotationInjection: injection}}}
 		ns := Namespace{Name: "shop", Labels: map[string]string{api.LabelMonitoredBy: "osm"}}
-		if d, err := decide(pod, ns, testSettings()); err != nil && d.inject {
+		d, err := decide(pod, ns, testSettings())
+		outcomes.Note(map[bool]string{true: "decided", false: "undecided"}[err == nil])
+		if err != nil && d.inject {
 			t.Error("an error and an injection")
 		}
 	})

@@ -15,11 +15,11 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
-// FuzzAdmission sends reviews of pods of any content. A patch that is answered applies to the pod and makes
-// a pod of it that has exactly one sidecar, in which nobody but the sidecar holds the key, and that the
-// injector makes the same of again.
+// FuzzAdmission sends reviews of pods with any content. The patch in an answer applies to the pod. The result
+// has exactly one sidecar, only the sidecar mounts the key, and injecting it again changes nothing.
 func FuzzAdmission(f *testing.F) {
 	for _, s := range stories(f) {
 		f.Add(string(s.pod))
@@ -30,12 +30,14 @@ func FuzzAdmission(f *testing.F) {
 	f.Add(`{"metadata":{"labels":{"osm-proxy-uuid":"mine"}},"spec":{"initContainers":[{"name":"osm-init"}],"containers":[{"name":"envoy","volumeMounts":[{"name":"osm-proxy","mountPath":"/etc/osm/proxy"}]}]}}`)
 	f.Add(`{"spec":{"containers":[{"name":"app","volumeMounts":[{"name":"osm-proxy","mountPath":"/k"}]}]}}`)
 	w := testWebhook(f, enabledNamespace)
+	outcomes := reach.All(f, "not injected", "injected once", "injected twice")
 	f.Fuzz(func(t *testing.T, pod string) {
 		if !json.Valid([]byte(pod)) {
 			return
 		}
 		injected, ok := admit(t, w, pod)
 		if !ok {
+			outcomes.Note("not injected")
 			return
 		}
 		checkInjected(t, injected)
@@ -45,8 +47,10 @@ func FuzzAdmission(f *testing.F) {
 		}
 		twice, ok := admit(t, w, string(again))
 		if !ok { // moved probes
+			outcomes.Note("injected once")
 			return
 		}
+		outcomes.Note("injected twice")
 		normal, second := normalise(t, injected), normalise(t, twice)
 		if !reflect.DeepEqual(normal, second) {
 			t.Errorf("once %+v\ntwice %+v", normal, second)
@@ -54,7 +58,7 @@ func FuzzAdmission(f *testing.F) {
 	})
 }
 
-// TestFuzzSeedsReachThePatch keeps the seeds from being refused one and all.
+// TestFuzzSeedsReachThePatch asks for several stories among the seeds that are injected.
 func TestFuzzSeedsReachThePatch(t *testing.T) {
 	w, reached := testWebhook(t, enabledNamespace), 0
 	for _, s := range stories(t) {

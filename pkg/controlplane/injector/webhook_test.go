@@ -18,6 +18,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // namespaceFunc is a namespaceReader.
@@ -145,8 +146,11 @@ func TestWebhookRefusesWhatIsNoReview(t *testing.T) {
 func FuzzReview(f *testing.F) {
 	f.Add(review(nil))
 	f.Add(review(func(r map[string]any) { r["object"] = nil }))
+	f.Add(review(func(r map[string]any) { r["operation"] = "UPDATE" }))
+	f.Add([]byte("{"))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","object":{"spec":{"containers":[null]}}}}`))
 	w := testWebhook(f, enabledNamespace)
+	outcomes := reach.All(f, "no review", "denied", "passed", "injected")
 	f.Fuzz(func(t *testing.T, body []byte) {
 		out := post(w, http.MethodPost, body)
 		text, _ := io.ReadAll(out.Body)
@@ -157,6 +161,16 @@ func FuzzReview(f *testing.F) {
 		}
 		if out.Code == http.StatusOK && got.Response.Result != nil && got.Response.Result.Code == http.StatusInternalServerError {
 			t.Errorf("panic on %s", body)
+		}
+		switch {
+		case out.Code != http.StatusOK:
+			outcomes.Note("no review")
+		case !got.Response.Allowed:
+			outcomes.Note("denied")
+		case len(got.Response.Patch) == 0:
+			outcomes.Note("passed")
+		default:
+			outcomes.Note("injected")
 		}
 	})
 }
