@@ -17,22 +17,10 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
-
-func newAuthority(t *testing.T) *ca.Issuer {
-	t.Helper()
-	root, err := ca.NewRoot(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: "cluster.local"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return issuer
-}
 
 // servingSecret is what a controller writes; change spoils it.
 func servingSecret(t *testing.T, authority ca.Authority, change ...func(map[string][]byte)) *corev1.Secret {
@@ -90,7 +78,7 @@ func (r *cacheRig) reason() string {
 
 // TestOnlyValidCertificatesAreServed: what the API server would refuse never takes the place of what it accepts.
 func TestOnlyValidCertificatesAreServed(t *testing.T) {
-	authority, other := newAuthority(t), newAuthority(t)
+	authority, other := catest.New(t), catest.New(t)
 	for name, change := range map[string]func(map[string][]byte){
 		"no key": func(d map[string][]byte) { delete(d, corev1.TLSPrivateKeyKey) },
 		"another's key": func(d map[string][]byte) {
@@ -129,7 +117,7 @@ func TestOnlyValidCertificatesAreServed(t *testing.T) {
 // TestExpiryIsTold by readiness and a metric, and forgotten when another certificate comes.
 func TestExpiryIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		authority := newAuthority(t)
+		authority := catest.New(t)
 		rig := newCacheRig(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

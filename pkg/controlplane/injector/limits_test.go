@@ -23,6 +23,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
 )
 
 // podReview is the review of a pod's creation, given its spec.
@@ -239,7 +241,7 @@ func TestUnknownNamespacesAreNoLabels(t *testing.T) {
 func TestSlowBodiesEnd(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Settings.Limits.Read = 2 * time.Second
-	authority := newAuthority(t)
+	authority := catest.New(t)
 	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), meshConfigClient(), fake.NewClientset(servingSecret(t, authority)))
 	if err != nil {
 		t.Fatal(err)

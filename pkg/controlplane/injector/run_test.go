@@ -31,6 +31,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
@@ -95,7 +96,7 @@ func TestRunInjects(t *testing.T) {
 	if ready, waiting := cfg.Health.Ready(); ready || !strings.Contains(strings.Join(waiting, "\n"), "Secret osm-system/osm-injector-certificate, which the controller that holds the Lease writes") {
 		t.Errorf("ready %t without a certificate, waits for %q", ready, waiting)
 	}
-	authority := newAuthority(t)
+	authority := catest.New(t)
 	secrets := client.CoreV1().Secrets("osm-system")
 	secret := servingSecret(t, authority)
 	if _, err := secrets.Create(ctx, secret, metav1.CreateOptions{}); err != nil {
@@ -109,7 +110,7 @@ func TestRunInjects(t *testing.T) {
 	if ready, waiting := cfg.Health.Ready(); !ready {
 		t.Errorf("answers, but waits for %v", waiting)
 	}
-	other := newAuthority(t)
+	other := catest.New(t)
 	if _, err := secrets.Update(ctx, servingSecret(t, other), metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +158,7 @@ func ask(t *testing.T, address string, trust ca.Trust) *admissionv1.AdmissionRes
 func TestRunWithoutMeshConfigKind(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	cfg := testConfig(t)
-	authority := newAuthority(t)
+	authority := catest.New(t)
 	configs := meshConfigClient()
 	configs.PrependReactor("list", "meshconfigs", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "meshconfigs"}, "")

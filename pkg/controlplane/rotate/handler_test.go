@@ -10,29 +10,16 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/rotate"
 )
 
-// authority makes one with a root of its own.
-func authority(t *testing.T) ca.Authority {
-	t.Helper()
-	root, err := ca.NewRoot(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: "cluster.local"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return issuer
-}
-
 // An open connection shows nothing to a client whose root is no longer trusted, or whose certificate has
 // expired; and a mesh's proxy is shown nothing at all.
 func TestHandlerJudgesEachRequest(t *testing.T) {
-	old, after := authority(t), authority(t)
+	old, after := catest.New(t), catest.New(t)
 	roots, err := ca.NewRoots(nil, old)
 	if err != nil {
 		t.Fatal(err)
