@@ -95,7 +95,7 @@ func (o *proxyOptions) query(ctx context.Context, pod, query string) ([]byte, er
 	}
 	if answer.Status != http.StatusOK {
 		said := strings.TrimSpace(string(answer.Body[:min(len(answer.Body), 1<<10)]))
-		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %d %s: %s", o.namespace, pod, query, answer.Status, http.StatusText(answer.Status), said)
+		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: %s: %s", o.namespace, pod, query, answer.StatusLine(), said)
 	}
 	if !slices.Contains([]string{"", "text/plain", "application/json"}, answer.Type) {
 		return nil, fmt.Errorf("ask Envoy of pod %s/%s for %q: the answer is %q, neither text nor JSON; osm proxy get help %s lists what can be asked", o.namespace, pod, query, answer.Type, pod)

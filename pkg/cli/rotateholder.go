@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/osm-edge/osm/pkg/api"
@@ -79,12 +78,14 @@ func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotationPage, e
 	}
 	answer, err := cluster.Ask(ctx, h.address, rotationPath, maxPage)
 	switch {
+	case ctx.Err() != nil: // why it ended says more than what failed because of that
+		return page, context.Cause(ctx)
 	case err != nil:
-		return page, cause(ctx, err)
+		return page, err
 	case answer.Status == http.StatusNotFound:
 		return page, errNoPage
 	case answer.Status != http.StatusOK:
-		return page, fmt.Errorf("%d %s", answer.Status, http.StatusText(answer.Status))
+		return page, errors.New(answer.StatusLine())
 	}
 	if err := json.Unmarshal(answer.Body, &page); err != nil {
 		return page, fmt.Errorf("read the answer: %w", err)
@@ -104,16 +105,4 @@ func (h *leaseHolder) close() {
 		h.stop()
 	}
 	h.address, h.pod = "", ""
-}
-
-// cause prefers the reason why a context ended to what failed because of that, and leaves out the
-// address, which is that of the port-forward and means nothing to people.
-func cause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if request, ok := errors.AsType[*url.Error](err); ok {
-		return request.Err
-	}
-	return err
 }

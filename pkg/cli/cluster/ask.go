@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// maxProxied is how much a pod may answer by way of the API server: pages of metrics are far smaller.
-	maxProxied = 32 << 20
-	maxHeader  = 64 << 10
+	// maxPage is how many bytes a replica may answer, by either way: pages of metrics are far smaller.
+	maxPage   = 32 << 20
+	maxHeader = 64 << 10
 )
 
 // Answer is what the other end of a port-forward said.
@@ -23,8 +23,13 @@ type Answer struct {
 	Body   []byte
 }
 
-// Ask sends a GET to the other end of a port-forward, which may be anything: it goes nowhere else,
-// whatever the query or the answer says, and reads at most limit bytes.
+// StatusLine reads "404 Not Found".
+func (a *Answer) StatusLine() string {
+	return fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status))
+}
+
+// Ask sends a GET to the other end of a port-forward and does not trust it: the request goes nowhere
+// else, whatever the query or the answer says, and at most limit bytes are read.
 func Ask(ctx context.Context, address, query string, limit int64) (*Answer, error) {
 	target, err := askURL(address, query)
 	if err != nil {
@@ -68,8 +73,11 @@ func escapeParameters(parameters string) string {
 }
 
 // straight follows no redirect. Clients of the API server need that most: they would send the user's
-// token to wherever a pod that they ask by way of the API server sends them.
+// token to wherever a pod that they ask through the API server redirects them.
 type straight struct{ http.RoundTripper }
+
+// fromPod marks the context of a request that the API server passes on to a pod.
+type fromPod struct{}
 
 func (s straight) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := s.RoundTripper.RoundTrip(request)
@@ -79,13 +87,13 @@ func (s straight) RoundTrip(request *http.Request) (*http.Response, error) {
 	if location := response.Header.Get("Location"); location != "" && response.StatusCode/100 == 3 {
 		return nil, errors.Join(fmt.Errorf("the answer is a redirect to %q, which is not followed", location), response.Body.Close())
 	}
-	if strings.Contains(request.URL.Path, "/proxy/") {
-		response.Body = limited(response.Body, maxProxied)
+	if request.Context().Value(fromPod{}) != nil {
+		response.Body = limited(response.Body, maxPage)
 	}
 	return response, nil
 }
 
-// limitedBody ends with an error where an answer goes on after its limit; it never passes for whole.
+// limitedBody ends with an error if an answer exceeds its limit, so that a part never passes for the whole.
 type limitedBody struct {
 	io.ReadCloser
 	limit, left int64

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 func serve(t *testing.T, handler http.HandlerFunc) (address string) {
@@ -88,6 +90,38 @@ func TestATokenFollowsNoRedirect(t *testing.T) {
 	}
 }
 
+// What a pod answers through the API server is bounded; what the API server itself answers is not,
+// not even about a namespace that is called proxy.
+func TestProxyGetReadsNoMoreThanItsLimit(t *testing.T) {
+	address := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		io.CopyN(w, spaces{}, maxPage+1) //nolint:errcheck // the client may end it
+	})
+	flags, url := genericclioptions.NewConfigFlags(false), "http://"+address
+	flags.APIServer = &url
+	clients, err := NewClients(flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "osm-controller-0", Namespace: "osm-system"}}
+	if body, err := ProxyGet(t.Context(), clients.Kube, pod, 9091, "/metrics"); err == nil || !strings.Contains(err.Error(), "more than 33554432 bytes") {
+		t.Errorf("%d bytes of a pod: got %v, want a refusal", len(body), err)
+	}
+	body, err := clients.Kube.CoreV1().RESTClient().Get().AbsPath("/api/v1/namespaces/proxy/pods").DoRaw(t.Context())
+	if err != nil || len(body) != maxPage+1 {
+		t.Errorf("%d bytes of the API server: %v", len(body), err)
+	}
+}
+
+// spaces is a text that never ends.
+type spaces struct{}
+
+func (spaces) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
 // Envoy's filters are regular expressions.
 func TestAskTakesRegularExpressions(t *testing.T) {
 	const filter = `^(a|b)\.c{1,2}$`
@@ -105,9 +139,11 @@ func FuzzAskURL(f *testing.F) {
 	for _, seed := range []string{"stats?filter=a.b", "/config_dump?include_eds", "//evil/x", "http://evil/", "@evil", "a b", "%2e%2e/x", "%zz", "\\evil", "#x", "..//?#", ":80", "?"} {
 		f.Add(seed)
 	}
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, query string) {
 		const address = "127.0.0.1:15000"
 		target, err := askURL(address, query)
+		outcomes.Error(err)
 		if err != nil {
 			return
 		}

@@ -63,8 +63,9 @@ func Forward(ctx context.Context, config *rest.Config, namespace, pod string, po
 }
 
 // ProxyGet asks a pod by way of the API server's pod proxy: no port is opened, and only the right
-// to "get" pods/proxy is needed.
+// to "get" pods/proxy is needed. At most maxPage bytes are read.
 func ProxyGet(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, port int, path string) ([]byte, error) {
+	ctx = context.WithValue(ctx, fromPod{}, true)
 	body, err := client.CoreV1().RESTClient().Get().Namespace(pod.Namespace).Resource("pods").
 		Name(fmt.Sprintf("http:%s:%d", pod.Name, port)).SubResource("proxy").Suffix(path).Do(ctx).Raw()
 	if err != nil {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -14,12 +13,9 @@ import (
 // Asker asks a pod for a page at a port.
 type Asker func(ctx context.Context, pod *corev1.Pod, port int, path string) ([]byte, error)
 
-// proxyPatience is how long the API server may take to bring an answer of a pod before another way is tried: it fills a
-// small part of what the commands grant a pod.
+// proxyPatience is how long the API server may take to bring a pod's answer before another way is tried. It is a small
+// part of the time that the commands allow a pod.
 const proxyPatience = time.Second
-
-// maxPage is how much a pod may answer, in bytes: pages of metrics are far smaller.
-const maxPage = 32 << 20
 
 // ByProxy asks by way of the API server's pod proxy.
 func ByProxy(client kubernetes.Interface) Asker {
@@ -28,9 +24,9 @@ func ByProxy(client kubernetes.Interface) Asker {
 	}
 }
 
-// Reach asks by way of the API server's pod proxy, and if that fails by a port-forward. The proxy needs less of a right,
-// but it connects to the pod from the API server, whom the mesh's NetworkPolicy lets in only at the addresses that the
-// chart was given. A port-forward ends inside the pod, where no policy counts.
+// Reach asks through the API server's pod proxy and, if that fails, through a port-forward. The proxy needs the lesser
+// right, but the API server connects to the pod then, and the mesh's NetworkPolicy lets it in only from the addresses
+// that the chart was given. A port-forward ends inside the pod, where no policy applies.
 func (c *Clients) Reach(ctx context.Context, pod *corev1.Pod, port int, path string) ([]byte, error) {
 	soon, cancel := context.WithTimeout(ctx, proxyPatience)
 	defer cancel()
@@ -51,22 +47,12 @@ func (c *Clients) forwardGet(ctx context.Context, pod *corev1.Pod, port int, pat
 		return nil, err
 	}
 	defer stop()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, http.NoBody)
-	if err != nil {
-		return nil, fmt.Errorf("ask pod %s/%s for %s: %w", pod.Namespace, pod.Name, path, err)
-	}
-	// Once and straight: no redirect is followed.
-	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
-	if err != nil {
-		return nil, fmt.Errorf("ask pod %s/%s for %s: %w", pod.Namespace, pod.Name, path, err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxPage))
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status %s", response.Status)
+	answer, err := Ask(ctx, address, path, maxPage)
+	if err == nil && answer.Status != http.StatusOK {
+		err = fmt.Errorf("status %s", answer.StatusLine())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask pod %s/%s for %s: %w", pod.Namespace, pod.Name, path, err)
 	}
-	return body, nil
+	return answer.Body, nil
 }
