@@ -2,12 +2,15 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/check"
-	"k8s.io/apimachinery/pkg/util/validation"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // A config dump is what a pod says, so anything: its rows are whole, and no private key is left in
@@ -23,6 +26,7 @@ func FuzzConfigDump(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	outcomes := reach.All(f, "known", "unknown", "redacted")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var config map[string]any
 		if json.Unmarshal(data, &config) != nil {
@@ -32,7 +36,15 @@ func FuzzConfigDump(f *testing.F) {
 		if leaf := inlineKey(config); leaf != "" {
 			t.Fatalf("%s: the key %q is shown", data, leaf)
 		}
-		s, _ := sectionOf(config)
+		if strings.Contains(fmt.Sprint(config), "[redacted]") {
+			outcomes.Note("redacted")
+		}
+		s, known := sectionOf(config)
+		if known {
+			outcomes.Note("known")
+		} else {
+			outcomes.Note("unknown")
+		}
 		for _, row := range s.rows(config) {
 			if len(row) != 5 {
 				t.Fatalf("%s: row %q", data, row)
@@ -71,8 +83,11 @@ func FuzzMeshName(f *testing.F) {
 	for _, seed := range []string{"osm", "a-b", "-a", "A", "a.b", "", "a,b", "a=b", strings.Repeat("a", 63), strings.Repeat("a", 64), "ä", "a\n"} {
 		f.Add(seed)
 	}
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, name string) {
-		if err := check.ValidMeshName(name); err != nil {
+		err := check.ValidMeshName(name)
+		outcomes.Error(err)
+		if err != nil {
 			if err.Error() == "" || strings.ContainsAny(err.Error(), "\x1b\r\n") {
 				t.Fatalf("%q is refused with %q", name, err)
 			}

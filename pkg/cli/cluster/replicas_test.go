@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // podProxy answers for pods in place of an API server: by name the body of /metrics, "hang" for
@@ -178,8 +179,10 @@ func FuzzParseMetrics(f *testing.F) {
 	for _, seed := range []string{full, "", "a 1\n", "a{b=\"c\"} NaN\n", "# TYPE a summary\na{quantile=\"0.5\"} 1\na_sum 1\na_count 1\n", "\xff\xfe", "{\"a\",b=\"c\"} 1\n"} {
 		f.Add([]byte(seed))
 	}
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		metrics, err := cluster.ParseMetrics(text)
+		outcomes.Error(err)
 		if err != nil && metrics != nil {
 			t.Error("metrics beside an error")
 		}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/osm-edge/osm/pkg/cli/output"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 func TestLine(t *testing.T) {
@@ -75,8 +76,14 @@ func FuzzLine(f *testing.F) {
 	for _, seed := range []string{"", "osm", "\x1b[31m", "a\r\nb", "\u202e", "\xc3\x28", "\u009b", "日本", `\x1b`} {
 		f.Add(seed)
 	}
+	outcomes := reach.All(f, "kept", "escaped")
 	f.Fuzz(func(t *testing.T, text string) {
 		line, lines := output.Line(text), output.Text(text)
+		if line == text {
+			outcomes.Note("kept")
+		} else {
+			outcomes.Note("escaped")
+		}
 		for _, r := range line {
 			if !unicode.IsPrint(r) {
 				t.Fatalf("Line(%q) = %q has %U", text, line, r)

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
+
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // The record of a release is whatever lies in its Secret: it is described or refused with its name,
@@ -18,12 +20,14 @@ func FuzzDescribe(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var record helmrelease.Release
 		if json.Unmarshal(data, &record) != nil {
 			return
 		}
 		info, err := describe(&record, &record, false)
+		outcomes.Error(err)
 		if err != nil {
 			if err.Error() == "" {
 				t.Fatalf("%s: refused without a word", data)

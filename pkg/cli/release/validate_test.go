@@ -10,6 +10,7 @@ import (
 
 	"github.com/osm-edge/osm/charts"
 	"github.com/osm-edge/osm/pkg/cli/release"
+	"github.com/osm-edge/osm/tests/reach"
 )
 
 // load makes a chart of a few files.
@@ -145,16 +146,20 @@ func FuzzValidate(f *testing.F) {
 	f.Add([]byte(`{"osm": {"injector": {"autoScale": {"minReplicas": 0}}}}`))
 	f.Add([]byte(`{"osm": [1]}`))
 	f.Add([]byte(`{"": {"a.b": null}}`))
+	f.Add([]byte(`{"osm": {"meshName": "blue"}}`))
 	chart, err := release.Load(charts.Files())
 	if err != nil {
 		f.Fatal(err)
 	}
+	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var values release.Values
 		if json.Unmarshal(data, &values) != nil {
 			return
 		}
-		if err := chart.Validate(values); err != nil && err.Error() == "" {
+		err := chart.Validate(values)
+		outcomes.Error(err)
+		if err != nil && err.Error() == "" {
 			t.Errorf("%s: refused without a word", data)
 		}
 	})
