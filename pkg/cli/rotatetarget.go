@@ -199,17 +199,13 @@ func (r *rotating) preparedIssuer(issuer *v1alpha2.CertManagerProviderSpec) erro
 // allowedVault refuses servers that the control plane would not send a token to.
 func (r *rotating) allowedVault(vault *v1alpha2.VaultProviderSpec) error {
 	port, _ := r.values.Int("osm.vault.port")
-	hosts := []string{net.JoinHostPort(strings.Trim(r.values.String("osm.vault.host"), "[]"), strconv.Itoa(port))}
-	more, _ := r.values.At("osm.vault.allowedHosts")
-	list, _ := more.([]any)
-	for _, host := range list {
-		if host, ok := host.(string); ok {
-			hosts = append(hosts, host)
-		}
-	}
+	own := net.JoinHostPort(strings.Trim(r.values.String("osm.vault.host"), "[]"), strconv.Itoa(port))
+	allowed := r.values.Strings("osm.vault.allowedHosts")
 	server := net.JoinHostPort(vault.Host, strconv.Itoa(int(vault.Port)))
-	if !slices.Contains(hosts, server) {
-		return fmt.Errorf("the control plane sends no token to %s, which is neither osm.vault.host with osm.vault.port nor in osm.vault.allowedHosts; allow it first: %s --set osm.vault.allowedHosts={%s}", server, r.command("upgrade"), server)
+	if server != own && !slices.Contains(allowed, server) {
+		// --set replaces a list: those that are allowed already stay.
+		return fmt.Errorf("the control plane sends no token to %s, which is neither osm.vault.host with osm.vault.port nor in osm.vault.allowedHosts; allow it first: %s --set osm.vault.allowedHosts={%s}",
+			server, r.command("upgrade"), strings.Join(append(allowed, server), ","))
 	}
 	if vault.Protocol == "http" && r.values.String("osm.vault.protocol") != "http" {
 		return errors.New("the control plane asks Vault by https only, since whoever reads along with http gets its token; use --vault-protocol https")
@@ -240,10 +236,8 @@ func (r *rotating) preparedVault(spec v1alpha2.ProviderSpec) error {
 // kinds are the providers that the control plane is prepared for.
 func (r *rotating) kinds() []string {
 	kinds := []string{r.values.String("osm.certificateProvider.kind")}
-	additional, _ := r.values.At("osm.certificateProvider.additionalKinds")
-	list, _ := additional.([]any)
-	for _, kind := range list {
-		if kind, ok := kind.(string); ok && !slices.Contains(kinds, kind) {
+	for _, kind := range r.values.Strings("osm.certificateProvider.additionalKinds") {
+		if !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
 	}

@@ -93,6 +93,19 @@ func (v Values) String(key string) string {
 	return s
 }
 
+// Strings returns the strings of the list at a dotted key, none when there is no list.
+func (v Values) Strings(key string) []string {
+	node, _ := v.At(key)
+	list, _ := node.([]any)
+	var texts []string
+	for _, item := range list {
+		if s, ok := item.(string); ok {
+			texts = append(texts, s)
+		}
+	}
+	return texts
+}
+
 // Bool returns the boolean at a dotted key, false when there is none.
 func (v Values) Bool(key string) bool {
 	node, _ := v.At(key)

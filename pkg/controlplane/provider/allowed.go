@@ -66,15 +66,16 @@ func (c Config) allows(kind Kind) error {
 	if kind == cmp.Or(c.Kind, Tresor) || slices.Contains(c.Allowed.Kinds, string(kind)) {
 		return nil
 	}
-	return fmt.Errorf("spec.provider is of kind %s, which is neither osm.certificateProvider.kind (%s) nor in additionalKinds (%s): make another MeshRootCertificate, or allow the kind by osm upgrade --set osm.certificateProvider.additionalKinds={%s}",
-		kind, cmp.Or(c.Kind, Tresor), cmp.Or(strings.Join(c.Allowed.Kinds, ", "), "none"), kind)
+	// --set replaces a list: the kinds that are allowed already stay.
+	return fmt.Errorf("spec.provider is of kind %s, which is neither osm.certificateProvider.kind (%s) nor in additionalKinds (%s): make another MeshRootCertificate, or allow the kind with osm upgrade --set osm.certificateProvider.additionalKinds={%s}",
+		kind, cmp.Or(c.Kind, Tresor), cmp.Or(strings.Join(c.Allowed.Kinds, ", "), "none"), strings.Join(append(slices.Clone(c.Allowed.Kinds), string(kind)), ","))
 }
 
 // allowsVault says why an object may not have a server asked.
 func (c Config) allowsVault(p *v1alpha2.VaultProviderSpec) error {
 	server := net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port)))
 	if hosts := c.vaultHosts(); !slices.Contains(hosts, server) {
-		return fmt.Errorf("spec.provider.vault names the server %q, and a token may be sent to %s only: make another MeshRootCertificate, or allow the server by osm upgrade --set osm.vault.allowedHosts={HOST:PORT}",
+		return fmt.Errorf("spec.provider.vault names the server %q, and a token may be sent to %s only: make another MeshRootCertificate, or add the server to osm.vault.allowedHosts with osm upgrade",
 			server, cmp.Or(strings.Join(hosts, ", "), "none"))
 	}
 	switch p.Protocol {
@@ -96,6 +97,6 @@ func (c Config) allowsIssuer(ref certmanager.IssuerRef) error {
 	if ref.Kind == own.Kind && ref.Group == own.Group {
 		return nil
 	}
-	return fmt.Errorf("spec.provider.certManager names an issuer of kind %q in group %q, and the installation allows %s in group %s: make another MeshRootCertificate, or change osm.certmanager.issuerKind and osm.certmanager.issuerGroup by osm upgrade",
+	return fmt.Errorf("spec.provider.certManager names an issuer of kind %q in group %q, and the installation allows %s in group %s: make another MeshRootCertificate, or change osm.certmanager.issuerKind and osm.certmanager.issuerGroup with osm upgrade",
 		ref.Kind, ref.Group, own.Kind, own.Group)
 }

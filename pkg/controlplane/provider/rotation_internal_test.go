@@ -269,6 +269,7 @@ func TestOrigins(t *testing.T) {
 		"host in disguise":    {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Host = "vault:8200@thief" }), broken: "osm.vault.allowedHosts"},
 		"no host allowed":     {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), allow: &Allowed{Kinds: []string{"vault"}}, broken: "to none only"},
 		"vault, not allowed":  {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), allow: &Allowed{VaultHosts: all.VaultHosts}, broken: "osm.certificateProvider.additionalKinds={vault}"},
+		"only Vault allowed":  {spec: named("i", "Issuer", "cert-manager.io"), allow: &Allowed{Kinds: []string{"vault"}}, broken: "additionalKinds={vault,cert-manager}"},
 		"issuer, not allowed": {spec: named("i", "Issuer", "cert-manager.io"), allow: &Allowed{}, broken: "additionalKinds={cert-manager}"},
 		"issuer's kind":       {spec: named("i", "ClusterIssuer", "cert-manager.io"), broken: "osm.certmanager.issuerKind"},
 		"issuer's group":      {spec: named("i", "Issuer", "evil.io"), broken: `in group "evil.io"`},
