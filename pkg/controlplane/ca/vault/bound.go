@@ -22,21 +22,21 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// boundedBody is a body of which so much may still be read.
+// boundedBody is a body of which left bytes may still be read.
 type boundedBody struct {
 	io.ReadCloser
 	left int64
 }
 
-// Read reads as long as the body is not too long.
+// Read reads as long as the body is not too long. Only a byte beyond the bound shows that it is.
 func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, fmt.Errorf("an answer of more than %d bytes", maxAnswer)
-	}
-	if int64(len(p)) > b.left {
-		p = p[:b.left]
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
 	}
 	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
+	if b.left -= int64(n); b.left < 0 {
+		b.left = -1
+		return 0, fmt.Errorf("an answer of more than %d bytes", maxAnswer)
+	}
 	return n, err
 }
