@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// proxyManager owns the fields of the proxies' Secrets; probeManager only ever dry-runs.
+	// proxyManager owns the fields of the Secrets that controllers keep; probeManager only ever dry-runs.
 	proxyManager = "osm-controller"
 	probeManager = "osm-controller-probe"
 	// proxyRenew is the share of its life after which a proxy's certificate is replaced. It is

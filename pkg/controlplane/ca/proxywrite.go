@@ -9,8 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	applycore "k8s.io/client-go/applyconfigurations/core/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
@@ -104,15 +102,13 @@ func (p *ProxySecrets) write(ctx context.Context, account Account, r *record) ou
 		return p.fail(ctx, account.Identity, r, err)
 	}
 	trust := p.cfg.Authority.Trust() // after Issue: it holds the leaf's CA in any case
-	secret, err := p.cfg.Client.CoreV1().Secrets(account.Namespace).Apply(ctx, p.fullConfig(account, leaf, trust),
-		metav1.ApplyOptions{FieldManager: proxyManager, Force: true})
-	p.cfg.Metrics.secret("write", err)
+	secret, err := applySecret(ctx, p.cfg.Client, p.fullConfig(account, leaf, trust), p.cfg.Metrics)
 	if err != nil {
-		return p.fail(ctx, account.Identity, r, fmt.Errorf("apply Secret %s: %w", secretName(account.Identity), err))
+		return p.fail(ctx, account.Identity, r, err)
 	}
 	holds := evidenceOf(account.Identity, secret, trust)
 	holds.Since = p.now()
-	p.settle(account.Identity, r, secret, holds, leaf.Issued.Add(fraction(leaf.NotAfter.Sub(leaf.Issued), proxyRenew)))
+	p.settle(account.Identity, r, secret, holds, renewalOf(leaf))
 	return written
 }
 
@@ -133,35 +129,6 @@ func (p *ProxySecrets) settle(id identity.Identity, r *record, secret *corev1.Se
 func (p *ProxySecrets) probe(ctx context.Context, id identity.Identity) (*corev1.Secret, error) {
 	return probeSecret(ctx, p.cfg.Client, p.probeConfig(id), api.LabelProxyCertificate, p.cfg.Metrics)
 }
-
-// probeSecret shows a Secret to who may not read it: config claims nothing but its type and one label,
-// and is applied in dry-run mode.
-func probeSecret(ctx context.Context, client kubernetes.Interface, config *applycore.SecretApplyConfiguration, label string, metrics *Metrics) (*corev1.Secret, error) {
-	secret, err := client.CoreV1().Secrets(*config.Namespace).Apply(ctx, config,
-		metav1.ApplyOptions{FieldManager: probeManager, Force: true, DryRun: []string{metav1.DryRunAll}})
-	var status apierrors.APIStatus
-	if apierrors.IsInvalid(err) && errors.As(err, &status) && status.Status().Details != nil && missingData(status.Status().Details.Causes) {
-		metrics.secret("probe", nil)
-		return nil, nil
-	}
-	metrics.secret("probe", err)
-	if apierrors.IsInvalid(err) {
-		return nil, &foreignError{fmt.Errorf("is not of type %s, or is immutable: %w", corev1.SecretTypeTLS, err)}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look at Secret %s/%s: %w", *config.Namespace, *config.Name, err)
-	}
-	if !ours(secret, label) {
-		return nil, &foreignError{fmt.Errorf("lacks the label %s=%s", label, config.Labels[label])}
-	}
-	return secret, nil
-}
-
-// foreignError is about a Secret that has a proxy Secret's name and is somebody else's.
-type foreignError struct{ reason error }
-
-func (e *foreignError) Error() string { return "somebody else's Secret: " + e.reason.Error() }
-func (e *foreignError) Unwrap() error { return e.reason }
 
 // fail postpones the next attempt, and keeps what a user has to mend as a problem.
 func (p *ProxySecrets) fail(ctx context.Context, id identity.Identity, r *record, err error) outcome {

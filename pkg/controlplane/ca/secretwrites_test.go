@@ -16,9 +16,9 @@ import (
 // that hand a client of Secrets to one of these. Both are below pkg/controlplane.
 func mayWrite() map[string][]string {
 	return map[string][]string{
-		"ca/createorget.go":   {"Create"},
-		"ca/proxywrite.go":    {"Apply", "Delete"},
-		"ca/servingsecret.go": {"Apply"},
+		"ca/createorget.go": {"Create"},
+		"ca/keptsecret.go":  {"Apply"},
+		"ca/proxywrite.go":  {"Delete"},
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	applycore "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/kubernetes"
@@ -100,15 +99,13 @@ func (s *ServingSecret) write(ctx context.Context, owner types.UID, trust Trust)
 	if trust.SignerOf(leaf.chain) == "" {
 		return time.Time{}, fmt.Errorf("serving certificate of %s: another CA signs now than those that its clients were told to trust", s.cfg.Identity)
 	}
-	secret, err := s.cfg.Client.CoreV1().Secrets(s.cfg.Identity.Namespace).Apply(ctx, s.fullConfig(owner, leaf, trust),
-		metav1.ApplyOptions{FieldManager: proxyManager, Force: true})
-	s.cfg.Metrics.secret("write", err)
+	secret, err := applySecret(ctx, s.cfg.Client, s.fullConfig(owner, leaf, trust), s.cfg.Metrics)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("apply Secret %s: %w", s.object(), err)
+		return time.Time{}, err
 	}
 	s.note(secret, trust)
 	s.cfg.Log.Info("serving certificate written", "secret", s.object(), "serial", leaf.Serial, "notAfter", leaf.NotAfter)
-	return leaf.Issued.Add(fraction(leaf.NotAfter.Sub(leaf.Issued), proxyRenew)), nil
+	return renewalOf(leaf), nil
 }
 
 func (s *ServingSecret) note(secret *corev1.Secret, trust Trust) {
@@ -136,13 +133,7 @@ func (s *ServingSecret) fit(secret *corev1.Secret, owner types.UID, trust Trust)
 	if !bytes.Equal(secret.Data[api.CAKeyCert], trust.Bundle) {
 		return time.Time{}, fmt.Errorf("%s is not the trust bundle", api.CAKeyCert)
 	}
-	if !owned(secret, owner) {
-		return time.Time{}, fmt.Errorf("owner is not ServiceAccount %s with uid %s", s.cfg.Identity, owner)
-	}
-	if _, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey]); err != nil {
-		return time.Time{}, fmt.Errorf("certificate and key: %w", err)
-	}
-	chain, err := parseProvided(secret.Data[corev1.TLSCertKey])
+	chain, err := chainIn(secret, Account{Identity: s.cfg.Identity, UID: owner})
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -154,7 +154,7 @@ func (c Config) vaultOf(p *v1alpha2.VaultProviderSpec) (Flags, error) {
 		return flags, nil
 	}
 	if ref := p.Token.SecretKeyRef; ref.Namespace != c.Namespace || ref.Name+"/"+ref.Key != c.Vault.TokenSecret {
-		return Flags{}, fmt.Errorf("spec.provider.vault.token is key %s of Secret %s/%s, which the control plane does not mount: set osm.vault.secret.name and osm.vault.secret.key to it by osm upgrade",
+		return Flags{}, fmt.Errorf("spec.provider.vault.token is key %s of Secret %s/%s, which the control plane does not mount: set osm.vault.secret.name and osm.vault.secret.key to it with osm upgrade",
 			ref.Key, ref.Namespace, ref.Name)
 	}
 	return flags, nil
