@@ -26,9 +26,9 @@ func newInstallCmd(env *Env) *cobra.Command {
 
 Before anything is changed, the values are checked against the chart's schema and the cluster is
 checked: that it can be reached, is new enough and has room for the mesh, that you may create every
-object, and that none of them, and no CRD, is another mesh's or another installation's. If the control plane does not become ready, the pods at fault are shown with their
-events and logs, and the rights of the install hook are taken away; with --atomic everything is then
-removed again.
+object, and that no object and no CRD belongs to another mesh or another installation. If the control
+plane does not become ready, the pods at fault are shown with their events and logs, and the install
+hook loses its rights; with --atomic everything is then removed again.
 
 Values: flags win over --set, --set over --values, --values over the chart's defaults.`,
 		Example: `  # Install mesh "osm" in namespace osm-system

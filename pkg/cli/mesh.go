@@ -25,8 +25,9 @@ func newMeshListCmd(env *Env) *cobra.Command {
 		Use:   "list",
 		Short: "List the meshes of the cluster",
 		Long: `List the meshes of the cluster. ROOT is the beginning of the fingerprint of the root certificate that
-the mesh's replicas say they hold: "differ!" when they do not agree, "-" when none answers within
-three seconds. Meshes of Open Service Mesh and osm-edge are marked. The other formats have the whole fingerprint of every replica.`,
+the mesh's replicas say they hold: MISMATCH when they do not agree, "-" when none answers within three
+seconds. Meshes of Open Service Mesh and osm-edge are marked. The other formats have every replica's
+whole fingerprint.`,
 		Example: `  osm mesh list
   osm mesh list -o json`,
 		Args: cobra.NoArgs,
@@ -121,7 +122,7 @@ func (m listedMesh) root() string {
 	root := ""
 	for _, r := range m.Roots {
 		if r.Fingerprint != "" && root != "" && r.Fingerprint != root {
-			return "differ!"
+			return "MISMATCH"
 		}
 		root = cmp.Or(r.Fingerprint, root)
 	}
