@@ -221,7 +221,7 @@ func (o *membership) acts(namespace *corev1.Namespace) error {
 	case o.blind:
 		return nil
 	case o.webhook == nil:
-		return fmt.Errorf("mesh [%s] has no MutatingWebhookConfiguration %s, so no pod would get a sidecar; mend it with osm upgrade --mesh-name %s --osm-namespace %s", o.mesh.Name, api.WebhookConfigName(o.mesh.Name), o.mesh.Name, o.mesh.Namespace)
+		return fmt.Errorf("mesh [%s] has no MutatingWebhookConfiguration %s, so no pod would get a sidecar; repair it with osm upgrade --mesh-name %s --osm-namespace %s", o.mesh.Name, api.WebhookConfigName(o.mesh.Name), o.mesh.Name, o.mesh.Namespace)
 	}
 	member := labels.Set{corev1.LabelMetadataName: namespace.Name}
 	for key, value := range namespace.Labels {

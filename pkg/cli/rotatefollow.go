@@ -15,8 +15,8 @@ import (
 // shownWaits is how many of those who are waited for are named.
 const shownWaits = 3
 
-// follower follows a rotation until it is over. Whether it is, it reads off the roots; whom it
-// waits for it is shown by the controller that leads.
+// follower follows a rotation until it is over. The roots show whether it is; the leading controller
+// shows what the rotation waits for.
 type follower struct {
 	goal  string
 	roots func(context.Context) ([]rotation.Root, error)
@@ -144,7 +144,7 @@ func (t *teller) say(text string) {
 func stepText(step rotation.Step) string {
 	switch {
 	case step.Blocked != "":
-		return step.String() + "; it goes on by itself once that is mended"
+		return step.String() + "; it continues by itself once that is fixed"
 	case len(step.Waiting) == 0:
 		return step.String()
 	}

@@ -24,7 +24,7 @@ type rotationReport struct {
 	Done    bool            `json:"done"` // the goal was reached
 	Proxies []rotation.Line `json:"proxies"`
 	Waiting []rotation.Wait `json:"waiting"`
-	Blocked string          `json:"blocked"` // what has to be mended; "" for nothing
+	Blocked string          `json:"blocked"` // what has to be fixed; "" for nothing
 }
 
 // report is a page that the controller showed, for programs. It may not know of the goal yet.

@@ -127,11 +127,11 @@ func (r *rotating) replicasAnswer(ctx context.Context) error {
 		}
 	}
 	if len(unready) > 0 {
-		return fmt.Errorf("not ready: %s; a rotation waits for every replica, so mend that first (kubectl get pods -n %s)", strings.Join(unready, ", "), r.mesh.Namespace)
+		return fmt.Errorf("not ready: %s; a rotation waits for every replica, so fix that first (kubectl get pods -n %s)", strings.Join(unready, ", "), r.mesh.Namespace)
 	}
 	for _, replica := range cluster.AskReplicas(ctx, r.clients.Reach, pods, replicaTime, r.env.Now()) {
 		if replica.Err != nil {
-			return fmt.Errorf("%w; a rotation waits for every replica, so mend that first", replica.Err)
+			return fmt.Errorf("%w; a rotation waits for every replica, so fix that first", replica.Err)
 		}
 	}
 	return nil

@@ -128,7 +128,7 @@ func (p preflight) issuer(ctx context.Context) error {
 			return nil
 		}
 		if c.Type == "Ready" {
-			return fmt.Errorf("the %s is not ready: %s; mend it first, the control plane would wait for it", name, c.Message)
+			return fmt.Errorf("the %s is not ready: %s; fix it first, or the control plane will wait for it", name, c.Message)
 		}
 	}
 	return fmt.Errorf("the %s has not said yet that it is ready; look whether cert-manager runs, the control plane would wait for it", name)

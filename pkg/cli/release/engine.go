@@ -69,7 +69,7 @@ type Info struct {
 	Manifest     string
 }
 
-// ErrNotFound says that there is no release of that name in the namespace.
+// ErrNotFound means that the namespace has no release of that name.
 var ErrNotFound = errors.New("no such release")
 
 // Info returns the state of a release. The error is ErrNotFound when there is none.

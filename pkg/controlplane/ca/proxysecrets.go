@@ -39,7 +39,7 @@ type Account struct {
 	UID types.UID
 }
 
-// Problem is a fault that a user has to mend.
+// Problem is a fault that a user has to fix.
 type Problem struct {
 	// Object is the object at fault: kind, namespace/name.
 	Object string
@@ -96,14 +96,14 @@ type record struct {
 	renewAt  time.Time
 	failures int
 	removing bool   // the last attempt was to delete it
-	problem  string // what a user has to mend
+	problem  string // what a user has to fix
 }
 
 // Result is what a Reconcile did.
 type Result struct {
 	// Written, Kept, Deleted and Failed count Secrets. Kept includes those not looked at.
 	Written, Kept, Deleted, Failed int
-	// Problems lists what users have to mend, sorted by object. It is complete every time, so
+	// Problems lists what users have to fix, sorted by object. It is complete every time, so
 	// that a problem that is no longer listed is solved.
 	Problems []Problem
 	// Next is when Reconcile has work again if nothing changes; zero means never.

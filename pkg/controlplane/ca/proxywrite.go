@@ -130,7 +130,7 @@ func (p *ProxySecrets) probe(ctx context.Context, id identity.Identity) (*corev1
 	return probeSecret(ctx, p.cfg.Client, p.probeConfig(id), api.LabelProxyCertificate, p.cfg.Metrics)
 }
 
-// fail postpones the next attempt, and keeps what a user has to mend as a problem.
+// fail postpones the next attempt, and keeps what a user has to fix as a problem.
 func (p *ProxySecrets) fail(ctx context.Context, id identity.Identity, r *record, err error) outcome {
 	if ctx.Err() != nil {
 		return failed // the Lease is lost or the replica stops: nobody's fault
@@ -145,7 +145,7 @@ func (p *ProxySecrets) fail(ctx context.Context, id identity.Identity, r *record
 	return failed
 }
 
-// problemOf words the faults that a user has to mend; others pass by themselves.
+// problemOf words the faults that a user has to fix; others pass by themselves.
 func (p *ProxySecrets) problemOf(id identity.Identity, err error) string {
 	var foreign *foreignError
 	switch {

@@ -198,7 +198,7 @@ func (p *problems) report(about string, texts ...string) {
 	}
 	for _, text := range texts {
 		if !slices.Contains(p.known[about], text) {
-			p.log.Warn("an object has not the effect that it asks for", "problem", text)
+			p.log.Warn("object is ignored or only partly applied", "problem", text)
 		}
 	}
 	p.known[about] = texts

@@ -151,7 +151,7 @@ func (m *member) load(ctx context.Context) {
 	}
 }
 
-// missing says what this replica must not serve without, and what no waiting will mend.
+// missing says what this replica must not serve without, and what waiting will not fix.
 func (k *keeper) missing() (reasons []string, failed error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

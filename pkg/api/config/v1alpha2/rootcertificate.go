@@ -155,7 +155,7 @@ type MeshRootCertificateStatus struct {
 	State string `json:"state,omitempty"`
 	// Fingerprint is the SHA-256 of the CA, in hex, once it was loaded.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	// Conditions say what a user has to mend.
+	// Conditions say what a user has to fix.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`

@@ -134,7 +134,7 @@ func TestOutcomes(t *testing.T) {
 		}, certmanager.Denied, nil},
 		"denied by the issuer": {func(s map[string]any) { s["conditions"] = []any{notReady("Denied", "said somebody")} }, certmanager.Denied,
 			[]string{"was denied: said somebody: "}},
-		"failed":  {func(s map[string]any) { s["conditions"] = []any{notReady("Failed", "boom")} }, certmanager.Failed, []string{"failed: boom: mend the issuer"}},
+		"failed":  {func(s map[string]any) { s["conditions"] = []any{notReady("Failed", "boom")} }, certmanager.Failed, []string{"failed: boom: fix the issuer"}},
 		"invalid": {func(s map[string]any) { s["conditions"] = []any{is("InvalidRequest", "Names", "too many")} }, certmanager.Invalid, []string{"is called invalid: Names: too many"}},
 		"empty":   {func(s map[string]any) { delete(s, "certificate") }, certmanager.Failed, []string{"holds no certificate"}},
 		"garbage": {func(s map[string]any) { s["certificate"] = "Z2FyYmFnZQ==" }, certmanager.Unusable, []string{"got an answer of no use", "provider's answer"}},

@@ -95,7 +95,7 @@ func (a *Authority) failed(state request, reason Reason, why condition) error {
 	case Deleted:
 		fix = "it will be asked again; see who deletes CertificateRequests in namespace " + a.cfg.Namespace
 	default:
-		fix = "mend the issuer, or use one that can sign for a mesh: types SelfSigned and ACME cannot"
+		fix = "fix the issuer, or use one that can sign for a mesh: types SelfSigned and ACME cannot"
 	}
 	if strings.EqualFold(why.Reason, string(reason)) {
 		why.Reason = "" // said already
@@ -160,7 +160,7 @@ func (a *Authority) diagnose(ctx context.Context, state request) (detail, fix st
 	case health.missing:
 		return a.cfg.Issuer.String() + " does not exist" + a.where(), "create it, or name the right one when installing"
 	case health.problem != "":
-		return a.cfg.Issuer.String() + " is not ready" + a.where() + ": " + health.problem, "mend the issuer, or start cert-manager if it has no status at all"
+		return a.cfg.Issuer.String() + " is not ready" + a.where() + ": " + health.problem, "fix the issuer, or start cert-manager if it has no status at all"
 	case state.status.Conditions.isTrue("Approved"):
 		return fmt.Sprintf("it was approved but not signed in time (%v at most)", a.cfg.Timeout),
 			fmt.Sprintf("see whether the controller that signs for %s in group %s runs", a.cfg.Issuer.Kind, a.cfg.Issuer.Group)

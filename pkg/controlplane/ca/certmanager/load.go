@@ -16,7 +16,7 @@ import (
 )
 
 // Attempts to load are at least loadFirst apart, later up to loadLast. One that waits for an issuer
-// takes Timeout by itself, so that the next follows at once and a mended issuer is noticed at once.
+// takes Timeout by itself, so that the next follows at once and a repaired issuer is noticed at once.
 const (
 	loadFirst = time.Second
 	loadLast  = 15 * time.Second

@@ -227,7 +227,7 @@ func testFailed(t *testing.T, c *cluster) {
 		}
 		return nil
 	})
-	wantReason(t, err, certmanager.Failed, "chain is malformed or broken", "mend the issuer")
+	wantReason(t, err, certmanager.Failed, "chain is malformed or broken", "fix the issuer")
 	c.wantNone(t)
 
 	c.putCA(t, certmanager.KindIssuer, root, nil)

@@ -36,7 +36,7 @@ type Step struct {
 	Write *Write `json:"write,omitempty"`
 	// Waiting are those without whom it does not go on, sorted.
 	Waiting []Wait `json:"waiting,omitempty"`
-	// Blocked says what a user has to mend before it goes on.
+	// Blocked says what a user has to fix before it goes on.
 	Blocked string `json:"blocked,omitempty"`
 	// Abortable says whether Abort leads back.
 	Abortable bool `json:"abortable"`

@@ -33,9 +33,9 @@ func TestOutages(t *testing.T) {
 	}
 	heal := func() { m.front.inject(nil) }
 	for _, c := range []struct {
-		name        string
-		spoil, mend func()
-		want        []string
+		name          string
+		spoil, repair func()
+		want          []string
 	}{
 		{"sealed", m.seal, m.unseal, []string{"503 Vault is sealed", "unseal the server"}},
 		{"crashed", m.stop, func() { m.start(); m.unseal() }, []string{"502", "wait until the server is ready"}},
@@ -51,7 +51,7 @@ func TestOutages(t *testing.T) {
 			c.spoil()
 			_, err := a.Issue(t.Context(), service("buyer"))
 			contains(t, err, append(c.want, "issue service certificate for bookstore/buyer", m.front.server.URL, signPath)...)
-			c.mend()
+			c.repair()
 			recovers(t, a)
 		})
 	}

@@ -152,9 +152,9 @@ func TestLoginRefused(t *testing.T) {
 	a := m.loaded(nil)
 	revoke := func() { m.write("sys/leases/revoke-prefix/auth/jwt/login", nil) }
 	for _, c := range []struct {
-		name        string
-		spoil, mend func()
-		want        []string
+		name          string
+		spoil, repair func()
+		want          []string
 	}{
 		{"role removed", func() { m.remove("auth/jwt/role/osm") }, func() { m.setLogin(nil) }, []string{`log in with role "osm"`, "auth/jwt/login", "create auth/jwt/role/osm"}},
 		{"other ServiceAccount", func() { m.writeToken("system:serviceaccount:shop:thief") }, func() { m.writeToken("system:serviceaccount:osm-system:osm-controller") },
@@ -166,7 +166,7 @@ func TestLoginRefused(t *testing.T) {
 			revoke()
 			_, err := a.Issue(t.Context(), service("buyer"))
 			contains(t, err, c.want...)
-			c.mend()
+			c.repair()
 			recovers(t, a)
 		})
 	}
