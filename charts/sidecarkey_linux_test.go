@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientset "k8s.io/client-go/kubernetes"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 // TestNobodyElseMountsTheSidecarsKey tries it at a real API server without any injector, as a later webhook

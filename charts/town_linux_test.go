@@ -15,8 +15,8 @@ import (
 	client "k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/api"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 // town is a real API server with the chart's accounts, rights, policies and webhook configuration.

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 const (

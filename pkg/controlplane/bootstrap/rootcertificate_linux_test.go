@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 // TestRootCertificateRules asks a real API server what it makes of MeshRootCertificates.

@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 // faults is the way to an API server in trouble: some requests get lost, some are carried out and

@@ -30,13 +30,13 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotate"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 // TestMain finds goroutines that a test leaves behind.

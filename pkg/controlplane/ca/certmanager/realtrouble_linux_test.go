@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 // testLeftovers finds requests of a process that crashed, and one that is none of ours.

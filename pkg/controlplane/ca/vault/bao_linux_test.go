@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 // patience is how long anything may take that another process has to do.

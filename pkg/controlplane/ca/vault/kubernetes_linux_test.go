@@ -16,8 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/realapi"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
+	"github.com/osm-edge/osm/tests/realapi"
 )
 
 const (
