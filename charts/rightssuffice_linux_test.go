@@ -15,9 +15,9 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 // TestRightsSuffice: with the chart's rights and policies the controller keeps bundle and certificate up to date, also

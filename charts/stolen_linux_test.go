@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/osm-edge/osm/pkg/api"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 // TestStolenInjector: an injector's token cannot write anything, and the only Secret that it can read is the

@@ -17,9 +17,9 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 // servingSecret is what a controller writes; change spoils it.

@@ -24,7 +24,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 // podReview is the review of a pod's creation, given its spec.

@@ -31,8 +31,8 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 func namespaceObject(name string) *metav1.PartialObjectMetadata {

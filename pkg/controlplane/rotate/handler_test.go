@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/catest"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/rotate"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 // An open connection shows nothing to a client whose root is no longer trusted, or whose certificate has
