@@ -30,7 +30,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 	"github.com/osm-edge/osm/pkg/controlplane/redirect"
-	"github.com/osm-edge/osm/pkg/controlplane/redirect/redirecttest"
+	"github.com/osm-edge/osm/tests/redirecttest"
 )
 
 const (

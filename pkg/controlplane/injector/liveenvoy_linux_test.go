@@ -26,7 +26,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/redirect"
-	"github.com/osm-edge/osm/pkg/controlplane/redirect/redirecttest"
+	"github.com/osm-edge/osm/tests/redirecttest"
 )
 
 // controlPlane answers every subscription with nothing, which is all that Envoy needs to start.

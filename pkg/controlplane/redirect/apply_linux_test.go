@@ -14,7 +14,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/redirect"
-	"github.com/osm-edge/osm/pkg/controlplane/redirect/redirecttest"
+	"github.com/osm-edge/osm/tests/redirecttest"
 )
 
 const (

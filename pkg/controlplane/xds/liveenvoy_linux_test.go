@@ -27,7 +27,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
-	"github.com/osm-edge/osm/pkg/controlplane/redirect/redirecttest"
+	"github.com/osm-edge/osm/tests/redirecttest"
 )
 
 const (
