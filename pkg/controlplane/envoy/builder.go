@@ -158,7 +158,7 @@ func (to *collector) ownLayers(before state, snapshot *mesh.Snapshot) (map[mesh.
 			changes[name] = c
 		}
 		if c.layer == nil {
-			c.layer = to.ownLayer(before.settings, w)
+			c.layer = to.ownLayer(before.settings, policy.For(before.settings, w))
 		}
 		c.users += by
 		return c.layer
@@ -190,9 +190,8 @@ func (to *collector) ownLayers(before state, snapshot *mesh.Snapshot) (map[mesh.
 	return changes, own
 }
 
-// ownLayer is what the proxies of the workload's class receive on their own ports.
-func (to *collector) ownLayer(settings mesh.Settings, w *mesh.Workload) *Layer {
-	proxy := policy.For(settings, w)
+// ownLayer is what the proxies of one class receive on their own ports.
+func (to *collector) ownLayer(settings mesh.Settings, proxy policy.Proxy) *Layer {
 	own := map[Kind][]*Resource{}
 	add := func(k Kind, name string, message proto.Message) {
 		own[k] = append(own[k], to.encode(k, name, message))

@@ -17,6 +17,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
 const (
@@ -34,7 +35,7 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 	// Not round robin: a client whose requests come in a fixed pattern would hit the same endpoint
 	// with the same kind of request for ever.
 	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
-	c.TransportSocket = upstreamTLS(exactly(td, p.Identities))
+	c.TransportSocket = upstreamTLS(td, policy.ServersOf(p))
 	if egress {
 		c.TransportSocketMatches = []*clusterv3.Cluster_TransportSocketMatch{{
 			Name:            plaintextKey,
@@ -52,7 +53,7 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 // identities there.
 func headlessClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.ServicePort) *clusterv3.Cluster {
 	c := originalDestination(serviceCluster(s.Name, p.Number))
-	c.TransportSocket = upstreamTLS(exactly(td, p.Identities))
+	c.TransportSocket = upstreamTLS(td, policy.ServersOf(p))
 	return c
 }
 
@@ -60,7 +61,7 @@ func headlessClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Servic
 // a bare address says no more.
 func podsCluster(td identity.TrustDomain) *clusterv3.Cluster {
 	c := originalDestination(clusterPods)
-	c.TransportSocket = upstreamTLS(anyWorkload(td))
+	c.TransportSocket = upstreamTLS(td, policy.AnyWorkload())
 	return c
 }
 

@@ -29,12 +29,11 @@ func inboundListener(settings mesh.Settings, proxy policy.Proxy) *listenerv3.Lis
 	l.ListenerFiltersTimeout = durationpb.New(limits.Handshake)
 	l.PerConnectionBufferLimitBytes = wrapperspb.UInt32(inboundBuffer)
 	for _, port := range proxy.Inbound {
-		if !port.From.Nobody() {
-			l.FilterChains = append(l.FilterChains, portChain(td, limits, port))
-		}
+		// Also one that accepts nobody: without it, the chain of all other ports would take its connections.
+		l.FilterChains = append(l.FilterChains, portChain(td, limits, port))
 	}
-	if !proxy.OtherPorts.Nobody() {
-		l.FilterChains = append(l.FilterChains, meshChain(td, limits, chainOtherPorts, 0, tcpProxy("inbound", clusterLocalAny)))
+	if !proxy.OtherPorts.AcceptNobody() {
+		l.FilterChains = append(l.FilterChains, meshChain(td, limits, proxy.OtherPorts, chainOtherPorts, 0, tcpProxy("inbound", clusterLocalAny)))
 	}
 	// A peer that asks for the proxy's own outbound port would be sent round in circles.
 	l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
@@ -50,11 +49,12 @@ func portChain(td identity.TrustDomain, limits mesh.Limits, port policy.Inbound)
 	if port.Protocol.IsHTTP() {
 		filter = inboundHTTP(inboundRoute(port.Number), limits)
 	}
-	return meshChain(td, limits, inboundChain(port.Number), port.Number, filter)
+	return meshChain(td, limits, port.From, inboundChain(port.Number), port.Number, filter)
 }
 
-// meshChain takes connections of the mesh's mTLS to a port; 0 is any port without a chain of its own.
-func meshChain(td identity.TrustDomain, limits mesh.Limits, name string, port uint16, filter *listenerv3.Filter) *listenerv3.FilterChain {
+// meshChain takes connections of the accepted clients to a port, over the mesh's mTLS; 0 is any port
+// without a chain of its own.
+func meshChain(td identity.TrustDomain, limits mesh.Limits, clients policy.Principals, name string, port uint16, filter *listenerv3.Filter) *listenerv3.FilterChain {
 	match := &listenerv3.FilterChainMatch{
 		TransportProtocol:    "tls",
 		ApplicationProtocols: []string{alpnMesh},
@@ -65,7 +65,7 @@ func meshChain(td identity.TrustDomain, limits mesh.Limits, name string, port ui
 	return &listenerv3.FilterChain{
 		Name:                          name,
 		FilterChainMatch:              match,
-		TransportSocket:               downstreamTLS(td),
+		TransportSocket:               downstreamTLS(td, clients),
 		TransportSocketConnectTimeout: durationpb.New(limits.Handshake),
 		Filters:                       []*listenerv3.Filter{filter},
 	}

@@ -3,44 +3,26 @@ package envoy
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
 const transportSocketTLS = "envoy.transport_sockets.tls"
 
-// exactly accepts the given identities and no other. With none it accepts nobody: an empty list of
-// names would mean "any name" to Envoy.
-func exactly(td identity.TrustDomain, accept []identity.Identity) []*matcherv3.StringMatcher {
-	var names []*matcherv3.StringMatcher
-	for _, id := range accept {
-		names = append(names, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: id.SPIFFE(td)}})
-	}
-	if len(names) == 0 {
-		names = append(names, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: "spiffe://" + string(td) + "/nobody"}})
-	}
-	return names
+// upstreamTLS presents the proxy's own certificate and accepts the given servers.
+func upstreamTLS(td identity.TrustDomain, servers policy.Principals) *corev3.TransportSocket {
+	return tlsSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: commonTLS(td, servers, alpnMesh)})
 }
 
-// anyWorkload accepts every workload of the trust domain.
-func anyWorkload(td identity.TrustDomain) []*matcherv3.StringMatcher {
-	return []*matcherv3.StringMatcher{{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://" + string(td) + "/ns/"}}}
-}
-
-// upstreamTLS presents the proxy's own certificate and accepts peers by their names.
-func upstreamTLS(accept []*matcherv3.StringMatcher) *corev3.TransportSocket {
-	return tlsSocket(&tlsv3.UpstreamTlsContext{CommonTlsContext: commonTLS(accept, alpnMesh)})
-}
-
-// downstreamTLS demands a certificate of any workload of the trust domain. It offers no ALPN of
-// its own: with one negotiated, Envoy would take it for the HTTP version.
-func downstreamTLS(td identity.TrustDomain) *corev3.TransportSocket {
+// downstreamTLS demands a certificate of one of the given clients. It offers no ALPN of its own: with
+// one negotiated, Envoy would take it for the HTTP version.
+func downstreamTLS(td identity.TrustDomain, clients policy.Principals) *corev3.TransportSocket {
 	return tlsSocket(&tlsv3.DownstreamTlsContext{
-		CommonTlsContext:         commonTLS(anyWorkload(td)),
+		CommonTlsContext:         commonTLS(td, clients),
 		RequireClientCertificate: wrapperspb.Bool(true),
 	})
 }
@@ -53,11 +35,7 @@ func tlsSocket(context proto.Message) *corev3.TransportSocket {
 }
 
 // commonTLS is TLS 1.3 only: both ends are the mesh's own proxies.
-func commonTLS(peerNames []*matcherv3.StringMatcher, alpn ...string) *tlsv3.CommonTlsContext {
-	var sans []*tlsv3.SubjectAltNameMatcher
-	for _, name := range peerNames {
-		sans = append(sans, &tlsv3.SubjectAltNameMatcher{SanType: tlsv3.SubjectAltNameMatcher_URI, Matcher: name})
-	}
+func commonTLS(td identity.TrustDomain, peers policy.Principals, alpn ...string) *tlsv3.CommonTlsContext {
 	return &tlsv3.CommonTlsContext{
 		TlsParams: &tlsv3.TlsParameters{
 			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
@@ -67,7 +45,7 @@ func commonTLS(peerNames []*matcherv3.StringMatcher, alpn ...string) *tlsv3.Comm
 		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{sds(SecretWorkload)},
 		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
 			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
-				DefaultValidationContext:         &tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: sans},
+				DefaultValidationContext:         &tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: acceptedNames(td, peers)},
 				ValidationContextSdsSecretConfig: sds(SecretTrustBundle),
 			},
 		},

@@ -9,15 +9,6 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// Principals are the peers that may connect. The zero value is nobody.
-type Principals struct{ anyWorkload bool }
-
-// AnyWorkload is every workload that proves an identity of the mesh's trust domain.
-func AnyWorkload() Principals { return Principals{anyWorkload: true} }
-
-// Nobody says whether no peer at all may connect.
-func (p Principals) Nobody() bool { return !p.anyWorkload }
-
 // Inbound is a port of the workload that peers may connect to.
 type Inbound struct {
 	mesh.InboundPort
@@ -148,3 +139,6 @@ func around(addr netip.Addr) netip.Prefix {
 	}
 	return netip.PrefixFrom(addr, bits).Masked()
 }
+
+// ServersOf are the peers that a client accepts behind a Service's port.
+func ServersOf(port *mesh.ServicePort) Principals { return Only(port.Identities...) }
