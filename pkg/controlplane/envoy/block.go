@@ -103,8 +103,8 @@ func (to *collector) changedBlocks(before, now *policy.Outbound, edit *edits) (o
 
 // edits are changes of Sets by kind.
 type edits struct {
-	added [numKinds][]*Resource
-	gone  [numKinds]map[string]bool
+	added [NumKinds][]*Resource
+	gone  [NumKinds]map[string]bool
 }
 
 func (e *edits) add(k Kind, resources ...*Resource) { e.added[k] = append(e.added[k], resources...) }

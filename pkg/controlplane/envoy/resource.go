@@ -10,21 +10,23 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// Kind is a type of xDS resource, in the order in which changes are pushed: a route is sent after
-// the clusters that it names (make before break).
-type Kind uint8
+// Kind is a type of xDS resource. The order is that of pushes: what is referred to goes before what
+// refers to it, so that a route is sent after the clusters that it names (make before break).
+type Kind int
 
-// The kinds that a View holds.
+// The kinds, in push order.
 const (
 	Clusters Kind = iota
 	Endpoints
+	Secrets
 	Listeners
 	Routes
-	numKinds
+	NumKinds
 )
 
-// Kinds lists the kinds in push order.
-func Kinds() [numKinds]Kind { return [numKinds]Kind{Clusters, Endpoints, Listeners, Routes} }
+// Kinds lists the kinds that a View holds, in push order: all but Secrets, which each stream gets from
+// the certificate authority instead of from the snapshot.
+func Kinds() []Kind { return []Kind{Clusters, Endpoints, Listeners, Routes} }
 
 const typePrefix = "type.googleapis.com/"
 
@@ -39,11 +41,21 @@ const (
 
 // TypeURL returns the kind's type URL.
 func (k Kind) TypeURL() string {
-	return [numKinds]string{TypeCluster, TypeEndpoint, TypeListener, TypeRoute}[k]
+	return [NumKinds]string{TypeCluster, TypeEndpoint, TypeSecret, TypeListener, TypeRoute}[k]
 }
 
-// String returns "cds", "eds", "lds" or "rds".
-func (k Kind) String() string { return [numKinds]string{"cds", "eds", "lds", "rds"}[k] }
+// KindOf returns the kind of a type URL; ok is false for types that osm does not serve.
+func KindOf(url string) (k Kind, ok bool) {
+	for k := range NumKinds {
+		if k.TypeURL() == url {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// String returns the short name that metrics and logs use: "cds", "eds", "sds", "lds" or "rds".
+func (k Kind) String() string { return [NumKinds]string{"cds", "eds", "sds", "lds", "rds"}[k] }
 
 // Resource is one named piece of configuration, encoded once and shared by every View and stream
 // that refers to it. It never changes.

@@ -2,8 +2,8 @@ package envoy
 
 import "slices"
 
-// Layer is a part of a configuration: one Set of each kind. It never changes.
-type Layer struct{ sets [numKinds]*Set }
+// Layer is a part of a configuration: one Set of each of Kinds. It never changes.
+type Layer struct{ sets [NumKinds]*Set }
 
 // NewLayer makes a Layer of resources by kind, of which it takes ownership.
 func NewLayer(resources map[Kind][]*Resource) *Layer {
@@ -14,7 +14,7 @@ func NewLayer(resources map[Kind][]*Resource) *Layer {
 	return l
 }
 
-// Set returns the resources of a kind, never nil.
+// Set returns the resources of one of Kinds, never nil.
 func (l *Layer) Set(k Kind) *Set { return l.sets[k] }
 
 // View is the whole configuration of the proxies of one class: what all proxies share, and what

@@ -42,12 +42,12 @@ func TestStreamsPerPod(t *testing.T) {
 				m := newInMemory(t)
 				m.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
 				other := m.open(t.Context(), "service1-1")
-				other.ask(clusters, nil)
+				other.ask(envoy.Clusters, nil)
 				other.take(t)
 				var streams []*memoryDelta
 				for _, address := range c.from {
 					d := m.openWith(t.Context(), "service0-0", time.Now().Add(24*time.Hour), from(address))
-					d.ask(clusters, nil)
+					d.ask(envoy.Clusters, nil)
 					streams = append(streams, d)
 					synctest.Wait()
 				}
@@ -87,7 +87,7 @@ func TestStreamsPerMinute(t *testing.T) {
 		m.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
 		try := func(pod string) codes.Code {
 			d := m.open(t.Context(), pod)
-			d.ask(clusters, nil)
+			d.ask(envoy.Clusters, nil)
 			synctest.Wait()
 			defer d.stop()
 			select {
@@ -123,12 +123,12 @@ func TestRequestsAreSlowedDown(t *testing.T) {
 		builder := envoy.NewBuilder(nil)
 		m.Publish(built(t, builder, regular(2, 2, 0)))
 		d, honest := m.open(t.Context(), "service0-0"), m.open(t.Context(), "service1-1")
-		honest.ask(endpoints, nil, "shop/service0|80")
+		honest.ask(envoy.Endpoints, nil, "shop/service0|80")
 		honest.take(t)
 		began := time.Now()
 		go func() {
 			for range 100 {
-				d.ask(endpoints, nil, "shop/service0|80")
+				d.ask(envoy.Endpoints, nil, "shop/service0|80")
 			}
 		}()
 		for i := range 100 {

@@ -32,7 +32,7 @@ func TestNodeIDs(t *testing.T) {
 				m := newInMemory(t, func(cfg *Config) { cfg.Log = textLog(&log) })
 				m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
 				d := m.open(t.Context(), "service0-0")
-				req := &discoveryv3.DeltaDiscoveryRequest{Node: nodeOf("service0-0"), TypeUrl: clusters.url()}
+				req := &discoveryv3.DeltaDiscoveryRequest{Node: nodeOf("service0-0"), TypeUrl: envoy.Clusters.TypeURL()}
 				req.Node.Id = c.id
 				d.send(req)
 				err := <-d.done
@@ -50,9 +50,9 @@ func TestNodeIDs(t *testing.T) {
 		m := newInMemory(t)
 		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
 		d := m.open(t.Context(), "service0-0")
-		d.ask(clusters, nil)
+		d.ask(envoy.Clusters, nil)
 		d.take(t)
-		d.send(&discoveryv3.DeltaDiscoveryRequest{Node: nodeOf(strings.Repeat("x", 1<<20)), TypeUrl: clusters.url()})
+		d.send(&discoveryv3.DeltaDiscoveryRequest{Node: nodeOf(strings.Repeat("x", 1<<20)), TypeUrl: envoy.Clusters.TypeURL()})
 		if err := <-d.done; status.Code(err) != codes.PermissionDenied || len(err.Error()) > 1000 {
 			t.Errorf("%.500v, want PermissionDenied in short", err)
 		}

@@ -49,7 +49,7 @@ func (d *memoryDelta) acknowledge(done *sync.WaitGroup) {
 	for {
 		select {
 		case resp := <-d.responses:
-			d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.typ.url(), ResponseNonce: nonceOf(resp)})
+			d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.typ.TypeURL(), ResponseNonce: nonceOf(resp)})
 			done.Done()
 		case <-d.ctx.Done():
 			return
@@ -87,17 +87,17 @@ func BenchmarkFirstSync(b *testing.B) {
 				take := func() {
 					resp := <-d.responses
 					bytes += resp.size
-					d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.typ.url(), ResponseNonce: nonceOf(resp)})
+					d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.typ.TypeURL(), ResponseNonce: nonceOf(resp)})
 				}
-				d.ask(clusters, nil)
+				d.ask(envoy.Clusters, nil)
 				take()
-				d.ask(endpoints, nil, edge...)
+				d.ask(envoy.Endpoints, nil, edge...)
 				take()
-				d.ask(secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
+				d.ask(envoy.Secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
 				take()
-				d.ask(listeners, nil)
+				d.ask(envoy.Listeners, nil)
 				take()
-				d.ask(routes, nil, rds...)
+				d.ask(envoy.Routes, nil, rds...)
 				take()
 				d.close()
 				size = bytes

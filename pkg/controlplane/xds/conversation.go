@@ -227,7 +227,7 @@ func (s *Server) record(st *stream, said answer) {
 	if r := said.refusal; r != nil {
 		s.cfg.Metrics.nacks[said.typ].Inc()
 		s.notes.say(slog.LevelError, st.peer.name(), "proxy rejected configuration and keeps its last one; it is not sent again until it changes",
-			"pod", st.peer.pod.String(), "type", said.typ.name(), "resources", few(r.names()), "count", len(r.names()), "reason", r.message)
+			"pod", st.peer.pod.String(), "type", said.typ.String(), "resources", few(r.names()), "count", len(r.names()), "reason", r.message)
 	}
 	if now := st.protocol.rejected(); now != st.rejected {
 		s.cfg.Metrics.rejected.Add(float64(now - st.rejected))

@@ -162,7 +162,7 @@ func (s *Server) sooner(st *stream, within time.Duration) {
 
 // ensureSendable replaces a certificate that the proxy said it holds, and now asks for.
 func (s *Server) ensureSendable(ctx context.Context, st *stream) {
-	if st.cred.brought != nil && st.protocol.lacks(secrets, envoy.SecretWorkload, st.offer) {
+	if st.cred.brought != nil && st.protocol.lacks(envoy.Secrets, envoy.SecretWorkload, st.offer) {
 		st.cred.brought, st.offer.workload = nil, nil
 		s.acquire(ctx, st)
 	}

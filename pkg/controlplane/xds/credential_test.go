@@ -62,7 +62,7 @@ func replica(t testing.TB, a *authority, trust func() ca.Trust) *inMemory {
 // askSecrets opens a stream and asks for the secrets; holds are the versions of those that it has.
 func (m *inMemory) askSecrets(ctx context.Context, pod string, holds map[string]string) *memoryDelta {
 	d := m.open(ctx, pod)
-	d.ask(secrets, holds, envoy.SecretWorkload, envoy.SecretTrustBundle)
+	d.ask(envoy.Secrets, holds, envoy.SecretWorkload, envoy.SecretTrustBundle)
 	return d
 }
 
@@ -171,7 +171,7 @@ func TestBroughtCertificateThatIsAskedForAgain(t *testing.T) {
 		d.close()
 		d = m.askSecrets(t.Context(), "service0-0", holds)
 		d.quiet(t)
-		d.ask(secrets, nil, envoy.SecretWorkload)
+		d.ask(envoy.Secrets, nil, envoy.SecretWorkload)
 		resp := d.take(t)
 		var secret tlsv3.Secret
 		if err := resp.GetResources()[0].GetResource().UnmarshalTo(&secret); err != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
@@ -94,10 +95,10 @@ func (s *Server) EarliestExpiry() (at time.Time, pod mesh.PodName, ok bool) {
 
 func (d *deltaSession) report() []TypeState {
 	var all []TypeState
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		if t := &d.types[typ]; t.asked {
 			all = append(all, TypeState{
-				Type: typ.name(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
+				Type: typ.String(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
 				Awaiting: t.awaiting != 0, LastPush: known(t.pushed), Rejected: t.refusals.report(),
 			})
 		}
@@ -107,7 +108,7 @@ func (d *deltaSession) report() []TypeState {
 
 func (d *deltaSession) rejected() int {
 	n := 0
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		n += d.types[typ].refusals.size()
 	}
 	return n
@@ -115,10 +116,10 @@ func (d *deltaSession) rejected() int {
 
 func (s *sotwSession) report() []TypeState {
 	var all []TypeState
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		if t := &s.types[typ]; t.asked {
 			all = append(all, TypeState{
-				Type: typ.name(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
+				Type: typ.String(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
 				Awaiting: t.awaiting, LastPush: known(t.pushed), Rejected: t.refusals.report(),
 			})
 		}
@@ -128,7 +129,7 @@ func (s *sotwSession) report() []TypeState {
 
 func (s *sotwSession) rejected() int {
 	n := 0
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		n += s.types[typ].refusals.size()
 	}
 	return n

@@ -6,13 +6,15 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
 // deltaSession is the state of one incremental stream: what the proxy asked for and what it holds.
 // The rules are those of the xDS protocol specification, "Incremental xDS".
 type deltaSession struct {
 	lists  *nameLists
-	types  [numTypes]deltaType
+	types  [envoy.NumKinds]deltaType
 	nonces uint64
 }
 
@@ -61,7 +63,7 @@ func (t *deltaType) forget(name string) {
 
 // handle takes a request and returns what it says about a response, if it answers the last one.
 func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest, o offer, now time.Time) answer {
-	typ, ok := typeOf(req.GetTypeUrl())
+	typ, ok := envoy.KindOf(req.GetTypeUrl())
 	if !ok {
 		return answer{}
 	}
@@ -86,10 +88,10 @@ func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest, o offer, n
 }
 
 // begin takes what a proxy says first: what it wants, and what it still holds from an older stream.
-func (d *deltaSession) begin(t *deltaType, typ resourceType, req *discoveryv3.DeltaDiscoveryRequest, now layers) {
+func (d *deltaSession) begin(t *deltaType, typ envoy.Kind, req *discoveryv3.DeltaDiscoveryRequest, now layers) {
 	subscribe, holds := req.GetResourceNamesSubscribe(), req.GetInitialResourceVersions()
 	t.asked = true
-	t.wildcard = slices.Contains(subscribe, wildcardName) || typ.mayBeWildcard() && len(subscribe) == 0
+	t.wildcard = slices.Contains(subscribe, wildcardName) || mayBeWildcard(typ) && len(subscribe) == 0
 	t.names = d.lists.of(slices.Clone(subscribe))
 	if len(holds) > 0 {
 		t.resume(holds, now)
@@ -192,7 +194,7 @@ func (d *deltaSession) unsubscribe(t *deltaType, names []string) {
 }
 
 // lacks says whether the proxy is to be sent that resource: it wants it and does not hold it.
-func (d *deltaSession) lacks(typ resourceType, name string, o offer) bool {
+func (d *deltaSession) lacks(typ envoy.Kind, name string, o offer) bool {
 	t := &d.types[typ]
 	r := o.layers(typ).named(name)
 	if r == nil || !t.wants(name) {
@@ -207,7 +209,7 @@ func (d *deltaSession) lacks(typ resourceType, name string, o offer) bool {
 
 // settled says whether the proxy answered everything that it was sent.
 func (d *deltaSession) settled() bool {
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		if d.types[typ].awaiting != 0 {
 			return false
 		}
@@ -216,10 +218,10 @@ func (d *deltaSession) settled() bool {
 }
 
 // configured says whether the proxy asked for its listeners and answered all that it was sent.
-func (d *deltaSession) configured() bool { return d.types[listeners].asked && d.settled() }
+func (d *deltaSession) configured() bool { return d.types[envoy.Listeners].asked && d.settled() }
 
 func (d *deltaSession) remembers() (names, bytes int) {
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		t := &d.types[typ]
 		names += len(t.names.all())
 		bytes += t.names.bytes() + len(t.except)*exceptSize

@@ -11,27 +11,27 @@ import (
 
 func TestDeltaSendsOnlyWhatChanged(t *testing.T) {
 	p := subscribed(t)
-	p.state[endpoints]["a"] = 2
+	p.state[envoy.Endpoints]["a"] = 2
 	p.expect("eds a")
-	p.state[routes]["other"] = 1 // nobody asked for it
+	p.state[envoy.Routes]["other"] = 1 // nobody asked for it
 	p.expect()
-	p.state[routes]["other"], p.state[routes]["r"] = 2, 2
+	p.state[envoy.Routes]["other"], p.state[envoy.Routes]["r"] = 2, 2
 	p.expect("rds r")
-	p.state[clusters]["own"], p.state[clusters]["c"] = 1, 1
+	p.state[envoy.Clusters]["own"], p.state[envoy.Clusters]["c"] = 1, 1
 	p.expect("cds c own")
 }
 
 func TestDeltaMakesBeforeItBreaks(t *testing.T) {
 	p := subscribed(t)
-	p.state = state{clusters: {"a": 1, "c": 1}, endpoints: {"a": 1, "c": 1}, listeners: {"m": 1}, routes: {"r": 2}, secrets: {"s": 1, "own": 1}}
-	p.ask(endpoints, "c")
+	p.state = state{envoy.Clusters: {"a": 1, "c": 1}, envoy.Endpoints: {"a": 1, "c": 1}, envoy.Listeners: {"m": 1}, envoy.Routes: {"r": 2}, envoy.Secrets: {"s": 1, "own": 1}}
+	p.ask(envoy.Endpoints, "c")
 	p.expect("cds c", "eds c", "lds m", "rds r", "lds -own", "eds -b", "cds -b")
 }
 
 func TestDeltaTakesNothingAwayBeforeAllIsAnswered(t *testing.T) {
 	p := subscribed(t)
-	delete(p.state[clusters], "b")
-	p.state[routes]["r"] = 2
+	delete(p.state[envoy.Clusters], "b")
+	p.state[envoy.Routes]["r"] = 2
 	resp := p.next()
 	if told(resp) != "rds r" {
 		t.Fatalf("first came %q, want the route that no longer names the cluster", told(resp))
@@ -46,10 +46,10 @@ func TestDeltaTakesNothingAwayBeforeAllIsAnswered(t *testing.T) {
 // What comes back before its removal was sent is not removed.
 func TestDeltaRemovalIsTakenBack(t *testing.T) {
 	p := subscribed(t)
-	delete(p.state[clusters], "b")
-	p.state[routes]["r"] = 2
+	delete(p.state[envoy.Clusters], "b")
+	p.state[envoy.Routes]["r"] = 2
 	resp := p.next()
-	p.state[clusters]["b"] = 1
+	p.state[envoy.Clusters]["b"] = 1
 	p.answer(resp, "")
 	p.expect()
 }
@@ -57,9 +57,9 @@ func TestDeltaRemovalIsTakenBack(t *testing.T) {
 // A name that moves from one layer to the other was never gone.
 func TestDeltaNameThatMovesBetweenLayers(t *testing.T) {
 	p := subscribed(t)
-	p.state[clusters]["a"], p.state[endpoints]["a"] = 101, 102
+	p.state[envoy.Clusters]["a"], p.state[envoy.Endpoints]["a"] = 101, 102
 	p.expect("eds a")
-	p.state[clusters]["a"] = 2
+	p.state[envoy.Clusters]["a"] = 2
 	p.expect("cds a", "eds a")
 }
 
@@ -68,24 +68,24 @@ func TestDeltaReconnectWithUnchangedMeshSendsNothing(t *testing.T) {
 	p := newDeltaProxy(t, before.state)
 	p.resume(before.state)
 	p.expect()
-	delete(p.state[clusters], "b")
+	delete(p.state[envoy.Clusters], "b")
 	p.expect("cds -b")
-	p.state[endpoints]["a"] = 7
+	p.state[envoy.Endpoints]["a"] = 7
 	p.expect("eds a")
 }
 
 // resume opens a stream as a proxy does that holds what is in the state.
 func (p *deltaProxy) resume(holds state) {
 	o := holds.offer(p.t)
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		versions := map[string]string{}
 		for _, set := range o.layers(typ) {
 			for _, r := range set.All() {
 				versions[r.Name] = r.Version
 			}
 		}
-		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.url(), InitialResourceVersions: versions}
-		if !typ.mayBeWildcard() {
+		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.TypeURL(), InitialResourceVersions: versions}
+		if !mayBeWildcard(typ) {
 			for name := range versions {
 				req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, name)
 			}
@@ -97,7 +97,7 @@ func (p *deltaProxy) resume(holds state) {
 func TestDeltaReconnectSendsTheDifference(t *testing.T) {
 	before := subscribed(t)
 	p := newDeltaProxy(t, state{
-		clusters: {"a": 2, "new": 1}, endpoints: {"a": 1, "b": 1}, listeners: {"own": 1}, routes: {"r": 3}, secrets: {"s": 1, "own": 2},
+		envoy.Clusters: {"a": 2, "new": 1}, envoy.Endpoints: {"a": 1, "b": 1}, envoy.Listeners: {"own": 1}, envoy.Routes: {"r": 3}, envoy.Secrets: {"s": 1, "own": 2},
 	})
 	p.resume(before.state)
 	// The endpoints of a changed cluster come again, even when the proxy asked for them later.
@@ -106,7 +106,7 @@ func TestDeltaReconnectSendsTheDifference(t *testing.T) {
 }
 
 func TestDeltaReconnectResendsEndpointsThatAreAskedForAfterTheCluster(t *testing.T) {
-	p := newDeltaProxy(t, state{clusters: {"a": 2, "unasked": 2}, endpoints: {"a": 1, "b": 1, "unasked": 1}})
+	p := newDeltaProxy(t, state{envoy.Clusters: {"a": 2, "unasked": 2}, envoy.Endpoints: {"a": 1, "b": 1, "unasked": 1}})
 	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeCluster, InitialResourceVersions: map[string]string{"a": "old", "unasked": "old"}})
 	p.expect("cds a unasked")
 	versions := map[string]string{}
@@ -118,30 +118,30 @@ func TestDeltaReconnectResendsEndpointsThatAreAskedForAfterTheCluster(t *testing
 }
 
 func TestDeltaReconnectRemovesWhatWentMeanwhile(t *testing.T) {
-	p := newDeltaProxy(t, state{clusters: {"a": 1}})
+	p := newDeltaProxy(t, state{envoy.Clusters: {"a": 1}})
 	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeCluster, InitialResourceVersions: map[string]string{"gone": "v"}})
 	p.expect("cds a", "cds -gone")
 }
 
 func TestDeltaRejectedResourceIsNotSentAgainUntilItChanges(t *testing.T) {
 	p := subscribed(t)
-	p.state[listeners]["own"] = 2
+	p.state[envoy.Listeners]["own"] = 2
 	resp := p.next()
 	got := p.answer(resp, "no such filter")
 	if got == nil || got.message != "no such filter" || cmp.Diff([]string{"own"}, got.names()) != "" || !got.at.Equal(instant) || got.count != 1 {
 		t.Errorf("refusal %+v", got)
 	}
 	p.expect()
-	p.state[clusters]["a"] = 5 // something else
+	p.state[envoy.Clusters]["a"] = 5 // something else
 	p.expect("cds a", "eds a")
 	if n := p.session.rejected(); n != 1 {
 		t.Errorf("%d resources rejected, want 1", n)
 	}
-	p.state[listeners]["own"] = 3
+	p.state[envoy.Listeners]["own"] = 3
 	if r := p.answer(p.next(), "still not"); r == nil || r.count != 2 || p.session.rejected() != 1 {
 		t.Errorf("second refusal in a row: %+v, %d rejected", r, p.session.rejected())
 	}
-	p.state[listeners]["own"] = 1 // as it was at first: the proxy is brought back to it
+	p.state[envoy.Listeners]["own"] = 1 // as it was at first: the proxy is brought back to it
 	p.expect("lds own")
 	if n := p.session.rejected(); n != 0 {
 		t.Errorf("%d resources rejected after the proxy took a newer one", n)
@@ -150,10 +150,10 @@ func TestDeltaRejectedResourceIsNotSentAgainUntilItChanges(t *testing.T) {
 
 func TestDeltaOneResponsePerTypeOnItsWay(t *testing.T) {
 	p := subscribed(t)
-	p.state[endpoints]["a"] = 2
+	p.state[envoy.Endpoints]["a"] = 2
 	slow := p.next()
 	for content := 3; content < 100; content++ {
-		p.state[endpoints]["a"] = content
+		p.state[envoy.Endpoints]["a"] = content
 		if resp := p.next(); resp != nil {
 			t.Fatalf("%q was sent to a proxy that has not answered", told(resp))
 		}
@@ -164,27 +164,27 @@ func TestDeltaOneResponsePerTypeOnItsWay(t *testing.T) {
 
 func TestDeltaSubscriptions(t *testing.T) {
 	p := subscribed(t)
-	p.ask(endpoints, "a") // asking again: the proxy may have dropped it
+	p.ask(envoy.Endpoints, "a") // asking again: the proxy may have dropped it
 	p.expect("eds a")
-	p.ask(endpoints, "nowhere")
+	p.ask(envoy.Endpoints, "nowhere")
 	p.expect("eds -nowhere")
-	p.state[endpoints]["nowhere"] = 1
+	p.state[envoy.Endpoints]["nowhere"] = 1
 	p.expect("eds nowhere")
-	p.drop(endpoints, "a")
-	p.state[endpoints]["a"] = 5
+	p.drop(envoy.Endpoints, "a")
+	p.state[envoy.Endpoints]["a"] = 5
 	p.expect()
-	p.drop(clusters, "*")
-	p.state[clusters]["a"] = 5
+	p.drop(envoy.Clusters, "*")
+	p.state[envoy.Clusters]["a"] = 5
 	p.expect()
-	p.ask(clusters, "a")
+	p.ask(envoy.Clusters, "a")
 	p.expect("cds a")
-	p.ask(clusters, "*")
+	p.ask(envoy.Clusters, "*")
 	p.expect("cds b", "eds b")
 }
 
 func TestDeltaFirstRequestForWhatDoesNotExist(t *testing.T) {
-	p := newDeltaProxy(t, state{endpoints: {"a": 1}})
-	p.ask(endpoints, "a", "nowhere")
+	p := newDeltaProxy(t, state{envoy.Endpoints: {"a": 1}})
+	p.ask(envoy.Endpoints, "a", "nowhere")
 	p.expect("eds a -nowhere")
 	p.expect()
 }
@@ -192,21 +192,21 @@ func TestDeltaFirstRequestForWhatDoesNotExist(t *testing.T) {
 // The proxy may forget a name with its explicit subscription although the wildcard covers it.
 func TestDeltaUnsubscribeBelowTheWildcard(t *testing.T) {
 	p := subscribed(t)
-	p.ask(clusters, "a", "nowhere")
+	p.ask(envoy.Clusters, "a", "nowhere")
 	p.expect("cds a -nowhere", "eds a")
-	p.drop(clusters, "a", "nowhere")
+	p.drop(envoy.Clusters, "a", "nowhere")
 	p.expect("cds a -nowhere", "eds a")
 }
 
 func TestDeltaChangedClusterGetsItsEndpointsAgain(t *testing.T) {
 	p := subscribed(t)
-	p.state[clusters]["a"] = 2
+	p.state[envoy.Clusters]["a"] = 2
 	p.expect("cds a", "eds a")
 }
 
 func TestDeltaIgnoresStaleAnswersAndUnknownTypes(t *testing.T) {
 	p := subscribed(t)
-	p.state[endpoints]["a"] = 2
+	p.state[envoy.Endpoints]["a"] = 2
 	resp := p.next()
 	stale := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: envoy.TypeEndpoint, Nonce: "0"}
 	if r := p.answer(stale, "complaint about something older"); r != nil || p.session.settled() {
@@ -223,13 +223,13 @@ func TestDeltaIgnoresStaleAnswersAndUnknownTypes(t *testing.T) {
 // none any more it must be told at once, not after that answer.
 func TestDeltaWhatNeverWasIsSaidAtOnce(t *testing.T) {
 	p := subscribed(t)
-	p.state[clusters]["c"], p.state[endpoints]["c"] = 1, 1
+	p.state[envoy.Clusters]["c"], p.state[envoy.Endpoints]["c"] = 1, 1
 	if got := told(p.next()); got != "cds c" {
 		t.Fatalf("got %q, want cds c", got)
 	}
-	delete(p.state[clusters], "c")
-	delete(p.state[endpoints], "c")
-	p.ask(endpoints, "c")
+	delete(p.state[envoy.Clusters], "c")
+	delete(p.state[envoy.Endpoints], "c")
+	p.ask(envoy.Endpoints, "c")
 	if got := told(p.next()); got != "eds -c" {
 		t.Errorf("got %q, want eds -c", got)
 	}
@@ -241,7 +241,7 @@ func TestDeltaWhatNeverWasIsSaidAtOnce(t *testing.T) {
 // Secrets wait for the certificate, and nothing else waits for them.
 func TestDeltaSecretsWaitForTheCertificate(t *testing.T) {
 	s := deltaSession{lists: newNameLists()}
-	o := state{clusters: {"a": 1}, secrets: {"s": 1, "own": 1}}.offer(t)
+	o := state{envoy.Clusters: {"a": 1}, envoy.Secrets: {"s": 1, "own": 1}}.offer(t)
 	certificate := o.workload
 	o.workload = nil
 	s.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeSecret, ResourceNamesSubscribe: []string{"s", "own"}}, o, instant)

@@ -16,7 +16,7 @@ import (
 // or that there are none.
 func (d *deltaSession) next(o offer, now time.Time) *response {
 	quiet := true
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		t := &d.types[typ]
 		switch {
 		case !t.asked || !o.ready(typ):
@@ -31,7 +31,7 @@ func (d *deltaSession) next(o offer, now time.Time) *response {
 	if !quiet {
 		return nil
 	}
-	for typ := numTypes - 1; typ >= 0; typ-- {
+	for typ := envoy.NumKinds - 1; typ >= 0; typ-- {
 		if t := &d.types[typ]; t.asked && len(t.except) > 0 && o.ready(typ) {
 			// What is wanted, and was not sent although nothing is on its way, does not exist.
 			gone := slices.Sorted(maps.Keys(t.except))
@@ -44,13 +44,13 @@ func (d *deltaSession) next(o offer, now time.Time) *response {
 
 // changed returns the response with what the proxy wants and does not hold in its current version,
 // nil if there is nothing. In t.except it leaves what the proxy holds and what does not exist any more.
-func (d *deltaSession) changed(typ resourceType, now layers, at time.Time) *response {
+func (d *deltaSession) changed(typ envoy.Kind, now layers, at time.Time) *response {
 	t := &d.types[typ]
 	if t.held == now && t.except == nil {
 		return nil
 	}
 	var fresh map[string]bool
-	if typ == clusters {
+	if typ == envoy.Clusters {
 		fresh = d.resendExcepted(now)
 	}
 	before := t.held
@@ -84,7 +84,7 @@ func (d *deltaSession) changed(typ resourceType, now layers, at time.Time) *resp
 	if what.removed = never; len(resp.buffers)+len(never) == 0 {
 		return nil
 	}
-	if typ == clusters {
+	if typ == envoy.Clusters {
 		d.resendEndpoints(what, before, fresh)
 	}
 	return d.respond(typ, resp, what, at)
@@ -182,7 +182,7 @@ func (d *deltaSession) resendEndpoints(what sent, before layers, fresh map[strin
 // resendExcepted does so for clusters that the proxy holds in a version that is not in held, and
 // returns those that are fresh to it although they are in held.
 func (d *deltaSession) resendExcepted(now layers) (fresh map[string]bool) {
-	for name, version := range d.types[clusters].except {
+	for name, version := range d.types[envoy.Clusters].except {
 		switch r := now.named(name); {
 		case version == newToIt:
 			if fresh == nil {
@@ -199,12 +199,12 @@ func (d *deltaSession) resendExcepted(now layers) (fresh map[string]bool) {
 // resend makes a cluster's endpoints go out again. On a new stream the proxy may not have asked for
 // them yet.
 func (d *deltaSession) resend(cluster string) {
-	if t := &d.types[endpoints]; !t.asked || t.wants(cluster) {
+	if t := &d.types[envoy.Endpoints]; !t.asked || t.wants(cluster) {
 		t.hold(cluster, forgotten)
 	}
 }
 
-func (d *deltaSession) respond(typ resourceType, resp *response, what sent, now time.Time) *response {
+func (d *deltaSession) respond(typ envoy.Kind, resp *response, what sent, now time.Time) *response {
 	t := &d.types[typ]
 	d.nonces++
 	t.awaiting, t.sent, t.pushed = d.nonces, what, now

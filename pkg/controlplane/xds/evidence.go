@@ -93,7 +93,7 @@ func (st *stream) reported(versions map[string]string, now time.Time) {
 
 // acknowledged notes what the proxy took of the secrets that were sent last. st.mu is held.
 func (st *stream) acknowledged(said answer, now time.Time) {
-	if !said.accepted || said.typ != secrets {
+	if !said.accepted || said.typ != envoy.Secrets {
 		return
 	}
 	if said.what.carries(envoy.SecretTrustBundle) {

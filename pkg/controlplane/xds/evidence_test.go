@@ -34,12 +34,12 @@ func TestEvidenceIsOfWhatWasAcknowledged(t *testing.T) {
 		r := newRotating(t)
 		d := r.open(t.Context(), "service0-0")
 		defer d.close()
-		d.ask(clusters, nil)
+		d.ask(envoy.Clusters, nil)
 		d.take(t)
 		if e := r.wants("a proxy without secrets", nil); !e.At.IsZero() {
 			t.Errorf("it acknowledged something at %v", e.At)
 		}
-		d.ask(secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
+		d.ask(envoy.Secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
 		r.wants("before the answer", nil)
 		time.Sleep(time.Second)
 		resp := d.take(t)
@@ -54,7 +54,7 @@ func TestEvidenceIsOfWhatWasAcknowledged(t *testing.T) {
 		}
 		// What is about another type changes nothing.
 		time.Sleep(time.Second)
-		d.ask(listeners, nil)
+		d.ask(envoy.Listeners, nil)
 		d.take(t)
 		if again := r.only(); !again.At.Equal(e.At) {
 			t.Errorf("acknowledged at %v after listeners, want %v", again.At, e.At)
@@ -73,7 +73,7 @@ func TestEvidenceIsNotOfWhatWasRefused(t *testing.T) {
 		if _, _, known := r.EarliestExpiry(); known {
 			t.Error("a certificate that was refused has an expiry")
 		}
-		d.ask(secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
+		d.ask(envoy.Secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
 		d.take(t)
 		first := r.wants("asked again", r.before, r.before)
 

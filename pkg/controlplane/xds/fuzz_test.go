@@ -9,6 +9,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/tests/reach"
 )
 
@@ -28,7 +29,7 @@ func seed(f *testing.F) {
 // step is a pair of bytes, read.
 type step struct {
 	op      byte
-	typ     resourceType
+	typ     envoy.Kind
 	name    string
 	content int
 }
@@ -37,7 +38,7 @@ func steps(script []byte) []step {
 	var all []step
 	for i := 0; i+1 < len(script); i += 2 {
 		arg := int(script[i+1])
-		all = append(all, step{script[i] % 16, resourceType(arg % int(numTypes)), string(rune('a' + arg/5%4)), 1 + arg/20%3 + arg%2*100})
+		all = append(all, step{script[i] % 16, envoy.Kind(arg % int(envoy.NumKinds)), string(rune('a' + arg/5%4)), 1 + arg/20%3 + arg%2*100})
 	}
 	return all
 }
@@ -57,7 +58,7 @@ func (s state) change(to step) bool {
 
 func emptyMesh() state {
 	s := state{}
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		s[typ] = map[string]int{"a": 1}
 	}
 	return s
@@ -67,7 +68,7 @@ func emptyMesh() state {
 type deltaModel struct {
 	*deltaProxy
 	outcomes *reach.Outcomes
-	types    [numTypes]deltaModelType
+	types    [envoy.NumKinds]deltaModelType
 }
 
 type deltaModelType struct {
@@ -93,8 +94,8 @@ func FuzzDelta(f *testing.F) {
 
 func playDelta(t *testing.T, script []byte, outcomes *reach.Outcomes) {
 	m := &deltaModel{deltaProxy: newDeltaProxy(t, emptyMesh()), outcomes: outcomes}
-	for typ := range numTypes {
-		m.types[typ] = deltaModelType{wildcard: typ.mayBeWildcard(), wants: map[string]bool{}, has: map[string]string{}, offered: map[string]string{}, refused: map[string]string{}, warming: map[string]bool{}, again: map[string]bool{}, asked: map[string]bool{}}
+	for typ := range envoy.NumKinds {
+		m.types[typ] = deltaModelType{wildcard: mayBeWildcard(typ), wants: map[string]bool{}, has: map[string]string{}, offered: map[string]string{}, refused: map[string]string{}, warming: map[string]bool{}, again: map[string]bool{}, asked: map[string]bool{}}
 	}
 	m.connect("")
 	for _, s := range steps(script) {
@@ -103,7 +104,7 @@ func playDelta(t *testing.T, script []byte, outcomes *reach.Outcomes) {
 		}
 	}
 	for range 100 {
-		for typ := range numTypes {
+		for typ := range envoy.NumKinds {
 			m.reply(typ, "")
 		}
 		if !m.receive() {
@@ -116,7 +117,7 @@ func playDelta(t *testing.T, script []byte, outcomes *reach.Outcomes) {
 // connect opens a stream, with a lie about one name.
 func (m *deltaModel) connect(lie string) {
 	m.session = deltaSession{lists: m.session.lists}
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		t := &m.types[typ]
 		t.owes, t.refused, t.offered, t.warming, t.again = nil, map[string]string{}, map[string]string{}, map[string]bool{}, map[string]bool{}
 		if t.wanted(lie) && lie != "" {
@@ -125,12 +126,12 @@ func (m *deltaModel) connect(lie string) {
 				t.has[lie] = r.Version
 			}
 		}
-		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.url(), InitialResourceVersions: maps.Clone(t.has), ResourceNamesSubscribe: slices.Sorted(maps.Keys(t.wants))}
-		if t.wildcard && (len(t.wants) > 0 || !typ.mayBeWildcard()) {
+		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.TypeURL(), InitialResourceVersions: maps.Clone(t.has), ResourceNamesSubscribe: slices.Sorted(maps.Keys(t.wants))}
+		if t.wildcard && (len(t.wants) > 0 || !mayBeWildcard(typ)) {
 			req.ResourceNamesSubscribe = append(req.ResourceNamesSubscribe, "*")
 		}
 		if !t.wildcard && len(t.wants) == 0 {
-			if typ.mayBeWildcard() {
+			if mayBeWildcard(typ) {
 				t.wildcard = true // a first request without names
 			}
 			t.has = map[string]string{}
@@ -201,27 +202,27 @@ func (m *deltaModel) receive() bool {
 		m.checkTold()
 		return false
 	}
-	typ, _ := typeOf(resp.GetTypeUrl())
+	typ, _ := envoy.KindOf(resp.GetTypeUrl())
 	t := &m.types[typ]
 	if t.owes != nil {
 		m.t.Fatalf("%q came before %q was answered", told(resp), told(t.owes))
 	}
 	for _, r := range resp.GetResources() {
-		if t.offered[r.GetName()] == r.GetVersion() && typ != endpoints && !t.again[r.GetName()] {
-			m.t.Errorf("%s %s was refused and came again unchanged", typ.name(), r.GetName())
+		if t.offered[r.GetName()] == r.GetVersion() && typ != envoy.Endpoints && !t.again[r.GetName()] {
+			m.t.Errorf("%s %s was refused and came again unchanged", typ, r.GetName())
 		}
 		delete(t.again, r.GetName())
-		if last := t.has[r.GetName()]; typ == clusters && last != "" && last != r.GetVersion() {
-			m.types[endpoints].warming[r.GetName()] = m.types[endpoints].wanted(r.GetName())
+		if last := t.has[r.GetName()]; typ == envoy.Clusters && last != "" && last != r.GetVersion() {
+			m.types[envoy.Endpoints].warming[r.GetName()] = m.types[envoy.Endpoints].wanted(r.GetName())
 		}
-		if typ == endpoints {
+		if typ == envoy.Endpoints {
 			delete(t.warming, r.GetName())
 		}
 	}
 	for _, name := range resp.GetRemovedResources() {
-		for other := range numTypes {
+		for other := range envoy.NumKinds {
 			// What it holds goes last. Endpoints are an exception while their cluster may wait for them.
-			waiting := typ == endpoints && (t.warming[name] || m.types[clusters].asked[name])
+			waiting := typ == envoy.Endpoints && (t.warming[name] || m.types[envoy.Clusters].asked[name])
 			if m.types[other].owes != nil && t.has[name] != "" && !t.again[name] && !waiting {
 				m.t.Errorf("%q came before %q was answered", told(resp), told(m.types[other].owes))
 			}
@@ -235,17 +236,17 @@ func (m *deltaModel) receive() bool {
 // checkTold asks, when there is nothing to send, that whatever the proxy asked for was answered: it
 // may be waiting for that before it answers anything else.
 func (m *deltaModel) checkTold() {
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		t := &m.types[typ]
 		for name, asked := range t.again {
 			if asked && t.owes == nil && t.wants[name] {
-				m.t.Errorf("%s %s was asked for and not answered", typ.name(), name)
+				m.t.Errorf("%s %s was asked for and not answered", typ, name)
 			}
 		}
 	}
 }
 
-func (m *deltaModel) reply(typ resourceType, complaint string) {
+func (m *deltaModel) reply(typ envoy.Kind, complaint string) {
 	t := &m.types[typ]
 	resp := t.owes
 	if resp == nil {
@@ -268,8 +269,8 @@ func (m *deltaModel) reply(typ resourceType, complaint string) {
 		delete(t.has, name)
 		delete(t.offered, name)
 		delete(t.refused, name)
-		if typ == clusters || typ == endpoints {
-			delete(m.types[endpoints].warming, name)
+		if typ == envoy.Clusters || typ == envoy.Endpoints {
+			delete(m.types[envoy.Endpoints].warming, name)
 		}
 	}
 	m.outcomes.OK(m.answer(resp, complaint) == nil)
@@ -279,7 +280,7 @@ func (m *deltaModel) reply(typ resourceType, complaint string) {
 func (m *deltaModel) compare() {
 	m.t.Helper()
 	o, refused := m.state.offer(m.t), 0
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		t := &m.types[typ]
 		want := map[string]string{}
 		for _, set := range o.layers(typ) {
@@ -292,26 +293,26 @@ func (m *deltaModel) compare() {
 		got := maps.Clone(t.has)
 		maps.Copy(got, t.offered)
 		if diff := cmp.Diff(want, got); diff != "" {
-			m.t.Errorf("%s: the proxy's resources differ from what it should hold:\n%s", typ.name(), diff)
+			m.t.Errorf("%s: the proxy's resources differ from what it should hold:\n%s", typ, diff)
 		}
 		for name := range t.warming {
-			if typ == endpoints && t.warming[name] && want[name] != "" {
+			if typ == envoy.Endpoints && t.warming[name] && want[name] != "" {
 				m.t.Errorf("cluster %s changed and its endpoints did not come again", name)
 			}
 		}
 		if t.owes != nil {
-			m.t.Errorf("%s: still talking after 100 answers", typ.name())
+			m.t.Errorf("%s: still talking after 100 answers", typ)
 		}
 		refused += len(t.refused)
 		if s := &m.session.types[typ]; s.except != nil || s.sent.parts[0] != nil || s.sent.removed != nil {
-			m.t.Errorf("%s: a settled session remembers names: %v %v", typ.name(), s.except, s.sent)
+			m.t.Errorf("%s: a settled session remembers names: %v %v", typ, s.except, s.sent)
 		}
 	}
 	if got := m.session.rejected(); got != refused {
 		m.t.Errorf("%d resources counted as rejected, want %d", got, refused)
 	}
 	wanted := 0
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		wanted += len(m.types[typ].wants)
 	}
 	checkFits(m.t, &m.session, wanted)

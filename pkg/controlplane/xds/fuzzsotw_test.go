@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/tests/reach"
 )
 
@@ -16,7 +17,7 @@ import (
 type sotwModel struct {
 	*sotwProxy
 	outcomes *reach.Outcomes
-	types    [numTypes]sotwModelType
+	types    [envoy.NumKinds]sotwModelType
 }
 
 type sotwModelType struct {
@@ -45,7 +46,7 @@ func playSotw(t *testing.T, script []byte, outcomes *reach.Outcomes) {
 		}
 	}
 	for range 100 {
-		for typ := range numTypes {
+		for typ := range envoy.NumKinds {
 			m.reply(typ, "")
 		}
 		if !m.receive() {
@@ -57,15 +58,15 @@ func playSotw(t *testing.T, script []byte, outcomes *reach.Outcomes) {
 
 func (m *sotwModel) connect() {
 	m.session = sotwSession{lists: m.session.lists}
-	for typ := range numTypes {
-		m.types[typ] = sotwModelType{wildcard: typ.mayBeWildcard(), wants: map[string]bool{}, offered: map[string]string{}, warming: map[string]bool{}}
+	for typ := range envoy.NumKinds {
+		m.types[typ] = sotwModelType{wildcard: mayBeWildcard(typ), wants: map[string]bool{}, offered: map[string]string{}, warming: map[string]bool{}}
 		m.send(typ, "")
 	}
 }
 
-func (m *sotwModel) send(typ resourceType, complaint string) {
+func (m *sotwModel) send(typ envoy.Kind, complaint string) {
 	t := &m.types[typ]
-	req := &discoveryv3.DiscoveryRequest{TypeUrl: typ.url(), ResponseNonce: t.nonce, ResourceNames: slices.Sorted(maps.Keys(t.wants))}
+	req := &discoveryv3.DiscoveryRequest{TypeUrl: typ.TypeURL(), ResponseNonce: t.nonce, ResourceNames: slices.Sorted(maps.Keys(t.wants))}
 	if t.wildcard && len(t.wants) > 0 {
 		req.ResourceNames = append(req.ResourceNames, "*")
 	}
@@ -124,10 +125,10 @@ func (m *sotwModel) receive() bool {
 	for _, part := range m.session.types[encoded.typ].sent.parts {
 		for _, r := range part {
 			t.carried[r.Name] = r.Version
-			if encoded.typ == clusters && t.seen[r.Name] != "" && t.seen[r.Name] != r.Version {
-				m.types[endpoints].warming[r.Name] = true
+			if encoded.typ == envoy.Clusters && t.seen[r.Name] != "" && t.seen[r.Name] != r.Version {
+				m.types[envoy.Endpoints].warming[r.Name] = true
 			}
-			if encoded.typ == endpoints {
+			if encoded.typ == envoy.Endpoints {
 				delete(t.warming, r.Name)
 			}
 		}
@@ -135,7 +136,7 @@ func (m *sotwModel) receive() bool {
 	if len(t.carried) != len(resp.GetResources()) {
 		m.t.Errorf("%d resources on the wire, %d remembered", len(resp.GetResources()), len(t.carried))
 	}
-	if encoded.typ == clusters {
+	if encoded.typ == envoy.Clusters {
 		m.quietWhenLess(t.offered, t.carried, t)
 		t.seen = t.carried
 	}
@@ -148,20 +149,20 @@ func (m *sotwModel) quietWhenLess(before, now map[string]string, t *sotwModelTyp
 		if _, there := now[name]; there || !t.wildcard && !t.wants[name] {
 			continue
 		}
-		for other := range numTypes {
-			if other != clusters && m.types[other].owes != nil {
+		for other := range envoy.NumKinds {
+			if other != envoy.Clusters && m.types[other].owes != nil {
 				m.t.Errorf("cluster %s left before %q was answered", name, toldAll(m.t, m.types[other].owes))
 			}
 		}
 	}
 }
 
-func (m *sotwModel) reply(typ resourceType, complaint string) {
+func (m *sotwModel) reply(typ envoy.Kind, complaint string) {
 	t := &m.types[typ]
 	if t.owes == nil {
 		return
 	}
-	if typ.mayBeWildcard() {
+	if mayBeWildcard(typ) {
 		maps.DeleteFunc(t.offered, func(name, _ string) bool { return t.carried[name] == "" })
 	}
 	for name, version := range t.carried {
@@ -176,7 +177,7 @@ func (m *sotwModel) reply(typ resourceType, complaint string) {
 func (m *sotwModel) compare() {
 	m.t.Helper()
 	o := m.state.offer(m.t)
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		t := &m.types[typ]
 		want, got := map[string]string{}, map[string]string{}
 		for _, set := range o.layers(typ) {
@@ -188,24 +189,24 @@ func (m *sotwModel) compare() {
 		}
 		for name, version := range t.offered {
 			// Of other types the protocol cannot say that one is gone.
-			if _, there := want[name]; there || typ.mayBeWildcard() && (t.wildcard || t.wants[name]) {
+			if _, there := want[name]; there || mayBeWildcard(typ) && (t.wildcard || t.wants[name]) {
 				got[name] = version
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			m.t.Errorf("%s: the proxy's resources differ from what it should hold:\n%s", typ.name(), diff)
+			m.t.Errorf("%s: the proxy's resources differ from what it should hold:\n%s", typ, diff)
 		}
 		for name := range t.warming {
-			if _, there := want[name]; there && typ == endpoints && !t.wildcard {
+			if _, there := want[name]; there && typ == envoy.Endpoints && !t.wildcard {
 				m.t.Errorf("cluster %s changed and its endpoints did not come again", name)
 			}
 		}
 		if t.owes != nil {
-			m.t.Errorf("%s: still talking after 100 answers", typ.name())
+			m.t.Errorf("%s: still talking after 100 answers", typ)
 		}
 	}
 	wanted := 0
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		wanted += len(m.types[typ].wants)
 	}
 	checkFits(m.t, &m.session, wanted)

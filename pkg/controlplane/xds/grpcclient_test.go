@@ -234,9 +234,9 @@ func TestGRPCClient(t *testing.T) {
 	}
 
 	publish(proxyless{listener: "greeter", route: "r", cluster: "a", endpoints: map[string]string{"a": one}, bad: true})
-	awaitMetric(t, "rejected listeners", func() bool { return testutil.ToFloat64(r.metrics.nacks[listeners]) == 1 })
+	awaitMetric(t, "rejected listeners", func() bool { return testutil.ToFloat64(r.metrics.nacks[envoy.Listeners]) == 1 })
 	j.eventually(one) // with the listener that it had
-	if n := testutil.ToFloat64(r.metrics.nacks[listeners]); n != 1 {
+	if n := testutil.ToFloat64(r.metrics.nacks[envoy.Listeners]); n != 1 {
 		t.Errorf("%v rejections of one listener", n)
 	}
 	publish(proxyless{listener: "greeter", route: "r", cluster: "a", endpoints: map[string]string{"a": two}})

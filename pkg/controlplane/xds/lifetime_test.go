@@ -47,7 +47,7 @@ func TestStreamAge(t *testing.T) {
 		m := newInMemory(t, func(cfg *Config) { cfg.Limits.StreamMinutes = 60 })
 		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
 		d := m.openWith(t.Context(), "service0-0", time.Now().Add(1000*time.Hour), nil)
-		d.ask(clusters, nil)
+		d.ask(envoy.Clusters, nil)
 		d.take(t)
 		time.Sleep(time.Hour)
 		synctest.Wait()

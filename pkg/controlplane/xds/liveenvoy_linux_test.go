@@ -282,7 +282,7 @@ func testLiveEnvoy(t *testing.T, api string) {
 	second.serve(namespace.Listen(t, liveXDS))
 	awaitMetric(t, "Envoy at the second replica", func() bool {
 		d := second.server.Debug()
-		return len(d.Proxies) == 1 && len(d.Proxies[0].Types) == int(numTypes)
+		return len(d.Proxies) == 1 && len(d.Proxies[0].Types) == int(envoy.NumKinds)
 	})
 	want = publish(second, withOneEndpointMore(snapshot))
 	e.await(want, false)
@@ -303,15 +303,15 @@ func withOneEndpointMore(of *mesh.Snapshot) *mesh.Snapshot {
 // checkFailover asks what the second replica sent to a proxy that held everything.
 func (r *rig) checkFailover(t *testing.T, a *authority, sotw bool) {
 	t.Helper()
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		bytes, pushes := testutil.ToFloat64(r.metrics.bytes[typ]), testutil.ToFloat64(r.metrics.pushes[typ])
 		switch {
 		case sotw && pushes == 0:
-			t.Errorf("no %s for a proxy that cannot say what it holds", typ.name())
-		case !sotw && typ == endpoints && pushes != 1:
+			t.Errorf("no %s for a proxy that cannot say what it holds", typ)
+		case !sotw && typ == envoy.Endpoints && pushes != 1:
 			t.Errorf("%v responses with endpoints, want the changed one", pushes)
-		case !sotw && typ != endpoints && bytes != 0:
-			t.Errorf("%v bytes of %s for a proxy that held them", bytes, typ.name())
+		case !sotw && typ != envoy.Endpoints && bytes != 0:
+			t.Errorf("%v bytes of %s for a proxy that held them", bytes, typ)
 		}
 	}
 	if n := a.issued.Load(); !sotw && n != 0 {
@@ -336,7 +336,7 @@ func rejectOne(t *testing.T, r *rig, api string) {
 	own[envoy.Listeners] = append(own[envoy.Listeners], bad)
 	withBad := &table{views: map[string]envoy.View{"service0-0": {Shared: view.Shared, Own: envoy.NewLayer(own)}}}
 	r.server.publish(withBad)
-	awaitMetric(t, "the rejected listener", func() bool { return testutil.ToFloat64(r.metrics.nacks[listeners]) == 1 })
+	awaitMetric(t, "the rejected listener", func() bool { return testutil.ToFloat64(r.metrics.nacks[envoy.Listeners]) == 1 })
 	rejected := func() []Rejection {
 		for _, typ := range r.server.Debug().Proxies[0].Types {
 			if typ.Type == "lds" {
@@ -350,7 +350,7 @@ func rejectOne(t *testing.T, r *rig, api string) {
 	}
 	r.server.publish(&table{views: map[string]envoy.View{"service0-0": view}})
 	awaitMetric(t, "nothing rejected", func() bool { return testutil.ToFloat64(r.metrics.rejected) == 0 })
-	if n := testutil.ToFloat64(r.metrics.nacks[listeners]); n != 1 {
+	if n := testutil.ToFloat64(r.metrics.nacks[envoy.Listeners]); n != 1 {
 		t.Errorf("%v rejections of one listener", n)
 	}
 }

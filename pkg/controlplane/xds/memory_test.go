@@ -127,8 +127,8 @@ func (d *memoryDelta) send(req *discoveryv3.DeltaDiscoveryRequest) {
 	}
 }
 
-func (d *memoryDelta) ask(typ resourceType, versions map[string]string, names ...string) {
-	d.send(&discoveryv3.DeltaDiscoveryRequest{Node: nodeOf(d.pod), TypeUrl: typ.url(), ResourceNamesSubscribe: names, InitialResourceVersions: versions})
+func (d *memoryDelta) ask(typ envoy.Kind, versions map[string]string, names ...string) {
+	d.send(&discoveryv3.DeltaDiscoveryRequest{Node: nodeOf(d.pod), TypeUrl: typ.TypeURL(), ResourceNamesSubscribe: names, InitialResourceVersions: versions})
 }
 
 func nodeOf(pod string) *corev3.Node { return &corev3.Node{Id: "shop/" + pod} }
@@ -240,16 +240,16 @@ func built(t testing.TB, builder *envoy.Builder, snapshot *mesh.Snapshot) *envoy
 func (d *memoryDelta) configure(t testing.TB, config *envoy.Config) (size int) {
 	t.Helper()
 	view, _ := config.View(mesh.PodName{Namespace: "shop", Name: d.pod})
-	d.ask(clusters, nil)
+	d.ask(envoy.Clusters, nil)
 	first := d.take(t)
 	size += len(first.GetResources())
-	d.ask(endpoints, nil, namesOf(view, envoy.Endpoints)...)
+	d.ask(envoy.Endpoints, nil, namesOf(view, envoy.Endpoints)...)
 	size += len(d.take(t).GetResources())
-	d.ask(secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
+	d.ask(envoy.Secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
 	size += len(d.take(t).GetResources())
-	d.ask(listeners, nil)
+	d.ask(envoy.Listeners, nil)
 	size += len(d.take(t).GetResources())
-	d.ask(routes, nil, namesOf(view, envoy.Routes)...)
+	d.ask(envoy.Routes, nil, namesOf(view, envoy.Routes)...)
 	return size + len(d.take(t).GetResources())
 }
 

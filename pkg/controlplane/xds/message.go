@@ -23,7 +23,7 @@ const (
 // response is an encoded message of either variant: resources, shared with all streams that send
 // them, then a few fields of its own. Protobuf takes fields in any order.
 type response struct {
-	typ     resourceType
+	typ     envoy.Kind
 	buffers mem.BufferSlice
 	size    int
 	tail    []byte
@@ -54,7 +54,7 @@ func (r *response) field(number protowire.Number, value string) {
 
 // finish appends the stream's own fields.
 func (r *response) finish(nonce uint64) *response {
-	r.field(fieldTypeURL, r.typ.url())
+	r.field(fieldTypeURL, r.typ.TypeURL())
 	r.field(fieldNonce, strconv.FormatUint(nonce, 10))
 	r.add(r.tail)
 	return r

@@ -13,7 +13,7 @@ import (
 
 // Streams send the same bytes, and nothing that gRPC does when it is done with them changes them.
 func TestCodecSharesEncodedResources(t *testing.T) {
-	p := newDeltaProxy(t, state{clusters: {"a": 1, "b": 1}})
+	p := newDeltaProxy(t, state{envoy.Clusters: {"a": 1, "b": 1}})
 	o := p.state.offer(t)
 	shared := o.view.Shared.Set(envoy.Clusters).Since(nil).Delta()
 	before := bytes.Clone(shared)

@@ -2,6 +2,8 @@ package xds
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
 // Metrics is what the server counts; labels are bounded, and name a proxy only when it is over a limit.
@@ -13,7 +15,7 @@ type Metrics struct {
 	connections *prometheus.CounterVec
 	limited     *prometheus.CounterVec
 	// By type.
-	pushes, bytes, nacks [numTypes]prometheus.Counter
+	pushes, bytes, nacks [envoy.NumKinds]prometheus.Counter
 }
 
 // NewMetrics registers the metrics.
@@ -36,8 +38,8 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	pushes := counter("osm_xds_pushes_total", "Responses sent to proxies, by type (cds, eds, sds, lds, rds).", "type")
 	bytes := counter("osm_xds_push_bytes_total", "Encoded size of the responses sent to proxies, by type.", "type")
 	nacks := counter("osm_xds_nacks_total", "Responses that proxies rejected, by type.", "type")
-	for t := range numTypes {
-		m.pushes[t], m.bytes[t], m.nacks[t] = pushes.WithLabelValues(t.name()), bytes.WithLabelValues(t.name()), nacks.WithLabelValues(t.name())
+	for t := range envoy.NumKinds {
+		m.pushes[t], m.bytes[t], m.nacks[t] = pushes.WithLabelValues(t.String()), bytes.WithLabelValues(t.String()), nacks.WithLabelValues(t.String())
 	}
 	return m
 }

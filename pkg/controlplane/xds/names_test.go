@@ -32,7 +32,7 @@ func TestNamesAreCountedHonestly(t *testing.T) {
 			}
 			session, nothing := deltaSession{lists: newNameLists()}, emptyMesh().offer(t)
 			before := heap()
-			session.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: endpoints.url(), ResourceNamesSubscribe: names()}, nothing, instant)
+			session.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.Endpoints.TypeURL(), ResourceNamesSubscribe: names()}, nothing, instant)
 			taken := heap() - before
 			n, bytes := session.remembers()
 			if n != c.count || bytes < taken*7/10 || bytes > taken*2 {
@@ -61,16 +61,16 @@ func TestNamesAreBounded(t *testing.T) {
 		return names
 	}
 	for name, ask := range map[string]func(*memoryDelta){
-		"at once":             func(d *memoryDelta) { d.ask(endpoints, nil, many(1001)...) },
-		"one after the other": func(d *memoryDelta) { d.ask(endpoints, nil, many(1000)...); d.ask(routes, nil, "one more") },
+		"at once":             func(d *memoryDelta) { d.ask(envoy.Endpoints, nil, many(1001)...) },
+		"one after the other": func(d *memoryDelta) { d.ask(envoy.Endpoints, nil, many(1000)...); d.ask(envoy.Routes, nil, "one more") },
 		"as what it holds": func(d *memoryDelta) {
 			holds := map[string]string{}
 			for _, name := range many(1001) {
 				holds[name] = "1"
 			}
-			d.ask(clusters, holds)
+			d.ask(envoy.Clusters, holds)
 		},
-		"later": func(d *memoryDelta) { d.ask(clusters, nil); d.ask(endpoints, nil, many(1001)...) },
+		"later": func(d *memoryDelta) { d.ask(envoy.Clusters, nil); d.ask(envoy.Endpoints, nil, many(1001)...) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newInMemory(t, func(cfg *Config) { cfg.Limits.Names = 1000 })
@@ -122,7 +122,7 @@ func FuzzNames(f *testing.F) {
 			{ResourceNamesSubscribe: split(first), InitialResourceVersions: holds},
 			{ResourceNamesSubscribe: split(then), ResourceNamesUnsubscribe: split(drop)},
 		} {
-			req.TypeUrl = endpoints.url()
+			req.TypeUrl = envoy.Endpoints.TypeURL()
 			session.handle(req, o, instant)
 			for _, name := range req.GetResourceNamesSubscribe() {
 				want[name] = name != wildcardName
@@ -140,7 +140,7 @@ func FuzzNames(f *testing.F) {
 			if len(want) > limits.Names && err == nil {
 				t.Errorf("%d names fit a limit of %d", len(want), limits.Names)
 			}
-			if got := session.types[endpoints].names.all(); !slices.IsSorted(got) {
+			if got := session.types[envoy.Endpoints].names.all(); !slices.IsSorted(got) {
 				t.Errorf("%q are not sorted", got)
 			}
 		}
@@ -152,7 +152,7 @@ func FuzzNames(f *testing.F) {
 			t.Errorf("%d names of %d bytes are said to take %d", len(want), bytes, said)
 		}
 		for session.next(o, instant) != nil { // it answers everything
-			typ := &session.types[endpoints]
+			typ := &session.types[envoy.Endpoints]
 			typ.awaiting, typ.sent = 0, sent{}
 		}
 	})

@@ -51,7 +51,7 @@ func TestRefusalsAreLoggedInMeasure(t *testing.T) {
 		m.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
 		storm := func(d *memoryDelta, times int) {
 			for range times {
-				d.ask(endpoints, nil, "shop/service0|80")
+				d.ask(envoy.Endpoints, nil, "shop/service0|80")
 				resp := decodeDelta(t, <-d.responses)
 				d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.GetTypeUrl(), ResponseNonce: resp.GetNonce(), ErrorDetail: &rpcstatus.Status{Message: strings.Repeat("no", 5000)}})
 			}
@@ -63,7 +63,7 @@ func TestRefusalsAreLoggedInMeasure(t *testing.T) {
 		if n := strings.Count(log.String(), "proxy rejected"); n != m.cfg.Limits.LogLines+1 {
 			t.Errorf("%d lines, want %d and one", n, m.cfg.Limits.LogLines)
 		}
-		if n := testutil.ToFloat64(m.metrics.nacks[endpoints]); n != 101 {
+		if n := testutil.ToFloat64(m.metrics.nacks[envoy.Endpoints]); n != 101 {
 			t.Errorf("%v counted, want all", n)
 		}
 		time.Sleep(window)

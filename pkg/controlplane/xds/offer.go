@@ -4,47 +4,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// resourceType is a type of resource on a stream, in push order: what is referred to goes before
-// what refers to it.
-type resourceType int
-
-const (
-	clusters resourceType = iota
-	endpoints
-	secrets
-	listeners
-	routes
-	numTypes
-)
-
-// url is what the type is called on the wire.
-func (t resourceType) url() string {
-	return [numTypes]string{
-		clusters:  envoy.TypeCluster,
-		endpoints: envoy.TypeEndpoint,
-		secrets:   envoy.TypeSecret,
-		listeners: envoy.TypeListener,
-		routes:    envoy.TypeRoute,
-	}[t]
-}
-
-// typeOf returns the type of a URL; ok is false for types that osm does not serve.
-func typeOf(url string) (t resourceType, ok bool) {
-	for t := range numTypes {
-		if t.url() == url {
-			return t, true
-		}
-	}
-	return 0, false
-}
-
-// name is the type's short name, for metrics and logs.
-func (t resourceType) name() string {
-	return [numTypes]string{"cds", "eds", "sds", "lds", "rds"}[t]
-}
-
 // mayBeWildcard says whether a first request without names asks for everything (CDS and LDS only).
-func (t resourceType) mayBeWildcard() bool { return t == clusters || t == listeners }
+func mayBeWildcard(k envoy.Kind) bool { return k == envoy.Clusters || k == envoy.Listeners }
 
 // layers are the two Sets that the resources of a type are in: what all proxies share, and what is
 // the proxy's own. No name is in both. A nil Set is an empty one.
@@ -118,21 +79,13 @@ type offer struct {
 	trust, workload *envoy.Set
 }
 
-func (o offer) layers(t resourceType) layers {
-	switch t {
-	case clusters:
-		return o.view.Sets(envoy.Clusters)
-	case endpoints:
-		return o.view.Sets(envoy.Endpoints)
-	case listeners:
-		return o.view.Sets(envoy.Listeners)
-	case routes:
-		return o.view.Sets(envoy.Routes)
-	default:
+func (o offer) layers(k envoy.Kind) layers {
+	if k == envoy.Secrets {
 		return layers{o.trust, o.workload}
 	}
+	return o.view.Sets(k)
 }
 
 // ready says whether the type can be offered: secrets wait for the proxy's certificate, because
 // what is not there would be taken for what does not exist.
-func (o offer) ready(t resourceType) bool { return t != secrets || o.workload != nil }
+func (o offer) ready(k envoy.Kind) bool { return k != envoy.Secrets || o.workload != nil }

@@ -101,7 +101,7 @@ func TestPaceOfAProxyThatDoesNotAnswer(t *testing.T) {
 		streams := make([]*memoryDelta, 2)
 		for i := range streams {
 			streams[i] = m.open(t.Context(), fmt.Sprintf("service%d-%d", i, i))
-			streams[i].ask(endpoints, nil, "shop/service0|80")
+			streams[i].ask(envoy.Endpoints, nil, "shop/service0|80")
 			streams[i].take(t)
 		}
 		silent, lively := streams[0], streams[1]
@@ -147,7 +147,7 @@ func TestPaceLosesNothing(t *testing.T) {
 	var wait sync.WaitGroup
 	for i := range streams {
 		streams[i] = m.open(t.Context(), fmt.Sprintf("service%d-%d", i%2, i))
-		streams[i].ask(endpoints, nil, "shop/service0|80")
+		streams[i].ask(envoy.Endpoints, nil, "shop/service0|80")
 		wait.Go(func() {
 			for endpointOf(t, streams[i].take(t)) != hostOf(3) {
 			}

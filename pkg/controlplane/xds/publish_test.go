@@ -40,12 +40,12 @@ func (s *table) View(pod mesh.PodName) (envoy.View, *mesh.Workload) {
 func TestPublishGivesATurnOnlyToThoseThatItConcerns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t)
-		one, two := state{clusters: {"a": 1, "own": 1}}.offer(t).view, state{clusters: {"a": 1, "own": 2}}.offer(t).view
+		one, two := state{envoy.Clusters: {"a": 1, "own": 1}}.offer(t).view, state{envoy.Clusters: {"a": 1, "own": 2}}.offer(t).view
 		two.Shared = one.Shared
 		m.publish(&table{views: map[string]envoy.View{"x-0": one, "y-0": one}})
 		x, y := m.open(t.Context(), "x-0"), m.open(t.Context(), "y-0")
 		for _, d := range []*memoryDelta{x, y} {
-			d.ask(clusters, nil)
+			d.ask(envoy.Clusters, nil)
 			d.take(t)
 		}
 		synctest.Wait()
@@ -75,11 +75,11 @@ func TestPublishGivesATurnOnlyToThoseThatItConcerns(t *testing.T) {
 func TestPublishLetsInWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t)
-		view := state{clusters: {"a": 1}}.offer(t).view
+		view := state{envoy.Clusters: {"a": 1}}.offer(t).view
 		m.publish(&table{})
 		late, never := m.open(t.Context(), "late-0"), m.open(t.Context(), "never-0")
 		for _, d := range []*memoryDelta{late, never} {
-			d.ask(clusters, nil)
+			d.ask(envoy.Clusters, nil)
 		}
 		synctest.Wait()
 		time.Sleep(time.Second)
@@ -102,13 +102,13 @@ func TestRejectionIsVisible(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged strings.Builder
 		m := newInMemory(t, func(cfg *Config) { cfg.Log = textLog(&logged) })
-		m.publish(&table{views: map[string]envoy.View{"x-0": state{clusters: {"a": 1, "b": 1, "own": 1}}.offer(t).view}})
+		m.publish(&table{views: map[string]envoy.View{"x-0": state{envoy.Clusters: {"a": 1, "b": 1, "own": 1}}.offer(t).view}})
 		d := m.open(t.Context(), "x-0")
-		d.ask(clusters, nil)
+		d.ask(envoy.Clusters, nil)
 		resp := decodeDelta(t, <-d.responses)
-		d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: clusters.url(), ResponseNonce: resp.GetNonce(), ErrorDetail: &rpcstatus.Status{Message: "no such filter"}})
+		d.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.Clusters.TypeURL(), ResponseNonce: resp.GetNonce(), ErrorDetail: &rpcstatus.Status{Message: "no such filter"}})
 		d.quiet(t)
-		if n, r := testutil.ToFloat64(m.metrics.nacks[clusters]), testutil.ToFloat64(m.metrics.rejected); n != 1 || r != 3 {
+		if n, r := testutil.ToFloat64(m.metrics.nacks[envoy.Clusters]), testutil.ToFloat64(m.metrics.rejected); n != 1 || r != 3 {
 			t.Errorf("%v rejected responses and %v resources counted, want 1 and 3", n, r)
 		}
 		now := time.Now().UTC()
@@ -159,18 +159,18 @@ func TestFailoverCostsNothing(t *testing.T) {
 	first.Publish(built(t, envoy.NewBuilder(nil), snapshot))
 	second.Publish(built(t, envoy.NewBuilder(nil), snapshot))
 	view, _ := first.source().View(mesh.PodName{Namespace: "shop", Name: "service0-0"})
-	subscribe := map[resourceType][]string{
-		endpoints: namesOf(view, envoy.Endpoints), secrets: {envoy.SecretWorkload, envoy.SecretTrustBundle}, routes: namesOf(view, envoy.Routes),
+	subscribe := map[envoy.Kind][]string{
+		envoy.Endpoints: namesOf(view, envoy.Endpoints), envoy.Secrets: {envoy.SecretWorkload, envoy.SecretTrustBundle}, envoy.Routes: namesOf(view, envoy.Routes),
 	}
-	d, holds := first.open(t.Context(), "service0-0"), map[resourceType]map[string]string{}
-	for typ := range numTypes {
+	d, holds := first.open(t.Context(), "service0-0"), map[envoy.Kind]map[string]string{}
+	for typ := range envoy.NumKinds {
 		d.ask(typ, nil, subscribe[typ]...)
 		holds[typ] = versionsOf(d.take(t))
 	}
 	d.close()
 
 	d = second.open(t.Context(), "service0-0")
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		d.ask(typ, holds[typ], subscribe[typ]...)
 	}
 	// A change that comes next is the first thing that is sent.
@@ -179,9 +179,9 @@ func TestFailoverCostsNothing(t *testing.T) {
 		t.Errorf("got %q, want the changed endpoint only", got)
 	}
 	d.close()
-	for typ := range numTypes {
-		if bytes := testutil.ToFloat64(second.metrics.bytes[typ]); bytes > 0 && typ != endpoints || bytes > 1000 {
-			t.Errorf("%v bytes of %s", bytes, typ.name())
+	for typ := range envoy.NumKinds {
+		if bytes := testutil.ToFloat64(second.metrics.bytes[typ]); bytes > 0 && typ != envoy.Endpoints || bytes > 1000 {
+			t.Errorf("%v bytes of %s", bytes, typ)
 		}
 	}
 }
@@ -198,9 +198,9 @@ func TestMemoryReturns(t *testing.T) {
 	streams := make([]*memoryDelta, proxies)
 	for i := range streams {
 		streams[i] = m.open(ctx, fmt.Sprintf("service%d-%d", i, i))
-		streams[i].ask(endpoints, nil, "shop/service0|80", fmt.Sprintf("shop/service%d|80", i)) // lists that no two share
+		streams[i].ask(envoy.Endpoints, nil, "shop/service0|80", fmt.Sprintf("shop/service%d|80", i)) // lists that no two share
 		streams[i].take(t)
-		streams[i].ask(secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
+		streams[i].ask(envoy.Secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
 		streams[i].take(t)
 	}
 	if n := m.lists.len(); n != proxies+1 || m.leafSets.len() != proxies || m.Connected() != proxies {
@@ -248,7 +248,7 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	d := m.open(t.Context(), "service0-0")
 	go func() {
 		for i := range 5 {
-			d.ask(endpoints, nil, strings.Repeat("x", m.cfg.Limits.NameBytes/4)+fmt.Sprint(i))
+			d.ask(envoy.Endpoints, nil, strings.Repeat("x", m.cfg.Limits.NameBytes/4)+fmt.Sprint(i))
 		}
 	}()
 	for {

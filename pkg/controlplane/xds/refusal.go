@@ -10,7 +10,7 @@ import (
 
 // answer is what a proxy said about a response: that it took it, or why it did not.
 type answer struct {
-	typ      resourceType
+	typ      envoy.Kind
 	accepted bool
 	changed  bool     // it asks for something else besides
 	what     sent     // what it accepted

@@ -138,8 +138,8 @@ func TestAuthorityIsAway(t *testing.T) {
 		a.broken.Store(true)
 		d := m.askSecrets(t.Context(), "service0-0", nil)
 		d.quiet(t)
-		d.ask(clusters, nil)
-		if got := d.take(t); got.GetTypeUrl() != clusters.url() {
+		d.ask(envoy.Clusters, nil)
+		if got := d.take(t); got.GetTypeUrl() != envoy.Clusters.TypeURL() {
 			t.Errorf("got %q, want clusters", told(got))
 		}
 		time.Sleep(10 * time.Minute)
@@ -171,7 +171,7 @@ func TestLeaseOfAStreamThatEnded(t *testing.T) {
 	m := newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = slowLeaves{leaves}, a.Trust })
 	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
 	d := m.askSecrets(t.Context(), "service0-0", nil)
-	d.ask(clusters, nil)
+	d.ask(envoy.Clusters, nil)
 	d.take(t)
 	d.close()
 	if n := leaves.Len(); n != 0 || a.issued.Load() != 1 {

@@ -25,7 +25,7 @@ var instant = time.Unix(1700000000, 0)
 // state describes an offer: per type, per name, a number that stands for the content. Names that
 // begin with "own", and contents from 100 on, are in the proxy's own layer, the others in the shared
 // one; the same content is 100 more there.
-type state map[resourceType]map[string]int
+type state map[envoy.Kind]map[string]int
 
 func (s state) offer(t testing.TB) offer {
 	t.Helper()
@@ -34,8 +34,7 @@ func (s state) offer(t testing.TB) offer {
 	for i := range views {
 		views[i] = map[envoy.Kind][]*envoy.Resource{}
 	}
-	kinds := map[resourceType]envoy.Kind{clusters: envoy.Clusters, endpoints: envoy.Endpoints, listeners: envoy.Listeners, routes: envoy.Routes}
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		for name, content := range s[typ] {
 			r, err := envoy.NewResource(name, message(typ, name, content%100))
 			if err != nil {
@@ -45,10 +44,10 @@ func (s state) offer(t testing.TB) offer {
 			if strings.HasPrefix(name, "own") || content >= 100 {
 				layer = 1
 			}
-			if kind, ok := kinds[typ]; ok {
-				views[layer][kind] = append(views[layer][kind], r)
-			} else {
+			if typ == envoy.Secrets {
 				secret[layer] = append(secret[layer], r)
+			} else {
+				views[layer][typ] = append(views[layer][typ], r)
 			}
 		}
 	}
@@ -59,15 +58,15 @@ func (s state) offer(t testing.TB) offer {
 }
 
 // message is any valid message of the type whose bytes depend on content.
-func message(typ resourceType, name string, content int) proto.Message {
+func message(typ envoy.Kind, name string, content int) proto.Message {
 	switch typ {
-	case endpoints:
+	case envoy.Endpoints:
 		return &endpointv3.ClusterLoadAssignment{ClusterName: name, Policy: &endpointv3.ClusterLoadAssignment_Policy{EndpointStaleAfter: durationpb.New(time.Duration(content+1) * time.Second)}}
-	case listeners:
+	case envoy.Listeners:
 		return &listenerv3.Listener{Name: name, StatPrefix: strings.Repeat("x", content+1)}
-	case routes:
+	case envoy.Routes:
 		return &routev3.RouteConfiguration{Name: name, InternalOnlyHeaders: []string{strings.Repeat("x", content+1)}}
-	case secrets:
+	case envoy.Secrets:
 		return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_GenericSecret{GenericSecret: &tlsv3.GenericSecret{Secret: inline([]byte(strings.Repeat("x", content+1)))}}}
 	default:
 		return &clusterv3.Cluster{Name: name, AltStatName: strings.Repeat("x", content+1)}
@@ -100,8 +99,8 @@ func told(resp *discoveryv3.DeltaDiscoveryResponse) string {
 	if resp == nil {
 		return ""
 	}
-	typ, _ := typeOf(resp.GetTypeUrl())
-	words := []string{typ.name()}
+	typ, _ := envoy.KindOf(resp.GetTypeUrl())
+	words := []string{typ.String()}
 	for _, r := range resp.GetResources() {
 		words = append(words, r.GetName())
 	}
@@ -131,12 +130,12 @@ func (p *deltaProxy) next() *discoveryv3.DeltaDiscoveryResponse {
 	return decodeDelta(p.t, p.session.next(p.state.offer(p.t), instant))
 }
 
-func (p *deltaProxy) ask(typ resourceType, subscribe ...string) {
-	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.url(), ResourceNamesSubscribe: subscribe})
+func (p *deltaProxy) ask(typ envoy.Kind, subscribe ...string) {
+	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.TypeURL(), ResourceNamesSubscribe: subscribe})
 }
 
-func (p *deltaProxy) drop(typ resourceType, names ...string) {
-	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.url(), ResourceNamesUnsubscribe: names})
+func (p *deltaProxy) drop(typ envoy.Kind, names ...string) {
+	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.TypeURL(), ResourceNamesUnsubscribe: names})
 }
 
 // settle takes and acknowledges responses until there are none, and returns them in short.
@@ -176,13 +175,13 @@ func (p *deltaProxy) expect(want ...string) {
 func subscribed(t *testing.T) *deltaProxy {
 	t.Helper()
 	p := newDeltaProxy(t, state{
-		clusters: {"a": 1, "b": 1}, endpoints: {"a": 1, "b": 1}, listeners: {"own": 1}, routes: {"r": 1}, secrets: {"s": 1, "own": 1},
+		envoy.Clusters: {"a": 1, "b": 1}, envoy.Endpoints: {"a": 1, "b": 1}, envoy.Listeners: {"own": 1}, envoy.Routes: {"r": 1}, envoy.Secrets: {"s": 1, "own": 1},
 	})
-	p.ask(clusters)
-	p.ask(endpoints, "a", "b")
-	p.ask(secrets, "s", "own")
-	p.ask(listeners)
-	p.ask(routes, "r")
+	p.ask(envoy.Clusters)
+	p.ask(envoy.Endpoints, "a", "b")
+	p.ask(envoy.Secrets, "s", "own")
+	p.ask(envoy.Listeners)
+	p.ask(envoy.Routes, "r")
 	p.expect("cds a b", "eds a b", "sds s own", "lds own", "rds r")
 	return p
 }

@@ -15,7 +15,7 @@ import (
 // that the proxy asked for; its version is a digest of their content.
 type sotwSession struct {
 	lists  *nameLists
-	types  [numTypes]sotwType
+	types  [envoy.NumKinds]sotwType
 	nonces uint64
 }
 
@@ -46,7 +46,7 @@ func (t *sotwType) wants(name string) bool { return t.wildcard || t.names.has(na
 
 // handle takes a request and returns what it says about a response, if it answers the last one.
 func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now time.Time) answer {
-	typ, ok := typeOf(req.GetTypeUrl())
+	typ, ok := envoy.KindOf(req.GetTypeUrl())
 	if !ok {
 		return answer{}
 	}
@@ -73,18 +73,18 @@ func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now tim
 }
 
 // subscribe takes the whole subscription, which every request repeats.
-func (s *sotwSession) subscribe(t *sotwType, typ resourceType, names []string, now layers) {
+func (s *sotwSession) subscribe(t *sotwType, typ envoy.Kind, names []string, now layers) {
 	before, first := t.names, !t.asked
 	t.asked, t.named = true, t.named || len(names) > 0
 	t.names = s.lists.of(slices.Clone(names))
 	// Once names were given, their absence means "nothing", never again "everything".
-	all := slices.Contains(names, wildcardName) || typ.mayBeWildcard() && !t.named
+	all := slices.Contains(names, wildcardName) || mayBeWildcard(typ) && !t.named
 	if all && !t.wildcard {
 		t.dirty = true
 	}
 	t.wildcard = all
 	if before == t.names {
-		t.dirty = t.dirty || first && typ.mayBeWildcard()
+		t.dirty = t.dirty || first && mayBeWildcard(typ)
 		return
 	}
 	t.fresh = slices.DeleteFunc(t.fresh, func(name string) bool { return !t.names.has(name) })
@@ -94,10 +94,10 @@ func (s *sotwSession) subscribe(t *sotwType, typ resourceType, names []string, n
 		if before.has(name) {
 			continue
 		}
-		if typ == endpoints {
+		if typ == envoy.Endpoints {
 			t.fresh = append(t.fresh, name)
 		}
-		if typ == endpoints || typ.mayBeWildcard() || now.named(name) != nil || t.held.named(name) != nil {
+		if typ == envoy.Endpoints || mayBeWildcard(typ) || now.named(name) != nil || t.held.named(name) != nil {
 			t.dirty = true
 		}
 	}
@@ -122,7 +122,7 @@ func (t *sotwType) unborn() []*envoy.Resource {
 // next returns the next response to send, or nil. Clusters that are gone leave last.
 func (s *sotwSession) next(o offer, now time.Time) *response {
 	quiet := true
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		t := &s.types[typ]
 		switch {
 		case !t.asked || !o.ready(typ):
@@ -135,16 +135,16 @@ func (s *sotwSession) next(o offer, now time.Time) *response {
 	if !quiet {
 		return nil
 	}
-	s.types[endpoints].linger = nil
-	if t := &s.types[clusters]; t.linger != nil {
+	s.types[envoy.Endpoints].linger = nil
+	if t := &s.types[envoy.Clusters]; t.linger != nil {
 		t.linger = nil
-		return s.respond(clusters, now)
+		return s.respond(envoy.Clusters, now)
 	}
 	return nil
 }
 
 // changed brings the type to what it should be and says whether the proxy must be told.
-func (s *sotwSession) changed(typ resourceType, now layers) bool {
+func (s *sotwSession) changed(typ envoy.Kind, now layers) bool {
 	t := &s.types[typ]
 	tell, before := t.dirty, t.held
 	if before == now {
@@ -161,16 +161,16 @@ func (s *sotwSession) changed(typ resourceType, now layers) bool {
 				continue
 			}
 			tell = true
-			if typ == clusters && was != nil && s.types[endpoints].wants(r.Name) {
-				s.types[endpoints].dirty = true // Envoy warms a changed cluster anew and waits for them
+			if typ == envoy.Clusters && was != nil && s.types[envoy.Endpoints].wants(r.Name) {
+				s.types[envoy.Endpoints].dirty = true // Envoy warms a changed cluster anew and waits for them
 			}
 		}
 		for _, name := range diff.Removed {
 			switch {
 			case !t.wants(name) || now.named(name) != nil:
-			case typ == clusters || typ == endpoints:
+			case typ == envoy.Clusters || typ == envoy.Endpoints:
 				t.linger = append(t.linger, before.named(name))
-			case typ == listeners:
+			case typ == envoy.Listeners:
 				tell = true
 			}
 		}
@@ -191,7 +191,7 @@ func (t *sotwType) offered(name string) *envoy.Resource {
 }
 
 // respond sends all that the proxy wants of a type.
-func (s *sotwSession) respond(typ resourceType, now time.Time) *response {
+func (s *sotwSession) respond(typ envoy.Kind, now time.Time) *response {
 	t := &s.types[typ]
 	s.nonces++
 	t.nonce, t.awaiting, t.pushed = s.nonces, true, now
@@ -230,13 +230,13 @@ func (t *sotwType) content() (sent, string) {
 }
 
 // lacks says whether the proxy is to be sent that resource. It is all or nothing here.
-func (s *sotwSession) lacks(typ resourceType, name string, _ offer) bool {
+func (s *sotwSession) lacks(typ envoy.Kind, name string, _ offer) bool {
 	return s.types[typ].dirty && s.types[typ].wants(name)
 }
 
 // settled says whether the proxy answered everything that it was sent.
 func (s *sotwSession) settled() bool {
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		if s.types[typ].awaiting {
 			return false
 		}
@@ -245,10 +245,10 @@ func (s *sotwSession) settled() bool {
 }
 
 // configured says whether the proxy asked for its listeners and answered all that it was sent.
-func (s *sotwSession) configured() bool { return s.types[listeners].asked && s.settled() }
+func (s *sotwSession) configured() bool { return s.types[envoy.Listeners].asked && s.settled() }
 
 func (s *sotwSession) remembers() (names, bytes int) {
-	for typ := range numTypes {
+	for typ := range envoy.NumKinds {
 		t := &s.types[typ]
 		names += len(t.names.all())
 		bytes += t.names.bytes() + len(t.fresh)*stringSize

@@ -7,6 +7,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
 // sotwProxy plays a proxy against a sotwSession.
@@ -21,8 +23,8 @@ func newSotwProxy(t *testing.T, s state) *sotwProxy {
 	return &sotwProxy{t: t, session: sotwSession{lists: newNameLists()}, state: s}
 }
 
-func (p *sotwProxy) ask(typ resourceType, names ...string) {
-	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: typ.url(), ResourceNames: names}, p.state.offer(p.t), instant)
+func (p *sotwProxy) ask(typ envoy.Kind, names ...string) {
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: typ.TypeURL(), ResourceNames: names}, p.state.offer(p.t), instant)
 }
 
 // expect takes the next response, without an answer; "" is for none.
@@ -50,8 +52,8 @@ func (p *sotwProxy) answer(complaint string, names ...string) *refusal {
 
 func toldAll(t *testing.T, resp *discoveryv3.DiscoveryResponse) string {
 	t.Helper()
-	typ, _ := typeOf(resp.GetTypeUrl())
-	words := []string{typ.name()}
+	typ, _ := envoy.KindOf(resp.GetTypeUrl())
+	words := []string{typ.String()}
 	for _, body := range resp.GetResources() {
 		m, err := body.UnmarshalNew()
 		if err != nil {
@@ -67,15 +69,15 @@ func toldAll(t *testing.T, resp *discoveryv3.DiscoveryResponse) string {
 }
 
 func TestSotw(t *testing.T) {
-	p := newSotwProxy(t, state{clusters: {"a": 1, "b": 1}, endpoints: {"a": 1, "b": 1}})
+	p := newSotwProxy(t, state{envoy.Clusters: {"a": 1, "b": 1}, envoy.Endpoints: {"a": 1, "b": 1}})
 	// A reconnecting proxy reports the version it holds; the stream still starts with everything.
-	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: clusters.url(), VersionInfo: p.state.offer(t).layers(clusters).version()}, p.state.offer(t), instant)
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.Clusters.TypeURL(), VersionInfo: p.state.offer(t).layers(envoy.Clusters).version()}, p.state.offer(t), instant)
 	p.expect("cds a b")
 	first := p.last.GetVersionInfo()
 	p.expect("")
 	p.answer("")
 	p.expect("")
-	p.state[clusters]["a"] = 2
+	p.state[envoy.Clusters]["a"] = 2
 	p.expect("cds a b")
 	if p.last.GetVersionInfo() == first {
 		t.Error("other clusters have the same version")
@@ -84,20 +86,20 @@ func TestSotw(t *testing.T) {
 		t.Errorf("refusal %v, want one of two resources that says bad cluster", r)
 	}
 	p.expect("")
-	p.ask(endpoints, "b", "nowhere")
+	p.ask(envoy.Endpoints, "b", "nowhere")
 	p.expect("eds b nowhere")
 	p.answer("", "a", "b")
 	p.expect("eds a b")
 	p.answer("", "a", "b")
-	p.state[endpoints]["c"] = 1
+	p.state[envoy.Endpoints]["c"] = 1
 	p.expect("")
-	p.state[clusters]["a"] = 9
+	p.state[envoy.Clusters]["a"] = 9
 	p.expect("cds a b")
 	p.answer("")
 	p.expect("eds a b") // the changed cluster waits for its endpoints
 	p.answer("", "a", "b")
 	p.expect("")
-	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: endpoints.url(), ResponseNonce: "stale", ResourceNames: []string{"c"}}, p.state.offer(t), instant)
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.Endpoints.TypeURL(), ResponseNonce: "stale", ResourceNames: []string{"c"}}, p.state.offer(t), instant)
 	p.expect("")
 	p.answer("", "*")
 	p.expect("eds a b c")
@@ -105,68 +107,68 @@ func TestSotw(t *testing.T) {
 
 // Clusters that are gone stay in the responses until what may refer to them was replaced.
 func TestSotwMakesBeforeItBreaks(t *testing.T) {
-	p := newSotwProxy(t, state{clusters: {"a": 1, "b": 1}, endpoints: {"a": 1, "b": 1}, listeners: {"own": 1}, routes: {"r": 1}})
-	p.ask(clusters)
+	p := newSotwProxy(t, state{envoy.Clusters: {"a": 1, "b": 1}, envoy.Endpoints: {"a": 1, "b": 1}, envoy.Listeners: {"own": 1}, envoy.Routes: {"r": 1}})
+	p.ask(envoy.Clusters)
 	p.expect("cds a b")
 	p.answer("")
-	p.ask(endpoints, "a", "b")
+	p.ask(envoy.Endpoints, "a", "b")
 	p.expect("eds a b")
 	p.answer("", "a", "b")
-	p.ask(listeners)
+	p.ask(envoy.Listeners)
 	p.expect("lds own")
 	p.answer("")
-	p.ask(routes, "r")
+	p.ask(envoy.Routes, "r")
 	p.expect("rds r")
 	p.answer("", "r")
 
-	p.state = state{clusters: {"a": 1, "c": 1}, endpoints: {"a": 1, "c": 1}, listeners: {"own": 1}, routes: {"r": 2}}
+	p.state = state{envoy.Clusters: {"a": 1, "c": 1}, envoy.Endpoints: {"a": 1, "c": 1}, envoy.Listeners: {"own": 1}, envoy.Routes: {"r": 2}}
 	p.expect("cds a b c")
 	p.expect("rds r")
-	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: routes.url(), ResponseNonce: p.last.GetNonce(), ResourceNames: []string{"r"}}, p.state.offer(t), instant)
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.Routes.TypeURL(), ResponseNonce: p.last.GetNonce(), ResourceNames: []string{"r"}}, p.state.offer(t), instant)
 	p.expect("") // the clusters are not answered
-	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: clusters.url(), ResponseNonce: "5"}, p.state.offer(t), instant)
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.Clusters.TypeURL(), ResponseNonce: "5"}, p.state.offer(t), instant)
 	p.expect("cds a c")
 	p.answer("")
 	p.expect("")
-	p.state[endpoints]["a"] = 2
+	p.state[envoy.Endpoints]["a"] = 2
 	p.expect("eds a") // and no more those of the cluster that is gone
 	p.answer("", "a", "b")
 
 	// What only goes away goes after one more look at the rest.
-	delete(p.state[clusters], "c")
-	p.state[clusters]["b"] = 1
+	delete(p.state[envoy.Clusters], "c")
+	p.state[envoy.Clusters]["b"] = 1
 	p.expect("cds a b c")
 	p.answer("")
 	p.expect("cds a b")
 	p.answer("")
-	delete(p.state[clusters], "b")
+	delete(p.state[envoy.Clusters], "b")
 	p.expect("cds a")
 	p.answer("")
-	delete(p.state[listeners], "own")
+	delete(p.state[envoy.Listeners], "own")
 	p.expect("lds")
 }
 
 // Subscriptions by name, as gRPC's client makes them: what does not exist is said at once, where
 // the protocol can say it.
 func TestSotwSubscriptionsByName(t *testing.T) {
-	p := newSotwProxy(t, state{listeners: {"x": 1, "own": 1}, routes: {"r": 1}})
-	p.ask(listeners, "x", "nowhere")
+	p := newSotwProxy(t, state{envoy.Listeners: {"x": 1, "own": 1}, envoy.Routes: {"r": 1}})
+	p.ask(envoy.Listeners, "x", "nowhere")
 	p.expect("lds x")
 	p.answer("", "x", "nowhere")
-	p.ask(routes, "nowhere")
+	p.ask(envoy.Routes, "nowhere")
 	p.expect("")
-	p.ask(routes, "nowhere", "r")
+	p.ask(envoy.Routes, "nowhere", "r")
 	p.expect("rds r")
 	p.answer("", "r")
 	p.expect("")
-	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: routes.url(), ResponseNonce: p.last.GetNonce()}, p.state.offer(t), instant)
-	p.state[routes]["r"] = 2
+	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.Routes.TypeURL(), ResponseNonce: p.last.GetNonce()}, p.state.offer(t), instant)
+	p.state[envoy.Routes]["r"] = 2
 	p.expect("") // nobody wants it any more
 	p.answer("", "r")
 	p.expect("rds r") // asked for again
 	p.answer("", "r")
-	p.ask(listeners)
-	p.state[listeners]["x"] = 3
+	p.ask(envoy.Listeners)
+	p.state[envoy.Listeners]["x"] = 3
 	p.expect("") // no names, after there were some, is nothing
 }
 
@@ -175,11 +177,11 @@ func TestSotwSubscriptionsByName(t *testing.T) {
 func TestSotwRemembersOnlyWhatIsWanted(t *testing.T) {
 	p := newSotwProxy(t, state{})
 	for range 100 {
-		p.ask(endpoints, "a", "b")
-		p.ask(endpoints)
+		p.ask(envoy.Endpoints, "a", "b")
+		p.ask(envoy.Endpoints)
 	}
-	p.ask(endpoints, "b", "c")
-	if n := len(p.session.types[endpoints].fresh); n != 2 {
+	p.ask(envoy.Endpoints, "b", "c")
+	if n := len(p.session.types[envoy.Endpoints].fresh); n != 2 {
 		t.Errorf("%d fresh names are remembered, want 2", n)
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
+
+	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
 // protocol is the half of a session that does not depend on the variant.
@@ -20,7 +22,7 @@ type protocol interface {
 	// configured says whether the proxy asked for its listeners and answered all that it was sent.
 	configured() bool
 	// lacks says whether the proxy is to be sent a resource.
-	lacks(typ resourceType, name string, o offer) bool
+	lacks(typ envoy.Kind, name string, o offer) bool
 	// remembers is how many names the proxy asked for, and the memory that they take.
 	remembers() (names, bytes int)
 	// rejected is the number of resources that the proxy refuses at the moment.
@@ -136,7 +138,7 @@ func (st *stream) freeze() {
 // next returns the next response to send. st.mu is held.
 func (st *stream) next(now time.Time) *response {
 	resp := st.protocol.next(st.offer, now)
-	if resp != nil && resp.typ == secrets {
+	if resp != nil && resp.typ == envoy.Secrets {
 		st.sent = secretsHeld{trust: st.trust, cert: st.leased}
 	}
 	return resp

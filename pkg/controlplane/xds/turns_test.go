@@ -68,11 +68,11 @@ func TestFirstConfigurationsAreFair(t *testing.T) {
 		hostile := make([]*memoryDelta, 200)
 		for i := range hostile {
 			hostile[i] = m.openWith(t.Context(), "service0-0", time.Now().Add(24*time.Hour), from("10.2.0.0"))
-			go hostile[i].ask(clusters, nil) // and never an answer
+			go hostile[i].ask(envoy.Clusters, nil) // and never an answer
 		}
 		synctest.Wait()
 		victim := m.openWith(t.Context(), "service1-1", time.Now().Add(24*time.Hour), from("10.2.0.1"))
-		victim.ask(clusters, nil)
+		victim.ask(envoy.Clusters, nil)
 		victim.takeNow(t)
 		victim.close()
 		for _, d := range hostile {
