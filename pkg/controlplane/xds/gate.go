@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -65,6 +66,8 @@ type connection struct {
 	source netip.Addr
 	reads  *rate.Limiter
 	opened *rate.Limiter
+	// counted says that the gate has counted why the connection ended: it does so once.
+	counted atomic.Bool
 
 	// Guarded by gate.mu.
 	pending bool
@@ -214,8 +217,15 @@ func (c *connection) expire() {
 
 // end counts and closes a connection that was just taken out of the books.
 func (c *connection) end(limit string) {
-	c.gate.refuse(limit, c.source)
+	c.refuse(limit)
 	abort(c.Conn)
+}
+
+// refuse counts the connection under the first limit that ended it.
+func (c *connection) refuse(limit string) {
+	if !c.counted.Swap(true) {
+		c.gate.refuse(limit, c.source)
+	}
 }
 
 // abort closes a connection without the goodbyes that would wait for its peer.
@@ -322,8 +332,8 @@ func (g gatedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 	conn, info, err := g.TransportCredentials.ServerHandshake(raw)
 	c, gated := raw.(*connection)
 	if err != nil {
-		if gated && c.leave() { // else it failed because the gate had closed the connection
-			c.gate.refuse("handshake", c.source)
+		if gated {
+			c.refuse("handshake") // unless the gate ended it, and counted that
 		}
 		return nil, nil, io.EOF // for gRPC that is nothing to log: the gate did
 	}

@@ -99,6 +99,7 @@ func TestNamesAreBounded(t *testing.T) {
 // asked for and did not drop, reports it, and is over a limit exactly when that is more.
 func FuzzNames(f *testing.F) {
 	f.Add("a,b,c", "b", "c,d", "a")
+	f.Add("a,b,c,d", "", "a", "")
 	f.Add("*", "", "a,a,a", "*")
 	f.Add(",,", ",", strings.Repeat("x", 5000)+",*", "")
 	f.Add(strings.Repeat("ab,", 300), "ab", "", "*,ab")
