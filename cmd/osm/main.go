@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/osm-edge/osm/pkg/cli"
+	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
 // Set by the linker.
@@ -17,7 +18,7 @@ var version, gitCommit, buildDate = "dev", "unknown", "unknown"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	code := cli.Main(ctx, cli.NewEnv(cli.Build{Version: version, GitCommit: gitCommit, BuildDate: buildDate}), os.Args[1:])
+	code := cli.Main(ctx, command.NewEnv(command.Build{Version: version, GitCommit: gitCommit, BuildDate: buildDate}), os.Args[1:])
 	stop()
 	os.Exit(code)
 }

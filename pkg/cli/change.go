@@ -10,26 +10,20 @@ import (
 
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 	"github.com/osm-edge/osm/pkg/cli/release"
-)
-
-const (
-	defaultTimeout = 5 * time.Minute
-	// cleanup is how long diagnosis and rollback may take: they come after the time limit or after
-	// Ctrl-C, when the command's own context has ended.
-	cleanup = 2 * time.Minute
 )
 
 // change is what install, upgrade and scale have in common: flags, pre-flight checks, waiting
 // with progress, and telling why it failed.
 type change struct {
-	env       *Env
+	env       *command.Env
 	cmd       *cobra.Command
 	chartPath string
 	files     []string
 	sets      []string
-	timeout   time.Duration
+	timeout   command.Timeout
 	atomic    bool
 	recover   bool
 	dryRun    string
@@ -50,18 +44,19 @@ func (c *change) addValueFlags() {
 
 func (c *change) addWaitFlags() {
 	flags := c.cmd.Flags()
-	flags.DurationVar(&c.timeout, "timeout", defaultTimeout, "how long the whole operation may take; 0 means no limit")
+	c.timeout.AddFlag(c.cmd, command.DefaultTimeout, "how long the whole operation may take")
 	flags.BoolVar(&c.recover, "recover", false, "take over from an osm or helm process that was killed in the middle")
 }
 
 func (c *change) validFlags() error {
+	if err := c.timeout.Validate(c.cmd); err != nil {
+		return err
+	}
 	switch {
-	case c.timeout < 0:
-		return usagef(c.cmd, "--timeout: %s is negative; use a duration such as 5m, or 0 for no limit", c.timeout)
 	case c.dryRun != "" && c.dryRun != "client" && c.dryRun != "server":
-		return usagef(c.cmd, "--dry-run: %q is not allowed; use client or server", c.dryRun)
+		return command.Usagef(c.cmd, "--dry-run: %q is not allowed; use client or server", c.dryRun)
 	case c.format != "" && c.format != "yaml":
-		return usagef(c.cmd, "--output: %q is not allowed; use yaml", c.format)
+		return command.Usagef(c.cmd, "--output: %q is not allowed; use yaml", c.format)
 	}
 	return c.validHeadless()
 }
@@ -105,7 +100,7 @@ func (c *change) plan(t target, info *release.Info) (check.Plan, error) {
 	plan := check.Plan{
 		Mesh: t.name, Namespace: t.namespace,
 		EnforceSingle: t.values.Bool("osm.enforceSingleMesh"),
-		Recover:       c.recover, OwnerTimeout: max(c.timeout, defaultTimeout), Now: c.env.Now(),
+		Recover:       c.recover, OwnerTimeout: max(time.Duration(c.timeout), command.DefaultTimeout), Now: c.env.Now(),
 		Provider: provider(t.values),
 	}
 	for _, object := range objects {
@@ -141,20 +136,12 @@ func provider(v release.Values) check.Provider {
 // preflight runs the checks. Warnings are printed, failures are the error.
 func (c *change) preflight(ctx context.Context, clients *cluster.Clients, plan check.Plan) error {
 	results := check.Run(ctx, check.PreFlight(clients, plan), func(r check.Result) {
-		c.env.debugf("check %s: %s %s", r.ID, r.Status, r.Message)
+		c.env.Debugf("check %s: %s %s", r.ID, r.Status, r.Message)
 		if r.Status == check.Warned {
-			c.env.errorf("Warning: %s\n", r.Message)
+			c.env.Warnf("%s", r.Message)
 		}
 	})
 	return check.Err(results)
-}
-
-// limit applies --timeout.
-func (c *change) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	if c.timeout == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("timed out after %s (--timeout)", c.timeout))
 }
 
 // observer prints each change of a workload.
@@ -168,23 +155,23 @@ func (c *change) observer() release.Observer {
 // diagnose prints why the control plane is not ready. It comes before any rollback, which would
 // remove the evidence.
 func (c *change) diagnose(ctx context.Context, clients *cluster.Clients, namespace string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	ctx, cancel := command.Cleanup(ctx)
 	defer cancel()
 	found, err := cluster.Diagnose(ctx, clients.Kube, namespace)
 	if err != nil {
-		c.env.errorf("Warning: cannot tell what went wrong: %v\n", err)
+		c.env.Warnf("cannot tell what went wrong: %v", err)
 		return
 	}
 	for _, diagnosis := range found {
-		c.env.errorf("\n%s is not ready: %s\n", diagnosis.Object, diagnosis.Reason)
+		c.env.Progressf("\n%s is not ready: %s\n", diagnosis.Object, diagnosis.Reason)
 		if diagnosis.Hint != "" {
-			c.env.errorf("  hint: %s\n", diagnosis.Hint)
+			c.env.Progressf("  hint: %s\n", diagnosis.Hint)
 		}
 		for _, event := range diagnosis.Events {
-			c.env.errorf("  event: %s\n", event)
+			c.env.Progressf("  event: %s\n", event)
 		}
 		for _, line := range diagnosis.Logs {
-			c.env.errorf("  log: %s\n", line)
+			c.env.Progressf("  log: %s\n", line)
 		}
 	}
 }
@@ -207,8 +194,8 @@ func (c *change) preview(t target, untried int) error {
 		return err
 	}
 	if untried > 0 {
-		c.env.printf("%d objects could not be tried on the server, because namespace [%s] does not exist yet\n", untried, t.namespace)
+		c.env.Printf("%d objects could not be tried on the server, because namespace [%s] does not exist yet\n", untried, t.namespace)
 	}
-	c.env.printf("dry run (%s): nothing was changed; -o yaml shows the manifests\n", c.dryRun)
+	c.env.Printf("dry run (%s): nothing was changed; -o yaml shows the manifests\n", c.dryRun)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
@@ -46,7 +47,7 @@ func (c *change) headlessGiven() bool {
 func (c *change) validHeadless() error {
 	least, most := leftover(minValidity), leftover(maxValidity)
 	if c.headlessGiven() && (c.budget < least || c.budget > most) {
-		return usagef(c.cmd, "--headless-budget: %s is not allowed; use a duration from %s to %s: a certificate lives %s to %s, and 30 %% of that is always left",
+		return command.Usagef(c.cmd, "--headless-budget: %s is not allowed; use a duration from %s to %s: a certificate lives %s to %s, and 30 %% of that is always left",
 			output.Compact(c.budget), output.Compact(least), output.Compact(most), output.Compact(minValidity), output.Compact(maxValidity))
 	}
 	return nil
@@ -69,10 +70,10 @@ func (c *change) headless(given release.Values) (map[string]any, error) {
 			return nil, fmt.Errorf("--headless-budget %s needs %s=%s, but %v was given too, which leaves %s; leave one of the two out",
 				output.Compact(c.budget), validityKey, output.Compact(needed), text, output.Duration(left))
 		}
-		c.env.errorf("headless budget: %s=%v stays; it leaves every proxy at least %s\n", validityKey, text, output.Duration(leftover(validity)))
+		c.env.Progressf("headless budget: %s=%v stays; it leaves every proxy at least %s\n", validityKey, text, output.Duration(leftover(validity)))
 		return nil, nil
 	}
-	c.env.errorf("headless budget: %s=%s leaves every proxy at least %s\n", validityKey, output.Compact(needed), output.Duration(leftover(needed)))
+	c.env.Progressf("headless budget: %s=%s leaves every proxy at least %s\n", validityKey, output.Compact(needed), output.Duration(leftover(needed)))
 	return map[string]any{validityKey: output.Compact(needed)}, nil
 }
 
@@ -84,11 +85,11 @@ func (c *change) heedsHeadless(ctx context.Context, clients *cluster.Clients, na
 	}
 	validity, err := storedValidity(ctx, clients, namespace)
 	if err != nil {
-		c.env.debugf("whether the MeshConfig has the headless budget cannot be told: %v", err)
+		c.env.Debugf("whether the MeshConfig has the headless budget cannot be told: %v", err)
 		return
 	}
 	if left := leftover(validity); left < c.budget {
-		c.env.errorf("Warning: the headless budget is only %s: certificate.serviceCertValidityDuration of MeshConfig %s/%s was edited by hand and stays at %s; remove the field there and run osm upgrade again\n",
+		c.env.Warnf("the headless budget is only %s: certificate.serviceCertValidityDuration of MeshConfig %s/%s was edited by hand and stays at %s; remove the field there and run osm upgrade again",
 			output.Duration(left), namespace, api.MeshConfigName, output.Compact(validity))
 	}
 }

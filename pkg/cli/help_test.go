@@ -10,11 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/osm-edge/osm/pkg/cli"
+	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
 // Every command has a help text with an example, and the texts change only on purpose.
 func TestHelp(t *testing.T) {
-	root := cli.NewRoot(cli.NewEnv(cli.Build{}))
+	root := cli.NewRoot(command.NewEnv(command.Build{}))
 	var visit func(*cobra.Command)
 	visit = func(cmd *cobra.Command) {
 		for _, child := range cmd.Commands() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
@@ -28,11 +29,11 @@ var hookKinds = map[string]schema.GroupVersionResource{
 // disarm removes what a hook that failed, or was interrupted, left behind: Helm does not always get
 // to it, and the account may install CRDs. The Job stays, with its log, unless everything is to go.
 func (c *change) disarm(ctx context.Context, clients *cluster.Clients, t target, everything bool) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	ctx, cancel := command.Cleanup(ctx)
 	defer cancel()
 	objects, err := release.Objects(t.manifest)
 	if err != nil {
-		c.env.errorf("Warning: what the hook left behind cannot be told: %v\n", err)
+		c.env.Warnf("what the hook left behind cannot be told: %v", err)
 		return
 	}
 	for _, object := range objects {
@@ -41,7 +42,7 @@ func (c *change) disarm(ctx context.Context, clients *cluster.Clients, t target,
 			continue
 		}
 		if err := c.disarmOne(ctx, clients, t, resource, object); err != nil {
-			c.env.errorf("Warning: %s %s of the hook stays behind: %v\n", object.Kind, object.Name, err)
+			c.env.Warnf("%s %s of the hook stays behind: %v", object.Kind, object.Name, err)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
-	"github.com/osm-edge/osm/pkg/cli/release"
+	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
 // shownEvidence is how much of what shows a mesh is named.
@@ -28,7 +28,7 @@ type identity struct {
 }
 
 // identify looks for meshes of a name in the whole cluster.
-func (e *Env) identify(ctx context.Context, clients *cluster.Clients, mesh string, meshes []cluster.Mesh, objects []cluster.Object) (*identity, error) {
+func identify(ctx context.Context, env *command.Env, clients *cluster.Clients, mesh string, meshes []cluster.Mesh, objects []cluster.Object) (*identity, error) {
 	id := &identity{mesh: mesh, evidence: map[string][]string{}, alive: map[string]bool{}}
 	for _, m := range meshes {
 		if m.Name == mesh {
@@ -37,14 +37,14 @@ func (e *Env) identify(ctx context.Context, clients *cluster.Clients, mesh strin
 	}
 	namespaces, err := clients.ReleaseNamespaces(ctx, mesh)
 	if apierrors.IsForbidden(err) {
-		e.errorf("Warning: releases in other namespaces cannot be looked for: %v\n", err)
-		namespaces, err = []string{e.Namespace}, nil
+		env.Warnf("releases in other namespaces cannot be looked for: %v", err)
+		namespaces, err = []string{env.Namespace}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	for _, namespace := range namespaces {
-		if e.ownRelease(namespace, mesh) {
+		if ownRelease(env, namespace, mesh) {
 			id.add(namespace, "Helm release "+mesh, true)
 		}
 	}
@@ -61,15 +61,15 @@ func (e *Env) identify(ctx context.Context, clients *cluster.Clients, mesh strin
 // ownRelease says whether a namespace has a release of this name that was made from osm's chart. One
 // of another chart is none of osm's business here, nor is a record that cannot be read: whoever may
 // write Secrets somewhere must not be able to keep a mesh elsewhere from being removed.
-func (e *Env) ownRelease(namespace, name string) bool {
-	engine, err := e.Engine(namespace)
+func ownRelease(env *command.Env, namespace, name string) bool {
+	engine, err := env.Engine(namespace)
 	if err != nil {
-		e.errorf("Warning: %v\n", err)
+		env.Warnf("%v", err)
 		return false
 	}
-	info, err := existing(engine, name)
-	if err != nil && !errors.As(err, new(*foreignError)) {
-		e.errorf("Warning: %v\n", err)
+	info, err := command.ExistingRelease(engine, name)
+	if err != nil && !errors.As(err, new(*command.ForeignReleaseError)) {
+		env.Warnf("%v", err)
 	}
 	return err == nil && info != nil
 }
@@ -125,66 +125,4 @@ func some(all []string) string {
 		return strings.Join(all, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(all[:shownEvidence], ", "), len(all)-shownEvidence)
-}
-
-// foreignError is a Helm release that has the name of a mesh and was made from somebody else's chart.
-type foreignError struct {
-	release, namespace, chart string
-}
-
-func (e *foreignError) Error() string {
-	return fmt.Sprintf("Helm release %s in namespace %s was made from chart %s, which is not this osm's: it is neither upgraded, scaled nor removed by it, and nothing was changed; "+
-		"name another mesh with --mesh-name and --osm-namespace; to replace Open Service Mesh or osm-edge, remove it with its own command line (osm uninstall mesh of its version) or helm uninstall %s -n %s, then its CRDs, and install anew (docs/upgrade.md)",
-		e.release, e.namespace, e.chart, e.release, e.namespace)
-}
-
-// existing returns the release's state, or nil when there is none. One of another chart is an error.
-func existing(engine *release.Engine, name string) (*release.Info, error) {
-	info, err := engine.Info(name)
-	if errors.Is(err, release.ErrNotFound) {
-		return nil, nil //nolint:nilnil // none is an answer
-	}
-	if err != nil {
-		return nil, err
-	}
-	if chart := info.Chart.Foreign(); chart != "" {
-		return nil, &foreignError{info.Name, info.Namespace, chart}
-	}
-	return info, nil
-}
-
-// foreignMesh is the error of a command about a mesh of Open Service Mesh or osm-edge.
-func foreignMesh(mesh cluster.Mesh) error {
-	return fmt.Errorf("mesh [%s] in namespace [%s] (%s) is one of Open Service Mesh or osm-edge, not of this osm, and nothing was changed; use the command line of its version, or to replace it remove it with that and its CRDs, and install anew (docs/upgrade.md)",
-		mesh.Name, mesh.Namespace, mesh.Version)
-}
-
-// namesOf reads "osm (in osm-system), blue (in blue-system)".
-func namesOf(meshes []cluster.Mesh) string {
-	names := make([]string, len(meshes))
-	for i, mesh := range meshes {
-		names[i] = fmt.Sprintf("%s (in %s)", mesh.Name, mesh.Namespace)
-	}
-	return strings.Join(names, ", ")
-}
-
-// noRelease is the error of a command about a mesh whose release is not in the namespace.
-func (e *Env) noRelease(ctx context.Context, clients *cluster.Clients, mesh, words string) error {
-	namespaces, err := clients.ReleaseNamespaces(ctx, mesh)
-	if err != nil {
-		e.debugf("releases in other namespaces cannot be looked for: %v", err)
-	}
-	hint := "install it with osm install, or name the right one with --mesh-name and --osm-namespace (osm mesh list shows them)"
-	if len(namespaces) > 0 {
-		name := " --mesh-name " + mesh
-		if words == "mesh scale" {
-			name = " " + mesh
-		}
-		commands := make([]string, len(namespaces))
-		for i, namespace := range namespaces {
-			commands[i] = "osm " + words + name + " --osm-namespace " + namespace
-		}
-		hint = fmt.Sprintf("Helm has a release of that name in namespace [%s]; if you mean that one, run: %s", strings.Join(namespaces, "], ["), strings.Join(commands, " or "))
-	}
-	return fmt.Errorf("there is no mesh %q in namespace %q; %s", mesh, e.Namespace, hint)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
@@ -17,7 +18,7 @@ type installOptions struct {
 	enforceSingle bool
 }
 
-func newInstallCmd(env *Env) *cobra.Command {
+func newInstallCmd(env *command.Env) *cobra.Command {
 	o := &installOptions{change: change{env: env}}
 	o.cmd = &cobra.Command{
 		Use:   "install",
@@ -68,7 +69,7 @@ func (o *installOptions) run(ctx context.Context) error {
 	if o.dryRun == "client" || (o.dryRun == "" && o.format != "") {
 		return o.preview(t, 0)
 	}
-	clients, err := o.env.connect(ctx)
+	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (o *installOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info, err := existing(engine, t.name)
+	info, err := command.ExistingRelease(engine, t.name)
 	if err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func (o *installOptions) target() (target, error) {
 
 // clean removes what an earlier installation left behind; --recover asked for it.
 func (o *installOptions) clean(ctx context.Context, engine *release.Engine, name string) error {
-	o.env.errorf("removing what is left of an earlier installation of mesh [%s]\n", name)
+	o.env.Progressf("removing what is left of an earlier installation of mesh [%s]\n", name)
 	if err := engine.Recover(name); err != nil {
 		return err
 	}
@@ -143,8 +144,8 @@ func (o *installOptions) install(ctx context.Context, clients *cluster.Clients, 
 	if err != nil {
 		return err
 	}
-	o.env.errorf("installing mesh [%s] in namespace [%s]\n", t.name, t.namespace)
-	limited, cancel := o.limit(ctx)
+	o.env.Progressf("installing mesh [%s] in namespace [%s]\n", t.name, t.namespace)
+	limited, cancel := o.timeout.Limit(ctx)
 	defer cancel()
 	request := t.request()
 	request.CreateNamespace, request.Observe = !exists, o.observer()
@@ -152,13 +153,13 @@ func (o *installOptions) install(ctx context.Context, clients *cluster.Clients, 
 		return o.failed(ctx, clients, engine, t, err)
 	}
 	o.heedsHeadless(ctx, clients, t.namespace)
-	o.env.printf("osm installed in namespace [%s] with mesh name [%s]\n", t.namespace, t.name)
-	o.env.printf("\nNext steps:\n  osm namespace add NAMESPACE --mesh-name %s\n  osm mesh list\n", t.name)
+	o.env.Printf("osm installed in namespace [%s] with mesh name [%s]\n", t.namespace, t.name)
+	o.env.Printf("\nNext steps:\n  osm namespace add NAMESPACE --mesh-name %s\n  osm mesh list\n", t.name)
 	return nil
 }
 
 func (o *installOptions) failed(ctx context.Context, clients *cluster.Clients, engine *release.Engine, t target, cause error) error {
-	if info, err := existing(engine, t.name); err == nil && info == nil {
+	if info, err := command.ExistingRelease(engine, t.name); err == nil && info == nil {
 		o.disarm(ctx, clients, t, true)
 		return fmt.Errorf("%w; nothing was installed", cause)
 	}
@@ -167,9 +168,9 @@ func (o *installOptions) failed(ctx context.Context, clients *cluster.Clients, e
 	if !o.atomic {
 		return fmt.Errorf("%w; what was installed is still there: fix the cause and run the same command with --recover, or remove it with osm uninstall mesh --mesh-name %s --osm-namespace %s", cause, t.name, t.namespace)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	ctx, cancel := command.Cleanup(ctx)
 	defer cancel()
-	o.env.errorf("removing mesh [%s] again (--atomic)\n", t.name)
+	o.env.Progressf("removing mesh [%s] again (--atomic)\n", t.name)
 	if err := engine.Uninstall(ctx, t.name); err != nil {
 		return fmt.Errorf("%w; and removing it again failed: %w", cause, err)
 	}

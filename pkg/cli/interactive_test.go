@@ -14,6 +14,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/cli"
 	"github.com/osm-edge/osm/pkg/cli/apitest"
+	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
 // person answers questions in order, as one at a terminal would.
@@ -41,7 +42,7 @@ func (p *person) Input(question, preset string, validate func(string) error) (st
 
 // terminal is an osm at a terminal of a cluster.
 type terminal struct {
-	env      *cli.Env
+	env      *command.Env
 	out, err bytes.Buffer
 }
 
@@ -52,7 +53,7 @@ func (tt *terminal) run(t *testing.T, args ...string) int {
 	return cli.Main(t.Context(), tt.env, args)
 }
 
-func newTerminal(t *testing.T, server *apitest.Server, prompt cli.Prompter) *terminal {
+func newTerminal(t *testing.T, server *apitest.Server, prompt command.Prompter) *terminal {
 	t.Helper()
 	server.Start()
 	t.Cleanup(server.Close)
@@ -61,7 +62,7 @@ func newTerminal(t *testing.T, server *apitest.Server, prompt cli.Prompter) *ter
 		t.Fatal(err)
 	}
 	t.Setenv("KUBECONFIG", path)
-	tt := &terminal{env: cli.NewEnv(cli.Build{})}
+	tt := &terminal{env: command.NewEnv(command.Build{})}
 	tt.env.Out, tt.env.Err, tt.env.Prompt = &tt.out, &tt.err, prompt
 	return tt
 }

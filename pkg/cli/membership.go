@@ -18,13 +18,14 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
 // membership is what namespace add, remove and ignore have in common: every namespace is looked at
 // before any is changed, and at the end the workloads are told that run as they were.
 type membership struct {
-	env      *Env
+	env      *command.Env
 	cmd      *cobra.Command
 	meshName string
 	disabled bool
@@ -64,7 +65,7 @@ func (o *membership) run(cmd *cobra.Command, names []string, plan planner) error
 	ctx := cmd.Context()
 	o.cmd = cmd
 	var err error
-	if o.clients, err = o.env.connect(ctx); err != nil {
+	if o.clients, err = o.env.Connect(ctx); err != nil {
 		return err
 	}
 	slices.Sort(names)
@@ -128,7 +129,7 @@ func (o *membership) report(ctx context.Context, changes []*memberChange) error 
 		}
 		workloads, err := change.outdated(ctx)
 		if err != nil {
-			o.env.errorf("Warning: which workloads of namespace [%s] have to be restarted cannot be told: %v\n", change.Namespace, err)
+			o.env.Warnf("which workloads of namespace [%s] have to be restarted cannot be told: %v", change.Namespace, err)
 			continue
 		}
 		change.Restart = workloads
@@ -137,7 +138,7 @@ func (o *membership) report(ctx context.Context, changes []*memberChange) error 
 		return output.Write(o.env.Out, o.format, changes, output.Grid{})
 	}
 	for _, change := range changes {
-		o.env.printf("%s\n", change.said)
+		o.env.Printf("%s\n", change.said)
 		o.advise(change)
 	}
 	return nil
@@ -156,16 +157,16 @@ func (o *membership) advise(change *memberChange) {
 			rollouts = append(rollouts, strings.ToLower(workload.Kind)+"/"+workload.Name)
 		}
 	}
-	o.env.printf("%d pod(s) of namespace [%s] run %s until they are restarted:\n", pods, change.Namespace, change.running)
+	o.env.Printf("%d pod(s) of namespace [%s] run %s until they are restarted:\n", pods, change.Namespace, change.running)
 	if len(rollouts) > 0 {
-		o.env.printf("  kubectl rollout restart %s -n %s\n", strings.Join(rollouts, " "), change.Namespace)
+		o.env.Printf("  kubectl rollout restart %s -n %s\n", strings.Join(rollouts, " "), change.Namespace)
 	}
 	for _, workload := range change.Restart {
 		switch {
 		case workload.Command == "":
-			o.env.printf("  %s %s (%d pod(s)): delete it and create it again\n", workload.Kind, workload.Name, workload.Pods)
+			o.env.Printf("  %s %s (%d pod(s)): delete it and create it again\n", workload.Kind, workload.Name, workload.Pods)
 		case !strings.HasPrefix(workload.Command, "kubectl rollout restart "):
-			o.env.printf("  %s\n", workload.Command)
+			o.env.Printf("  %s\n", workload.Command)
 		}
 	}
 }
@@ -257,7 +258,7 @@ func (o *membership) knowMesh(ctx context.Context) error {
 	switch {
 	case apierrors.IsForbidden(err):
 		o.blind = true
-		o.env.errorf("Warning: whether the mesh's webhook acts in the namespaces cannot be told: %v\n", err)
+		o.env.Warnf("whether the mesh's webhook acts in the namespaces cannot be told: %v", err)
 	case apierrors.IsNotFound(err): // acts says so
 	case err != nil:
 		return fmt.Errorf("read MutatingWebhookConfiguration %s: %w", name, err)
@@ -272,19 +273,18 @@ func (o *membership) knowMesh(ctx context.Context) error {
 // act on the namespace: whoever wants that says which one is looked at.
 func (o *membership) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	named := slices.DeleteFunc(slices.Clone(meshes), func(m cluster.Mesh) bool { return m.Name != o.meshName })
-	pinned := o.cmd.Flags().Changed("osm-namespace")
-	here := slices.DeleteFunc(slices.Clone(named), func(m cluster.Mesh) bool { return pinned && m.Namespace != o.env.Namespace })
+	here := o.env.Matching(o.cmd, named, o.meshName)
 	switch {
 	case len(named) == 0:
 		return cluster.Mesh{}, fmt.Errorf("mesh [%s] does not exist; name another one with --mesh-name (osm mesh list shows them), or create it with osm install", o.meshName)
 	case len(here) == 0:
 		return cluster.Mesh{}, fmt.Errorf("mesh [%s] is in namespace [%s], not in [%s]; use --osm-namespace %s, or leave it out", o.meshName, named[0].Namespace, o.env.Namespace, named[0].Namespace)
 	case len(here) > 1:
-		return cluster.Mesh{}, fmt.Errorf("there are several meshes of that name, and all would act on the namespace: %s; uninstall those that are not needed, or say which is meant with --osm-namespace", namesOf(named))
+		return cluster.Mesh{}, fmt.Errorf("there are several meshes of that name, and all would act on the namespace: %s; uninstall those that are not needed, or say which is meant with --osm-namespace", command.MeshNames(named))
 	case here[0].Foreign:
-		return cluster.Mesh{}, foreignMesh(here[0])
+		return cluster.Mesh{}, command.ForeignMesh(here[0])
 	case len(named) > 1:
-		o.env.errorf("Warning: there are several meshes of that name, and all act on the namespace: %s\n", namesOf(named))
+		o.env.Warnf("there are several meshes of that name, and all act on the namespace: %s", command.MeshNames(named))
 	}
 	return here[0], nil
 }

@@ -12,14 +12,15 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-func newMeshCmd(env *Env) *cobra.Command {
-	return group("mesh", "Manage the meshes of a cluster", newMeshListCmd(env), newScaleCmd(env), newUpgradeCmd(env), newRotateCmd(env))
+func newMeshCmd(env *command.Env) *cobra.Command {
+	return command.Group("mesh", "Manage the meshes of a cluster", newMeshListCmd(env), newScaleCmd(env), newUpgradeCmd(env), newRotateCmd(env))
 }
 
-func newMeshListCmd(env *Env) *cobra.Command {
+func newMeshListCmd(env *command.Env) *cobra.Command {
 	format := output.Table
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -51,8 +52,8 @@ type replicaRoot struct {
 	Problem     string `json:"problem,omitempty"`
 }
 
-func listMeshes(ctx context.Context, env *Env, format output.Format) error {
-	clients, err := env.connect(ctx)
+func listMeshes(ctx context.Context, env *command.Env, format output.Format) error {
+	clients, err := env.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func listMeshes(ctx context.Context, env *Env, format output.Format) error {
 		return err
 	}
 	if len(meshes) == 0 && format == output.Table {
-		env.printf("No osm mesh control planes found\n")
+		env.Printf("No osm mesh control planes found\n")
 		return nil
 	}
 	listed := withRoots(ctx, env, clients, meshes)
@@ -81,7 +82,7 @@ func listMeshes(ctx context.Context, env *Env, format output.Format) error {
 
 // withRoots asks the replicas of all meshes for their roots. Who does not answer in time, or may
 // not be asked, is no reason not to list the mesh.
-func withRoots(ctx context.Context, env *Env, clients *cluster.Clients, meshes []cluster.Mesh) []listedMesh {
+func withRoots(ctx context.Context, env *command.Env, clients *cluster.Clients, meshes []cluster.Mesh) []listedMesh {
 	ctx, cancel := context.WithTimeoutCause(ctx, rootTime, fmt.Errorf("no answer within %s", rootTime))
 	defer cancel()
 	var all []corev1.Pod
@@ -89,7 +90,7 @@ func withRoots(ctx context.Context, env *Env, clients *cluster.Clients, meshes [
 		for _, app := range []string{api.AppController, api.AppInjector} {
 			pods, err := cluster.ControlPlanePods(ctx, clients.Kube, mesh.Namespace, app)
 			if err != nil {
-				env.debugf("the roots of mesh %s cannot be told: %v", mesh.Name, err)
+				env.Debugf("the roots of mesh %s cannot be told: %v", mesh.Name, err)
 			}
 			all = append(all, pods...)
 		}
@@ -127,17 +128,4 @@ func (m listedMesh) root() string {
 		root = cmp.Or(r.Fingerprint, root)
 	}
 	return cluster.ShortRoot(root)
-}
-
-// connect makes the clients and makes sure that the cluster answers, so that an unreachable one is
-// told in one sentence whatever the command asks first.
-func (e *Env) connect(ctx context.Context) (*cluster.Clients, error) {
-	clients, err := e.Clients()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := clients.ServerVersion(ctx); err != nil {
-		return nil, err
-	}
-	return clients, nil
 }

@@ -14,17 +14,18 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-func newNamespaceCmd(env *Env) *cobra.Command {
-	cmd := group("namespace", "Manage the namespaces of a mesh",
+func newNamespaceCmd(env *command.Env) *cobra.Command {
+	cmd := command.Group("namespace", "Manage the namespaces of a mesh",
 		newNamespaceAddCmd(env), newNamespaceRemoveCmd(env), newNamespaceIgnoreCmd(env), newNamespaceListCmd(env))
 	cmd.Aliases = []string{"ns"}
 	return cmd
 }
 
-func newNamespaceAddCmd(env *Env) *cobra.Command {
+func newNamespaceAddCmd(env *command.Env) *cobra.Command {
 	o := &membership{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "add NAMESPACE ...",
@@ -51,7 +52,7 @@ MutatingWebhookConfiguration, and to get and patch the namespaces; and to list t
 	return cmd
 }
 
-func newNamespaceRemoveCmd(env *Env) *cobra.Command {
+func newNamespaceRemoveCmd(env *command.Env) *cobra.Command {
 	o := &membership{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "remove NAMESPACE ...",
@@ -69,7 +70,7 @@ All namespaces are checked before any is changed. A namespace of another mesh is
 	return cmd
 }
 
-func newNamespaceIgnoreCmd(env *Env) *cobra.Command {
+func newNamespaceIgnoreCmd(env *command.Env) *cobra.Command {
 	o := &membership{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "ignore NAMESPACE ...",
@@ -85,7 +86,7 @@ mesh. Pods that run keep theirs until they are restarted: the workloads are list
 	return cmd
 }
 
-func newNamespaceListCmd(env *Env) *cobra.Command {
+func newNamespaceListCmd(env *command.Env) *cobra.Command {
 	meshName, format := "", output.Table
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -129,8 +130,8 @@ type memberNamespace struct {
 	Injection string `json:"sidecarInjection"`
 }
 
-func listNamespaces(ctx context.Context, env *Env, mesh string, format output.Format) error {
-	clients, err := env.connect(ctx)
+func listNamespaces(ctx context.Context, env *command.Env, mesh string, format output.Format) error {
+	clients, err := env.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -147,10 +148,10 @@ func listNamespaces(ctx context.Context, env *Env, mesh string, format output.Fo
 	}
 	if len(members) == 0 && format == output.Table {
 		if mesh == "" {
-			env.printf("No namespaces in any mesh\n")
+			env.Printf("No namespaces in any mesh\n")
 			return nil
 		}
-		env.printf("No namespaces in mesh [%s]\n", mesh)
+		env.Printf("No namespaces in mesh [%s]\n", mesh)
 		return nil
 	}
 	return output.Write(env.Out, format, members, grid)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
@@ -24,17 +25,17 @@ const adminTime = 30 * time.Second
 // maxAnswer is how long its answer may be: a configuration for tens of thousands of endpoints.
 const maxAnswer = 256 << 20
 
-func newProxyCmd(env *Env) *cobra.Command {
-	return group("proxy", "Look into the proxies of a mesh", newProxyGetConfigCmd(env), newProxyGetCmd(env))
+func newProxyCmd(env *command.Env) *cobra.Command {
+	return command.Group("proxy", "Look into the proxies of a mesh", newProxyGetConfigCmd(env), newProxyGetCmd(env))
 }
 
 type proxyOptions struct {
-	env       *Env
+	env       *command.Env
 	namespace string
 	file      string
 }
 
-func newProxyGetCmd(env *Env) *cobra.Command {
+func newProxyGetCmd(env *command.Env) *cobra.Command {
 	o := &proxyOptions{env: env}
 	cmd := &cobra.Command{
 		Use:   "get QUERY POD",
@@ -104,7 +105,7 @@ func (o *proxyOptions) query(ctx context.Context, pod, query string) ([]byte, er
 }
 
 func (o *proxyOptions) meshed(ctx context.Context, name string) error {
-	clients, err := o.env.connect(ctx)
+	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
@@ -39,7 +40,7 @@ func sectionNames() []string {
 	return names
 }
 
-func newProxyGetConfigCmd(env *Env) *cobra.Command {
+func newProxyGetConfigCmd(env *command.Env) *cobra.Command {
 	o := &proxyOptions{env: env}
 	kind, format := "all", output.Table
 	cmd := &cobra.Command{
@@ -52,7 +53,7 @@ accepted, and, with the reason, what Envoy refused. Private keys are never shown
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(sectionNames(), kind) {
-				return usagef(cmd, "--type: %q is not allowed; use one of %s", kind, strings.Join(sectionNames(), ", "))
+				return command.Usagef(cmd, "--type: %q is not allowed; use one of %s", kind, strings.Join(sectionNames(), ", "))
 			}
 			return o.showConfig(cmd.Context(), args[0], kind, format)
 		},

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/osm-edge/osm/pkg/cli"
+	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
 // run runs a command line in process, without any cluster in sight.
@@ -14,7 +15,7 @@ func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
 	var out, errs bytes.Buffer
-	env := cli.NewEnv(cli.Build{Version: "v0.0.0-test"})
+	env := command.NewEnv(command.Build{Version: "v0.0.0-test"})
 	env.Out, env.Err = &out, &errs
 	code = cli.Main(t.Context(), env, args)
 	return out.String(), errs.String(), code

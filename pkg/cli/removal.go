@@ -17,6 +17,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/release"
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
 )
@@ -25,7 +26,7 @@ import (
 // the webhook first, so that pods can be created again, then the members, then the release, then
 // what was made at run time.
 type removal struct {
-	env         *Env
+	env         *command.Env
 	clients     *cluster.Clients
 	engine      *release.Engine
 	mesh        cluster.Mesh
@@ -42,7 +43,7 @@ type removal struct {
 func (r *removal) find(ctx context.Context, meshes []cluster.Mesh) (bool, error) {
 	objects, searched := r.clients.Inventory(ctx, r.mesh.Name)
 	r.objects = objects
-	id, err := r.env.identify(ctx, r.clients, r.mesh.Name, meshes, objects)
+	id, err := identify(ctx, r.env, r.clients, r.mesh.Name, meshes, objects)
 	if err != nil {
 		return false, err
 	}
@@ -155,7 +156,7 @@ func (r *removal) webhook(ctx context.Context) error {
 		}
 	}
 	if other != "" {
-		r.env.errorf("Warning: MutatingWebhookConfiguration %s is left alone: it belongs to %s\n", name, other)
+		r.env.Warnf("MutatingWebhookConfiguration %s is left alone: it belongs to %s", name, other)
 		return nil
 	}
 	same := metav1.Preconditions{UID: &configuration.UID}
@@ -168,14 +169,14 @@ func (r *removal) webhook(ctx context.Context) error {
 // leave takes the mesh's labels off its members.
 func (r *removal) leave(ctx context.Context) error {
 	if r.shared && len(r.members) > 0 {
-		r.env.errorf("Warning: namespaces %s stay members: a mesh [%s] lives in another namespace too, and they do not say which one they mean\n", strings.Join(r.members, ", "), r.mesh.Name)
+		r.env.Warnf("namespaces %s stay members: a mesh [%s] lives in another namespace too, and they do not say which one they mean", strings.Join(r.members, ", "), r.mesh.Name)
 		return nil
 	}
 	for _, member := range r.members {
 		if err := leaveMesh(ctx, r.clients.Kube, member); err != nil {
 			return err
 		}
-		r.env.errorf("namespace [%s] removed from mesh [%s]\n", member, r.mesh.Name)
+		r.env.Progressf("namespace [%s] removed from mesh [%s]\n", member, r.mesh.Name)
 	}
 	return nil
 }
@@ -184,7 +185,7 @@ func (r *removal) release(ctx context.Context) error {
 	if r.info == nil {
 		return nil
 	}
-	r.env.errorf("removing the control plane from namespace [%s]\n", r.mesh.Namespace)
+	r.env.Progressf("removing the control plane from namespace [%s]\n", r.mesh.Namespace)
 	return r.engine.Uninstall(ctx, r.mesh.Name)
 }
 
@@ -193,7 +194,7 @@ func (r *removal) release(ctx context.Context) error {
 func (r *removal) leftovers(ctx context.Context) error {
 	objects, err := r.clients.Inventory(ctx, r.mesh.Name)
 	if err != nil {
-		r.env.errorf("Warning: not everything could be searched: %v\n", err)
+		r.env.Warnf("not everything could be searched: %v", err)
 	}
 	objects = append(objects, r.named()...)
 	roots, err := r.roots(ctx)
@@ -215,7 +216,7 @@ func (r *removal) leftovers(ctx context.Context) error {
 		}
 	}
 	if len(spared) > 0 {
-		r.env.errorf("left alone, because it belongs to a mesh [%s] in another namespace, or may do so: %s\n", r.mesh.Name, strings.Join(spared, ", "))
+		r.env.Progressf("left alone, because it belongs to a mesh [%s] in another namespace, or may do so: %s\n", r.mesh.Name, strings.Join(spared, ", "))
 	}
 	return nil
 }
@@ -229,7 +230,7 @@ var (
 func (r *removal) named() []cluster.Object {
 	home := r.mesh.Namespace
 	objects := []cluster.Object{{Resource: leases, Kind: "Lease", Namespace: home, Name: api.ControllerLease, Home: home}}
-	for _, name := range caSecrets(r.info) {
+	for _, name := range command.RootSecrets(r.info) {
 		objects = append(objects, cluster.Object{Resource: secrets, Kind: "Secret", Namespace: home, Name: name, Home: home})
 	}
 	return objects
@@ -273,7 +274,7 @@ func (r *removal) customResources(ctx context.Context) error {
 	}
 	own := func(m cluster.Mesh) bool { return m.Name == r.mesh.Name && m.Namespace == r.mesh.Namespace }
 	if meshes = slices.DeleteFunc(meshes, own); len(meshes) > 0 {
-		r.env.errorf("Warning: the CustomResourceDefinitions are kept, because other meshes use them: %s\n", namesOf(meshes))
+		r.env.Warnf("the CustomResourceDefinitions are kept, because other meshes use them: %s", command.MeshNames(meshes))
 		return nil
 	}
 	all, err := crds.All()
@@ -294,7 +295,7 @@ func (r *removal) customResource(ctx context.Context, name string) error {
 		return err
 	}
 	if !crds.Own(present) {
-		r.env.errorf("Warning: CustomResourceDefinition %s is kept, because osm did not install it\n", name)
+		r.env.Warnf("CustomResourceDefinition %s is kept, because osm did not install it", name)
 		return nil
 	}
 	objects, err := r.clients.Defined(ctx, present, r.mesh.Namespace)
@@ -306,7 +307,7 @@ func (r *removal) customResource(ctx context.Context, name string) error {
 		for i, object := range objects {
 			names[i] = object.String()
 		}
-		r.env.errorf("Warning: CustomResourceDefinition %s is kept, because other namespaces have objects of it: %s\n", name, some(names))
+		r.env.Warnf("CustomResourceDefinition %s is kept, because other namespaces have objects of it: %s", name, some(names))
 		return nil
 	}
 	return r.remove(ctx, cluster.DefinitionObject(name))
@@ -322,27 +323,27 @@ func (r *removal) remove(ctx context.Context, object cluster.Object) error {
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", object, err)
 	}
-	r.env.errorf("deleted %s\n", object)
+	r.env.Progressf("deleted %s\n", object)
 	return nil
 }
 
 func (r *removal) namespace(ctx context.Context) error {
 	err := r.clients.Kube.CoreV1().Namespaces().Delete(ctx, r.mesh.Namespace, metav1.DeleteOptions{})
 	if apierrors.IsNotFound(err) {
-		r.env.printf("OSM namespace [%s] not found\n", r.mesh.Namespace)
+		r.env.Printf("OSM namespace [%s] not found\n", r.mesh.Namespace)
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("delete namespace [%s]: %w", r.mesh.Namespace, err)
 	}
-	r.env.printf("OSM namespace [%s] deleted successfully\n", r.mesh.Namespace)
+	r.env.Printf("OSM namespace [%s] deleted successfully\n", r.mesh.Namespace)
 	return nil
 }
 
 // verify waits until nothing that carries the mesh's label is left, except what is kept; pods take
 // their time to end.
 func (r *removal) verify(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, cleanup, errors.New("it did not go away in time"))
+	ctx, cancel := context.WithTimeoutCause(ctx, command.CleanupTimeout, errors.New("it did not go away in time"))
 	defer cancel()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -12,19 +11,12 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-// usageError is a wrong command line; Main adds where to find the right one.
-type usageError struct {
-	command string
-	error
-}
-
-func (e usageError) Unwrap() error { return e.error }
-
 // Main runs one command line and returns the exit code: 0, or 1 after an error, which it prints.
-func Main(ctx context.Context, env *Env, args []string) int {
+func Main(ctx context.Context, env *command.Env, args []string) int {
 	// client-go logs what it also returns as an error; once is enough.
 	klog.SetLogger(logr.Discard())
 	root := NewRoot(env)
@@ -33,10 +25,10 @@ func Main(ctx context.Context, env *Env, args []string) int {
 	if err == nil {
 		return 0
 	}
-	env.errorf("Error: %s\n", output.Lines(strings.TrimSpace(explain(err))))
-	var usage usageError
+	env.Progressf("Error: %s\n", output.Lines(strings.TrimSpace(explain(err))))
+	var usage *command.UsageError
 	if errors.As(err, &usage) {
-		env.errorf("Run '%s --help' for usage.\n", usage.command)
+		env.Progressf("Run '%s --help' for usage.\n", usage.Command)
 	}
 	return 1
 }
@@ -53,7 +45,7 @@ func explain(err error) string {
 }
 
 // NewRoot returns the osm command.
-func NewRoot(env *Env) *cobra.Command {
+func NewRoot(env *command.Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "osm",
 		Short: "Install and manage an Envoy service mesh",
@@ -87,13 +79,11 @@ you add to the mesh get an Envoy sidecar in every new pod.`,
 
 // wrapUsage marks the errors that cobra finds in a command line as usage errors.
 func wrapUsage(cmd *cobra.Command) {
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{cmd.CommandPath(), err}
-	})
+	cmd.SetFlagErrorFunc(command.Usage)
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usageError{cmd.CommandPath(), err}
+				return command.Usage(cmd, err)
 			}
 			return nil
 		}
@@ -101,30 +91,4 @@ func wrapUsage(cmd *cobra.Command) {
 	for _, child := range cmd.Commands() {
 		wrapUsage(child)
 	}
-}
-
-// usagef is an error in how a command was called.
-func usagef(cmd *cobra.Command, format string, args ...any) error {
-	return usageError{cmd.CommandPath(), fmt.Errorf(format, args...)}
-}
-
-// group returns a command that only holds others.
-func group(use, short string, children ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: use, Short: short,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			hint := ""
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = fmt.Sprintf("; did you mean %q?", near[0])
-			}
-			return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), hint)
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.SuggestionsMinimumDistance = 2
-	cmd.AddCommand(children...)
-	return cmd
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
@@ -19,7 +20,7 @@ import (
 const rotateTimeout = 30 * time.Minute
 
 type rotateOptions struct {
-	env      *Env
+	env      *command.Env
 	cmd      *cobra.Command
 	meshName string
 	to       string
@@ -29,11 +30,11 @@ type rotateOptions struct {
 	abort    bool
 	noWait   bool
 	yes      bool
-	timeout  time.Duration
+	timeout  command.Timeout
 	format   output.Format
 }
 
-func newRotateCmd(env *Env) *cobra.Command {
+func newRotateCmd(env *command.Env) *cobra.Command {
 	o := &rotateOptions{env: env, format: output.Table}
 	o.cmd = &cobra.Command{
 		Use:   "rotate-root",
@@ -82,7 +83,7 @@ the old root is dropped. At the end all proxies are listed with the certificate 
 	flags.BoolVar(&o.abort, "abort", false, "go back to the root that signed before")
 	flags.BoolVar(&o.noWait, "no-wait", false, "return as soon as the rotation is asked for")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	flags.DurationVar(&o.timeout, "timeout", rotateTimeout, "how long to wait; the rotation goes on after that; 0 means no limit")
+	o.timeout.AddFlag(o.cmd, rotateTimeout, "how long to wait; the rotation goes on after that")
 	flags.VarP(&o.format, "output", "o", "output format")
 	return o.cmd
 }
@@ -98,15 +99,14 @@ type rotating struct {
 }
 
 func (o *rotateOptions) run(ctx context.Context) error {
-	limited := &change{env: o.env, cmd: o.cmd, timeout: o.timeout}
-	if err := errors.Join(limited.validFlags(), o.validFlags()); err != nil {
+	if err := errors.Join(o.timeout.Validate(o.cmd), o.validFlags()); err != nil {
 		return err
 	}
-	clients, err := o.env.connect(ctx)
+	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	mesh, err := findMesh(ctx, o.env, o.cmd, clients, o.meshName)
+	mesh, err := o.env.FindMesh(ctx, o.cmd, clients, o.meshName)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (o *rotateOptions) run(ctx context.Context) error {
 	if err := r.served(); err != nil {
 		return err
 	}
-	ctx, cancel := limited.limit(ctx)
+	ctx, cancel := o.timeout.Limit(ctx)
 	defer cancel()
 	switch {
 	case o.status:
@@ -152,16 +152,16 @@ func (o *rotateOptions) validFlags() error {
 		{"--to", o.to != "", making},
 	} {
 		if only.given && len(only.not) > 0 {
-			return usagef(o.cmd, "%s does not go with %s; leave one out", only.flag, strings.Join(only.not, ", "))
+			return command.Usagef(o.cmd, "%s does not go with %s; leave one out", only.flag, strings.Join(only.not, ", "))
 		}
 	}
 	if o.name != "" {
 		if err := validRootName(o.name); err != nil {
-			return usagef(o.cmd, "--name: %w", err)
+			return command.Usagef(o.cmd, "--name: %w", err)
 		}
 	}
 	if err := o.provider.valid(); err != nil {
-		return usageError{o.cmd.CommandPath(), err}
+		return command.Usage(o.cmd, err)
 	}
 	return nil
 }
@@ -171,7 +171,7 @@ func (o *rotateOptions) confirm(question string) error {
 	if o.yes {
 		return nil
 	}
-	return o.env.confirm(question)
+	return o.env.Confirm(question)
 }
 
 // command is a command line of osm about this mesh, for hints.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 )
 
@@ -34,7 +35,7 @@ func (s script) follow(t *testing.T, limit time.Duration) (told string, rounds i
 		var out bytes.Buffer
 		at := func() int { return min(rounds, len(s)) - 1 }
 		f := &follower{
-			goal: "b", every: 2 * time.Second, tell: newTeller(&Env{Err: &out, Now: time.Now}),
+			goal: "b", every: 2 * time.Second, tell: newTeller(&command.Env{Err: &out, Now: time.Now}),
 			roots: func(context.Context) ([]rotation.Root, error) {
 				rounds++
 				return s[at()].roots, s[at()].fault

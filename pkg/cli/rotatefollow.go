@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 )
@@ -99,13 +100,13 @@ func settled(roots []rotation.Root, name string) (bool, error) {
 // teller tells a person about the progress: a line when anything changes.
 type teller struct {
 	*output.Progress
-	env  *Env
+	env  *command.Env
 	told string // of the step
 	pod  string // that led when it was last asked
 	away bool   // it could not be asked
 }
 
-func newTeller(env *Env) *teller {
+func newTeller(env *command.Env) *teller {
 	return &teller{Progress: output.NewProgress(env.Err, env.Now), env: env}
 }
 
@@ -136,7 +137,7 @@ func (t *teller) lost(ctx context.Context, err error) {
 }
 
 func (t *teller) say(text string) {
-	t.env.errorf("%-8s %s\n", t.Elapsed(), output.Lines(text))
+	t.env.Progressf("%-8s %s\n", t.Elapsed(), output.Lines(text))
 }
 
 // stepText is what people are told of a step: a line, and one for each of the first who are waited
@@ -165,9 +166,9 @@ func (r *rotating) wait(ctx context.Context, goal string, former []cluster.RootC
 	if r.noWait {
 		page, _, err := r.look(ctx)
 		if err != nil {
-			r.env.errorf("Warning: the rotation was asked for; %v\n", err)
+			r.env.Warnf("the rotation was asked for; %v", err)
 		}
-		r.env.errorf("the rotation to root %s was asked for; look at it with %s\n", goal, r.lookHint())
+		r.env.Progressf("the rotation to root %s was asked for; look at it with %s\n", goal, r.lookHint())
 		if r.format == output.Table {
 			return nil
 		}
@@ -202,12 +203,12 @@ func (r *rotating) wait(ctx context.Context, goal string, former []cluster.RootC
 
 // farewell says what has become of the former roots.
 func (r *rotating) farewell(goal string, former []cluster.RootCertificate) {
-	r.env.printf("\nroot %s signs", goal)
+	r.env.Printf("\nroot %s signs", goal)
 	for i := range former {
-		r.env.printf("; root %s is not trusted any more", former[i].Name)
+		r.env.Printf("; root %s is not trusted any more", former[i].Name)
 		if secret := secretOf(former[i].Spec.Provider); secret != "" {
-			r.env.printf(", its key is still in Secret %s (kubectl delete meshrootcertificate/%s secret/%s -n %s deletes both)", secret, former[i].Name, secret, r.mesh.Namespace)
+			r.env.Printf(", its key is still in Secret %s (kubectl delete meshrootcertificate/%s secret/%s -n %s deletes both)", secret, former[i].Name, secret, r.mesh.Namespace)
 		}
 	}
-	r.env.printf("\n")
+	r.env.Printf("\n")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 )
 
@@ -38,7 +39,7 @@ var errNoPage = errors.New("it does not show rotations")
 // leaseHolder is the controller that leads, whichever that is at the time. It keeps the way to it
 // open between two looks.
 type leaseHolder struct {
-	forward   Forwarder
+	forward   command.Forwarder
 	namespace string
 	lease     func(context.Context) (pod string, err error)
 

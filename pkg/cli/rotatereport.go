@@ -64,15 +64,15 @@ func (r *rotating) showStatus(ctx context.Context) error {
 	}
 	report := r.report(page.Step.Goal, page)
 	if r.format == output.Table {
-		r.env.printf("mesh [%s] in namespace [%s], as %s sees it\n", r.mesh.Name, r.mesh.Namespace, pod)
+		r.env.Printf("mesh [%s] in namespace [%s], as %s sees it\n", r.mesh.Name, r.mesh.Namespace, pod)
 		for _, root := range page.Roots {
 			problem := ""
 			if root.Problem != "" {
 				problem = ": " + root.Problem
 			}
-			r.env.printf("root %s is %s%s\n", root.Name, root.Role, problem)
+			r.env.Printf("root %s is %s%s\n", root.Name, root.Role, problem)
 		}
-		r.env.printf("%s\n\n", output.Lines(r.stateText(page.Step)))
+		r.env.Printf("%s\n\n", output.Lines(r.stateText(page.Step)))
 	}
 	return r.write(report)
 }
@@ -94,7 +94,7 @@ func (r *rotating) turnRound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.env.errorf("mesh [%s] in namespace [%s]: the rotation is turned round, root %s (%s) signs again\n", r.mesh.Name, r.mesh.Namespace, back.root.Name, whose(back.root.Spec.Provider))
+	r.env.Progressf("mesh [%s] in namespace [%s]: the rotation is turned round, root %s (%s) signs again\n", r.mesh.Name, r.mesh.Namespace, back.root.Name, whose(back.root.Spec.Provider))
 	if err := r.confirm(fmt.Sprintf("Go back to root %s?", back.root.Name)); err != nil {
 		return err
 	}

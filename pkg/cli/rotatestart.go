@@ -15,6 +15,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 )
 
@@ -84,7 +85,7 @@ func (r *rotating) readRelease() error {
 	if err != nil {
 		return err
 	}
-	if r.info, err = existing(engine, r.mesh.Name); err != nil || r.info == nil {
+	if r.info, err = command.ExistingRelease(engine, r.mesh.Name); err != nil || r.info == nil {
 		return err
 	}
 	if r.info.Pending {
@@ -139,7 +140,7 @@ func (r *rotating) replicasAnswer(ctx context.Context) error {
 
 // announce says what is about to happen.
 func (r *rotating) announce(plan *rotationPlan) {
-	say := r.env.errorf
+	say := r.env.Progressf
 	say("mesh [%s] in namespace [%s]: root %s (%s) is replaced by %s (%s)\n", r.mesh.Name, r.mesh.Namespace,
 		plan.present.Name, whose(plan.present.Spec.Provider), plan.target.Name, whose(plan.target.Spec.Provider))
 	if plan.adopt {
@@ -195,7 +196,7 @@ func (r *rotating) retire(ctx context.Context, root *cluster.RootCertificate) er
 	if err := r.clients.DeleteRoot(ctx, root); err != nil {
 		return err
 	}
-	r.env.errorf("deleted MeshRootCertificate %s and Secret %s\n", root.Name, name)
+	r.env.Progressf("deleted MeshRootCertificate %s and Secret %s\n", root.Name, name)
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 )
 
@@ -65,11 +66,11 @@ func (r *rotating) addTarget(ctx context.Context, plan *rotationPlan, roots []cl
 	}
 	kind := cmp.Or(r.provider.kind, kindOf(plan.present.Spec.Provider))
 	if err := r.provider.fits(r.cmd.Flags(), kind); err != nil {
-		return usageError{r.cmd.CommandPath(), err}
+		return command.Usage(r.cmd, err)
 	}
 	spec, err := r.provider.complete(kind, plan.present.Spec.Provider, r.values, r.mesh.Namespace)
 	if err != nil {
-		return usageError{r.cmd.CommandPath(), err}
+		return command.Usage(r.cmd, err)
 	}
 	if kind == kindTresor {
 		if spec, err = r.freeSecret(ctx, plan, roots); err != nil {
@@ -110,14 +111,14 @@ func (r *rotating) another(plan *rotationPlan) error {
 // the one that no root in use has. A root that was in use is removed from it.
 func (r *rotating) freeSecret(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) (v1alpha2.ProviderSpec, error) {
 	secret := ""
-	for _, candidate := range caSecrets(r.info) {
+	for _, candidate := range command.RootSecrets(r.info) {
 		if !slices.ContainsFunc(plan.former, func(root cluster.RootCertificate) bool { return secretOf(root.Spec.Provider) == candidate }) {
 			secret = candidate
 			break
 		}
 	}
 	if secret == "" {
-		return v1alpha2.ProviderSpec{}, fmt.Errorf("both Secrets that can hold a CA (%s) have a root in use: %s; rotate to another provider, or make one of the roots inactive", strings.Join(caSecrets(r.info), ", "), listed(plan.former))
+		return v1alpha2.ProviderSpec{}, fmt.Errorf("both Secrets that can hold a CA (%s) have a root in use: %s; rotate to another provider, or make one of the roots inactive", strings.Join(command.RootSecrets(r.info), ", "), listed(plan.former))
 	}
 	for i := range roots {
 		if secretOf(roots[i].Spec.Provider) != secret {
@@ -167,7 +168,7 @@ func (r *rotating) checkProvider(ctx context.Context, plan *rotationPlan) error 
 	root := check.NewRoot{Namespace: r.mesh.Namespace, Provider: checked(spec), CASecret: secretOf(spec), Fix: r.fix(spec)}
 	return check.Err(check.Run(ctx, root.Checks(r.clients), func(result check.Result) {
 		if result.Status == check.Warned {
-			r.env.errorf("Warning: %s\n", result.Message)
+			r.env.Warnf("%s", result.Message)
 		}
 	}))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 	"github.com/osm-edge/osm/pkg/cli/prompt"
 	"github.com/osm-edge/osm/pkg/cli/release"
@@ -17,6 +18,7 @@ import (
 
 type scaleOptions struct {
 	change
+	meshName  string
 	yes       bool
 	autoscale bool
 	pdb       bool
@@ -27,70 +29,77 @@ type scaleOptions struct {
 
 type replicaFlags struct{ count, low, high int }
 
-func newScaleCmd(env *Env) *cobra.Command {
+func newScaleCmd(env *command.Env) *cobra.Command {
 	o := &scaleOptions{change: change{env: env}, replicas: map[string]*replicaFlags{}}
 	o.cmd = &cobra.Command{
-		Use:   "scale [MESH]",
+		Use:   "scale",
 		Short: "Scale the control plane of a mesh",
-		Long: `Scale osm-controller and osm-injector: a fixed number of replicas, or autoscaling between a least
-and a greatest number by CPU and memory utilisation; with or without a disruption budget.
+		Long: `Scale osm-controller and osm-injector: either a fixed number of replicas, or autoscaling by CPU and
+memory utilization between a minimum and a maximum; with or without a disruption budget.
 
-The new settings are shown beside the old ones and, on a terminal, confirmed. They are kept as
-values of the mesh, so that osm upgrade does not undo them. The version of the mesh stays. Without
-flags, on a terminal, the settings are asked for.`,
+The old and the new settings are shown and, on a terminal, must be confirmed. They are stored as
+values of the mesh, so osm upgrade keeps them. The version of the mesh does not change. Without
+flags, on a terminal, the command asks for the settings.
+
+The name of the mesh may also be given as an argument: osm mesh scale MESH.`,
 		Example: `  # Three fixed replicas of osm-controller
   osm mesh scale --controller 3
 
-  # Autoscaling of both components, never without a pod during node drains
+  # Autoscaling of both components, and never without a pod during node drains
   osm mesh scale --autoscale=true --pdb=true --controller-min 2 --controller-max 5 --cpu 70`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			mesh := api.DefaultMeshName
-			if len(args) == 1 {
-				mesh = args[0]
+			if err := o.nameMesh(args); err != nil {
+				return err
 			}
-			return o.run(cmd.Context(), mesh)
+			return o.run(cmd.Context())
 		},
 	}
 	flags := o.cmd.Flags()
+	flags.StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
 	for _, component := range components {
 		r := &replicaFlags{}
 		o.replicas[component.key] = r
 		flags.IntVar(&r.count, component.flag, 0, "replicas of "+component.app+" while autoscaling is off (1-10)")
-		flags.IntVar(&r.low, component.flag+"-min", 0, "least replicas of "+component.app+" while autoscaling is on (1-10)")
-		flags.IntVar(&r.high, component.flag+"-max", 0, "most replicas of "+component.app+" while autoscaling is on (1-10)")
+		flags.IntVar(&r.low, component.flag+"-min", 0, "minimum replicas of "+component.app+" while autoscaling is on (1-10)")
+		flags.IntVar(&r.high, component.flag+"-max", 0, "maximum replicas of "+component.app+" while autoscaling is on (1-10)")
 	}
-	flags.IntVar(&o.cpu, "cpu", 0, "target of average CPU utilisation of both components, in percent (0-100, 0 leaves it out)")
-	flags.IntVar(&o.memory, "memory", 0, "target of average memory utilisation of both components, in percent (0-100, 0 leaves it out)")
+	flags.IntVar(&o.cpu, "cpu", 0, "target average CPU utilization of both components in percent (0-100; 0 ignores CPU)")
+	flags.IntVar(&o.memory, "memory", 0, "target average memory utilization of both components in percent (0-100; 0 ignores memory)")
 	flags.BoolVar(&o.autoscale, "autoscale", false, "turn autoscaling of both components on or off")
 	flags.BoolVar(&o.pdb, "pdb", false, "turn the disruption budget of both components on or off")
-	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	o.addWaitFlags()
 	return o.cmd
 }
 
-func (o *scaleOptions) run(ctx context.Context, mesh string) error {
+// nameMesh takes the name of the mesh from the argument, if there is one.
+func (o *scaleOptions) nameMesh(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if o.cmd.Flags().Changed("mesh-name") && o.meshName != args[0] {
+		return command.Usagef(o.cmd, "the argument names mesh %q and --mesh-name names mesh %q; leave one of them out", args[0], o.meshName)
+	}
+	o.meshName = args[0]
+	return nil
+}
+
+func (o *scaleOptions) run(ctx context.Context) error {
 	if err := o.validFlags(); err != nil {
 		return err
 	}
 	settings := o.settings()
 	if len(settings) == 0 && !o.env.Prompt.Interactive() {
-		return usagef(o.cmd, "nothing to change: give at least one of --controller, --injector, --autoscale, --pdb, --cpu, --memory")
+		return command.Usagef(o.cmd, "nothing to change: give at least one of --controller, --injector, --autoscale, --pdb, --cpu, --memory")
 	}
-	clients, err := o.env.connect(ctx)
+	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	engine, err := o.env.Engine(o.env.Namespace)
+	engine, info, err := o.env.FindRelease(ctx, clients, o.meshName, "mesh scale")
 	if err != nil {
 		return err
-	}
-	info, err := existing(engine, mesh)
-	if err != nil {
-		return err
-	}
-	if info == nil {
-		return o.env.noRelease(ctx, clients, mesh, "mesh scale")
 	}
 	old, err := info.Chart.Effective(info.Values)
 	if err != nil {
@@ -122,7 +131,7 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 		return err
 	}
 	if !changed {
-		o.env.printf("mesh [%s] is scaled like this already; nothing was changed\n", t.name)
+		o.env.Printf("mesh [%s] is already scaled like this; nothing was changed\n", t.name)
 		return nil
 	}
 	plan, err := o.plan(t, info)
@@ -144,7 +153,7 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 	if err := o.upgrade(ctx, clients, engine, t, true); err != nil {
 		return err
 	}
-	o.env.printf("mesh [%s] in namespace [%s] scaled\n", t.name, t.namespace)
+	o.env.Printf("mesh [%s] in namespace [%s] scaled\n", t.name, t.namespace)
 	return o.placements(ctx, clients, t.namespace)
 }
 
@@ -223,7 +232,7 @@ func (o *scaleOptions) confirm(mesh string) error {
 	if o.yes || !o.env.Prompt.Interactive() {
 		return nil
 	}
-	return o.env.confirm(fmt.Sprintf("Scale mesh [%s]?", mesh))
+	return o.env.Confirm(fmt.Sprintf("Scale mesh [%s]?", mesh))
 }
 
 // ask asks for the settings that matter in the mode that each component is in.
@@ -233,8 +242,8 @@ func (o *scaleOptions) ask(old release.Values) (map[string]any, error) {
 		questions := map[string]string{component.key + ".replicaCount": "Replicas of " + component.app}
 		if old.Bool(component.key + ".autoScale.enable") {
 			questions = map[string]string{
-				component.key + ".autoScale.minReplicas": "Least replicas of " + component.app,
-				component.key + ".autoScale.maxReplicas": "Most replicas of " + component.app,
+				component.key + ".autoScale.minReplicas": "Minimum replicas of " + component.app,
+				component.key + ".autoScale.maxReplicas": "Maximum replicas of " + component.app,
 			}
 		}
 		for _, key := range sortedKeys(questions) {
@@ -244,7 +253,7 @@ func (o *scaleOptions) ask(old release.Values) (map[string]any, error) {
 			}
 			answer, err := o.env.Prompt.Input(questions[key]+" (1-10)", strconv.Itoa(preset), replicaNumber)
 			if errors.Is(err, prompt.ErrNoTerminal) {
-				return nil, usagef(o.cmd, "nothing to change: %w", err)
+				return nil, command.Usagef(o.cmd, "nothing to change: %w", err)
 			}
 			if err != nil {
 				return nil, err
@@ -271,9 +280,9 @@ func (o *scaleOptions) placements(ctx context.Context, clients *cluster.Clients,
 	if err != nil {
 		return err
 	}
-	o.env.printf("ready replicas per node:\n")
+	o.env.Printf("ready replicas per node:\n")
 	for _, placement := range placements {
-		o.env.printf("  %s\n", placement)
+		o.env.Printf("  %s\n", placement)
 	}
 	return nil
 }

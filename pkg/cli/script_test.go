@@ -18,6 +18,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/cli"
 	"github.com/osm-edge/osm/pkg/cli/apitest"
+	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 // runOSM is cmd/osm's main in the test binary.
 func runOSM() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	env := cli.NewEnv(cli.Build{Version: "v0.0.0-test", GitCommit: "abc", BuildDate: "today"})
+	env := command.NewEnv(command.Build{Version: "v0.0.0-test", GitCommit: "abc", BuildDate: "today"})
 	if now, err := time.Parse(time.RFC3339, os.Getenv("NOW")); err == nil {
 		env.Now = func() time.Time { return now }
 	}

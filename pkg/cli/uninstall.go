@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -13,27 +12,27 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
-	"github.com/osm-edge/osm/pkg/cli/release"
+	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
 type uninstallOptions struct {
-	env             *Env
+	env             *command.Env
 	cmd             *cobra.Command
 	meshName        string
 	force           bool
 	yes             bool
 	clusterWide     bool
 	deleteNamespace bool
-	timeout         time.Duration
+	timeout         command.Timeout
 }
 
-func newUninstallCmd(env *Env) *cobra.Command {
-	cmd := group("uninstall", "Uninstall a mesh", newUninstallMeshCmd(env))
+func newUninstallCmd(env *command.Env) *cobra.Command {
+	cmd := command.Group("uninstall", "Uninstall a mesh", newUninstallMeshCmd(env))
 	cmd.Aliases = []string{"delete", "del"}
 	return cmd
 }
 
-func newUninstallMeshCmd(env *Env) *cobra.Command {
+func newUninstallMeshCmd(env *command.Env) *cobra.Command {
 	o := &uninstallOptions{env: env}
 	o.cmd = &cobra.Command{
 		Use:   "mesh",
@@ -63,16 +62,15 @@ listed and the command fails.`,
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	flags.BoolVarP(&o.clusterWide, "delete-cluster-wide-resources", "a", false, "also delete the CRDs (with all their objects), the root certificates and everything else that carries the mesh's label")
 	flags.BoolVar(&o.deleteNamespace, "delete-namespace", false, "also delete the control plane's namespace, with all that is in it")
-	flags.DurationVar(&o.timeout, "timeout", defaultTimeout, "how long the whole operation may take; 0 means no limit")
+	o.timeout.AddFlag(o.cmd, command.DefaultTimeout, "how long the whole operation may take")
 	return o.cmd
 }
 
 func (o *uninstallOptions) run(ctx context.Context) error {
-	limited := &change{env: o.env, cmd: o.cmd, timeout: o.timeout}
-	if err := limited.validFlags(); err != nil {
+	if err := o.timeout.Validate(o.cmd); err != nil {
 		return err
 	}
-	clients, err := o.env.connect(ctx)
+	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,21 +86,21 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info, err := existing(engine, mesh.Name)
+	info, err := command.ExistingRelease(engine, mesh.Name)
 	if err != nil {
 		return err
 	}
 	removal := &removal{env: o.env, clients: clients, engine: engine, mesh: mesh, info: info, clusterWide: o.clusterWide}
 	if found, err := removal.find(ctx, meshes); err != nil || !found {
 		if err == nil {
-			o.env.printf("No OSM control plane with mesh name [%s] found in namespace [%s]\n", mesh.Name, mesh.Namespace)
+			o.env.Printf("No OSM control plane with mesh name [%s] found in namespace [%s]\n", mesh.Name, mesh.Namespace)
 		}
 		return err
 	}
 	if err := o.permit(ctx, removal, meshes); err != nil {
 		return err
 	}
-	ctx, cancel := limited.limit(ctx)
+	ctx, cancel := o.timeout.Limit(ctx)
 	defer cancel()
 	if err := removal.run(ctx); err != nil {
 		return err
@@ -119,29 +117,23 @@ func (o *uninstallOptions) finish(ctx context.Context, removal *removal) error {
 	if err := removal.verify(ctx); err != nil {
 		return err
 	}
-	o.env.printf("OSM [mesh name: %s] in namespace [%s] uninstalled\n", removal.mesh.Name, removal.mesh.Namespace)
+	o.env.Printf("OSM [mesh name: %s] in namespace [%s] uninstalled\n", removal.mesh.Name, removal.mesh.Namespace)
 	return nil
 }
 
 // choose finds the mesh that is meant. A mesh whose Deployment is gone may still have a release
 // and leftovers, so a name that is given is taken at its word.
 func (o *uninstallOptions) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
-	pinned := o.cmd.Flags().Changed("osm-namespace")
-	var fitting []cluster.Mesh
-	for _, mesh := range meshes {
-		if (o.meshName == "" || mesh.Name == o.meshName) && (!pinned || mesh.Namespace == o.env.Namespace) {
-			fitting = append(fitting, mesh)
-		}
-	}
+	fitting := o.env.Matching(o.cmd, meshes, o.meshName)
 	switch {
 	case len(fitting) == 1 && fitting[0].Foreign:
-		return cluster.Mesh{}, foreignMesh(fitting[0])
+		return cluster.Mesh{}, command.ForeignMesh(fitting[0])
 	case len(fitting) == 1:
 		return fitting[0], nil
 	case len(fitting) > 1:
-		return cluster.Mesh{}, usagef(o.cmd, "there are several meshes: %s; say which with --mesh-name and --osm-namespace", namesOf(meshes))
+		return cluster.Mesh{}, command.Usagef(o.cmd, "there are several meshes: %s; say which with --mesh-name and --osm-namespace", command.MeshNames(meshes))
 	case o.meshName == "" && len(meshes) > 0:
-		return cluster.Mesh{}, fmt.Errorf("there is no mesh in namespace [%s]; the cluster has: %s", o.env.Namespace, namesOf(meshes))
+		return cluster.Mesh{}, fmt.Errorf("there is no mesh in namespace [%s]; the cluster has: %s", o.env.Namespace, command.MeshNames(meshes))
 	case o.meshName == "":
 		return cluster.Mesh{Name: api.DefaultMeshName, Namespace: o.env.Namespace}, nil
 	}
@@ -181,7 +173,7 @@ func (o *uninstallOptions) permit(ctx context.Context, removal *removal, meshes 
 	if o.deleteNamespace {
 		question += ", and the namespace with all that is in it"
 	}
-	return o.env.confirm(question + "?")
+	return o.env.Confirm(question + "?")
 }
 
 // deletableNamespace refuses to delete a namespace that holds more than the mesh.
@@ -195,21 +187,4 @@ func deletableNamespace(mesh cluster.Mesh, meshes []cluster.Mesh) error {
 		}
 	}
 	return nil
-}
-
-// caSecret is the name of the Secret that holds the mesh's root certificate.
-func caSecret(info *release.Info) string {
-	if info != nil {
-		if name := info.Values.String("osm.caBundleSecretName"); name != "" {
-			return name
-		}
-	}
-	return api.CABundleSecret
-}
-
-// caSecrets are the Secrets that hold a root of the built-in provider: before the first rotation it
-// is in the first one, and each rotation moves it to the other one.
-func caSecrets(info *release.Info) []string {
-	first := caSecret(info)
-	return []string{first, first + "-next"}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
@@ -20,7 +21,7 @@ type upgradeOptions struct {
 	downgrade     bool
 }
 
-func newUpgradeCmd(env *Env) *cobra.Command {
+func newUpgradeCmd(env *command.Env) *cobra.Command {
 	o := &upgradeOptions{change: change{env: env}}
 	o.cmd = &cobra.Command{
 		Use:   "upgrade",
@@ -65,20 +66,13 @@ func (o *upgradeOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	clients, err := o.env.connect(ctx)
+	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	engine, err := o.env.Engine(o.env.Namespace)
+	engine, info, err := o.env.FindRelease(ctx, clients, o.meshName, "upgrade")
 	if err != nil {
 		return err
-	}
-	info, err := existing(engine, o.meshName)
-	if err != nil {
-		return err
-	}
-	if info == nil {
-		return o.env.noRelease(ctx, clients, o.meshName, "upgrade")
 	}
 	t, err := o.target(chart, info)
 	if err != nil {
@@ -115,13 +109,13 @@ func (o *upgradeOptions) carryOut(ctx context.Context, clients *cluster.Clients,
 			return err
 		}
 	}
-	o.env.errorf("upgrading mesh [%s] in namespace [%s] from chart %s (%s) to %s (%s)\n",
+	o.env.Progressf("upgrading mesh [%s] in namespace [%s] from chart %s (%s) to %s (%s)\n",
 		t.name, t.namespace, info.ChartVersion, info.AppVersion, t.chart.Version(), t.chart.AppVersion())
 	if err := o.upgrade(ctx, clients, engine, t, false); err != nil {
 		return err
 	}
 	o.heedsHeadless(ctx, clients, t.namespace)
-	o.env.printf("osm upgraded mesh [%s] in namespace [%s] to %s\n", t.name, t.namespace, t.chart.AppVersion())
+	o.env.Printf("osm upgraded mesh [%s] in namespace [%s] to %s\n", t.name, t.namespace, t.chart.AppVersion())
 	return nil
 }
 
@@ -159,7 +153,7 @@ func (o *upgradeOptions) direction(info *release.Info, chart *release.Chart) err
 
 // upgrade carries the change out, also for scale, and deals with its failure.
 func (c *change) upgrade(ctx context.Context, clients *cluster.Clients, engine *release.Engine, t target, skipHooks bool) error {
-	limited, cancel := c.limit(ctx)
+	limited, cancel := c.timeout.Limit(ctx)
 	defer cancel()
 	request := t.request()
 	request.SkipHooks, request.Observe = skipHooks, c.observer()
@@ -174,9 +168,9 @@ func (c *change) upgrade(ctx context.Context, clients *cluster.Clients, engine *
 	if !c.atomic {
 		return fmt.Errorf("%w; fix the cause and run the same command again, or return to the state before with helm rollback %s -n %s", cause, t.name, t.namespace)
 	}
-	ctx, cancelCleanup := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	ctx, cancelCleanup := command.Cleanup(ctx)
 	defer cancelCleanup()
-	c.env.errorf("returning mesh [%s] to the state before (--atomic)\n", t.name)
+	c.env.Progressf("returning mesh [%s] to the state before (--atomic)\n", t.name)
 	if err := engine.Rollback(ctx, t.name, c.observer()); err != nil {
 		return fmt.Errorf("%w; and returning to the state before failed: %w", cause, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
@@ -21,19 +22,19 @@ const (
 	defaultHeadlessTarget = 4 * time.Hour
 )
 
-func newVerifyCmd(env *Env) *cobra.Command {
-	return group("verify", "Verify that a mesh is as it should be", newVerifyHACmd(env))
+func newVerifyCmd(env *command.Env) *cobra.Command {
+	return command.Group("verify", "Verify that a mesh is as it should be", newVerifyHACmd(env))
 }
 
 type verifyOptions struct {
-	env      *Env
+	env      *command.Env
 	cmd      *cobra.Command
 	meshName string
 	target   time.Duration
 	format   output.Format
 }
 
-func newVerifyHACmd(env *Env) *cobra.Command {
+func newVerifyHACmd(env *command.Env) *cobra.Command {
 	o := &verifyOptions{env: env, format: output.Table}
 	o.cmd = &cobra.Command{
 		Use:   "ha",
@@ -67,13 +68,13 @@ create pods/portforward.`,
 
 func (o *verifyOptions) run(ctx context.Context) error {
 	if o.target < 0 {
-		return usagef(o.cmd, "--headless-target: %s is negative; use a duration such as 4h", o.target)
+		return command.Usagef(o.cmd, "--headless-target: %s is negative; use a duration such as 4h", o.target)
 	}
-	clients, err := o.env.connect(ctx)
+	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	mesh, err := findMesh(ctx, o.env, o.cmd, clients, o.meshName)
+	mesh, err := o.env.FindMesh(ctx, o.cmd, clients, o.meshName)
 	if err != nil {
 		return err
 	}
@@ -85,31 +86,6 @@ func (o *verifyOptions) run(ctx context.Context) error {
 		return err
 	}
 	return failedChecks(results)
-}
-
-// findMesh finds a mesh by its name, and by its namespace where that is given too.
-func findMesh(ctx context.Context, env *Env, cmd *cobra.Command, clients *cluster.Clients, name string) (cluster.Mesh, error) {
-	meshes, err := cluster.Meshes(ctx, clients.Kube)
-	if err != nil {
-		return cluster.Mesh{}, err
-	}
-	var fitting []cluster.Mesh
-	for _, mesh := range meshes {
-		if mesh.Name == name && (mesh.Namespace == env.Namespace || !cmd.Flags().Changed("osm-namespace")) {
-			fitting = append(fitting, mesh)
-		}
-	}
-	switch {
-	case len(meshes) == 0:
-		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q: the cluster has none; create one with osm install", name)
-	case len(fitting) == 0:
-		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q; the cluster has: %s; say which with --mesh-name and --osm-namespace", name, namesOf(meshes))
-	case len(fitting) > 1:
-		return cluster.Mesh{}, usagef(cmd, "there are several meshes of that name: %s; say which with --osm-namespace", namesOf(fitting))
-	case fitting[0].Foreign:
-		return cluster.Mesh{}, foreignMesh(fitting[0])
-	}
-	return fitting[0], nil
 }
 
 // failedChecks names the checks that failed. Why is in the report.
@@ -195,10 +171,10 @@ func (o *verifyOptions) write(report haReport) error {
 		count[result.Status]++
 		grid.Rows = append(grid.Rows, []string{string(result.Status), result.ID, result.Message})
 	}
-	o.env.printf("mesh [%s] in namespace [%s]\n\n", report.Mesh, report.Namespace)
+	o.env.Printf("mesh [%s] in namespace [%s]\n\n", report.Mesh, report.Namespace)
 	if err := grid.Write(o.env.Out); err != nil {
 		return err
 	}
-	o.env.printf("\n%d passed, %d failed, %d warning(s), %d skipped\n", count[check.Passed], count[check.Failed], count[check.Warned], count[check.Skipped])
+	o.env.Printf("\n%d passed, %d failed, %d warning(s), %d skipped\n", count[check.Passed], count[check.Failed], count[check.Warned], count[check.Skipped])
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
@@ -19,13 +20,13 @@ import (
 const answerTime = 5 * time.Second
 
 type versionOptions struct {
-	env        *Env
+	env        *command.Env
 	clientOnly bool
 	format     output.Format
 }
 
 type versions struct {
-	Client   Build            `json:"client"`
+	Client   command.Build    `json:"client"`
 	Replicas []replicaVersion `json:"replicas,omitempty"`
 }
 
@@ -33,11 +34,11 @@ type replicaVersion struct {
 	Mesh      string `json:"mesh"`
 	Namespace string `json:"namespace"`
 	Pod       string `json:"pod"`
-	Build
+	command.Build
 	Problem string `json:"problem,omitempty"`
 }
 
-func newVersionCmd(env *Env) *cobra.Command {
+func newVersionCmd(env *command.Env) *cobra.Command {
 	o := &versionOptions{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "version",
@@ -70,13 +71,13 @@ func (o *versionOptions) write(all versions, failure error) error {
 	if o.format != output.Table {
 		return output.Write(o.env.Out, o.format, all, output.Grid{})
 	}
-	o.env.printf("CLI Version: %s, Git Commit: %s, Build Date: %s\n", all.Client.Version, all.Client.GitCommit, all.Client.BuildDate)
+	o.env.Printf("CLI Version: %s, Git Commit: %s, command.Build Date: %s\n", all.Client.Version, all.Client.GitCommit, all.Client.BuildDate)
 	if o.clientOnly {
 		return nil
 	}
 	if len(all.Replicas) == 0 {
 		if failure == nil {
-			o.env.printf("Unable to find OSM control plane in the cluster\n")
+			o.env.Printf("Unable to find OSM control plane in the cluster\n")
 		}
 		return nil
 	}
@@ -88,13 +89,13 @@ func (o *versionOptions) write(all versions, failure error) error {
 		}
 		grid.Rows = append(grid.Rows, []string{r.Mesh, r.Namespace, r.Pod, r.Version, r.GitCommit, r.BuildDate})
 	}
-	o.env.printf("\n")
+	o.env.Printf("\n")
 	return grid.Write(o.env.Out)
 }
 
 // replicas asks every replica of every mesh. What could be learnt is returned beside the error.
 func (o *versionOptions) replicas(ctx context.Context) ([]replicaVersion, error) {
-	clients, err := o.env.connect(ctx)
+	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func (o *versionOptions) replicas(ctx context.Context) ([]replicaVersion, error)
 	return replicas, errors.Join(failures...)
 }
 
-func (o *versionOptions) ask(ctx context.Context, clients *cluster.Clients, pod *corev1.Pod, build *Build) error {
+func (o *versionOptions) ask(ctx context.Context, clients *cluster.Clients, pod *corev1.Pod, build *command.Build) error {
 	if pod.Status.Phase != corev1.PodRunning {
 		return fmt.Errorf("pod %s/%s is not running: phase %s", pod.Namespace, pod.Name, pod.Status.Phase)
 	}

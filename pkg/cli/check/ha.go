@@ -122,7 +122,7 @@ func (h componentHA) grow(n int) string {
 }
 
 func (h componentHA) scale(flags string) string {
-	return fmt.Sprintf("osm mesh scale %s %s --osm-namespace %s", h.mesh.Mesh.Name, flags, h.mesh.Mesh.Namespace)
+	return fmt.Sprintf("osm mesh scale --mesh-name %s %s --osm-namespace %s", h.mesh.Mesh.Name, flags, h.mesh.Mesh.Namespace)
 }
 
 // flags name a mesh to other commands.

@@ -171,13 +171,13 @@ func TestHA(t *testing.T) {
 		}},
 		{name: "two nodes, others unknown", change: func(a facts) { a.Nodes = cluster.Found[[]corev1.Node]{Err: errRefused} }},
 
-		{name: "no budget", failed: "controller-disruption", says: "osm mesh scale blue --pdb=true", change: func(a facts) { controllers(a).Budgets.Value = nil }},
+		{name: "no budget", failed: "controller-disruption", says: "osm mesh scale --mesh-name blue --pdb=true", change: func(a facts) { controllers(a).Budgets.Value = nil }},
 		{name: "two budgets", failed: "controller-disruption", says: "2 PodDisruptionBudgets cover its pods (a, osm-controller-pdb)", change: func(a facts) {
 			other := budget(a).DeepCopy()
 			other.Name = "a"
 			controllers(a).Budgets.Value = append(controllers(a).Budgets.Value, *other)
 		}},
-		{name: "budget keeps all", failed: "controller-disruption", says: "keeps 2 pod(s), and there may be no more than 2: a drain hangs then; fix: osm mesh scale blue --controller 3", change: func(a facts) { budget(a).Spec.MinAvailable.IntVal = 2 }},
+		{name: "budget keeps all", failed: "controller-disruption", says: "keeps 2 pod(s), and there may be no more than 2: a drain hangs then; fix: osm mesh scale --mesh-name blue --controller 3", change: func(a facts) { budget(a).Spec.MinAvailable.IntVal = 2 }},
 		{name: "budget keeps all by percent", failed: "controller-disruption", says: "keeps 2 pod(s)", change: func(a facts) {
 			most := intstr.FromString("51%")
 			budget(a).Spec.MinAvailable = &most

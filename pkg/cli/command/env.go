@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	"context"
@@ -19,26 +19,25 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// Build says what a binary was built from.
+// Build identifies the source that a binary was built from.
 type Build struct {
 	Version   string `json:"version"`
 	GitCommit string `json:"gitCommit"`
 	BuildDate string `json:"buildDate"`
 }
 
-// Prompter asks a person, or answers prompt.ErrNoTerminal at once.
+// Prompter asks a person. Without a terminal it returns prompt.ErrNoTerminal at once.
 type Prompter interface {
 	Interactive() bool
 	Confirm(question string) (bool, error)
 	Input(question, preset string, validate func(string) error) (string, error)
 }
 
-// Forwarder leads from a local address to a port of a pod until stop is called.
+// Forwarder forwards a local address to a port of a pod until stop is called.
 type Forwarder func(ctx context.Context, namespace, pod string, port int) (address string, stop func(), err error)
 
-// Env is everything that a command needs from outside. The factories are called at most once per
-// run, and only by commands that need what they make: a command that needs no cluster reads no
-// kubeconfig.
+// Env is everything that a command takes from outside. The factories are called only by commands
+// that need their result: a command that needs no cluster reads no kubeconfig.
 type Env struct {
 	Out     io.Writer // results
 	Err     io.Writer // progress, warnings and errors
@@ -49,8 +48,8 @@ type Env struct {
 	Clients func() (*cluster.Clients, error)
 	Engine  func(namespace string) (*release.Engine, error)
 	Forward Forwarder
-	Poll    time.Duration // how often a running rotation is looked at
-	// Terminal says whether a person reads Out, so that no raw answer may be written there.
+	Poll    time.Duration // how often the progress of a rotation is read
+	// Terminal reports whether Out is a terminal: raw answers of a pod must not be written to one.
 	Terminal func() bool
 
 	// The global flags.
@@ -59,7 +58,7 @@ type Env struct {
 	Verbose   bool
 }
 
-// NewEnv is the environment of a real process.
+// NewEnv returns the environment of a real process.
 func NewEnv(build Build) *Env {
 	env := &Env{
 		Out: os.Stdout, Err: os.Stderr, Build: build, Now: time.Now,
@@ -71,12 +70,12 @@ func NewEnv(build Build) *Env {
 	}
 	env.Kube.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
 		config.WarningHandler = rest.NoWarnings{}
-		config.QPS, config.Burst = 50, 100 // pre-flight asks a lot at once, then never again
+		config.QPS, config.Burst = 50, 100 // the pre-flight checks send many requests at once
 		return config
 	})
 	env.Clients = func() (*cluster.Clients, error) { return cluster.NewClients(env.Kube) }
 	env.Engine = func(namespace string) (*release.Engine, error) {
-		return release.New(env.Kube, namespace, env.debugf)
+		return release.New(env.Kube, namespace, env.Debugf)
 	}
 	env.Forward = func(ctx context.Context, namespace, pod string, port int) (string, func(), error) {
 		clients, err := env.Clients()
@@ -95,24 +94,30 @@ func loadChart(path string) (*release.Chart, error) {
 	return release.Load(charts.Files())
 }
 
-// printf writes results for a person. Its arguments may come from the cluster: see output.Sprintf.
-func (e *Env) printf(format string, args ...any) {
+// Printf writes a result. Its arguments may come from the cluster: see output.Sprintf.
+func (e *Env) Printf(format string, args ...any) {
 	fmt.Fprint(e.Out, output.Sprintf(format, args...))
 }
 
-// errorf writes progress and warnings, as printf does.
-func (e *Env) errorf(format string, args ...any) {
+// Progressf writes progress to standard error. Its arguments may come from the cluster, too.
+func (e *Env) Progressf(format string, args ...any) {
 	fmt.Fprint(e.Err, output.Sprintf(format, args...))
 }
 
-func (e *Env) debugf(format string, args ...any) {
+// Warnf writes one warning, a line of its own.
+func (e *Env) Warnf(format string, args ...any) {
+	e.Progressf("Warning: "+format+"\n", args...)
+}
+
+// Debugf writes one line if --verbose is set.
+func (e *Env) Debugf(format string, args ...any) {
 	if e.Verbose {
-		e.errorf("[debug] "+format+"\n", args...)
+		e.Progressf("[debug] "+format+"\n", args...)
 	}
 }
 
-// confirm asks before something is changed; without a terminal, and at a no, it is an error.
-func (e *Env) confirm(question string) error {
+// Confirm asks before something is changed. Without a terminal, or if the answer is no, it returns an error.
+func (e *Env) Confirm(question string) error {
 	ok, err := e.Prompt.Confirm(output.Line(question))
 	switch {
 	case errors.Is(err, prompt.ErrNoTerminal):
@@ -123,4 +128,17 @@ func (e *Env) confirm(question string) error {
 		return errors.New("not confirmed; nothing was changed")
 	}
 	return nil
+}
+
+// Connect returns clients for a cluster that answers. An unreachable cluster is reported in one
+// sentence here, whatever the command would have asked first.
+func (e *Env) Connect(ctx context.Context) (*cluster.Clients, error) {
+	clients, err := e.Clients()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := clients.ServerVersion(ctx); err != nil {
+		return nil, err
+	}
+	return clients, nil
 }
