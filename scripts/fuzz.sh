@@ -57,7 +57,7 @@ printf '\n%-28s %-44s %12s %8s %8s\n' target package inputs new corpus
 cat "$log/table"
 say "$count targets, $fuzztime each, without the race detector: $failed failed"
 if [[ -s "$log/seeds" ]]; then
-  say "inputs that crash: mend the fault, and commit these files with it, as seeds"
+  say "inputs that crash: fix the fault and commit these files with it, as seeds"
   cat "$log/seeds" >&2
 fi
 [[ $failed -eq 0 ]]
