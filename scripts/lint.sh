@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, vet and golangci-lint in all modules; whether what was downloaded is what go.sum
+# Formatting, vet and golangci-lint in all modules; spelling; whether what was downloaded is what go.sum
 # says and has no known vulnerability; whether generated files, the third-party notices among them, are up
 # to date.
 # shellcheck source=scripts/lib.sh
@@ -11,6 +11,11 @@ for module in . "${MODULES[@]}"; do
   say "lint $module"
   (cd "$module" && "$root/bin/golangci-lint" run --allow-parallel-runners --config "$root/.golangci.yml" ./...)
 done
+# golangci-lint spells the Go files; this is for the others.
+say "spelling"
+go build -C tools/lint -o ../../bin/misspell github.com/golangci/misspell/cmd/misspell
+git ls-files -z -- '*.md' '*.sh' '*.yaml' '*.tpl' '*.txt' '*.txtar' '*.golden' Makefile .ci/run ':!THIRD_PARTY_NOTICES' |
+  xargs -0 bin/misspell -error || die "misspelled words: correct them where they are written"
 for module in . "${MODULES[@]}"; do
   (cd "$module" && go mod tidy -diff) || die "go.mod of $module is not tidy: run go mod tidy there"
 done
