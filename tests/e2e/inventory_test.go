@@ -111,17 +111,23 @@ func (now inventory) difference(before inventory) string {
 	return strings.Join(lines, "; ")
 }
 
-// asBefore waits until the cluster holds what it held before, and nothing else. The last look, for
-// which there may be no time any more, does not hide what the one before saw.
+// asBefore waits until the cluster holds what it held before, and nothing else.
 func (s *story) asBefore(t *testing.T, before inventory) {
+	t.Helper()
+	s.settles(t, before, s.list)
+}
+
+// settles waits until what is listed is as wanted. The last look, for which there may be no time any more, does not
+// hide what the one before saw.
+func (s *story) settles(t *testing.T, want inventory, list func(context.Context) (inventory, error)) {
 	t.Helper()
 	seen := ""
 	eventually(t, podTime, func(ctx context.Context) string {
-		now, err := s.list(ctx)
+		now, err := list(ctx)
 		if err != nil {
 			return strings.TrimPrefix(seen+"; "+err.Error(), "; ")
 		}
-		seen = now.difference(before)
+		seen = now.difference(want)
 		return seen
 	})
 }

@@ -51,6 +51,7 @@ func TestMesh(t *testing.T) {
 	s.step(t, "outside", s.outside)
 	s.step(t, "stolen accounts", func(t *testing.T) { s.stolen(t, record) })
 	s.step(t, "a developer's kubeconfig", s.developer)
+	s.step(t, "two meshes", s.twoMeshes)
 	if len(env.switchboard) > 0 {
 		s.step(t, "network policies", s.policies)
 		s.step(t, "power failure", s.powerFailure)

@@ -1,0 +1,76 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api"
+)
+
+const (
+	secondMesh = "second"
+	nsSecond   = "e2e-second"
+)
+
+// twoMeshes puts a second mesh beside the first and takes it away again while traffic flows in the first. A command that
+// gives a mesh's name with the other one's namespace finds neither.
+func (s *story) twoMeshes(t *testing.T) {
+	second := []string{"--mesh-name=" + secondMesh, "--osm-namespace=" + nsSecond}
+	install := slices.Concat([]string{"install", "--enforce-single-mesh=false"}, second, s.narrowed(t), s.env.imageValues())
+	s.refuses(t, "only mesh", install...)
+	s.osm(t, "upgrade", "--enforce-single-mesh=false")
+	before := must(s.meshObjects(t.Context()))(t)
+
+	t.Cleanup(func() {
+		namespaces := s.kube.CoreV1().Namespaces()
+		if err := namespaces.Delete(withoutTest(t), nsSecond, metav1.DeleteOptions{}); err == nil {
+			t.Errorf("namespace %s was left", nsSecond)
+		}
+	})
+	_, client := s.resident(t, s.town.client)
+	load := flow(t, client, s.town.everything()...)
+	s.osm(t, install...)
+	both := must(s.meshObjects(t.Context()))(t)
+	s.refuses(t, "no mesh", "uninstall", "mesh", "--force", "--mesh-name="+api.DefaultMeshName, "--osm-namespace="+nsSecond)
+	s.refuses(t, "no mesh", "uninstall", "mesh", "--force", "--mesh-name="+secondMesh, "--osm-namespace="+api.DefaultNamespace)
+	s.settles(t, both, s.meshObjects)
+
+	s.osm(t, slices.Concat([]string{"uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace"}, second)...)
+	s.settles(t, before, s.meshObjects)
+	load.more(t, 200)
+	load.stop(t)
+}
+
+// meshObjects are the objects that the two meshes consist of: the cluster-wide ones, and those of their namespaces.
+// Namespaces of earlier steps may still be on their way out, and pods come and go with what scales them.
+func (s *story) meshObjects(ctx context.Context) (inventory, error) {
+	all, err := s.list(ctx)
+	maps.DeleteFunc(all, func(key, _ string) bool {
+		resource, name, _ := strings.Cut(key, " ")
+		namespace, name, _ := strings.Cut(name, "/")
+		switch resource {
+		case "pods", "endpointslices.discovery.k8s.io", "endpoints", "replicasets.apps":
+			return true
+		case "namespaces":
+			return name != api.DefaultNamespace && name != nsSecond
+		}
+		return namespace != "" && namespace != api.DefaultNamespace && namespace != nsSecond
+	})
+	return all, err
+}
+
+// refuses runs a command that must fail, and say why.
+func (s *story) refuses(t *testing.T, why string, args ...string) {
+	t.Helper()
+	text, err := s.tryOSM(t.Context(), args...)
+	if err == nil || !strings.Contains(err.Error(), why) {
+		t.Errorf("osm %s = %v, want it refused with %q\n%s", strings.Join(args, " "), err, why, text)
+	}
+}
