@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
+
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,11 +29,11 @@ func TestRightsSuffice(t *testing.T) {
 	controller, injector := w.thief("osm-controller"), w.thief("osm-injector")
 	w.enforced(controller)
 	first, second := catest.New(t), catest.New(t)
-	roots, err := ca.NewRoots(nil, first)
+	roots, err := ca.NewRootSet(nil, first)
 	w.must(err)
 	account, err := w.admin.CoreV1().ServiceAccounts(releaseNamespace).Get(t.Context(), "osm-injector", metav1.GetOptions{})
 	w.must(err)
-	serving, err := ca.NewServingSecret(ca.ServingSecretConfig{
+	serving, err := secrets.NewServingController(secrets.ServingConfig{
 		Client: controller, Authority: roots, Mesh: "osm", TrustDomain: "cluster.local", Name: servingSecret, Label: api.LabelInjectorCertificate,
 		Identity: identity.Identity{Namespace: releaseNamespace, ServiceAccount: "osm-injector"}, Host: api.InjectorHost(releaseNamespace),
 	})
@@ -83,7 +85,7 @@ func TestRightsSuffice(t *testing.T) {
 }
 
 // await waits until the injector can read a certificate from this signer and the API server has the bundle.
-func (w *town) await(injector client.Interface, trust ca.Trust) *ca.Served {
+func (w *town) await(injector client.Interface, trust ca.Trust) *secrets.Served {
 	w.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -98,16 +100,16 @@ func (w *town) await(injector client.Interface, trust ca.Trust) *ca.Served {
 	}
 }
 
-func (w *town) look(injector client.Interface, trust ca.Trust) (*ca.Served, error) {
+func (w *town) look(injector client.Interface, trust ca.Trust) (*secrets.Served, error) {
 	ctx := w.t.Context()
-	secrets, err := injector.CoreV1().Secrets(releaseNamespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + servingSecret})
+	list, err := injector.CoreV1().Secrets(releaseNamespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + servingSecret})
 	if err != nil {
 		return nil, err
 	}
-	if len(secrets.Items) != 1 {
-		return nil, fmt.Errorf("%d Secrets %s, want one", len(secrets.Items), servingSecret)
+	if len(list.Items) != 1 {
+		return nil, fmt.Errorf("%d Secrets %s, want one", len(list.Items), servingSecret)
 	}
-	served, err := ca.ParseServed(secrets.Items[0].Data, api.InjectorHost(releaseNamespace), time.Now())
+	served, err := secrets.ParseServed(list.Items[0].Data, api.InjectorHost(releaseNamespace), time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func rules() []rule {
 		{from: "pkg/", except: []string{"pkg/cli/release"}, banned: []string{"helm.sh/"}, why: "Helm stays behind cli/release"},
 		{from: "pkg/", except: []string{"pkg/cli/prompt"}, banned: []string{"github.com/AlecAivazis/survey"}, why: "questions are asked in cli/prompt, which never hangs without a terminal"},
 		{from: "pkg/", except: []string{"pkg/controlplane/ca/vault"}, banned: []string{"github.com/openbao/"}, why: "Vault's client stays behind ca/vault"},
-		{from: "pkg/", except: []string{"pkg/controlplane/provider"}, banned: []string{module + "pkg/controlplane/ca/vault", module + "pkg/controlplane/ca/certmanager"}, why: "which provider signs is known to package provider only"},
+		{from: "pkg/", except: []string{"pkg/controlplane/provider"}, banned: []string{module + "pkg/controlplane/ca/tresor", module + "pkg/controlplane/ca/vault", module + "pkg/controlplane/ca/certmanager"}, why: "which provider signs is known to package provider only"},
 		{from: "pkg/", except: []string{"pkg/controlplane/command"}, banned: []string{module + "pkg/controlplane/controller"}, why: "nobody imports the composition root but the command line"},
 		{from: "pkg/controlplane", banned: []string{module + "pkg/cli"}, why: "the control plane does not know its installer"},
 	}

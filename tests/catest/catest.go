@@ -1,27 +1,53 @@
-// Package catest makes certificate authorities for tests of packages that use one.
+// Package catest makes certificate authorities for tests: issuers with a root of their own, CAs made by
+// hand, and broken ones.
 //
-// It is no part of a program, and package ca's own tests do without it. Its invariant: every authority has a root of its
-// own, so that what one of them signed is strange to all others.
+// No program imports it. Its invariant: every authority has a root of its own, so that no other
+// authority trusts what it signs.
 package catest
 
 import (
 	"testing"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 )
 
-// New makes an authority of the default trust domain, valid from now.
+// New returns an issuer for the default trust domain, valid from now.
 func New(t testing.TB) *ca.Issuer {
 	t.Helper()
-	root, err := ca.NewRoot(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: api.DefaultDomain})
-	if err != nil {
-		t.Fatal(err)
-	}
+	issuer, _ := NewIssuer(t, time.Now)
 	return issuer
+}
+
+// NewIssuer returns an issuer with a new root, made at the time of the clock.
+func NewIssuer(t testing.TB, now func() time.Time) (*ca.Issuer, *ca.Root) {
+	t.Helper()
+	root, err := ca.NewRoot(now())
+	must(t, err)
+	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: Domain, Now: now})
+	must(t, err)
+	return issuer, root
+}
+
+// NewRootSet combines several authorities.
+func NewRootSet(t testing.TB, signer ca.Authority, passive ...ca.Truster) *ca.RootSet {
+	t.Helper()
+	roots, err := ca.NewRootSet(nil, signer, passive...)
+	must(t, err)
+	return roots
+}
+
+// Issue returns a service leaf of the workload with a name.
+func Issue(t testing.TB, authority ca.Authority, name string) *ca.Leaf {
+	t.Helper()
+	leaf, err := authority.Issue(t.Context(), ca.Request{Identity: Workload(name), Usage: ca.UsageService})
+	must(t, err)
+	return leaf
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

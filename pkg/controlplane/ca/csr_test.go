@@ -20,23 +20,24 @@ import (
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 // TestSigningRequestNamesWhatAnIssuerNames: a leaf says the same whoever signs it.
 func TestSigningRequestNamesWhatAnIssuerNames(t *testing.T) {
-	issuer, _ := newIssuer(t, at(today))
+	issuer, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	long := identity.Identity{Namespace: strings.Repeat("n", 63), ServiceAccount: strings.Repeat("a.b", 80)}
 	for name, req := range map[string]ca.Request{
-		"service":   {Identity: workload("buyer"), Usage: ca.UsageService},
-		"rsa":       {Identity: workload("buyer"), Usage: ca.UsageProxy, KeyBits: 2048},
-		"serving":   {Identity: workload("buyer"), Usage: ca.UsageServing, DNSNames: []string{"z.svc", "a.svc", "z.svc"}, Addresses: []net.IP{net.IPv6loopback}},
+		"service":   {Identity: catest.Workload("buyer"), Usage: ca.UsageService},
+		"rsa":       {Identity: catest.Workload("buyer"), Usage: ca.UsageProxy, KeyBits: 2048},
+		"serving":   {Identity: catest.Workload("buyer"), Usage: ca.UsageServing, DNSNames: []string{"z.svc", "a.svc", "z.svc"}, Addresses: []net.IP{net.IPv6loopback}},
 		"long name": {Identity: long, Usage: ca.UsageService},
 	} {
 		t.Run(name, func(t *testing.T) {
 			leaf, err := issuer.Issue(t.Context(), req)
 			must(t, err)
 			want := leaf.TLS().Leaf
-			csrPEM, key, err := ca.NewSigningRequest(req, domain)
+			csrPEM, key, err := ca.NewSigningRequest(req, catest.Domain)
 			must(t, err)
 			csr := parseCSR(t, csrPEM)
 			if csr.Subject.CommonName != want.Subject.CommonName || !slices.Equal(csr.DNSNames, want.DNSNames) ||
@@ -55,12 +56,12 @@ func TestSigningRequestNamesWhatAnIssuerNames(t *testing.T) {
 
 func TestSigningRequestRefuses(t *testing.T) {
 	for want, req := range map[string]ca.Request{
-		`usage ""`:      {Identity: workload("buyer")},
-		"does not name": {Identity: workload("Not A Name"), Usage: ca.UsageService},
-		"100 bits":      {Identity: workload("buyer"), Usage: ca.UsageService, KeyBits: 100},
+		`usage ""`:      {Identity: catest.Workload("buyer")},
+		"does not name": {Identity: catest.Workload("Not A Name"), Usage: ca.UsageService},
+		"100 bits":      {Identity: catest.Workload("buyer"), Usage: ca.UsageService, KeyBits: 100},
 		"SPIFFE id":     {Identity: identity.Identity{Namespace: "a%b", ServiceAccount: "c"}, Usage: ca.UsageService},
 	} {
-		if _, _, err := ca.NewSigningRequest(req, domain); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := ca.NewSigningRequest(req, catest.Domain); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want %q", req, err, want)
 		}
 	}
@@ -83,7 +84,7 @@ func TestTTL(t *testing.T) {
 		{name: "negative", asked: -time.Hour, left: time.Hour, fails: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			now := today.Truncate(time.Second).Add(700 * time.Millisecond)
+			now := catest.Today().Truncate(time.Second).Add(700 * time.Millisecond)
 			got, err := ca.TTL(ca.Request{TTL: c.asked}, ca.Trust{NotAfter: now.Add(c.left)}, now)
 			if (err != nil) != c.fails || got != c.want {
 				t.Errorf("TTL %v, error %v; want %v", got, err, c.want)
@@ -94,7 +95,7 @@ func TestTTL(t *testing.T) {
 
 // provider signs requests as an outside provider does: by the test's own hand.
 type provider struct {
-	signer signed
+	signer catest.CA
 	change func(*x509.Certificate)
 }
 
@@ -103,22 +104,22 @@ func (p provider) sign(t testing.TB, csrPEM []byte) []byte {
 	csr := parseCSR(t, csrPEM)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(7), Subject: csr.Subject, DNSNames: csr.DNSNames, URIs: csr.URIs, IPAddresses: csr.IPAddresses,
-		NotBefore: today.Add(-30 * time.Second), NotAfter: today.Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: catest.Today().Add(-30 * time.Second), NotAfter: catest.Today().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if p.change != nil {
 		p.change(template)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, p.signer.cert, csr.PublicKey, p.signer.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, p.signer.Cert, csr.PublicKey, p.signer.Key)
 	must(t, err)
-	return block("CERTIFICATE", der)
+	return catest.PEM("CERTIFICATE", der)
 }
 
 func TestLeafFromPEM(t *testing.T) {
-	root := authority(t, ecKey(t, elliptic.P256()), nil, nil)
-	middle := authority(t, ecKey(t, elliptic.P256()), &root, func(c *x509.Certificate) { c.NotAfter = today.Add(30 * time.Minute) })
-	req := ca.Request{Identity: workload("buyer"), Usage: ca.UsageProxy, TTL: 10 * time.Minute}
-	csr, key, err := ca.NewSigningRequest(req, domain)
+	root := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil)
+	middle := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), &root, func(c *x509.Certificate) { c.NotAfter = catest.Today().Add(30 * time.Minute) })
+	req := ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageProxy, TTL: 10 * time.Minute}
+	csr, key, err := ca.NewSigningRequest(req, catest.Domain)
 	must(t, err)
 	for _, c := range []struct {
 		name     string
@@ -128,26 +129,26 @@ func TestLeafFromPEM(t *testing.T) {
 		end      time.Time
 		chain    int
 	}{
-		{name: "root", provider: provider{signer: root}, trust: root.certPEM(), end: today.Add(time.Hour), chain: 1},
-		{name: "root repeated", provider: provider{signer: root}, trust: root.certPEM(), end: today.Add(time.Hour), chain: 1,
-			answer: func(leaf []byte) []byte { return slices.Concat(leaf, root.certPEM()) }},
-		{name: "intermediate trusted", provider: provider{signer: middle}, trust: middle.certPEM(), end: today.Add(30 * time.Minute), chain: 2,
-			answer: func(leaf []byte) []byte { return slices.Concat(leaf, middle.certPEM(), root.certPEM()) }},
-		{name: "root trusted, signed by an intermediate", provider: provider{signer: middle}, trust: root.certPEM(), end: today.Add(30 * time.Minute), chain: 2,
-			answer: func(leaf []byte) []byte { return slices.Concat(leaf, middle.certPEM()) }},
-		{name: "outlives its CA", trust: middle.certPEM(), end: today.Add(30 * time.Minute), chain: 1,
-			provider: provider{middle, func(c *x509.Certificate) { c.NotAfter = today.AddDate(0, 0, 9) }}},
-		{name: "clock a little ahead", trust: root.certPEM(), end: today.Add(time.Hour), chain: 1,
-			provider: provider{root, func(c *x509.Certificate) { c.NotBefore = today.Add(time.Minute) }}},
+		{name: "root", provider: provider{signer: root}, trust: root.CertPEM(), end: catest.Today().Add(time.Hour), chain: 1},
+		{name: "root repeated", provider: provider{signer: root}, trust: root.CertPEM(), end: catest.Today().Add(time.Hour), chain: 1,
+			answer: func(leaf []byte) []byte { return slices.Concat(leaf, root.CertPEM()) }},
+		{name: "intermediate trusted", provider: provider{signer: middle}, trust: middle.CertPEM(), end: catest.Today().Add(30 * time.Minute), chain: 2,
+			answer: func(leaf []byte) []byte { return slices.Concat(leaf, middle.CertPEM(), root.CertPEM()) }},
+		{name: "root trusted, catest.CA by an intermediate", provider: provider{signer: middle}, trust: root.CertPEM(), end: catest.Today().Add(30 * time.Minute), chain: 2,
+			answer: func(leaf []byte) []byte { return slices.Concat(leaf, middle.CertPEM()) }},
+		{name: "outlives its CA", trust: middle.CertPEM(), end: catest.Today().Add(30 * time.Minute), chain: 1,
+			provider: provider{middle, func(c *x509.Certificate) { c.NotAfter = catest.Today().AddDate(0, 0, 9) }}},
+		{name: "clock a little ahead", trust: root.CertPEM(), end: catest.Today().Add(time.Hour), chain: 1,
+			provider: provider{root, func(c *x509.Certificate) { c.NotBefore = catest.Today().Add(time.Minute) }}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			answer := c.provider.sign(t, csr)
 			if c.answer != nil {
 				answer = c.answer(answer)
 			}
-			trust, err := ca.ParseTrust(c.trust, today)
+			trust, err := ca.ParseTrust(c.trust, catest.Today())
 			must(t, err)
-			leaf, err := ca.LeafFromPEM(req, domain, answer, key, trust, today)
+			leaf, err := ca.LeafFromPEM(req, catest.Domain, answer, key, trust, catest.Today())
 			must(t, err)
 			if want := c.end.Truncate(time.Second); !leaf.NotAfter.Equal(want) {
 				t.Errorf("ends at %v, want %v", leaf.NotAfter, want)
@@ -163,16 +164,16 @@ func TestLeafFromPEM(t *testing.T) {
 }
 
 func TestLeafFromPEMRefuses(t *testing.T) {
-	root, other := authority(t, ecKey(t, elliptic.P256()), nil, nil), authority(t, ecKey(t, elliptic.P256()), nil, nil)
-	serverOnly := authority(t, ecKey(t, elliptic.P256()), &root, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
-	trust, err := ca.ParseTrust(root.certPEM(), today)
+	root, other := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil), catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil)
+	serverOnly := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), &root, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+	trust, err := ca.ParseTrust(root.CertPEM(), catest.Today())
 	must(t, err)
-	req := ca.Request{Identity: workload("buyer"), Usage: ca.UsageService}
-	csr, key, err := ca.NewSigningRequest(req, domain)
+	req := ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService}
+	csr, key, err := ca.NewSigningRequest(req, catest.Domain)
 	must(t, err)
-	_, otherKey, err := ca.NewSigningRequest(req, domain)
+	_, otherKey, err := ca.NewSigningRequest(req, catest.Domain)
 	must(t, err)
-	spiffe, err := url.Parse(workload("thief").SPIFFE(domain))
+	spiffe, err := url.Parse(catest.Workload("thief").SPIFFE(catest.Domain))
 	must(t, err)
 	change := func(f func(*x509.Certificate)) []byte { return provider{root, f}.sign(t, csr) }
 	for _, c := range []struct {
@@ -182,7 +183,7 @@ func TestLeafFromPEMRefuses(t *testing.T) {
 	}{
 		{name: "empty", answer: []byte(" \n"), want: "is empty"},
 		{name: "no PEM", answer: []byte("<html>"), want: "no PEM block"},
-		{name: "key in answer", answer: slices.Concat(change(nil), root.keyPEM(t)), want: "holds a private key"},
+		{name: "key in answer", answer: slices.Concat(change(nil), root.KeyPEM(t)), want: "holds a private key"},
 		{name: "other key", answer: change(nil), key: otherKey, want: "for another key"},
 		{name: "no key", answer: change(nil), key: ca.Key{}, want: "no private key"},
 		{name: "common name", answer: change(func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "x"} }), want: "other common name"},
@@ -194,18 +195,18 @@ func TestLeafFromPEMRefuses(t *testing.T) {
 		{name: "CA", answer: change(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), want: "itself a CA"},
 		{name: "key usage", answer: change(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }), want: "lacks key usage digitalSignature"},
 		{name: "usage", answer: change(func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }), want: "lacks extended key usage clientAuth"},
-		{name: "future", answer: change(func(c *x509.Certificate) { c.NotBefore = today.Add(6 * time.Minute) }), want: "not valid before"},
-		{name: "over", answer: change(func(c *x509.Certificate) { c.NotAfter = today }), want: "which is now or over"},
+		{name: "future", answer: change(func(c *x509.Certificate) { c.NotBefore = catest.Today().Add(6 * time.Minute) }), want: "not valid before"},
+		{name: "over", answer: change(func(c *x509.Certificate) { c.NotAfter = catest.Today() }), want: "which is now or over"},
 		{name: "other CA", answer: provider{signer: other}.sign(t, csr), want: "does not lead to the trusted CA"},
 		{name: "missing intermediate", answer: provider{signer: serverOnly}.sign(t, csr), want: "return its intermediates"},
-		{name: "intermediate for servers", answer: slices.Concat(provider{signer: serverOnly}.sign(t, csr), serverOnly.certPEM()), want: "does not lead"},
+		{name: "intermediate for servers", answer: slices.Concat(provider{signer: serverOnly}.sign(t, csr), serverOnly.CertPEM()), want: "does not lead"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			used := key
 			if c.name == "other key" || c.name == "no key" {
 				used = c.key
 			}
-			leaf, err := ca.LeafFromPEM(req, domain, c.answer, used, trust, today)
+			leaf, err := ca.LeafFromPEM(req, catest.Domain, c.answer, used, trust, catest.Today())
 			if err == nil || !strings.Contains(err.Error(), c.want) || leaf != nil {
 				t.Errorf("leaf %v, error %v; want %q", leaf, err, c.want)
 			}
@@ -214,35 +215,39 @@ func TestLeafFromPEMRefuses(t *testing.T) {
 }
 
 func TestTrustOfProviders(t *testing.T) {
-	root := authority(t, ecKey(t, elliptic.P256()), nil, nil)
-	middle := authority(t, ecKey(t, elliptic.P256()), &root, nil)
-	old := authority(t, ecKey(t, elliptic.P256()), nil, func(c *x509.Certificate) { c.NotAfter = today.Add(-time.Minute) })
-	csr, _, err := ca.NewSigningRequest(ca.Request{Identity: workload("buyer"), Usage: ca.UsageService}, domain)
+	root := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil)
+	middle := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), &root, nil)
+	old := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, func(c *x509.Certificate) { c.NotAfter = catest.Today().Add(-time.Minute) })
+	csr, _, err := ca.NewSigningRequest(ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService}, catest.Domain)
 	must(t, err)
 	leaf := provider{signer: middle}.sign(t, csr)
 
 	for name, get := range map[string]func() (ca.Trust, error){
-		"bundle": func() (ca.Trust, error) { return ca.ParseTrust(slices.Concat(middle.certPEM(), root.certPEM()), today) },
+		"bundle": func() (ca.Trust, error) {
+			return ca.ParseTrust(slices.Concat(middle.CertPEM(), root.CertPEM()), catest.Today())
+		},
 		"signer in chain": func() (ca.Trust, error) {
-			return ca.SignerTrust(slices.Concat(leaf, middle.certPEM()), root.certPEM(), today)
+			return ca.SignerTrust(slices.Concat(leaf, middle.CertPEM()), root.CertPEM(), catest.Today())
 		},
 		"signer in bundle": func() (ca.Trust, error) {
-			return ca.SignerTrust(leaf, slices.Concat(root.certPEM(), middle.certPEM()), today)
+			return ca.SignerTrust(leaf, slices.Concat(root.CertPEM(), middle.CertPEM()), catest.Today())
 		},
 	} {
 		trust, err := get()
-		if err != nil || !bytes.Equal(trust.Bundle, middle.certPEM()) || !trust.NotAfter.Equal(middle.cert.NotAfter) || len(trust.Fingerprint) != 64 {
+		if err != nil || !bytes.Equal(trust.Bundle, middle.CertPEM()) || !trust.NotAfter.Equal(middle.Cert.NotAfter) || len(trust.Fingerprint) != 64 {
 			t.Errorf("%s: %v %v", name, trust, err)
 		}
 	}
 	for want, get := range map[string]func() (ca.Trust, error){
-		"CA bundle is empty":             func() (ca.Trust, error) { return ca.ParseTrust(nil, today) },
-		"that is not a CA":               func() (ca.Trust, error) { return ca.ParseTrust(leaf, today) },
-		"that expired at":                func() (ca.Trust, error) { return ca.ParseTrust(old.certPEM(), today) },
-		"did not sign the one before it": func() (ca.Trust, error) { return ca.ParseTrust(slices.Concat(root.certPEM(), middle.certPEM()), today) },
-		"does not hold the CA":           func() (ca.Trust, error) { return ca.SignerTrust(leaf, root.certPEM(), today) },
-		"answer is empty":                func() (ca.Trust, error) { return ca.SignerTrust(nil, root.certPEM(), today) },
-		"CA bundle holds no PEM block":   func() (ca.Trust, error) { return ca.SignerTrust(leaf, []byte("x"), today) },
+		"CA bundle is empty": func() (ca.Trust, error) { return ca.ParseTrust(nil, catest.Today()) },
+		"that is not a CA":   func() (ca.Trust, error) { return ca.ParseTrust(leaf, catest.Today()) },
+		"that expired at":    func() (ca.Trust, error) { return ca.ParseTrust(old.CertPEM(), catest.Today()) },
+		"did not sign the one before it": func() (ca.Trust, error) {
+			return ca.ParseTrust(slices.Concat(root.CertPEM(), middle.CertPEM()), catest.Today())
+		},
+		"does not hold the CA":         func() (ca.Trust, error) { return ca.SignerTrust(leaf, root.CertPEM(), catest.Today()) },
+		"answer is empty":              func() (ca.Trust, error) { return ca.SignerTrust(nil, root.CertPEM(), catest.Today()) },
+		"CA bundle holds no PEM block": func() (ca.Trust, error) { return ca.SignerTrust(leaf, []byte("x"), catest.Today()) },
 	} {
 		if _, err := get(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "ca.crt") {
 			t.Errorf("error %v, want %q", err, want)
@@ -251,14 +256,14 @@ func TestTrustOfProviders(t *testing.T) {
 }
 
 func TestMeasuredCounts(t *testing.T) {
-	issuer, _ := newIssuer(t, at(today))
+	issuer, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	registry := prometheus.NewRegistry()
 	metrics, err := ca.NewMetrics(registry)
 	must(t, err)
 	measured := ca.Measured(issuer, metrics)
-	_, err = measured.Issue(t.Context(), ca.Request{Identity: workload("buyer"), Usage: ca.UsageService})
+	_, err = measured.Issue(t.Context(), ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService})
 	must(t, err)
-	_, err = measured.Issue(t.Context(), ca.Request{Identity: workload("buyer"), Usage: ca.UsageService, TTL: -1})
+	_, err = measured.Issue(t.Context(), ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService, TTL: -1})
 	if err == nil {
 		t.Fatal("no error for a negative validity")
 	}

@@ -1,14 +1,17 @@
-// Package ca is the mesh's certificate authority at the edge of the control plane: the root that
-// all replicas share, the leaf certificates that each signs for itself, and their renewal.
+// Package ca holds what every certificate provider shares, and signs with a root in memory.
 //
-//   - Tresor loads the root from a Secret of the mesh, creating it once for all replicas (HA-3).
-//   - Issuer signs leaves in memory; other providers stand beside it behind Authority.
-//   - Roots puts several of them together during a rotation, which package rotation plans.
-//   - Leaves keeps one current leaf per identity in use and renews it (HA-11).
-//   - ServingCert is a server's own certificate.
-//   - ProxySecrets writes the client certificates by which proxies reach the control plane.
+//   - authority.go: Authority is who issues leaves, Request is what they are asked for.
+//   - key.go, csr.go, pem.go: private keys, signing requests, PEM files.
+//   - leaf.go, issuer.go, provided.go: a leaf, the Issuer that signs with a Root, and the checks of a
+//     leaf that an external provider signed.
+//   - root.go, rootsecret.go, rootset.go, rootstatus.go: a Root, its Secret, several CAs during a
+//     rotation, and whether the cluster still holds the loaded root.
+//   - trust.go, anchors.go: trust bundles and the verification against them.
+//   - servingcert.go, mutualtls.go: a server's own certificate, and TLS with it.
 //
-// It decides nothing about who may talk to whom. Its invariant: a root or a Secret that somebody
-// else made is never overwritten, every expiry is judged by the wall clock, and a private key
-// leaves the package only by the methods named PEM, KeyPEM and TLS.
+// Beside it: tresor, vault and certmanager are the providers; leafcache keeps the workloads' leaves
+// current; secrets keeps certificates in Secrets.
+//
+// It does not decide who may talk to whom, and calls no cluster. Its invariant: every expiry is judged
+// by the wall clock, and a private key leaves the package only by the methods named PEM, KeyPEM and TLS.
 package ca

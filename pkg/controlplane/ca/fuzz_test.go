@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/tests/catest"
 	"github.com/osm-edge/osm/tests/reach"
 )
 
@@ -37,13 +38,13 @@ func newSameKey(t testing.TB, number byte) sameKey {
 }
 
 func keyOf(t testing.TB, number byte) []byte {
-	return signed{key: newSameKey(t, number).PrivateKey}.keyPEM(t)
+	return catest.CA{Key: newSameKey(t, number).PrivateKey}.KeyPEM(t)
 }
 
 // sameRoot is a root that is the same in every process.
-func sameRoot(t testing.TB, number byte, parent *signed) signed {
+func sameRoot(t testing.TB, number byte, parent *catest.CA) catest.CA {
 	t.Helper()
-	return authority(t, newSameKey(t, number), parent, func(c *x509.Certificate) { c.Subject.CommonName += string('a' + rune(number)) })
+	return catest.NewCA(t, newSameKey(t, number), parent, func(c *x509.Certificate) { c.Subject.CommonName += string('a' + rune(number)) })
 }
 
 // question is a signing request whose answers are fuzzed.
@@ -57,15 +58,15 @@ type question struct {
 	dns     []string
 }
 
-func newQuestion(t testing.TB, root signed) question {
+func newQuestion(t testing.TB, root catest.CA) question {
 	t.Helper()
 	own := newSameKey(t, 9)
 	key, err := ca.KeyOf(own.PrivateKey)
 	must(t, err)
-	trust, err := ca.ParseTrust(root.certPEM(), today)
+	trust, err := ca.ParseTrust(root.CertPEM(), catest.Today())
 	must(t, err)
-	q := question{req: ca.Request{Identity: workload("buyer"), Usage: ca.UsageService}, key: key, public: own.Public(), trust: trust}
-	csr, _, err := ca.NewSigningRequest(q.req, domain) // for its names
+	q := question{req: ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService}, key: key, public: own.Public(), trust: trust}
+	csr, _, err := ca.NewSigningRequest(q.req, catest.Domain) // for its names
 	must(t, err)
 	asked := parseCSR(t, csr)
 	q.subject, q.uri, q.dns = asked.Subject, asked.URIs[0], asked.DNSNames
@@ -76,18 +77,18 @@ func newQuestion(t testing.TB, root signed) question {
 func (q question) certificate() *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(7), Subject: q.subject, DNSNames: q.dns, URIs: []*url.URL{q.uri},
-		NotBefore: today.Add(-30 * time.Second), NotAfter: today.Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: catest.Today().Add(-30 * time.Second), NotAfter: catest.Today().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 }
 
-func (q question) signedBy(t testing.TB, signer signed, template *x509.Certificate) []byte {
+func (q question) signedBy(t testing.TB, signer catest.CA, template *x509.Certificate) []byte {
 	t.Helper()
-	der, err := x509.CreateCertificate(nil, template, signer.cert, q.public, signer.key)
+	der, err := x509.CreateCertificate(nil, template, signer.Cert, q.public, signer.Key)
 	if err != nil {
 		t.Skip("no certificate can say this: ", err)
 	}
-	return block("CERTIFICATE", der)
+	return catest.PEM("CERTIFICATE", der)
 }
 
 // FuzzLeafFromPEM: whatever a provider answers, it is a leaf or an error, never a panic. A leaf is
@@ -98,14 +99,14 @@ func FuzzLeafFromPEM(f *testing.F) {
 	q := newQuestion(f, root)
 	good := q.signedBy(f, root, q.certificate())
 	thief := q.certificate()
-	thief.URIs = append(thief.URIs, &url.URL{Scheme: "spiffe", Host: string(domain), Path: "/ns/bookstore/sa/thief"})
+	thief.URIs = append(thief.URIs, &url.URL{Scheme: "spiffe", Host: string(catest.Domain), Path: "/ns/bookstore/sa/thief"})
 	for _, answer := range [][]byte{
 		good,
 		crlf(good),
-		slices.Concat(good, root.certPEM()),
-		slices.Concat(q.signedBy(f, middle, q.certificate()), middle.certPEM()),
+		slices.Concat(good, root.CertPEM()),
+		slices.Concat(q.signedBy(f, middle, q.certificate()), middle.CertPEM()),
 		q.signedBy(f, middle, q.certificate()),
-		slices.Concat(root.certPEM(), good),
+		slices.Concat(root.CertPEM(), good),
 		q.signedBy(f, root, thief),
 		slices.Concat(good, keyOf(f, 1)),
 		good[:len(good)-30],
@@ -115,7 +116,7 @@ func FuzzLeafFromPEM(f *testing.F) {
 	}
 	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		leaf, err := ca.LeafFromPEM(q.req, domain, answer, q.key, q.trust, today)
+		leaf, err := ca.LeafFromPEM(q.req, catest.Domain, answer, q.key, q.trust, catest.Today())
 		outcomes.Error(err)
 		if (leaf == nil) == (err == nil) {
 			t.Fatalf("leaf %v, error %v", leaf, err)
@@ -137,7 +138,7 @@ func (q question) check(t *testing.T, leaf *ca.Leaf) {
 		t.Errorf("names %v", cert.URIs)
 	case cert.IsCA:
 		t.Error("a CA")
-	case leaf.NotAfter.After(q.trust.NotAfter), !leaf.NotAfter.After(today), leaf.RenewAt.After(leaf.NotAfter):
+	case leaf.NotAfter.After(q.trust.NotAfter), !leaf.NotAfter.After(catest.Today()), leaf.RenewAt.After(leaf.NotAfter):
 		t.Errorf("ends at %v, renewed at %v, its CA ends at %v", leaf.NotAfter, leaf.RenewAt, q.trust.NotAfter)
 	case bytes.Contains(leaf.CertPEM, []byte("PRIVATE")):
 		t.Error("the chain holds a private key")
@@ -164,7 +165,7 @@ func FuzzProviderNames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, common, uri, dns, address string, from, to int64, isCA bool) {
 		template := q.certificate()
 		template.Subject.CommonName, template.IsCA, template.BasicConstraintsValid = common, isCA, isCA
-		template.NotBefore, template.NotAfter = today.Add(seconds(from)), today.Add(seconds(to))
+		template.NotBefore, template.NotAfter = catest.Today().Add(seconds(from)), catest.Today().Add(seconds(to))
 		template.DNSNames, template.IPAddresses = nil, nil
 		if dns != "" {
 			template.DNSNames = strings.Split(dns, ",")
@@ -177,7 +178,7 @@ func FuzzProviderNames(f *testing.F) {
 			t.Skip("no URI")
 		}
 		template.URIs = []*url.URL{parsed}
-		leaf, err := ca.LeafFromPEM(q.req, domain, q.signedBy(t, root, template), q.key, q.trust, today)
+		leaf, err := ca.LeafFromPEM(q.req, catest.Domain, q.signedBy(t, root, template), q.key, q.trust, catest.Today())
 		outcomes.Error(err)
 		if err != nil {
 			return
@@ -200,19 +201,19 @@ func FuzzTrust(f *testing.F) {
 	middle := sameRoot(f, 2, &root)
 	q := newQuestion(f, root)
 	leaf := q.signedBy(f, root, q.certificate())
-	f.Add(leaf, root.certPEM())
-	f.Add(slices.Concat(leaf, root.certPEM()), []byte(nil))
-	f.Add(q.signedBy(f, middle, q.certificate()), slices.Concat(middle.certPEM(), root.certPEM()))
-	f.Add(leaf, slices.Concat(root.certPEM(), middle.certPEM()))
+	f.Add(leaf, root.CertPEM())
+	f.Add(slices.Concat(leaf, root.CertPEM()), []byte(nil))
+	f.Add(q.signedBy(f, middle, q.certificate()), slices.Concat(middle.CertPEM(), root.CertPEM()))
+	f.Add(leaf, slices.Concat(root.CertPEM(), middle.CertPEM()))
 	f.Add(leaf, leaf)
-	f.Add(root.certPEM(), []byte("x"))
+	f.Add(root.CertPEM(), []byte("x"))
 	f.Add([]byte(nil), keyOf(f, 1))
 	outcomes := reach.All(f, "bundle", "no bundle", "signer", "no signer")
 	f.Fuzz(func(t *testing.T, chain, bundle []byte) {
-		fromBundle, err := ca.ParseTrust(bundle, today)
+		fromBundle, err := ca.ParseTrust(bundle, catest.Today())
 		outcomes.Note(either(err == nil, "bundle", "no bundle"))
 		checkTrust(t, fromBundle, err)
-		ofSigner, err := ca.SignerTrust(chain, bundle, today)
+		ofSigner, err := ca.SignerTrust(chain, bundle, catest.Today())
 		outcomes.Note(either(err == nil, "signer", "no signer"))
 		checkTrust(t, ofSigner, err)
 	})
@@ -233,7 +234,7 @@ func checkTrust(t *testing.T, trust ca.Trust, err error) {
 		}
 		return
 	}
-	again, err := ca.ParseTrust(trust.Bundle, today)
+	again, err := ca.ParseTrust(trust.Bundle, catest.Today())
 	must(t, err)
 	if bytes.Count(trust.Bundle, []byte("BEGIN")) != 1 || again.Fingerprint != trust.Fingerprint || !slices.Equal(again.Fingerprints(), []string{trust.Fingerprint}) {
 		t.Errorf("trust %v is read back as %v", trust, again)

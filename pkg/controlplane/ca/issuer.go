@@ -9,65 +9,13 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// Limits of a leaf's life.
-const (
-	// DefaultTTL is the life of a leaf when a request does not say.
-	DefaultTTL = 24 * time.Hour
-	// leafBackdate lets peers whose clock is behind accept a leaf made a moment ago.
-	leafBackdate = 5 * time.Minute
-	// minLife is the shortest life worth signing; with less left, the root has as good as expired.
-	minLife = time.Second
-	// maxDNSName is where a common name is no longer a DNS name and stays out of the DNS SANs.
-	maxDNSName = 253
-)
-
-// Authority is a provider of certificates: Tresor's Issuer here, Vault and cert-manager beside it.
-type Authority interface {
-	// Issue returns a new leaf. Providers may cut its life short.
-	Issue(ctx context.Context, req Request) (*Leaf, error)
-	// Trust returns what peers need to verify what Issue returns.
-	Trust() Trust
-}
-
-// Usage is what a leaf is for. It selects the extended key usage and labels the metric.
-type Usage string
-
-// The usages.
-const (
-	// UsageService is a workload's certificate between proxies: TLS server and client.
-	UsageService Usage = "service"
-	// UsageProxy is what a proxy shows to the control plane: TLS client only, so that it cannot
-	// stand in for the workload's server side.
-	UsageProxy Usage = "proxy"
-	// UsageServing is the control plane's own: TLS server only.
-	UsageServing Usage = "serving"
-)
-
-// Request asks for a leaf.
-type Request struct {
-	// Identity is whom the leaf names: common name, DNS SAN and SPIFFE URI SAN.
-	Identity identity.Identity
-	// DNSNames are further DNS SANs.
-	DNSNames []string
-	// Addresses are IP SANs.
-	Addresses []net.IP
-	// TTL is the life from now on; zero means DefaultTTL. It ends with the root's at the latest.
-	TTL time.Duration
-	// Usage selects the extended key usage; it is required.
-	Usage Usage
-	// KeyBits asks for an RSA key of that size; zero means ECDSA P-256.
-	KeyBits int
-}
-
-// Issuer signs leaves with a root held in memory, without asking anybody. It is safe for
+// Issuer signs leaves with a root held in memory. It calls no other service and is safe for
 // concurrent use.
 type Issuer struct {
 	root    *Root
@@ -87,8 +35,8 @@ type IssuerConfig struct {
 	Metrics *Metrics
 }
 
-// NewIssuer returns an Issuer after it has signed and verified one leaf, so that a root with
-// constraints that shut out this mesh is found at start and not at the first handshake.
+// NewIssuer returns an Issuer after it has signed and verified one leaf, so that a root whose
+// constraints exclude this mesh is found at startup and not at the first handshake.
 func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 	if cfg.Root == nil || cfg.TrustDomain == "" {
 		return nil, errors.New("new issuer: a root and a trust domain are required")
@@ -137,7 +85,7 @@ func (i *Issuer) issue(ctx context.Context, req Request) (*Leaf, error) {
 	return i.leaf(req, der, key, now)
 }
 
-// template lays out the certificate.
+// template returns the certificate to sign.
 func (i *Issuer) template(req Request, now time.Time) (*x509.Certificate, error) {
 	usages, err := extKeyUsage(req.Usage)
 	if err != nil {
@@ -158,7 +106,7 @@ func (i *Issuer) template(req Request, now time.Time) (*x509.Certificate, error)
 	return &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: names.common},
-		NotBefore:             now.Add(-leafBackdate).Truncate(time.Second),
+		NotBefore:             now.Add(-Backdate).Truncate(time.Second),
 		NotAfter:              end,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           usages,
@@ -169,26 +117,7 @@ func (i *Issuer) template(req Request, now time.Time) (*x509.Certificate, error)
 	}, nil
 }
 
-// names are what a leaf of a request is called, whoever signs it.
-type names struct {
-	common string
-	dns    []string
-	uri    *url.URL
-}
-
-func namesOf(req Request, domain identity.TrustDomain) (names, error) {
-	uri, err := url.Parse(req.Identity.SPIFFE(domain))
-	if err != nil {
-		return names{}, fmt.Errorf("SPIFFE id: %w", err)
-	}
-	if _, err := identity.Parse(uri.String(), domain); err != nil {
-		return names{}, err
-	}
-	common := req.Identity.CommonName(domain)
-	return names{common, dnsNames(common, req.DNSNames), uri}, nil
-}
-
-// notAfter is now + ttl or the root's end, whichever is first.
+// notAfter is now + ttl or the expiry of the root, whichever is first.
 func notAfter(now time.Time, ttl time.Duration, rootEnd time.Time) (time.Time, error) {
 	if ttl < 0 {
 		return time.Time{}, fmt.Errorf("validity %v: want more than 0", ttl)
@@ -205,11 +134,11 @@ func notAfter(now time.Time, ttl time.Duration, rootEnd time.Time) (time.Time, e
 	return end, nil
 }
 
-// leaf puts a signed certificate together with its key and its parents.
+// leaf combines a signed certificate with its key and its parents.
 func (i *Issuer) leaf(req Request, der []byte, key Key, now time.Time) (*Leaf, error) {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("parse what was signed: %w", err)
+		return nil, fmt.Errorf("parse the signed certificate: %w", err)
 	}
 	chain := []*x509.Certificate{cert}
 	for _, signer := range append([]*x509.Certificate{i.root.cert}, i.root.parents...) {
@@ -222,30 +151,7 @@ func (i *Issuer) leaf(req Request, der []byte, key Key, now time.Time) (*Leaf, e
 
 func selfSigned(cert *x509.Certificate) bool { return bytes.Equal(cert.RawIssuer, cert.RawSubject) }
 
-// extKeyUsage maps a usage to TLS.
-func extKeyUsage(usage Usage) ([]x509.ExtKeyUsage, error) {
-	switch usage {
-	case UsageService:
-		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, nil
-	case UsageProxy:
-		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil
-	case UsageServing:
-		return []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, nil
-	}
-	return nil, fmt.Errorf("usage %q: want %q, %q or %q", usage, UsageService, UsageProxy, UsageServing)
-}
-
-// dnsNames returns the common name and the further names, sorted and once each.
-func dnsNames(commonName string, more []string) []string {
-	names := slices.Clone(more)
-	if len(commonName) <= maxDNSName {
-		names = append(names, commonName)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// selfTest signs a leaf as it is signed for workloads and verifies it as peers do.
+// selfTest signs a leaf in the same way as for a workload and verifies it in the same way as a peer.
 func (i *Issuer) selfTest() error {
 	now := i.now().Round(0)
 	leaf, err := i.issue(context.Background(), Request{
@@ -265,12 +171,4 @@ func (i *Issuer) selfTest() error {
 		return fmt.Errorf("verify a leaf signed by it: %w", err)
 	}
 	return nil
-}
-
-// clock returns now, or time.Now for nil.
-func clock(now func() time.Time) func() time.Time {
-	if now == nil {
-		return time.Now
-	}
-	return now
 }

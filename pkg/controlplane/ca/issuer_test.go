@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -24,32 +23,34 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 func TestNewRoot(t *testing.T) {
-	root, err := ca.NewRoot(today)
+	root, err := ca.NewRoot(catest.Today())
 	must(t, err)
 	pool := root.Trust().Pool()
-	cert := firstCertificate(t, root.Bundle())
+	cert := catest.FirstCertificate(t, root.Bundle())
 	if cert.Subject.CommonName != "osm-ca.openservicemesh.io" || cmp.Diff(cert.Subject.Organization, []string{"Open Service Mesh"}) != "" {
 		t.Errorf("subject %s", cert.Subject)
 	}
 	if key, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
 		t.Errorf("key %T, want ECDSA P-256", cert.PublicKey)
 	}
-	if !cert.NotBefore.Before(today) || cert.NotAfter.Year() != today.Year()+10 || !cert.NotAfter.Equal(root.NotAfter()) {
+	if !cert.NotBefore.Before(catest.Today()) || cert.NotAfter.Year() != catest.Today().Year()+10 || !cert.NotAfter.Equal(root.NotAfter()) {
 		t.Errorf("valid from %v to %v", cert.NotBefore, cert.NotAfter)
 	}
 	if !cert.IsCA || cert.MaxPathLen != 0 || cert.KeyUsage != x509.KeyUsageCertSign|x509.KeyUsageCRLSign || len(cert.SubjectKeyId) == 0 {
 		t.Errorf("IsCA %v, path length %d, key usage %v, subject key id %x", cert.IsCA, cert.MaxPathLen, cert.KeyUsage, cert.SubjectKeyId)
 	}
-	_, err = cert.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: today})
+	_, err = cert.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: catest.Today()})
 	must(t, err)
 }
 
 func TestIssue(t *testing.T) {
-	issuer, root := newIssuer(t, at(today))
+	issuer, root := catest.NewIssuer(t, catest.At(catest.Today()))
 	both := []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	client, server := both[1:], both[:1]
 	tests := map[string]struct {
@@ -60,28 +61,28 @@ func TestIssue(t *testing.T) {
 		life    time.Duration
 		rsaBits int
 	}{
-		"service":       {req: ca.Request{Identity: workload("buyer"), Usage: ca.UsageService}, dns: []string{"buyer.bookstore.cluster.local"}, usage: both, life: 24 * time.Hour},
-		"proxy":         {req: ca.Request{Identity: workload("buyer"), Usage: ca.UsageProxy, TTL: time.Hour}, dns: []string{"buyer.bookstore.cluster.local"}, usage: client, refused: server[0], life: time.Hour},
-		"serving":       {req: ca.Request{Identity: workload("buyer"), Usage: ca.UsageServing, DNSNames: []string{"z.svc", "a.svc", "z.svc"}}, dns: []string{"a.svc", "buyer.bookstore.cluster.local", "z.svc"}, usage: server, refused: client[0], life: 24 * time.Hour},
-		"RSA":           {req: ca.Request{Identity: workload("buyer"), Usage: ca.UsageService, KeyBits: 2048}, dns: []string{"buyer.bookstore.cluster.local"}, usage: both, life: 24 * time.Hour, rsaBits: 2048},
-		"dotted name":   {req: ca.Request{Identity: workload("buyer.prod"), Usage: ca.UsageService}, dns: []string{"buyer.prod.bookstore.cluster.local"}, usage: both, life: 24 * time.Hour},
-		"too long name": {req: ca.Request{Identity: workload(strings.Repeat("a2345678.", 27) + "b"), Usage: ca.UsageService}, usage: both, life: 24 * time.Hour},
+		"service":       {req: ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService}, dns: []string{"buyer.bookstore.cluster.local"}, usage: both, life: 24 * time.Hour},
+		"proxy":         {req: ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageProxy, TTL: time.Hour}, dns: []string{"buyer.bookstore.cluster.local"}, usage: client, refused: server[0], life: time.Hour},
+		"serving":       {req: ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageServing, DNSNames: []string{"z.svc", "a.svc", "z.svc"}}, dns: []string{"a.svc", "buyer.bookstore.cluster.local", "z.svc"}, usage: server, refused: client[0], life: 24 * time.Hour},
+		"RSA":           {req: ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService, KeyBits: 2048}, dns: []string{"buyer.bookstore.cluster.local"}, usage: both, life: 24 * time.Hour, rsaBits: 2048},
+		"dotted name":   {req: ca.Request{Identity: catest.Workload("buyer.prod"), Usage: ca.UsageService}, dns: []string{"buyer.prod.bookstore.cluster.local"}, usage: both, life: 24 * time.Hour},
+		"too long name": {req: ca.Request{Identity: catest.Workload(strings.Repeat("a2345678.", 27) + "b"), Usage: ca.UsageService}, usage: both, life: 24 * time.Hour},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			leaf, err := issuer.Issue(t.Context(), tt.req)
 			must(t, err)
-			cert := firstCertificate(t, leaf.CertPEM)
+			cert := catest.FirstCertificate(t, leaf.CertPEM)
 			for _, usage := range tt.usage {
-				_, err := cert.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), CurrentTime: today, KeyUsages: []x509.ExtKeyUsage{usage}})
+				_, err := cert.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), CurrentTime: catest.Today(), KeyUsages: []x509.ExtKeyUsage{usage}})
 				must(t, err)
 			}
 			if tt.refused != 0 {
-				if _, err := cert.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), CurrentTime: today, KeyUsages: []x509.ExtKeyUsage{tt.refused}}); err == nil {
+				if _, err := cert.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), CurrentTime: catest.Today(), KeyUsages: []x509.ExtKeyUsage{tt.refused}}); err == nil {
 					t.Errorf("good for usage %v too", tt.refused)
 				}
 			}
-			if want := tt.req.Identity.CommonName(domain); cert.Subject.CommonName != want {
+			if want := tt.req.Identity.CommonName(catest.Domain); cert.Subject.CommonName != want {
 				t.Errorf("common name %q, want %q", cert.Subject.CommonName, want)
 			}
 			if diff := cmp.Diff(tt.dns, cert.DNSNames); diff != "" {
@@ -90,13 +91,13 @@ func TestIssue(t *testing.T) {
 			if len(cert.URIs) != 1 {
 				t.Fatalf("URI SANs %v, want one", cert.URIs)
 			}
-			if id, err := identity.Parse(cert.URIs[0].String(), domain); err != nil || id != tt.req.Identity {
+			if id, err := identity.Parse(cert.URIs[0].String(), catest.Domain); err != nil || id != tt.req.Identity {
 				t.Errorf("URI SAN names %v (%v), want %v", id, err, tt.req.Identity)
 			}
-			if life := cert.NotAfter.Sub(today.Truncate(time.Second)); life != tt.life || !cert.NotAfter.Equal(leaf.NotAfter) {
+			if life := cert.NotAfter.Sub(catest.Today().Truncate(time.Second)); life != tt.life || !cert.NotAfter.Equal(leaf.NotAfter) {
 				t.Errorf("lives for %v until %v, want %v", life, leaf.NotAfter, tt.life)
 			}
-			if back := today.Sub(cert.NotBefore); back < 5*time.Minute || back > 5*time.Minute+time.Second {
+			if back := catest.Today().Sub(cert.NotBefore); back < 5*time.Minute || back > 5*time.Minute+time.Second {
 				t.Errorf("back-dated by %v, want 5 minutes", back)
 			}
 			if share := leaf.RenewAt.Sub(leaf.Issued).Seconds() / leaf.NotAfter.Sub(leaf.Issued).Seconds(); share < 0.5 || share > 0.7 {
@@ -105,7 +106,7 @@ func TestIssue(t *testing.T) {
 			if key, ok := cert.PublicKey.(*rsa.PublicKey); ok != (tt.rsaBits > 0) || ok && key.N.BitLen() != tt.rsaBits {
 				t.Errorf("key %T, want RSA of %d bits, or ECDSA for 0", cert.PublicKey, tt.rsaBits)
 			}
-			if cert.IsCA || string(cert.AuthorityKeyId) != string(firstCertificate(t, root.Bundle()).SubjectKeyId) {
+			if cert.IsCA || string(cert.AuthorityKeyId) != string(catest.FirstCertificate(t, root.Bundle()).SubjectKeyId) {
 				t.Errorf("IsCA %v, authority key id %x", cert.IsCA, cert.AuthorityKeyId)
 			}
 			// The PEM that goes to proxies is a pair.
@@ -116,7 +117,7 @@ func TestIssue(t *testing.T) {
 }
 
 func TestIssueRefuses(t *testing.T) {
-	issuer, _ := newIssuer(t, at(today))
+	issuer, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	tests := map[string]struct {
@@ -124,13 +125,13 @@ func TestIssueRefuses(t *testing.T) {
 		req  ca.Request
 		want string
 	}{
-		"no usage":           {req: ca.Request{Identity: workload("a")}, want: `usage ""`},
-		"negative validity":  {req: ca.Request{Identity: workload("a"), Usage: ca.UsageProxy, TTL: -1}, want: "want more than 0"},
-		"no time at all":     {req: ca.Request{Identity: workload("a"), Usage: ca.UsageProxy, TTL: time.Millisecond}, want: "less than 1s is left"},
-		"weak key":           {req: ca.Request{Identity: workload("a"), Usage: ca.UsageProxy, KeyBits: 1024}, want: "want 2048 to 8192"},
+		"no usage":           {req: ca.Request{Identity: catest.Workload("a")}, want: `usage ""`},
+		"negative validity":  {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, TTL: -1}, want: "want more than 0"},
+		"no time at all":     {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, TTL: time.Millisecond}, want: "less than 1s is left"},
+		"weak key":           {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, KeyBits: 1024}, want: "want 2048 to 8192"},
 		"zero identity":      {req: ca.Request{Usage: ca.UsageProxy}, want: "does not name"},
-		"identity of tricks": {req: ca.Request{Identity: workload("a/ns/b"), Usage: ca.UsageProxy}, want: "does not name"},
-		"ended context":      {ctx: gone, req: ca.Request{Identity: workload("a"), Usage: ca.UsageProxy}, want: "canceled"},
+		"identity of tricks": {req: ca.Request{Identity: catest.Workload("a/ns/b"), Usage: ca.UsageProxy}, want: "does not name"},
+		"ended context":      {ctx: gone, req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy}, want: "canceled"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -146,16 +147,16 @@ func TestIssueRefuses(t *testing.T) {
 
 // TestIssueNeverOutlivesRoot: towards its end the root gives shorter and shorter leaves, then none.
 func TestIssueNeverOutlivesRoot(t *testing.T) {
-	now := today
-	issuer, root := newIssuer(t, func() time.Time { return now })
+	now := catest.Today()
+	issuer, root := catest.NewIssuer(t, func() time.Time { return now })
 	now = root.NotAfter().Add(-time.Hour)
-	leaf, err := issuer.Issue(t.Context(), ca.Request{Identity: workload("a"), Usage: ca.UsageService, TTL: 24 * time.Hour})
+	leaf, err := issuer.Issue(t.Context(), ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageService, TTL: 24 * time.Hour})
 	must(t, err)
 	if !leaf.NotAfter.Equal(root.NotAfter()) {
 		t.Errorf("leaf until %v, want the root's %v", leaf.NotAfter, root.NotAfter())
 	}
 	now = root.NotAfter()
-	if _, err := issuer.Issue(t.Context(), ca.Request{Identity: workload("a"), Usage: ca.UsageService}); err == nil || !strings.Contains(err.Error(), "rotate the root CA") {
+	if _, err := issuer.Issue(t.Context(), ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageService}); err == nil || !strings.Contains(err.Error(), "rotate the root CA") {
 		t.Errorf("got %v, want an error that tells to rotate the root", err)
 	}
 }
@@ -163,14 +164,14 @@ func TestIssueNeverOutlivesRoot(t *testing.T) {
 // TestReplicasTrustEachOther is HA-11: two replicas with one root make different certificates of
 // one name, and a handshake between them succeeds in both directions.
 func TestReplicasTrustEachOther(t *testing.T) {
-	root, err := ca.NewRoot(today)
+	root, err := ca.NewRoot(catest.Today())
 	must(t, err)
 	replica := func() *ca.Issuer {
-		issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: domain, Now: at(today)})
+		issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: catest.Domain, Now: catest.At(catest.Today())})
 		must(t, err)
 		return issuer
 	}
-	request := ca.Request{Identity: workload("buyer"), Usage: ca.UsageService}
+	request := ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService}
 	one, err := replica().Issue(t.Context(), request)
 	must(t, err)
 	two, err := replica().Issue(t.Context(), request)
@@ -180,7 +181,7 @@ func TestReplicasTrustEachOther(t *testing.T) {
 	}
 	must(t, handshake(t, one, two, root))
 	must(t, handshake(t, two, one, root))
-	stranger, err := ca.NewRoot(today)
+	stranger, err := ca.NewRoot(catest.Today())
 	must(t, err)
 	if err := handshake(t, one, two, stranger); err == nil {
 		t.Error("a handshake succeeded that trusts another root")
@@ -190,15 +191,15 @@ func TestReplicasTrustEachOther(t *testing.T) {
 // TestIntermediateChain: peers that know only the parent of an intermediate can follow the chain,
 // and the mesh's own bundle does not trust what else the parent signs.
 func TestIntermediateChain(t *testing.T) {
-	parent := authority(t, ecKey(t, elliptic.P256()), nil, nil)
-	intermediate := authority(t, ecKey(t, elliptic.P256()), &parent, nil)
-	foreign := authority(t, ecKey(t, elliptic.P256()), &parent, func(c *x509.Certificate) { c.SerialNumber = big.NewInt(2) })
-	leafOf := func(s signed) (*ca.Leaf, *ca.Root) {
-		root, err := ca.ParseRoot(secret(append(s.certPEM(), parent.certPEM()...), s.keyPEM(t)), today)
+	parent := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil)
+	intermediate := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), &parent, nil)
+	foreign := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), &parent, func(c *x509.Certificate) { c.SerialNumber = big.NewInt(2) })
+	leafOf := func(s catest.CA) (*ca.Leaf, *ca.Root) {
+		root, err := ca.ParseRoot(catest.SecretData(append(s.CertPEM(), parent.CertPEM()...), s.KeyPEM(t)), catest.Today())
 		must(t, err)
-		issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: domain, Now: at(today)})
+		issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: catest.Domain, Now: catest.At(catest.Today())})
 		must(t, err)
-		leaf, err := issuer.Issue(t.Context(), ca.Request{Identity: workload("a"), Usage: ca.UsageService})
+		leaf, err := issuer.Issue(t.Context(), ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageService})
 		must(t, err)
 		return leaf, root
 	}
@@ -208,37 +209,37 @@ func TestIntermediateChain(t *testing.T) {
 		t.Fatalf("chain of %d, want leaf and intermediate without the root", n)
 	}
 	outside := x509.NewCertPool()
-	outside.AddCert(parent.cert)
+	outside.AddCert(parent.Cert)
 	between := x509.NewCertPool()
-	between.AddCert(intermediate.cert)
-	_, err := ours.TLS().Leaf.Verify(x509.VerifyOptions{Roots: outside, Intermediates: between, CurrentTime: today})
+	between.AddCert(intermediate.Cert)
+	_, err := ours.TLS().Leaf.Verify(x509.VerifyOptions{Roots: outside, Intermediates: between, CurrentTime: catest.Today()})
 	must(t, err)
-	_, err = ours.TLS().Leaf.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), CurrentTime: today})
+	_, err = ours.TLS().Leaf.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), CurrentTime: catest.Today()})
 	must(t, err)
-	between.AddCert(foreign.cert)
-	if _, err := theirs.TLS().Leaf.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), Intermediates: between, CurrentTime: today}); err == nil {
+	between.AddCert(foreign.Cert)
+	if _, err := theirs.TLS().Leaf.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), Intermediates: between, CurrentTime: catest.Today()}); err == nil {
 		t.Error("the mesh trusts a sibling of its own CA")
 	}
 }
 
 // TestNewIssuerFindsConstraints: a CA that may not name this trust domain is found at start.
 func TestNewIssuerFindsConstraints(t *testing.T) {
-	constrained := authority(t, ecKey(t, elliptic.P256()), nil, func(c *x509.Certificate) {
+	constrained := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, func(c *x509.Certificate) {
 		c.PermittedDNSDomainsCritical, c.PermittedDNSDomains = true, []string{"example.com"}
 	})
-	root, err := ca.ParseRoot(constrained.secret(t), today)
+	root, err := ca.ParseRoot(constrained.Secret(t), catest.Today())
 	must(t, err)
-	if _, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: domain, Now: at(today)}); err == nil || !strings.Contains(err.Error(), `"cluster.local"`) {
-		t.Errorf("got %v, want an error that names the trust domain", err)
+	if _, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: catest.Domain, Now: catest.At(catest.Today())}); err == nil || !strings.Contains(err.Error(), `"cluster.local"`) {
+		t.Errorf("got %v, want an error that names the trust catest.Domain", err)
 	}
 }
 
 // TestJitter: the moment of renewal is the same for one identity, and even over many.
 func TestJitter(t *testing.T) {
-	issuer, _ := newIssuer(t, at(today))
+	issuer, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	var buckets [4]int
 	for i := range 400 {
-		id := workload(fmt.Sprintf("workload-%d", i))
+		id := catest.Workload(fmt.Sprintf("workload-%d", i))
 		request := ca.Request{Identity: id, Usage: ca.UsageService}
 		one, err := issuer.Issue(t.Context(), request)
 		must(t, err)
@@ -260,8 +261,8 @@ func TestJitter(t *testing.T) {
 }
 
 func TestKeysAreRedacted(t *testing.T) {
-	issuer, root := newIssuer(t, at(today))
-	leaf, err := issuer.Issue(t.Context(), ca.Request{Identity: workload("a"), Usage: ca.UsageService})
+	issuer, root := catest.NewIssuer(t, catest.At(catest.Today()))
+	leaf, err := issuer.Issue(t.Context(), ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageService})
 	must(t, err)
 	scalar := leaf.TLS().PrivateKey.(*ecdsa.PrivateKey).D //nolint:staticcheck // what must not appear
 	var out strings.Builder
@@ -296,13 +297,13 @@ func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	metrics, err := ca.NewMetrics(registry)
 	must(t, err)
-	root, err := ca.NewRoot(today)
+	root, err := ca.NewRoot(catest.Today())
 	must(t, err)
-	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: domain, Now: at(today), Metrics: metrics})
+	issuer, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: catest.Domain, Now: catest.At(catest.Today()), Metrics: metrics})
 	must(t, err)
-	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: issuer, Now: at(today), Metrics: metrics})
+	leaves, err := leafcache.New(leafcache.Config{Authority: issuer, Now: catest.At(catest.Today()), Metrics: metrics})
 	must(t, err)
-	lease, err := leaves.Acquire(t.Context(), workload("a"))
+	lease, err := leaves.Acquire(t.Context(), catest.Workload("a"))
 	must(t, err)
 	defer lease.Release()
 	_, err = issuer.Issue(t.Context(), ca.Request{Usage: ca.UsageProxy})
@@ -339,7 +340,31 @@ osm_trusted_root_info{fingerprint=%[2]q} 1
 // failing is an authority that is away.
 type failing struct{ ca.Authority }
 
-var errAway = errors.New("authority is away")
-
-func (failing) Issue(context.Context, ca.Request) (*ca.Leaf, error) { return nil, errAway }
+func (failing) Issue(context.Context, ca.Request) (*ca.Leaf, error) { return nil, catest.ErrAway }
 func (failing) Trust() ca.Trust                                     { return ca.Trust{} }
+
+// TestTwoReplicasOneRoot: what two replicas sign with one root is worth the same. Leaves of one
+// common name authenticate each other whoever signed which, also after one replica read the root
+// back from the cluster.
+func TestTwoReplicasOneRoot(t *testing.T) {
+	first, root := catest.NewIssuer(t, catest.At(catest.Today()))
+	again, err := ca.ParseRoot(root.SecretData(), catest.Today())
+	must(t, err)
+	second, err := ca.NewIssuer(ca.IssuerConfig{Root: again, TrustDomain: catest.Domain, Now: catest.At(catest.Today())})
+	must(t, err)
+	a, b := catest.Issue(t, first, "a"), catest.Issue(t, second, "a")
+	if a.TLS().Leaf.Subject.CommonName != b.TLS().Leaf.Subject.CommonName || a.Serial == b.Serial {
+		t.Fatalf("want one common name with two serials: %s and %s, %s and %s", a.TLS().Leaf.Subject.CommonName, b.TLS().Leaf.Subject.CommonName, a.Serial, b.Serial)
+	}
+	for _, trust := range []ca.Trust{first.Trust(), second.Trust()} {
+		for _, pair := range [][2]*ca.Leaf{{a, b}, {b, a}, {a, a}} {
+			if err := handshakeUnder(pair[0], pair[1], trust); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	stranger, _ := catest.NewIssuer(t, catest.At(catest.Today()))
+	if handshakeUnder(a, catest.Issue(t, stranger, "a"), first.Trust()) == nil {
+		t.Error("a leaf of another root was accepted")
+	}
+}

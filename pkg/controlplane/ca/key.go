@@ -13,10 +13,10 @@ import (
 	"log/slog"
 )
 
-// redacted is what a key prints as, however it is printed.
+// redacted is printed instead of a key.
 const redacted = "[redacted]"
 
-// Limits of RSA keys, in bits. Above the maximum a signature costs more than a mesh can pay.
+// Limits of RSA keys, in bits. Above the maximum, signatures are too slow for a mesh.
 const (
 	minRSABits = 2048
 	maxRSABits = 8192

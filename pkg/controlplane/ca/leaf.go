@@ -3,7 +3,6 @@ package ca
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"hash/fnv"
 	"log/slog"
 	"time"
 
@@ -18,7 +17,7 @@ const (
 
 // Leaf is a certificate with its key. It is immutable and shared.
 type Leaf struct {
-	// Identity is whom it names.
+	// Identity is the identity that the leaf names.
 	Identity identity.Identity
 	// CertPEM is the chain as PEM: the leaf first, then intermediates but not the root. Read only.
 	CertPEM []byte
@@ -33,7 +32,10 @@ type Leaf struct {
 	chain []*x509.Certificate
 }
 
-// newLeaf describes a signed chain, leaf first.
+// Chain returns the leaf and its intermediates. The caller must not change them.
+func (l *Leaf) Chain() []*x509.Certificate { return l.chain }
+
+// newLeaf returns the leaf of a signed chain, leaf first.
 func newLeaf(id identity.Identity, chain []*x509.Certificate, key Key, issued time.Time) *Leaf {
 	notAfter := chain[0].NotAfter
 	return &Leaf{
@@ -48,7 +50,7 @@ func newLeaf(id identity.Identity, chain []*x509.Certificate, key Key, issued ti
 	}
 }
 
-// renewAt is when a leaf with this life is due.
+// renewAt is when a leaf with this lifetime is due for renewal.
 func renewAt(id identity.Identity, issued, notAfter time.Time) time.Time {
 	return issued.Add(fraction(notAfter.Sub(issued), renewFrom+(renewTo-renewFrom)*jitter(id)))
 }
@@ -65,33 +67,13 @@ func (l *Leaf) TLS() tls.Certificate {
 	return tls.Certificate{Certificate: raw, PrivateKey: l.Key.signer(), Leaf: l.chain[0]}
 }
 
-// validAt says whether the leaf is valid by the wall clock. It is not when the clock was set back
-// to before it was issued: peers, whose clock is right, refuse it.
-func (l *Leaf) validAt(now time.Time) bool {
-	return now.Before(l.NotAfter) && !now.Before(l.Issued.Add(-leafBackdate))
+// ValidAt reports whether the leaf is valid by the wall clock. A leaf issued in the future, before the
+// clock was set back, is not valid: peers whose clock is right refuse it.
+func (l *Leaf) ValidAt(now time.Time) bool {
+	return now.Before(l.NotAfter) && !now.Before(l.Issued.Add(-Backdate))
 }
 
-// LogValue logs what tells leaves apart.
+// LogValue logs the identity, the serial number and the expiry.
 func (l *Leaf) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("identity", l.Identity.String()), slog.String("serial", l.Serial), slog.Time("notAfter", l.NotAfter))
-}
-
-// jitter maps an identity to [0, 1), evenly over many identities and always to the same point.
-func jitter(id identity.Identity) float64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(id.String())) // a hash never fails
-	return float64(mix(h.Sum64())>>11) / (1 << 53)
-}
-
-// mix spreads FNV's weak high bits (the finaliser of SplitMix64): names that differ only in
-// their last letters would land side by side otherwise.
-func mix(x uint64) uint64 {
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
-// fraction is a share of a duration.
-func fraction(d time.Duration, share float64) time.Duration {
-	return time.Duration(float64(d) * share)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics counts what the package does. A nil *Metrics counts nothing.
+// Metrics counts certificates and Secrets and shows the roots. A nil *Metrics does nothing.
 type Metrics struct {
 	certs    *prometheus.CounterVec
 	caExpiry prometheus.Gauge
@@ -45,7 +45,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
-// Measured counts what an outside provider issues and shows its CA. An Issuer counts by itself.
+// Measured wraps an external provider: it counts the leaves issued and shows the CA. An Issuer does so itself.
 func Measured(authority Authority, metrics *Metrics) Authority {
 	metrics.rootLoaded(authority.Trust())
 	return measured{authority, metrics}
@@ -69,8 +69,8 @@ func (m *Metrics) issued(usage Usage, err error) {
 	}
 }
 
-// ShowRoots is for a process that signs nothing and holds a certificate: what it shows as its root is
-// the CA that signed the certificate.
+// ShowRoots shows the trust of a process that signs nothing: its root is the CA that signed its own
+// certificate.
 func (m *Metrics) ShowRoots(trust Trust) { m.rootLoaded(trust) }
 
 func (m *Metrics) rootLoaded(trust Trust) {
@@ -85,21 +85,22 @@ func (m *Metrics) rootLoaded(trust Trust) {
 	}
 }
 
-func (m *Metrics) secret(operation string, err error) {
+// CountSecret counts an operation on a proxy's Secret.
+func (m *Metrics) CountSecret(operation string, err error) {
 	if m != nil {
 		m.secrets.WithLabelValues(operation, result(err)).Inc()
 	}
 }
 
-// leaves registers what is read from the cache when the metrics are scraped.
-func (m *Metrics) leaves(l *Leaves) error {
+// CountLeaves registers a gauge for the number of cached leaves, which a scrape reads.
+func (m *Metrics) CountLeaves(count func() int) error {
 	if m == nil {
 		return nil
 	}
-	count := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "osm_leaf_certificates", Help: "Identities whose certificate this replica keeps current.",
-	}, func() float64 { return float64(l.Len()) })
-	if err := m.registry.Register(count); err != nil {
+	}, func() float64 { return float64(count()) })
+	if err := m.registry.Register(gauge); err != nil {
 		return fmt.Errorf("register certificate metrics: %w", err)
 	}
 	return nil

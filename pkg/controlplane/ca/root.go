@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// What Tresor's own root looks like.
+// The root that NewRoot makes.
 const (
 	rootCommonName   = "osm-ca.openservicemesh.io"
 	rootOrganization = "Open Service Mesh"
 	rootYears        = 10
-	// rootBackdate lets proxies on nodes whose clock is behind accept a root made a moment ago.
+	// rootBackdate lets proxies on nodes whose clock is behind accept a new root.
 	rootBackdate = time.Hour
 )
 
@@ -63,7 +63,7 @@ func NewRoot(now time.Time) (*Root, error) {
 	return newRoot([]*x509.Certificate{cert}, key), nil
 }
 
-// newRoot derives the constant parts from a checked chain, signer first.
+// newRoot derives the constant fields from a checked chain, signer first.
 func newRoot(chain []*x509.Certificate, key Key) *Root {
 	return &Root{
 		cert:        chain[0],
@@ -77,8 +77,8 @@ func newRoot(chain []*x509.Certificate, key Key) *Root {
 // Fingerprint returns the SHA-256 of the signing certificate's DER form, in hex.
 func (r *Root) Fingerprint() string { return r.fingerprint }
 
-// Bundle returns the trust bundle as PEM: the signing certificate alone. When that one is an
-// intermediate its parents stay out, so that a mesh never trusts what else a company's CA signs.
+// Bundle returns the trust bundle as PEM: only the signing certificate. The parents of an intermediate
+// are left out, so that a mesh never trusts what else a company's CA signs.
 func (r *Root) Bundle() []byte { return slices.Clone(r.bundle) }
 
 // NotAfter returns when the root expires.
@@ -89,8 +89,8 @@ func (r *Root) Trust() Trust {
 	return Trust{Bundle: r.Bundle(), Fingerprint: r.fingerprint, NotAfter: r.cert.NotAfter}
 }
 
-// Outlives says what is wrong when the root expires before a certificate that is issued now and
-// lives for ttl: such certificates are cut short.
+// Outlives returns an error if the root expires before a certificate issued now with a lifetime of ttl,
+// whose lifetime would be shortened.
 func (r *Root) Outlives(now time.Time, ttl time.Duration) error {
 	if end := now.Round(0).Add(ttl); r.cert.NotAfter.Before(end) {
 		return keyError(keyCert, fmt.Sprintf("holds a CA that expires at %s, before a certificate of %v issued now would", stamp(r.cert.NotAfter), ttl),
@@ -113,7 +113,7 @@ func (r *Root) String() string {
 // LogValue keeps slog from walking into the root.
 func (r *Root) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
-// encodeCertificates returns certificates as PEM, normalised: no comments, one kind of newline.
+// encodeCertificates returns certificates as normalized PEM: no comments, one kind of newline.
 func encodeCertificates(certs []*x509.Certificate) []byte {
 	var out bytes.Buffer
 	for _, cert := range certs {
@@ -136,5 +136,5 @@ func newSerial() (*big.Int, error) {
 	}
 }
 
-// stamp is how times appear in messages.
+// stamp formats a time for messages.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

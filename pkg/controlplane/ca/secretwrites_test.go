@@ -16,13 +16,13 @@ import (
 // that hand a client of Secrets to one of these. Both are below pkg/controlplane.
 func mayWrite() map[string][]string {
 	return map[string][]string{
-		"ca/createorget.go": {"Create"},
-		"ca/keptsecret.go":  {"Apply"},
-		"ca/proxywrite.go":  {"Delete"},
+		"ca/tresor/createorget.go": {"Create"},
+		"ca/secrets/apply.go":      {"Apply"},
+		"ca/secrets/remove.go":     {"Delete"},
 	}
 }
 
-func mayPass() []string { return []string{"ca/tresor.go"} } // to CreateOrGet, which can only create and get
+func mayPass() []string { return []string{"ca/tresor/store.go"} } // to CreateOrGet, which can only create and get
 
 // TestWhoWritesSecrets is R1's other half: shared Secrets come into being by CreateOrGet and by
 // nothing else, so that no code path can write over a root. It reads the sources.
@@ -37,13 +37,13 @@ func TestWhoWritesSecrets(t *testing.T) {
 		return err
 	})
 	must(t, err)
-	if files["ca/createorget.go"] == nil || len(files) < 50 {
+	if files["ca/tresor/createorget.go"] == nil || len(files) < 50 {
 		t.Fatalf("%d files read: the paths have changed", len(files))
 	}
 	used := map[string][]string{}
 	for path, file := range files {
 		found := secretUses(file)
-		if path == "ca/createorget.go" {
+		if path == "ca/tresor/createorget.go" {
 			found = append(found, methodsOn(file, "secrets")...)
 		}
 		for _, use := range found {

@@ -2,14 +2,13 @@ package ca_test
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/tests/catest"
 )
 
 // handshake lets two leaves authenticate each other on the day of the tests.
@@ -17,9 +16,9 @@ func handshake(t *testing.T, server, client *ca.Leaf, root *ca.Root) error {
 	t.Helper()
 	pool := root.Trust().Pool()
 	return connect(&tls.Config{
-		Certificates: []tls.Certificate{server.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, Time: at(today), MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{server.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, Time: catest.At(catest.Today()), MinVersion: tls.VersionTLS13,
 	}, &tls.Config{
-		Certificates: []tls.Certificate{client.TLS()}, RootCAs: pool, ServerName: server.TLS().Leaf.DNSNames[0], Time: at(today), MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{client.TLS()}, RootCAs: pool, ServerName: server.TLS().Leaf.DNSNames[0], Time: catest.At(catest.Today()), MinVersion: tls.VersionTLS13,
 	})
 }
 
@@ -48,15 +47,4 @@ func connect(server, client *tls.Config) error {
 	}
 	near.Close()
 	return errors.Join(err, <-result)
-}
-
-func firstCertificate(t testing.TB, data []byte) *x509.Certificate {
-	t.Helper()
-	found, _ := pem.Decode(data)
-	if found == nil {
-		t.Fatalf("no PEM block in %q", data)
-	}
-	cert, err := x509.ParseCertificate(found.Bytes)
-	must(t, err)
-	return cert
 }

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
@@ -16,7 +17,7 @@ import (
 // Trust is what peers need to know about an authority. It is immutable.
 type Trust struct {
 	// Bundle holds the CA certificates to trust as PEM, and only those: the signing one, and during
-	// a rotation the others too. Equal sets of CAs are equal bytes on every replica. Read only.
+	// a rotation the other roots too. Equal sets of CAs are equal bytes on every replica. Read only.
 	Bundle []byte
 	// Fingerprint is the SHA-256 of the signing CA's DER form, in hex.
 	Fingerprint string
@@ -31,14 +32,14 @@ func (t Trust) Pool() *x509.CertPool {
 	return pool
 }
 
-// BundleFingerprint is the SHA-256 of the whole bundle, in hex: what tells two sets of CAs apart.
+// BundleFingerprint is the SHA-256 of the whole bundle, in hex. It identifies a set of CAs.
 func (t Trust) BundleFingerprint() string { return sum(t.Bundle) }
 
-// Fingerprints are those of all CAs in the bundle, sorted.
+// Fingerprints returns the fingerprints of all CAs in the bundle, sorted.
 func (t Trust) Fingerprints() []string { return slices.Sorted(maps.Keys(certificatesIn(t.Bundle))) }
 
-// SignerOf is the fingerprint of the CA in the bundle that signed a chain, leaf first; empty when
-// it is none of them. Of two certificates for one CA key the signing CA's counts.
+// SignerOf is the fingerprint of the CA in the bundle that signed a chain, leaf first. It is empty if
+// none of them did. If two certificates share a CA key, the signing CA's takes precedence.
 func (t Trust) SignerOf(chain []*x509.Certificate) string {
 	if len(chain) == 0 {
 		return ""
@@ -48,7 +49,7 @@ func (t Trust) SignerOf(chain []*x509.Certificate) string {
 		return cmp.Or(compareBool(b == t.Fingerprint, a == t.Fingerprint), cmp.Compare(a, b))
 	})
 	child := chain[0]
-	for range chain { // each turn goes up by one intermediate at least
+	for range chain { // each pass goes up by at least one intermediate
 		for _, fingerprint := range order {
 			if child.CheckSignatureFrom(cas[fingerprint]) == nil {
 				return fingerprint
@@ -73,7 +74,7 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// union is the trust in several authorities: the first of them signs.
+// union is the trust in several authorities, of which the first signs.
 func union(trusts []Trust) (Trust, error) {
 	all := map[string]*x509.Certificate{}
 	for _, trust := range trusts {
@@ -93,6 +94,17 @@ func union(trusts []Trust) (Trust, error) {
 	return Trust{Bundle: encodeCertificates(sorted), Fingerprint: trusts[0].Fingerprint, NotAfter: trusts[0].NotAfter}, nil
 }
 
+// TrustOf returns the trust in a bundle of CAs whose signing CA is the one that signed chain, leaf
+// first. Without such a CA the fingerprint is empty.
+func TrustOf(bundle []byte, chain []*x509.Certificate) Trust {
+	trust := Trust{Bundle: bundle}
+	trust.Fingerprint = trust.SignerOf(chain)
+	if signer := certificatesIn(bundle)[trust.Fingerprint]; signer != nil {
+		trust.NotAfter = signer.NotAfter
+	}
+	return trust
+}
+
 // certificatesIn returns the certificates of a bundle by their fingerprints.
 func certificatesIn(bundle []byte) map[string]*x509.Certificate {
 	found := map[string]*x509.Certificate{}
@@ -110,39 +122,51 @@ func sum(data []byte) string {
 	return hex.EncodeToString(digest[:])
 }
 
-// Anchors verify what a handshake proved against a trust that may have changed since.
-type Anchors struct {
-	fingerprints map[string]*x509.Certificate
-	pool         *x509.CertPool
+// ParseTrust reads a provider's CA certificates as PEM: the signing CA first, then its parents if
+// it is an intermediate. Only the signing CA is trusted, as with a Root.
+func ParseTrust(bundle []byte, now time.Time) (Trust, error) {
+	chain, err := ParseChain(bundle)
+	if err != nil {
+		return Trust{}, fmt.Errorf("the provider's CA bundle %w", err)
+	}
+	if err := withoutKey(checkParents(chain, now.Round(0))); err != nil {
+		return Trust{}, fmt.Errorf("the provider's CA bundle %w", err)
+	}
+	return trustIn(chain[0], now)
 }
 
-// Anchors makes them of the CAs in the bundle.
-func (t Trust) Anchors() *Anchors {
-	return &Anchors{fingerprints: certificatesIn(t.Bundle), pool: t.Pool()}
+// SignerTrust finds the CA that signed a leaf and returns the trust in that CA alone. It searches the
+// certificates that came with the leaf and the provider's CA bundle, which may be empty. If an
+// intermediate changes more often than its root, use ParseTrust on the root.
+func SignerTrust(chainPEM, caBundle []byte, now time.Time) (Trust, error) {
+	chain, err := ParseChain(chainPEM)
+	if err != nil {
+		return Trust{}, fmt.Errorf("the provider's answer %w", err)
+	}
+	candidates := chain[1:]
+	if len(bytes.TrimSpace(caBundle)) > 0 {
+		more, err := ParseChain(caBundle)
+		if err != nil {
+			return Trust{}, fmt.Errorf("the provider's CA bundle %w", err)
+		}
+		candidates = append(candidates, more...)
+	}
+	for _, signer := range candidates {
+		if chain[0].CheckSignatureFrom(signer) == nil {
+			return trustIn(signer, now)
+		}
+	}
+	return Trust{}, fmt.Errorf("the provider's answer does not hold the CA %q that signed the certificate: make the provider return its CA certificate", chain[0].Issuer)
 }
 
-// Vouch says whether one of the chains that a handshake verified a client by, leaf first, leads to a CA
-// that is trusted now. A CA that was renewed with its key vouches for what the older one signed.
-func (a *Anchors) Vouch(chains [][]*x509.Certificate, now time.Time) bool {
-	for _, chain := range chains {
-		if len(chain) > 0 && a.fingerprints[sum(chain[len(chain)-1].Raw)] != nil {
-			return true
-		}
+// trustIn returns the trust in one CA, if it can sign leaves.
+func trustIn(signer *x509.Certificate, now time.Time) (Trust, error) {
+	if err := withoutKey(checkSigner(signer, now.Round(0))); err != nil {
+		return Trust{}, fmt.Errorf("the provider's CA bundle %w", err)
 	}
-	for _, chain := range chains {
-		if len(chain) == 0 {
-			continue
-		}
-		between := x509.NewCertPool()
-		for _, cert := range chain[1:] {
-			between.AddCert(cert)
-		}
-		_, err := chain[0].Verify(x509.VerifyOptions{
-			Roots: a.pool, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		})
-		if err == nil {
-			return true
-		}
-	}
-	return false
+	return Trust{
+		Bundle:      encodeCertificates([]*x509.Certificate{signer}),
+		Fingerprint: sum(signer.Raw),
+		NotAfter:    signer.NotAfter,
+	}, nil
 }

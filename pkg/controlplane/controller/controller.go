@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -62,8 +65,8 @@ type parts struct {
 	refusals *serve.Refusals // of connections to the HTTP servers
 	metrics  *ca.Metrics
 	provider *provider.Provider
-	roots    *ca.Roots // of the provider
-	leaves   *ca.Leaves
+	roots    *ca.RootSet // of the provider
+	leaves   *leafcache.Cache
 	trigger  *coalesce.Trigger
 	watch    *kube.Watch
 	xds      *xds.Server
@@ -73,10 +76,10 @@ type parts struct {
 	dirty    atomic.Bool        // an object changed since the last configuration was built
 	accounts chan struct{}      // one slot: the ServiceAccounts of the mesh may have changed
 	driver   *rotate.Driver
-	secrets  atomic.Pointer[ca.ProxySecrets] // what writes them, while this replica holds the Lease
-	hook     chan struct{}                   // one slot: the roots have changed, for the webhook
+	secrets  atomic.Pointer[secrets.ProxyController] // what writes them, while this replica holds the Lease
+	hook     chan struct{}                           // one slot: the roots have changed, for the webhook
 	hooks    *webhook.Metrics
-	serving  atomic.Pointer[ca.ServingSecret] // the injectors' certificate, while this replica holds the Lease
+	serving  atomic.Pointer[secrets.ServingController] // the injectors' certificate, while this replica holds the Lease
 }
 
 // Run runs osm-controller until ctx ends and the drain is over.

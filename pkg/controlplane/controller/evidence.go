@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
+
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
@@ -69,7 +71,7 @@ func (p *parts) written() (secrets []rotation.Secret, leads bool) {
 	return secretsOf(append(writer.Evidence(), injectors)), true
 }
 
-func secretsOf(evidence []ca.SecretEvidence) []rotation.Secret {
+func secretsOf(evidence []secrets.Evidence) []rotation.Secret {
 	secrets := make([]rotation.Secret, len(evidence))
 	for i, e := range evidence {
 		secrets[i] = rotation.Secret{Account: e.Account, Trusts: e.Trusts, Signer: e.Signer, Serial: e.Serial, Since: e.Since}

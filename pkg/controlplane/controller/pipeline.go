@@ -8,10 +8,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
-	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
@@ -31,7 +32,7 @@ type pipeline struct {
 	builder   *envoy.Builder
 	current   *mesh.Snapshot                // what the published configuration was built from
 	seen      atomic.Pointer[mesh.Snapshot] // the same, for others than the loop
-	profile   ca.Profile                    // of service certificates, as the MeshConfig had it last
+	profile   leafcache.Profile             // of service certificates, as the MeshConfig had it last
 	problems  *problems
 	heartbeat *serve.Heartbeat
 	built     prometheus.Histogram
@@ -129,7 +130,7 @@ func (l *pipeline) build() error {
 
 // setProfile has certificates reissued that are not as they should be, spread over some minutes:
 // those of this replica by Leaves, those that proxies brought from others by xDS.
-func (l *pipeline) setProfile(p ca.Profile) {
+func (l *pipeline) setProfile(p leafcache.Profile) {
 	l.p.leaves.SetProfile(p)
 	if l.current != nil && p != l.profile {
 		l.p.xds.Reissue(reissueSpread)
@@ -164,11 +165,11 @@ func (l *pipeline) report(found []ingest.Problem) {
 }
 
 // profile is what the mesh's configuration says about service certificates.
-func profile(config *v1alpha2.MeshConfig) ca.Profile {
+func profile(config *v1alpha2.MeshConfig) leafcache.Profile {
 	if config == nil {
-		return ca.Profile{}
+		return leafcache.Profile{}
 	}
-	return ca.Profile{
+	return leafcache.Profile{
 		Validity: config.Spec.Certificate.ServiceCertValidityDuration.Duration,
 		KeyBits:  config.Spec.Certificate.CertKeyBitSize,
 	}

@@ -6,6 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
+
 	"golang.org/x/sync/errgroup"
 
 	"github.com/osm-edge/osm/pkg/api"
@@ -27,7 +30,7 @@ func (p *parts) loadRoot(ctx context.Context, ready provider.Readiness) error {
 	}
 	p.roots = p.provider.Roots
 	p.driver = p.newDriver()
-	p.leaves, err = ca.NewLeaves(ca.LeavesConfig{Authority: p.roots, Log: p.cfg.Log, Metrics: p.metrics})
+	p.leaves, err = leafcache.New(leafcache.Config{Authority: p.roots, Log: p.cfg.Log, Metrics: p.metrics})
 	return err
 }
 
@@ -76,7 +79,7 @@ func (p *parts) lead(ctx context.Context) {
 
 // writeProxySecrets keeps the proxies' own certificates.
 func (p *parts) writeProxySecrets(ctx context.Context) {
-	writer, err := ca.NewProxySecrets(ca.ProxySecretsConfig{
+	writer, err := secrets.NewProxyController(secrets.ProxyConfig{
 		Client: p.client, Authority: p.roots, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
 		Log: p.cfg.Log, Metrics: p.metrics,
 	})
@@ -92,12 +95,12 @@ func (p *parts) writeProxySecrets(ctx context.Context) {
 
 // keepProxySecrets writes what is wanted, and once in the term of the Lease, when that is done for
 // the first time, removes what an earlier holder may have left behind.
-func (p *parts) keepProxySecrets(ctx context.Context, writer *ca.ProxySecrets) error {
+func (p *parts) keepProxySecrets(ctx context.Context, writer *secrets.ProxyController) error {
 	group, ctx := errgroup.WithContext(ctx)
 	done := make(chan struct{})
 	first := sync.OnceFunc(func() { close(done) })
 	group.Go(func() error {
-		return writer.Run(ctx, p.meshAccounts, p.accounts, func(r ca.Result) {
+		return writer.Run(ctx, p.meshAccounts, p.accounts, func(r secrets.Result) {
 			p.reportSecrets(r)
 			first()
 		})
@@ -118,7 +121,7 @@ func (p *parts) keepProxySecrets(ctx context.Context, writer *ca.ProxySecrets) e
 }
 
 // reportSecrets tells people of the Secrets that they have to mend.
-func (p *parts) reportSecrets(r ca.Result) {
+func (p *parts) reportSecrets(r secrets.Result) {
 	texts := make([]string, len(r.Problems))
 	for i, problem := range r.Problems {
 		texts[i] = problem.Object + ": " + problem.Message
@@ -136,12 +139,12 @@ func (p *parts) members() map[string]bool {
 }
 
 // meshAccounts are the ServiceAccounts of the mesh's namespaces.
-func (p *parts) meshAccounts() []ca.Account {
+func (p *parts) meshAccounts() []secrets.Account {
 	members := p.members()
-	var accounts []ca.Account
+	var accounts []secrets.Account
 	for _, account := range p.watch.ServiceAccounts() {
 		if members[account.Namespace] {
-			accounts = append(accounts, ca.Account{
+			accounts = append(accounts, secrets.Account{
 				Identity: identity.Identity{Namespace: account.Namespace, ServiceAccount: account.Name},
 				UID:      account.UID,
 			})

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
@@ -51,9 +53,9 @@ func TestRootsChanged(t *testing.T) {
 // newRooted is as much of a controller as a change of the roots concerns.
 func newRooted(t *testing.T, signer ca.Authority) *parts {
 	t.Helper()
-	roots, err := ca.NewRoots(nil, signer)
+	roots, err := ca.NewRootSet(nil, signer)
 	must(t, err)
-	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: roots})
+	leaves, err := leafcache.New(leafcache.Config{Authority: roots})
 	must(t, err)
 	p := &parts{cfg: Config{Log: slog.New(slog.DiscardHandler)}, roots: roots, leaves: leaves, accounts: make(chan struct{}, 1), hook: make(chan struct{}, 1)}
 	cert, err := ca.NewServingCert(t.Context(), ca.ServingConfig{Authority: roots, Identity: identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}})

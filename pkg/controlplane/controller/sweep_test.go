@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
+
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +20,6 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/osm-edge/osm/pkg/api"
-	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
 )
 
@@ -51,7 +52,7 @@ func TestSweepFollowsTheFirstRound(t *testing.T) {
 		if waiting := p.watch.Waiting(); len(waiting) > 0 {
 			t.Fatalf("still waiting for %v", waiting)
 		}
-		writer, err := ca.NewProxySecrets(ca.ProxySecretsConfig{Client: client, Authority: p.roots, Mesh: "osm", TrustDomain: "cluster.local"})
+		writer, err := secrets.NewProxyController(secrets.ProxyConfig{Client: client, Authority: p.roots, Mesh: "osm", TrustDomain: "cluster.local"})
 		must(t, err)
 		running.Go(func() { _ = p.keepProxySecrets(ctx, writer) }) // ends with ctx
 		time.Sleep(10 * time.Second)

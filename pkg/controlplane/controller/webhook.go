@@ -4,10 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
+
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/osm-edge/osm/pkg/api"
-	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
 )
@@ -15,7 +16,7 @@ import (
 // keepWebhook keeps the API server able to call the injectors, for as long as this replica holds the Lease.
 func (p *parts) keepWebhook(ctx context.Context) {
 	id := identity.Identity{Namespace: p.cfg.Namespace, ServiceAccount: api.AppInjector}
-	secret, err := ca.NewServingSecret(ca.ServingSecretConfig{
+	secret, err := secrets.NewServingController(secrets.ServingConfig{
 		Client: p.client, Authority: p.roots, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain, Identity: id,
 		Host: api.InjectorHost(p.cfg.Namespace), Name: api.InjectorCertificateSecret, Label: api.LabelInjectorCertificate,
 		Log: p.cfg.Log, Metrics: p.metrics,

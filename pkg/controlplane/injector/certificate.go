@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
+
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,7 +41,7 @@ type certificateCache struct {
 	first    chan struct{} // closed when there is a certificate
 
 	mu      sync.Mutex
-	held    *ca.Served
+	held    *secrets.Served
 	expired bool // and told
 }
 
@@ -86,7 +88,7 @@ func (c *certificateCache) set(object any) {
 	if !ok || secret.Name != api.InjectorCertificateSecret {
 		return
 	}
-	served, err := ca.ParseServed(secret.Data, c.host, c.now().Round(0))
+	served, err := secrets.ParseServed(secret.Data, c.host, c.now().Round(0))
 	if err != nil {
 		c.log.Error("the webhook's certificate cannot be used, any former one is served on", "secret", c.secret, "error", err)
 		c.unread(err)

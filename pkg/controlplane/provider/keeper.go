@@ -22,7 +22,7 @@ type keeper struct {
 	mu      sync.Mutex
 	wishes  []wish
 	members map[origin]*member
-	roots   *ca.Roots // nil until the first set is complete
+	roots   *ca.RootSet // nil until the first set is complete
 	signing origin
 	applied []rotation.Loaded
 }
@@ -224,7 +224,7 @@ func (k *keeper) set(signer ca.Authority, passive []ca.Truster) error {
 		return k.roots.Set(signer, passive...)
 	}
 	var err error
-	k.roots, err = ca.NewRoots(k.cfg.Metrics, signer, passive...)
+	k.roots, err = ca.NewRootSet(k.cfg.Metrics, signer, passive...)
 	return err
 }
 

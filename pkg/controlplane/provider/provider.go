@@ -64,7 +64,7 @@ type source interface {
 // Provider is a provider whose root is loaded, or several while the mesh has several roots.
 type Provider struct {
 	// Roots sign and say whom to trust.
-	Roots *ca.Roots
+	Roots *ca.RootSet
 
 	keeper *keeper
 	// patient says that a request may fail for a while only.
@@ -109,7 +109,7 @@ func (c Config) source() (source, error) {
 		return c.certManager()
 	case Tresor:
 	}
-	return c.tresor(), nil
+	return c.builtin(), nil
 }
 
 // report is what providers tell of their root.

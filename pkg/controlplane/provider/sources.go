@@ -11,27 +11,28 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/tresor"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// tresor is the built-in provider.
-type tresor struct {
+// builtin is the built-in provider.
+type builtin struct {
 	cfg   Config
-	store ca.Tresor
+	store tresor.Store
 	root  *ca.Root
 }
 
-func (c Config) tresor() *tresor {
-	return &tresor{cfg: c, store: ca.Tresor{
+func (c Config) builtin() *builtin {
+	return &builtin{cfg: c, store: tresor.Store{
 		Client: c.Client, Namespace: c.Namespace, Mesh: c.Mesh, SecretName: c.CASecret, Now: c.Now, Log: c.Log,
 	}}
 }
 
-func (t *tresor) String() string {
+func (t *builtin) String() string {
 	return "Secret " + t.cfg.Namespace + "/" + cmp.Or(t.cfg.CASecret, api.CABundleSecret)
 }
 
-func (t *tresor) load(ctx context.Context, waiting func(string)) (ca.Authority, error) {
+func (t *builtin) load(ctx context.Context, waiting func(string)) (ca.Authority, error) {
 	root, err := t.store.Await(ctx, func(fault *ca.RootError) {
 		text := fmt.Sprintf("Secret %s/%s: %v", t.cfg.Namespace, cmp.Or(t.cfg.CASecret, api.CABundleSecret), fault)
 		waiting(text)
@@ -48,7 +49,7 @@ func (t *tresor) load(ctx context.Context, waiting func(string)) (ca.Authority, 
 	return issuer, nil
 }
 
-func (t *tresor) run(ctx context.Context) error { return t.store.Watch(ctx, t.root, t.cfg.report) }
+func (t *builtin) run(ctx context.Context) error { return t.store.Watch(ctx, t.root, t.cfg.report) }
 
 // loader is what outside providers are.
 type loader interface {

@@ -20,7 +20,7 @@ import (
 // expired; and a mesh's proxy is shown nothing at all.
 func TestHandlerJudgesEachRequest(t *testing.T) {
 	old, after := catest.New(t), catest.New(t)
-	roots, err := ca.NewRoots(nil, old)
+	roots, err := ca.NewRootSet(nil, old)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -68,7 +70,7 @@ type replica struct {
 	app      string
 	provider *provider.Provider
 	driver   *rotate.Driver
-	serving  *ca.ServingSecret
+	serving  *secrets.ServingController
 	hooks    *webhook.Metrics
 	leads    atomic.Bool
 }
@@ -109,7 +111,7 @@ func (w *town) add(name, app, ip string) *replica {
 	must(w.t, err)
 	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(w.port)))
 	must(w.t, err)
-	r.serving, err = ca.NewServingSecret(ca.ServingSecretConfig{
+	r.serving, err = secrets.NewServingController(secrets.ServingConfig{
 		Client: w.client, Authority: opened.Roots, Mesh: "osm", TrustDomain: api.DefaultDomain, Name: api.InjectorCertificateSecret, Label: api.LabelInjectorCertificate,
 		Identity: identity.Identity{Namespace: namespace, ServiceAccount: api.AppInjector}, Host: api.InjectorHost(namespace),
 	})
@@ -240,12 +242,12 @@ func (w *town) injector(name, ip string) {
 	w.pod(name, api.AppInjector, ip)
 }
 
-func (w *town) served(ctx context.Context) (*ca.Served, error) {
+func (w *town) served(ctx context.Context) (*secrets.Served, error) {
 	secret, err := w.client.CoreV1().Secrets(namespace).Get(ctx, api.InjectorCertificateSecret, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
-	return ca.ParseServed(secret.Data, api.InjectorHost(namespace), time.Now())
+	return secrets.ParseServed(secret.Data, api.InjectorHost(namespace), time.Now())
 }
 
 // keepWebhook keeps bundle and certificate, as the replica that leads does.

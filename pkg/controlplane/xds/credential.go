@@ -5,7 +5,8 @@ import (
 	"hash/fnv"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
@@ -23,7 +24,7 @@ const (
 // from its last stream costs nothing until that one is due: there is no lease until then. The
 // stream's mu is held for all that is done to it, until the stream is closed.
 type credential struct {
-	lease    *ca.Lease
+	lease    *leafcache.Handle
 	brought  *held       // what the proxy holds, while that is good and there is no lease
 	coming   chan leased // not nil while a lease is being acquired
 	due      *time.Timer // when a lease is to be acquired
@@ -32,7 +33,7 @@ type credential struct {
 }
 
 type leased struct {
-	lease *ca.Lease
+	lease *leafcache.Handle
 	err   error
 }
 

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
@@ -52,7 +54,7 @@ func newAuthority(t testing.TB) *authority {
 // replica is a Server without a network whose certificates come from the authority.
 func replica(t testing.TB, a *authority, trust func() ca.Trust) *inMemory {
 	t.Helper()
-	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: a})
+	leaves, err := leafcache.New(leafcache.Config{Authority: a})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +28,7 @@ import (
 // rotatingRig is a real server whose roots can be replaced, wired as the controller wires it.
 type rotatingRig struct {
 	*rig
-	roots    *ca.Roots
+	roots    *ca.RootSet
 	old, new *authority
 }
 
@@ -34,10 +36,10 @@ func newRotatingRig(t *testing.T) *rotatingRig {
 	t.Helper()
 	r := &rotatingRig{old: newAuthority(t), new: newAuthority(t)}
 	var err error
-	if r.roots, err = ca.NewRoots(nil, r.old); err != nil {
+	if r.roots, err = ca.NewRootSet(nil, r.old); err != nil {
 		t.Fatal(err)
 	}
-	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: r.roots})
+	leaves, err := leafcache.New(leafcache.Config{Authority: r.roots})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +37,7 @@ type inMemory struct {
 	*Server
 	metrics *Metrics
 	issuer  *ca.Issuer
-	leaves  *ca.Leaves
+	leaves  *leafcache.Cache
 	// proofs are of the CAs that signed the clients' certificates; nil means the one that signs now.
 	proofs []ca.Trust
 }
@@ -51,7 +53,7 @@ func newInMemory(t testing.TB, change ...func(*Config)) *inMemory {
 	if m.issuer, err = ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: trustDomain}); err != nil {
 		t.Fatal(err)
 	}
-	if m.leaves, err = ca.NewLeaves(ca.LeavesConfig{Authority: m.issuer}); err != nil {
+	if m.leaves, err = leafcache.New(leafcache.Config{Authority: m.issuer}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := Config{TrustDomain: trustDomain, TLS: &tls.Config{MinVersion: tls.VersionTLS13}, Leaves: m.leaves, Trust: m.issuer.Trust, Metrics: m.metrics, Log: slog.New(slog.DiscardHandler), FirstSyncs: 1 << 20}

@@ -132,7 +132,7 @@ func (s *Server) workloadOrWait(pod mesh.PodName) (*mesh.Workload, *waiter) {
 
 // Retrust reads Config.Trust again, and makes every proxy trust what it says. Certificates that
 // proxies brought from earlier streams and that another root signed are replaced within a minute;
-// those that were issued here are for ca.Leaves to renew.
+// those that were issued here are for leafcache.Cache to renew.
 //
 // A stream whose client certificate is of a CA that is no longer trusted is sent nothing from the moment
 // at which Retrust returns, and ends soon.
@@ -192,7 +192,7 @@ const (
 )
 
 // Reissue replaces the certificates that proxies brought from earlier streams, spread over the
-// given time; what ca.Leaves.Reissue is for those that were issued here. It includes Retrust: which
+// given time; what leafcache.Cache.Reissue is for those that were issued here. It includes Retrust: which
 // certificates are good from now on depends on who signs.
 func (s *Server) Reissue(over time.Duration) {
 	if err := s.Retrust(); err != nil {

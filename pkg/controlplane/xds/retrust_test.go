@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
@@ -77,7 +79,7 @@ func TestRenewedCertificateComesWithItsRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before, after := newAuthority(t), newAuthority(t)
 		roots := &authority{Authority: before}
-		leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: roots})
+		leaves, err := leafcache.New(leafcache.Config{Authority: roots})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +158,7 @@ func TestAuthorityIsAway(t *testing.T) {
 // slowLeaves hang until they are told.
 type slowLeaves struct{ Leaves }
 
-func (l slowLeaves) Acquire(ctx context.Context, id identity.Identity) (*ca.Lease, error) {
+func (l slowLeaves) Acquire(ctx context.Context, id identity.Identity) (*leafcache.Handle, error) {
 	<-ctx.Done() // the stream's end
 	return l.Leaves.Acquire(context.WithoutCancel(ctx), id)
 }
@@ -164,7 +166,7 @@ func (l slowLeaves) Acquire(ctx context.Context, id identity.Identity) (*ca.Leas
 // A lease that arrives after the stream has ended is released.
 func TestLeaseOfAStreamThatEnded(t *testing.T) {
 	a := newAuthority(t)
-	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: a})
+	leaves, err := leafcache.New(leafcache.Config{Authority: a})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
@@ -21,7 +23,7 @@ type rotating struct {
 	t             *testing.T
 	before, after *authority
 	signs         *authority
-	leaves        *ca.Leaves
+	leaves        *leafcache.Cache
 	mu            sync.Mutex
 	trust         ca.Trust
 }
@@ -31,7 +33,7 @@ func newRotating(t *testing.T) *rotating {
 	r := &rotating{t: t, before: newAuthority(t), after: newAuthority(t)}
 	r.signs, r.trust = &authority{Authority: r.before}, r.before.Trust()
 	var err error
-	if r.leaves, err = ca.NewLeaves(ca.LeavesConfig{Authority: r.signs}); err != nil {
+	if r.leaves, err = leafcache.New(leafcache.Config{Authority: r.signs}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -22,9 +24,9 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// Leaves lends the certificates that proxies present to each other; *ca.Leaves does.
+// Leaves lends the certificates that proxies present to each other; *leafcache.Cache does.
 type Leaves interface {
-	Acquire(ctx context.Context, id identity.Identity) (*ca.Lease, error)
+	Acquire(ctx context.Context, id identity.Identity) (*leafcache.Handle, error)
 }
 
 // Config is what a Server needs. What has a default is said to have one.

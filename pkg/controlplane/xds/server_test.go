@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -62,7 +64,7 @@ func newRig(t testing.TB) *rig {
 func newReplica(t testing.TB, issuer *authority, limits ...Limits) *rig {
 	t.Helper()
 	r := &rig{t: t, issuer: issuer, metrics: NewMetrics(prometheus.NewRegistry()), builder: envoy.NewBuilder(nil)}
-	leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: r.issuer})
+	leaves, err := leafcache.New(leafcache.Config{Authority: r.issuer})
 	if err != nil {
 		t.Fatal(err)
 	}

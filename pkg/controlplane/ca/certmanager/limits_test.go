@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/watch"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
 )
 
 // TestNeverAnswered waits for the time limit, with each thing that may be known by then.
@@ -153,7 +153,7 @@ func TestThousandRenewals(t *testing.T) {
 		s := newAPIServer(t)
 		s.delay = 50 * time.Millisecond
 		authority := s.load(func(cfg *certmanager.Config) { cfg.MaxInFlight = bound })
-		leaves, err := ca.NewLeaves(ca.LeavesConfig{Authority: authority, Concurrency: 64})
+		leaves, err := leafcache.New(leafcache.Config{Authority: authority, Concurrency: 64})
 		if err != nil {
 			t.Fatal(err)
 		}

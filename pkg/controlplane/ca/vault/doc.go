@@ -7,7 +7,7 @@
 //   - gate spaces requests out while they fail.
 //   - Error says which request failed, what the server answered and what to do.
 //
-// It neither configures the server nor caches leaves; ca.Leaves does the latter. Its invariant: a
+// It neither configures the server nor caches leaves; package leafcache does the latter. Its invariant: a
 // private key never leaves the process, a leaf that the loaded CA did not sign is never returned,
 // and however many callers there are, a server that fails is asked a bounded number of times.
 package vault

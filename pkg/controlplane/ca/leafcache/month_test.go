@@ -1,0 +1,47 @@
+package leafcache_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+)
+
+// TestAMonthWithSleep is R7 on a host that sleeps: 30 days at a validity of 24 hours, with a pause
+// of three days in which the wall clock goes on and timers do not. While the controller runs no
+// proxy holds a leaf with less than 30 % of its life left; after the pause it takes one tick.
+func TestAMonthWithSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := runLeaves(t, leafcache.Profile{})
+		const workloads, tick = 60, 30 * time.Second
+		leases := make([]*leafcache.Handle, workloads)
+		for i := range leases {
+			leases[i] = c.acquire(t, fmt.Sprintf("w%d", i))
+			defer leases[i].Release()
+		}
+		begin := c.clock.Now()
+		slept := false
+		least := 1.0
+		for day := c.clock.Now().Sub(begin); day < 30*24*time.Hour; day = c.clock.Now().Sub(begin) {
+			if !slept && day > 10*24*time.Hour {
+				slept = true
+				c.clock.Jump(72 * time.Hour)
+				time.Sleep(tick)
+			}
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			for _, lease := range leases {
+				least = min(least, c.left(lease.Current()))
+			}
+			if least < 0.3 {
+				t.Fatalf("%v: a leaf with %.4f of its life left", day, least)
+			}
+		}
+		if !slept || least > 0.35 {
+			t.Errorf("slept %v, least life left %.3f: want renewals between 50 and 70 %% of the life", slept, least)
+		}
+		t.Logf("least life left %.4f, %d certificates", least, c.authority.Issued.Load())
+	})
+}

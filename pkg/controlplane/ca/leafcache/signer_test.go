@@ -1,0 +1,92 @@
+package leafcache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+	"github.com/osm-edge/osm/tests/catest"
+)
+
+// TestLeavesFollowTheSigner: once another CA signs, all leaves in use are of it within five
+// minutes, not all at once; one that was being issued at that moment does not escape.
+func TestLeavesFollowTheSigner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := &catest.Clock{}
+		a, _ := catest.NewIssuer(t, clock.Now)
+		b, rootB := catest.NewIssuer(t, clock.Now)
+		slow := &catest.Counting{Authority: a}
+		roots := catest.NewRootSet(t, slow, b)
+		leaves, err := leafcache.New(leafcache.Config{Authority: handedOver{roots}, Now: clock.Now})
+		must(t, err)
+		roots.Subscribe(func(c ca.Change) {
+			if c.Signer {
+				leaves.ReissueSoon()
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- leaves.Run(ctx) }()
+		var leases []*leafcache.Handle
+		for i := range 100 {
+			lease, err := leaves.Acquire(t.Context(), catest.Workload(fmt.Sprintf("w%d", i)))
+			must(t, err)
+			leases = append(leases, lease)
+		}
+		late := make(chan *leafcache.Handle, 1)
+		go func() { // asks the old signer, and has the answer after the new one took over
+			lease, err := leaves.Acquire(t.Context(), catest.Workload("late"))
+			if err != nil {
+				t.Error(err)
+			}
+			late <- lease
+		}()
+		synctest.Wait()
+		must(t, roots.Set(b, slow))
+		leases = append(leases, <-late)
+		ofNew := func() (n int) {
+			for _, lease := range leases {
+				if roots.Trust().SignerOf(lease.Current().Chain()) == rootB.Fingerprint() {
+					n++
+				}
+			}
+			return n
+		}
+		if n := ofNew(); n > 10 {
+			t.Errorf("%d of 101 reissued at once", n)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := ofNew(); n < 5 || n > 50 {
+			t.Errorf("%d of 101 reissued in the first of five minutes", n)
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if n := ofNew(); n != 101 {
+			t.Errorf("%d of 101 reissued after six minutes", n)
+		}
+		for _, lease := range leases {
+			lease.Release()
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
+// handedOver is an authority whose answer for "late" takes a second on its way.
+type handedOver struct{ ca.Authority }
+
+func (h handedOver) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {
+	leaf, err := h.Authority.Issue(ctx, req)
+	if req.Identity == catest.Workload("late") {
+		time.Sleep(time.Second)
+	}
+	return leaf, err
+}

@@ -1,0 +1,61 @@
+package ca
+
+import "fmt"
+
+// RootState is the result of comparing the root in the cluster with the one that a replica loaded.
+type RootState string
+
+// The states.
+const (
+	// RootSame: the Secret holds the loaded root.
+	RootSame RootState = "same"
+	// RootDiffers: the Secret holds a different valid root. Replicas that trust that root do not accept
+	// leaves signed by this one.
+	RootDiffers RootState = "differs"
+	// RootBroken: the Secret holds no usable root. All running replicas share the loaded one.
+	RootBroken RootState = "broken"
+	// RootMissing: the Secret was deleted. All running replicas share the loaded one.
+	RootMissing RootState = "missing"
+)
+
+// RootStatus is what a provider reports about its root.
+type RootStatus struct {
+	State RootState
+	// Secret is namespace/name of the root's Secret; it is empty with an external provider.
+	Secret string
+	// Provider names the external provider, for example "Vault at https://vault:8200".
+	Provider string
+	// Loaded and Found are fingerprints; Found is empty unless the Secret holds a root.
+	Loaded, Found string
+	// Err says why the Secret holds no usable root.
+	Err error
+}
+
+// Ready reports whether a replica with the loaded root may serve proxies. It may not if the cluster
+// holds a different root. If the cluster holds none, the running replicas are all that the mesh has.
+func (s RootStatus) Ready() bool { return s.State != RootDiffers }
+
+// String says in one sentence what is wrong and how to fix it; it is empty if nothing is.
+func (s RootStatus) String() string {
+	switch s.State {
+	case RootSame:
+		return ""
+	case RootDiffers:
+		return fmt.Sprintf("%s holds another root CA (sha256:%s) than this replica loaded (sha256:%s): restore it, or restart the control plane to use the new one",
+			s.holder(), s.Found, s.Loaded)
+	case RootBroken:
+		return fmt.Sprintf("Secret %s holds no usable root CA, serving with the one loaded before (sha256:%s): %v", s.Secret, s.Loaded, s.Err)
+	case RootMissing:
+		return fmt.Sprintf("Secret %s is gone, serving with the root CA loaded before (sha256:%s): restore it before a replica restarts, which would make a new one",
+			s.Secret, s.Loaded)
+	}
+	return fmt.Sprintf("root CA in unknown state %q", s.State)
+}
+
+// holder is where the root is kept.
+func (s RootStatus) holder() string {
+	if s.Provider != "" {
+		return s.Provider
+	}
+	return "Secret " + s.Secret
+}

@@ -1,0 +1,20 @@
+package secrets_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// TestMain finds goroutines that a test leaves behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var secretKind = schema.GroupResource{Resource: "secrets"}

@@ -1,0 +1,9 @@
+// Package tresor is the built-in certificate provider: the root is in a Secret in the mesh's namespace,
+// and every replica signs in memory.
+//
+//   - Store loads the root and creates it once for all replicas (HA-3).
+//   - Watch reports when the Secret no longer holds the root that a replica loaded.
+//   - CreateOrGet is how replicas agree on a shared Secret.
+//
+// It signs nothing: ca.Issuer does. Its invariant: a Secret that exists is never overwritten.
+package tresor
