@@ -26,7 +26,7 @@ type rule struct {
 func rules() []rule {
 	kubernetes := []string{"k8s.io/", "sigs.k8s.io/"}
 	protos := []string{"github.com/envoyproxy/", "github.com/cncf/xds/"}
-	pure := []string{module + "pkg/controlplane/kube", module + "pkg/controlplane/xds", module + "pkg/controlplane/ca", module + "pkg/controlplane/serve", module + "pkg/controlplane/coalesce"}
+	pure := []string{module + "pkg/controlplane/kube", module + "pkg/controlplane/xds", module + "pkg/controlplane/ca", module + "pkg/controlplane/serve", module + "pkg/controlplane/coalesce", module + "pkg/controlplane/wake"}
 	return []rule{
 		{from: "pkg/controlplane/identity", banned: []string{module, "k8s.io/", "github.com/", "google.golang.org/"}, why: "identity is the bottom: the standard library is all it needs"},
 		{from: "pkg/controlplane/mesh", banned: append(append([]string{}, kubernetes...), protos...), why: "the vocabulary belongs to neither end of the pipeline"},

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 // Window says how long events are merged. The zero Window merges only what arrives while the
@@ -39,9 +41,9 @@ func (w Window) Validate() error {
 	return nil
 }
 
-// Trigger is a one-slot event. Any number of goroutines may Kick it; one calls Run.
+// Trigger runs a function for events. Any number of goroutines may Kick it; one calls Run.
 type Trigger struct {
-	slot chan struct{}
+	events wake.Signal
 
 	mu      sync.Mutex
 	window  Window
@@ -71,7 +73,7 @@ func (p *pending) add(now time.Time) (first bool) {
 
 // New returns a Trigger that nobody has kicked.
 func New(w Window) (*Trigger, error) {
-	t := &Trigger{slot: make(chan struct{}, 1)}
+	t := &Trigger{events: wake.NewSignal()}
 	if err := t.Resize(w); err != nil {
 		return nil, err
 	}
@@ -112,10 +114,7 @@ func (t *Trigger) kick(isUrgent func(time.Time) bool) (urgent bool) {
 		}
 	}
 	t.mu.Unlock()
-	select {
-	case t.slot <- struct{}{}:
-	default:
-	}
+	t.events.Wake()
 	return urgent
 }
 
@@ -126,13 +125,13 @@ func (t *Trigger) Run(ctx context.Context, fn func(context.Context)) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-t.slot:
+		case <-t.events:
 		}
 		if !t.settle(ctx) {
 			return context.Cause(ctx)
 		}
 		if !t.take() {
-			continue // a slot left over from an event that the last run took with it
+			continue // the last run has taken this event
 		}
 		fn(ctx)
 		t.ended()
@@ -148,7 +147,7 @@ func (t *Trigger) settle(ctx context.Context) bool {
 			timer.Stop()
 			return false
 		case <-timer.C:
-		case <-t.slot: // it may be urgent
+		case <-t.events: // it may be urgent
 			timer.Stop()
 		}
 	}

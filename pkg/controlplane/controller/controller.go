@@ -25,6 +25,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotate"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
@@ -74,10 +75,10 @@ type parts struct {
 	urgent   prometheus.Counter // changes that went out at once
 	merged   prometheus.Counter // and those that waited for others
 	dirty    atomic.Bool        // an object changed since the last configuration was built
-	accounts chan struct{}      // one slot: the ServiceAccounts of the mesh may have changed
+	accounts wake.Signal        // the ServiceAccounts of the mesh may have changed
 	driver   *rotate.Driver
 	secrets  atomic.Pointer[secrets.ProxyController] // what writes them, while this replica holds the Lease
-	hook     chan struct{}                           // one slot: the roots have changed, for the webhook
+	hook     wake.Signal                             // the roots have changed, for the webhook
 	hooks    *webhook.Metrics
 	serving  atomic.Pointer[secrets.ServingController] // the injectors' certificate, while this replica holds the Lease
 }
@@ -88,7 +89,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	p := &parts{cfg: cfg, registry: prometheus.NewRegistry(), health: serve.NewHealth(time.Now), accounts: make(chan struct{}, 1), hook: make(chan struct{}, 1)}
+	p := &parts{cfg: cfg, registry: prometheus.NewRegistry(), health: serve.NewHealth(time.Now), accounts: wake.NewSignal(), hook: wake.NewSignal()}
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	refusals, err := serve.NewRefusals(p.registry, cfg.Log)
 	if err != nil {
@@ -202,7 +203,7 @@ func (p *parts) connect() error {
 	p.urgent, p.merged = changes.WithLabelValues("urgent"), changes.WithLabelValues("merged")
 	p.watch, err = kube.New(kube.Config{
 		Client: client, Dynamic: dyn, MeshName: p.cfg.MeshName, Namespace: p.cfg.Namespace, Log: p.cfg.Log,
-		Changed: p.changed, MembersChanged: p.membersChanged,
+		Changed: p.changed, MembersChanged: p.accounts.Wake,
 	}, time.Now)
 	if err != nil {
 		return err
@@ -218,14 +219,6 @@ func (p *parts) changed(object string) {
 		p.urgent.Inc()
 	} else {
 		p.merged.Inc()
-	}
-}
-
-// membersChanged is called when the ServiceAccounts of the mesh may be others; it never blocks.
-func (p *parts) membersChanged() {
-	select {
-	case p.accounts <- struct{}{}:
-	default:
 	}
 }
 

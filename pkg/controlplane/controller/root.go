@@ -47,11 +47,8 @@ func (p *parts) rootsChanged(change ca.Change) {
 		p.leaves.Reissue(over)
 		p.xds.Reissue(over)
 	}
-	p.membersChanged() // the proxies' Secrets hold the bundle and a leaf
-	select {
-	case p.hook <- struct{}{}: // and so do the webhook and its Secret
-	default:
-	}
+	p.accounts.Wake() // the proxies' Secrets hold the bundle and a leaf
+	p.hook.Wake()     // and so do the webhook and its Secret
 }
 
 // rootSpread is the time over which so many proxies get certificates of another root: ten a second,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
@@ -35,7 +36,7 @@ func TestRootsChanged(t *testing.T) {
 		if lease.Current() != before {
 			t.Error("the leaf was replaced though the same CA signs")
 		}
-		if !poked(p.accounts) || !poked(p.hook) {
+		if !p.accounts.Clear() || !p.hook.Clear() {
 			t.Error("the proxies' Secrets or the webhook do not get the new bundle")
 		}
 
@@ -44,7 +45,7 @@ func TestRootsChanged(t *testing.T) {
 		if lease.Current() == before {
 			t.Error("the leaf of the former signer is still in use after ten minutes")
 		}
-		if !poked(p.accounts) || !poked(p.hook) {
+		if !p.accounts.Clear() || !p.hook.Clear() {
 			t.Error("the proxies' Secrets or the injectors' do not get leaves of the new signer")
 		}
 	})
@@ -57,7 +58,7 @@ func newRooted(t *testing.T, signer ca.Authority) *parts {
 	must(t, err)
 	leaves, err := leafcache.New(leafcache.Config{Authority: roots})
 	must(t, err)
-	p := &parts{cfg: Config{Log: slog.New(slog.DiscardHandler)}, roots: roots, leaves: leaves, accounts: make(chan struct{}, 1), hook: make(chan struct{}, 1)}
+	p := &parts{cfg: Config{Log: slog.New(slog.DiscardHandler)}, roots: roots, leaves: leaves, accounts: wake.NewSignal(), hook: wake.NewSignal()}
 	cert, err := ca.NewServingCert(t.Context(), ca.ServingConfig{Authority: roots, Identity: identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}})
 	must(t, err)
 	p.xds, err = xds.New(xds.Config{
@@ -66,15 +67,6 @@ func newRooted(t *testing.T, signer ca.Authority) *parts {
 	must(t, err)
 	roots.Subscribe(p.rootsChanged)
 	return p
-}
-
-func poked(slot chan struct{}) bool {
-	select {
-	case <-slot:
-		return true
-	default:
-		return false
-	}
 }
 
 func newIssuer(t *testing.T) *ca.Issuer {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 // accept authenticates the proxy, waits until its pod is known and for its turn, and adds the
@@ -28,7 +29,7 @@ func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, 
 	}
 	st := &stream{
 		peer: who, since: s.cfg.Now(), variant: variant, protocol: p, send: send,
-		poked: make(chan struct{}, 1), ended: make(chan error, 1), ends: s.lifetime(who),
+		changed: wake.NewSignal(), ended: make(chan error, 1), ends: s.lifetime(who),
 		// The turn ends when the proxy is configured, at the latest after a while: a proxy that never
 		// answers must not hold it.
 		configured: sync.OnceFunc(func() { s.turns.give(who.party()) }),

@@ -78,7 +78,7 @@ func (s *Server) setDue(st *stream, at time.Time) {
 	c.stopTimer()
 	c.dueAt = at
 	c.due = time.NewTimer(min(max(at.Sub(s.cfg.Now()), 0), dueTick))
-	st.poke()
+	st.changed.Wake()
 }
 
 // onDue acquires the lease if it is time by the wall clock, too.
@@ -101,7 +101,7 @@ func (s *Server) acquire(ctx context.Context, st *stream) {
 	c.stopTimer()
 	coming := make(chan leased, 1)
 	c.coming = coming
-	st.poke()
+	st.changed.Wake()
 	go func() {
 		lease, err := s.cfg.Leaves.Acquire(ctx, st.peer.identity)
 		coming <- leased{lease, err}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 // protocol is the half of a session that does not depend on the variant.
@@ -50,8 +51,8 @@ type stream struct {
 	since   time.Time
 	variant string
 	send    func(message any) error
-	poked   chan struct{} // one slot: the handler's goroutine has something else to wait for
-	ended   chan error    // one slot: why the server ends the stream
+	changed wake.Signal // the handler's goroutine has something else to wait for
+	ended   chan error  // one slot: why the server ends the stream
 	ends    lifetime
 	asked   *rate.Limiter // the pod's
 	// configured is to be called when the proxy has all that it should have.
@@ -80,19 +81,11 @@ type stream struct {
 	gone     *time.Timer // set while the pod is not in the mesh: when that is taken for final
 }
 
-// poke makes the handler's goroutine look again at what it waits for. It never blocks.
-func (st *stream) poke() {
-	select {
-	case st.poked <- struct{}{}:
-	default:
-	}
-}
-
 // left starts the time after which a pod that is not in the mesh any more loses its stream.
 func (st *stream) left(after time.Duration) {
 	if st.gone == nil {
 		st.gone = time.NewTimer(after)
-		st.poke()
+		st.changed.Wake()
 	}
 }
 
@@ -203,7 +196,7 @@ func (s *Server) attend(ctx context.Context, st *stream) error {
 		st.mu.Unlock()
 		var step func() error
 		select {
-		case <-st.poked:
+		case <-st.changed:
 			continue
 		case <-renewed:
 			step = func() error { s.renewed(st); return nil }
