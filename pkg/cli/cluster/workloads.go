@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/membership"
 )
 
 // Workload is what has made some pods of a namespace, or a pod that nobody has made.
@@ -37,15 +38,11 @@ func WithSidecar(ctx context.Context, client kubernetes.Interface, namespace str
 
 // gets says whether a pod like this one gets a sidecar when it is created, as the injector decides.
 func gets(pod *corev1.Pod, injects bool) bool {
-	windows := (pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows) || pod.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows)
-	if pod.Spec.HostNetwork || windows || pod.Labels[api.LabelName] == api.NameValue {
+	if membership.CannotInject(pod) != "" || pod.Labels[api.LabelName] == api.NameValue {
 		return false
 	}
-	switch strings.ToLower(strings.TrimSpace(pod.Annotations[api.AnnotationInjection])) {
-	case "enabled", "yes", "true":
-		return true
-	case "disabled", "no", "false":
-		return false
+	if enabled, set, err := membership.Injection(pod.Annotations); set && err == nil {
+		return enabled
 	}
 	return injects
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/coalesce"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
@@ -135,13 +136,13 @@ func (p *parts) serveDebug(ctx context.Context) error {
 	if p.cfg.DebugAddress == "" {
 		return nil
 	}
-	states := map[string]func() any{
-		"xds":      func() any { return p.xds.Debug() },
-		"rotation": func() any { return p.driver.Debug(ctx) },
+	pages := map[string]func() any{
+		debug.XDSPath:      func() any { return p.xds.Debug() },
+		debug.RotationPath: func() any { return p.driver.Debug(ctx) },
 	}
 	// A profile takes as long as was asked for.
 	limits := serve.Limits{Write: debugTime}
-	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(states), Limits: limits, Log: p.cfg.Log}.Run(ctx)
+	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(pages), Limits: limits, Log: p.cfg.Log}.Run(ctx)
 }
 
 // start brings the parts up one after another; what goes on by itself joins the group.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/membership"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
@@ -130,7 +131,7 @@ func (p *parts) reportSecrets(r secrets.Result) {
 func (p *parts) members() map[string]bool {
 	members := map[string]bool{}
 	for _, ns := range p.watch.Namespaces() {
-		members[ns.Name] = ns.Labels[api.LabelMonitoredBy] == p.cfg.MeshName && ns.Labels[api.LabelIgnore] != "true"
+		members[ns.Name] = membership.Member(ns.Labels, p.cfg.MeshName)
 	}
 	return members
 }

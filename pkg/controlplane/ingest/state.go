@@ -10,6 +10,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/api/membership"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
@@ -88,7 +89,7 @@ func (s *State) SetLimits(limits mesh.Limits) {
 
 // SetNamespace takes a namespace as it is now; nil when it is gone.
 func (s *State) SetNamespace(name string, ns *corev1.Namespace) {
-	member := ns != nil && ns.Labels[api.LabelMonitoredBy] == s.meshName && ns.Labels[api.LabelIgnore] != "true"
+	member := ns != nil && membership.Member(ns.Labels, s.meshName)
 	in := s.space(name)
 	if in.member != member {
 		in.member = member

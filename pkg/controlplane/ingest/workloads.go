@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/membership"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
@@ -85,7 +86,7 @@ func (s *State) workloadOf(name mesh.PodName, pod *corev1.Pod) *workload {
 		s.problems.set(part)
 		return nil
 	}
-	if why := notInjected(pod); why != "" {
+	if why := membership.NotInjected(pod); why != "" {
 		s.problems.set(part, problemOf("Pod", name.Namespace, name.Name,
 			"has the label %s but %s: it is not in the mesh; remove the label, or let the injector add the sidecar", api.LabelProxyUUID, why))
 		return nil

@@ -3,17 +3,15 @@ package injector
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/membership"
 )
 
 const (
-	windows        = "windows"
-	ignoreTrue     = "true"
 	metricsEnabled = "enabled"
 )
 
@@ -41,17 +39,17 @@ func decide(pod *corev1.Pod, ns Namespace, s Settings) (decision, error) {
 	if reason := outside(ns, s); reason != "" {
 		return decision{reason: reason, foreign: true}, nil
 	}
-	enabled, set, err := parseSwitch(pod.Annotations, api.AnnotationInjection, "pod")
+	enabled, set, err := injection(pod.Annotations, "pod")
 	if err != nil {
 		return decision{}, err
 	}
-	if reason := incapable(pod); reason != "" {
+	if reason := membership.CannotInject(pod); reason != "" {
 		return decision{reason: reason, asked: set && enabled}, nil
 	}
 	if set {
 		return decision{inject: enabled, reason: "the pod's annotation " + api.AnnotationInjection}, nil
 	}
-	enabled, set, err = parseSwitch(ns.Annotations, api.AnnotationInjection, "namespace "+ns.Name)
+	enabled, set, err = injection(ns.Annotations, "namespace "+ns.Name)
 	if err != nil {
 		return decision{}, err
 	}
@@ -67,36 +65,19 @@ func outside(ns Namespace, s Settings) string {
 	switch {
 	case slices.Contains(system, ns.Name):
 		return "namespace " + ns.Name + " is never injected"
-	case ns.Labels[api.LabelIgnore] == ignoreTrue:
+	case membership.Ignored(ns.Labels):
 		return "the namespace has label " + api.LabelIgnore
-	case ns.Labels[api.LabelMonitoredBy] != s.MeshName:
+	case !membership.Member(ns.Labels, s.MeshName):
 		return "the namespace is not a member of mesh " + s.MeshName
 	}
 	return ""
 }
 
-// incapable says why a pod cannot have a sidecar; empty if it can.
-func incapable(pod *corev1.Pod) string {
-	switch {
-	case pod.Spec.HostNetwork:
-		return "the pod uses its node's network"
-	case pod.Spec.OS != nil && pod.Spec.OS.Name == corev1.Windows, pod.Spec.NodeSelector[corev1.LabelOSStable] == windows:
-		return "the pod runs on Windows"
+// injection reads the annotation that asks for a sidecar; set is false when it is absent.
+func injection(annotations map[string]string, owner string) (enabled, set bool, err error) {
+	enabled, set, err = membership.Injection(annotations)
+	if err != nil {
+		return false, set, fmt.Errorf("annotation %s of the %s is %w", api.AnnotationInjection, owner, err)
 	}
-	return ""
-}
-
-// parseSwitch reads an annotation of whose; set is false when it is absent.
-func parseSwitch(annotations map[string]string, key, whose string) (enabled, set bool, err error) {
-	value, set := annotations[key]
-	if !set {
-		return false, false, nil
-	}
-	switch strings.ToLower(strings.TrimSpace(value)) {
-	case "enabled", "yes", "true":
-		return true, true, nil
-	case "disabled", "no", "false":
-		return false, true, nil
-	}
-	return false, true, fmt.Errorf("annotation %s of the %s is %q: want enabled, yes or true, or disabled, no or false", key, whose, value)
+	return enabled, set, nil
 }

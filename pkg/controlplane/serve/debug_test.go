@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-func TestDebugServesStates(t *testing.T) {
-	handler := Debug(map[string]func() any{"xds": func() any { return map[string]int{"streams": 3} }})
+func TestDebugServesPages(t *testing.T) {
+	handler := Debug(map[string]func() any{"/debug/xds": func() any { return map[string]int{"streams": 3} }})
 	get := func(path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
@@ -23,7 +23,7 @@ func TestDebugServesStates(t *testing.T) {
 		t.Errorf("the goroutine profile answers %d", w.Code)
 	}
 	if w := get("/debug/nothing"); w.Code != http.StatusNotFound {
-		t.Errorf("an unknown state answers %d", w.Code)
+		t.Errorf("an unknown page answers %d", w.Code)
 	}
 }
 

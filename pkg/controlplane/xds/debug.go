@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
@@ -15,60 +16,19 @@ const (
 	messageLimit = 1000
 )
 
-// Debug is what the server knows about its proxies, for people. It holds no secret.
-type Debug struct {
-	Proxies []ProxyState `json:"proxies"`
-}
-
-// ProxyState is one stream.
-type ProxyState struct {
-	Pod      string    `json:"pod"`
-	Identity string    `json:"identity"`
-	Variant  string    `json:"variant"`
-	Since    time.Time `json:"since"`
-	// CertificateExpires is when the workload certificate that the proxy holds expires.
-	CertificateExpires *time.Time  `json:"certificateExpires,omitempty"`
-	Types              []TypeState `json:"types"`
-}
-
-// TypeState is what a proxy was offered of one type.
-type TypeState struct {
-	Type     string `json:"type"`
-	Wildcard bool   `json:"wildcard,omitempty"`
-	// Names is how many resources it subscribed to by name.
-	Names int `json:"names,omitempty"`
-	// Version is a digest of all resources that the proxy may ask for of the type, as of the last push.
-	Version string `json:"version"`
-	// Awaiting says that the proxy has not answered the last push yet.
-	Awaiting bool        `json:"awaiting,omitempty"`
-	LastPush *time.Time  `json:"lastPush,omitempty"`
-	Rejected []Rejection `json:"rejected,omitempty"`
-}
-
-// Rejection is a response that the proxy refused, as far as nothing newer has replaced it.
-type Rejection struct {
-	// Resources are the first names in it; Count is how many there are.
-	Resources []string  `json:"resources"`
-	Count     int       `json:"count"`
-	Message   string    `json:"message"`
-	At        time.Time `json:"at"`
-	// Times is how many responses in a row were refused.
-	Times int `json:"times"`
-}
-
 // Debug describes all streams, sorted by pod. It looks at one stream after another and stops none.
-func (s *Server) Debug() Debug {
+func (s *Server) Debug() debug.XDS {
 	streams := s.all()
-	d := Debug{Proxies: make([]ProxyState, 0, len(streams))}
+	d := debug.XDS{Proxies: make([]debug.Proxy, 0, len(streams))}
 	for _, st := range streams {
 		d.Proxies = append(d.Proxies, st.report())
 	}
-	slices.SortFunc(d.Proxies, func(a, b ProxyState) int { return cmp.Or(cmp.Compare(a.Pod, b.Pod), a.Since.Compare(b.Since)) })
+	slices.SortFunc(d.Proxies, func(a, b debug.Proxy) int { return cmp.Or(cmp.Compare(a.Pod, b.Pod), a.Since.Compare(b.Since)) })
 	return d
 }
 
-func (st *stream) report() ProxyState {
-	p := ProxyState{Pod: st.peer.pod.String(), Identity: st.peer.identity.String(), Variant: st.variant, Since: st.since}
+func (st *stream) report() debug.Proxy {
+	p := debug.Proxy{Pod: st.peer.pod.String(), Identity: st.peer.identity.String(), Variant: st.variant, Since: st.since}
 	if at := st.expires.Load(); at != 0 {
 		expires := time.Unix(at, 0).UTC()
 		p.CertificateExpires = &expires
@@ -93,11 +53,11 @@ func (s *Server) EarliestExpiry() (at time.Time, pod mesh.PodName, ok bool) {
 	return time.Unix(first, 0).UTC(), pod, first != 0
 }
 
-func (d *deltaSession) report() []TypeState {
-	var all []TypeState
+func (d *deltaSession) report() []debug.Type {
+	var all []debug.Type
 	for typ := range envoy.NumKinds {
 		if t := &d.types[typ]; t.asked {
-			all = append(all, TypeState{
+			all = append(all, debug.Type{
 				Type: typ.String(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
 				Awaiting: t.awaiting != 0, LastPush: known(t.pushed), Rejected: t.refusals.report(),
 			})
@@ -114,11 +74,11 @@ func (d *deltaSession) rejected() int {
 	return n
 }
 
-func (s *sotwSession) report() []TypeState {
-	var all []TypeState
+func (s *sotwSession) report() []debug.Type {
+	var all []debug.Type
 	for typ := range envoy.NumKinds {
 		if t := &s.types[typ]; t.asked {
-			all = append(all, TypeState{
+			all = append(all, debug.Type{
 				Type: typ.String(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
 				Awaiting: t.awaiting, LastPush: known(t.pushed), Rejected: t.refusals.report(),
 			})
@@ -135,11 +95,11 @@ func (s *sotwSession) rejected() int {
 	return n
 }
 
-func (rs *refusals) report() []Rejection {
-	var all []Rejection
+func (rs *refusals) report() []debug.Rejection {
+	var all []debug.Rejection
 	for _, r := range *rs {
 		names := r.names()
-		all = append(all, Rejection{Resources: few(names), Count: len(names), Message: short(r.message, messageLimit), At: r.at.UTC(), Times: r.count})
+		all = append(all, debug.Rejection{Resources: few(names), Count: len(names), Message: short(r.message, messageLimit), At: r.at.UTC(), Times: r.count})
 	}
 	return all
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
@@ -337,7 +338,7 @@ func rejectOne(t *testing.T, r *rig, api string) {
 	withBad := &table{views: map[string]envoy.View{"service0-0": {Shared: view.Shared, Own: envoy.NewLayer(own)}}}
 	r.server.publish(withBad)
 	awaitMetric(t, "the rejected listener", func() bool { return testutil.ToFloat64(r.metrics.nacks[envoy.Listeners]) == 1 })
-	rejected := func() []Rejection {
+	rejected := func() []debug.Rejection {
 		for _, typ := range r.server.Debug().Proxies[0].Types {
 			if typ.Type == "lds" {
 				return typ.Rejected

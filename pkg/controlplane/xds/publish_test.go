@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
@@ -112,9 +113,9 @@ func TestRejectionIsVisible(t *testing.T) {
 			t.Errorf("%v rejected responses and %v resources counted, want 1 and 3", n, r)
 		}
 		now := time.Now().UTC()
-		want := Debug{Proxies: []ProxyState{{
+		want := debug.XDS{Proxies: []debug.Proxy{{
 			Pod: "shop/x-0", Identity: "shop/x", Variant: "delta", Since: now,
-			Types: []TypeState{{Type: "cds", Wildcard: true, LastPush: &now, Version: layers(m.source().(*table).views["x-0"].Sets(envoy.Clusters)).version(), Rejected: []Rejection{
+			Types: []debug.Type{{Type: "cds", Wildcard: true, LastPush: &now, Version: layers(m.source().(*table).views["x-0"].Sets(envoy.Clusters)).version(), Rejected: []debug.Rejection{
 				{Resources: []string{"a", "b", "own"}, Count: 3, Message: "no such filter", At: now, Times: 1},
 			}}},
 		}}}

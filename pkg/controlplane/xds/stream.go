@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 
+	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
@@ -29,7 +30,7 @@ type protocol interface {
 	// rejected is the number of resources that the proxy refuses at the moment.
 	rejected() int
 	// report describes the session for people.
-	report() []TypeState
+	report() []debug.Type
 }
 
 // parted is why the server ends a stream, and the connection with it: what the proxy proved there does not

@@ -1,0 +1,60 @@
+// Package debug is what a controller shows on its loopback debug address: paths and JSON.
+//
+// The controller writes these types, and osm and the tests read them, so that neither copies the
+// other's. It holds no code that makes or fetches a page, and its types hold no secret. Its invariant:
+// fields are only added, because osm talks to controllers of other versions.
+package debug
+
+import "time"
+
+// The paths of the pages.
+const (
+	// XDSPath is where a controller shows what its proxies hold: XDS.
+	XDSPath = "/debug/xds"
+	// RotationPath is where the leading controller shows a rotation of the root.
+	RotationPath = "/debug/rotation"
+)
+
+// XDS is what a controller knows about the proxies that are connected to it.
+type XDS struct {
+	Proxies []Proxy `json:"proxies"` // sorted by pod
+}
+
+// Proxy is one proxy's stream.
+type Proxy struct {
+	Pod      string `json:"pod"`
+	Identity string `json:"identity"`
+	// Variant is that of the protocol: "delta" or "state-of-the-world".
+	Variant string    `json:"variant"`
+	Since   time.Time `json:"since"`
+	// CertificateExpires is when the workload certificate that the proxy holds expires.
+	CertificateExpires *time.Time `json:"certificateExpires,omitempty"`
+	Types              []Type     `json:"types"`
+}
+
+// Type is what a proxy was offered of one type of resource.
+type Type struct {
+	// Type is cds, eds, sds, lds or rds.
+	Type     string `json:"type"`
+	Wildcard bool   `json:"wildcard,omitempty"`
+	// Names is how many resources the proxy subscribed to by name.
+	Names int `json:"names,omitempty"`
+	// Version is a digest of all resources that the proxy may ask for of the type, as of the last push.
+	Version string `json:"version"`
+	// Awaiting says that the proxy has not answered the last push yet.
+	Awaiting bool        `json:"awaiting,omitempty"`
+	LastPush *time.Time  `json:"lastPush,omitempty"`
+	Rejected []Rejection `json:"rejected,omitempty"`
+}
+
+// Rejection is a response that the proxy rejected (NACK), as far as nothing newer has replaced it.
+type Rejection struct {
+	// Resources are the first names in it; Count is how many there are.
+	Resources []string `json:"resources"`
+	Count     int      `json:"count"`
+	// Message is the proxy's error, shortened.
+	Message string    `json:"message"`
+	At      time.Time `json:"at"`
+	// Times is how many responses in a row were rejected.
+	Times int `json:"times"`
+}
