@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"github.com/osm-edge/osm/pkg/cli"
-	"github.com/osm-edge/osm/pkg/cli/apitest"
 	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/tests/apitest"
 )
 
 // person answers questions in order, as one at a terminal would.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/osm-edge/osm/pkg/cli/apitest"
+	"github.com/osm-edge/osm/tests/apitest"
 )
 
 // meddler is a person who says yes, but slowly: something happens meanwhile.

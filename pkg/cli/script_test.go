@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/osm-edge/osm/pkg/cli"
-	"github.com/osm-edge/osm/pkg/cli/apitest"
 	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/tests/apitest"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")

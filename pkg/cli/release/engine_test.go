@@ -9,8 +9,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
 
-	"github.com/osm-edge/osm/pkg/cli/apitest"
 	"github.com/osm-edge/osm/pkg/cli/release"
+	"github.com/osm-edge/osm/tests/apitest"
 )
 
 func engine(t *testing.T, server *apitest.Server) *release.Engine {
