@@ -69,10 +69,7 @@ you add to the mesh get an Envoy sidecar in every new pod.`,
 	flags.StringVar(env.Kube.Context, "context", "", "context of the kubeconfig file (default: its current context)")
 	flags.StringVar(&env.Namespace, "osm-namespace", api.DefaultNamespace, "namespace of the mesh's control plane")
 	flags.BoolVar(&env.Verbose, "verbose", false, "also print debugging output")
-	root.AddCommand(
-		newInstallCmd(env), newUpgradeCmd(env), newUninstallCmd(env), newMeshCmd(env),
-		newNamespaceCmd(env), newProxyCmd(env), newVerifyCmd(env), newVersionCmd(env),
-	)
+	root.AddCommand(commands(env)...)
 	wrapUsage(root)
 	return root
 }

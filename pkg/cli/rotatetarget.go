@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -132,7 +133,7 @@ func (r *rotating) freeSecret(ctx context.Context, plan *rotationPlan, roots []c
 	if len(plan.retired) > 0 {
 		return tresorSpec(secret, r.mesh.Namespace), nil
 	}
-	_, err := r.clients.Metadata.Resource(secrets).Namespace(r.mesh.Namespace).Get(ctx, secret, metav1.GetOptions{})
+	_, err := r.clients.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(r.mesh.Namespace).Get(ctx, secret, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
 		return v1alpha2.ProviderSpec{}, fmt.Errorf("look for Secret %s/%s: %w", r.mesh.Namespace, secret, err)
 	}

@@ -1,4 +1,4 @@
-package cli
+package proxy
 
 import (
 	"cmp"
@@ -40,8 +40,9 @@ func sectionNames() []string {
 	return names
 }
 
-func newProxyGetConfigCmd(env *command.Env) *cobra.Command {
-	o := &proxyOptions{env: env}
+// NewGetConfig returns osm proxy get-config.
+func NewGetConfig(env *command.Env) *cobra.Command {
+	o := &options{env: env}
 	kind, format := "all", output.Table
 	cmd := &cobra.Command{
 		Use:   "get-config POD",
@@ -64,7 +65,7 @@ accepted, and, with the reason, what Envoy refused. Private keys are never shown
 	return cmd
 }
 
-func (o *proxyOptions) showConfig(ctx context.Context, pod, kind string, format output.Format) error {
+func (o *options) showConfig(ctx context.Context, pod, kind string, format output.Format) error {
 	body, err := o.query(ctx, pod, "config_dump?include_eds")
 	if err != nil {
 		return err

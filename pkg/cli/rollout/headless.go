@@ -1,4 +1,4 @@
-package cli
+package rollout
 
 import (
 	"cmp"
@@ -15,47 +15,47 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// validityKey is the life of a service certificate; zero means defaultValidity.
+// validityKey is the chart value for the lifetime of service certificates; zero means defaultValidity.
 const validityKey = "osm.certificateProvider.serviceCertValidityDuration"
 
 const (
 	defaultValidity = 24 * time.Hour
-	minValidity     = 10 * time.Minute // what a MeshConfig takes
+	minValidity     = 10 * time.Minute // the range of a MeshConfig
 	maxValidity     = 87600 * time.Hour
 )
 
-// leftover is the part of its life that a certificate has left whenever the control plane dies: it
-// is renewed after at most 70 percent.
+// leftover is how long a certificate is still valid if the control plane dies at the worst moment:
+// certificates are renewed after at most 70 percent of their lifetime.
 func leftover(validity time.Duration) time.Duration { return validity / 10 * 3 }
 
-// validityFor is the shortest life, in whole minutes, of which always that much is left.
+// validityFor is the shortest lifetime, in whole minutes, that always leaves the budget.
 func validityFor(budget time.Duration) time.Duration {
 	needed := (budget*10 + 2) / 3
 	return (needed + time.Minute - 1).Truncate(time.Minute)
 }
 
-func (c *change) addHeadlessFlag() {
-	c.cmd.Flags().DurationVar(&c.budget, "headless-budget", 0,
-		"let proxies do this long without a control plane at any time (3m to 26280h), by setting "+validityKey)
+func (c *Change) addHeadlessFlag() {
+	c.Cmd.Flags().DurationVar(&c.budget, "headless-budget", 0,
+		"how long proxies must be able to run without a control plane, whenever it fails (3m to 26280h); sets "+validityKey)
 }
 
-func (c *change) headlessGiven() bool {
-	flag := c.cmd.Flags().Lookup("headless-budget")
+func (c *Change) headlessGiven() bool {
+	flag := c.Cmd.Flags().Lookup("headless-budget")
 	return flag != nil && flag.Changed
 }
 
-func (c *change) validHeadless() error {
+func (c *Change) validHeadless() error {
 	least, most := leftover(minValidity), leftover(maxValidity)
 	if c.headlessGiven() && (c.budget < least || c.budget > most) {
-		return command.Usagef(c.cmd, "--headless-budget: %s is not allowed; use a duration from %s to %s: a certificate lives %s to %s, and 30 %% of that is always left",
+		return command.Usagef(c.Cmd, "--headless-budget: %s is not allowed; use a duration from %s to %s: certificates are valid for %s to %s, and at least 30 %% of that is always left",
 			output.Compact(c.budget), output.Compact(least), output.Compact(most), output.Compact(minValidity), output.Compact(maxValidity))
 	}
 	return nil
 }
 
-// headless turns --headless-budget into a value and says so. A life that was given beside it stays
-// if it is long enough.
-func (c *change) headless(given release.Values) (map[string]any, error) {
+// headless turns --headless-budget into a value and reports it. A lifetime that was given as a value
+// is kept if it is long enough.
+func (c *Change) headless(given release.Values) (map[string]any, error) {
 	if !c.headlessGiven() {
 		return nil, nil
 	}
@@ -63,33 +63,33 @@ func (c *change) headless(given release.Values) (map[string]any, error) {
 	if text, ok := given.At(validityKey); ok && text != nil {
 		validity, err := time.ParseDuration(fmt.Sprint(text))
 		if err != nil {
-			return nil, nil //nolint:nilerr // the chart's schema says what is wrong with it
+			return nil, nil //nolint:nilerr // the chart's schema reports it
 		}
 		validity = cmp.Or(validity, defaultValidity)
 		if left := leftover(validity); left < c.budget {
-			return nil, fmt.Errorf("--headless-budget %s needs %s=%s, but %v was given too, which leaves %s; leave one of the two out",
+			return nil, fmt.Errorf("--headless-budget %s needs %s=%s, but %v was given too, which leaves only %s; leave one of the two out",
 				output.Compact(c.budget), validityKey, output.Compact(needed), text, output.Duration(left))
 		}
-		c.env.Progressf("headless budget: %s=%v stays; it leaves every proxy at least %s\n", validityKey, text, output.Duration(leftover(validity)))
+		c.Env.Progressf("headless budget: keeping %s=%v, which leaves every proxy at least %s\n", validityKey, text, output.Duration(leftover(validity)))
 		return nil, nil
 	}
-	c.env.Progressf("headless budget: %s=%s leaves every proxy at least %s\n", validityKey, output.Compact(needed), output.Duration(leftover(needed)))
+	c.Env.Progressf("headless budget: %s=%s leaves every proxy at least %s\n", validityKey, output.Compact(needed), output.Duration(leftover(needed)))
 	return map[string]any{validityKey: output.Compact(needed)}, nil
 }
 
-// heedsHeadless warns when the mesh does not do what --headless-budget asked for: a field of the
-// MeshConfig that somebody has edited stays as it is.
-func (c *change) heedsHeadless(ctx context.Context, clients *cluster.Clients, namespace string) {
+// warnHeadless warns if the mesh has a smaller headless budget than --headless-budget asked for: a
+// field of the MeshConfig that was edited by hand is not overwritten.
+func (c *Change) warnHeadless(ctx context.Context, clients *cluster.Clients, namespace string) {
 	if !c.headlessGiven() {
 		return
 	}
 	validity, err := storedValidity(ctx, clients, namespace)
 	if err != nil {
-		c.env.Debugf("whether the MeshConfig has the headless budget cannot be told: %v", err)
+		c.Env.Debugf("cannot tell whether the MeshConfig has the headless budget: %v", err)
 		return
 	}
 	if left := leftover(validity); left < c.budget {
-		c.env.Warnf("the headless budget is only %s: certificate.serviceCertValidityDuration of MeshConfig %s/%s was edited by hand and stays at %s; remove the field there and run osm upgrade again",
+		c.Env.Warnf("the headless budget is only %s: certificate.serviceCertValidityDuration of MeshConfig %s/%s was edited by hand and stays %s; remove the field there and run osm upgrade again",
 			output.Duration(left), namespace, api.MeshConfigName, output.Compact(validity))
 	}
 }

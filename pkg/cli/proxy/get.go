@@ -1,4 +1,4 @@
-package cli
+package proxy
 
 import (
 	"context"
@@ -25,18 +25,15 @@ const adminTime = 30 * time.Second
 // maxAnswer is how long its answer may be: a configuration for tens of thousands of endpoints.
 const maxAnswer = 256 << 20
 
-func newProxyCmd(env *command.Env) *cobra.Command {
-	return command.Group("proxy", "Look into the proxies of a mesh", newProxyGetConfigCmd(env), newProxyGetCmd(env))
-}
-
-type proxyOptions struct {
+type options struct {
 	env       *command.Env
 	namespace string
 	file      string
 }
 
-func newProxyGetCmd(env *command.Env) *cobra.Command {
-	o := &proxyOptions{env: env}
+// NewGet returns osm proxy get.
+func NewGet(env *command.Env) *cobra.Command {
+	o := &options{env: env}
 	cmd := &cobra.Command{
 		Use:   "get QUERY POD",
 		Short: "Ask the Envoy of a pod",
@@ -63,7 +60,7 @@ shown as escapes. A file is always readable by its owner only; a symbolic link i
 	return cmd
 }
 
-func (o *proxyOptions) write(body []byte) error {
+func (o *options) write(body []byte) error {
 	if o.file == "" && o.env.Terminal() {
 		body = []byte(output.Text(string(body)))
 	}
@@ -79,7 +76,7 @@ func (o *proxyOptions) write(body []byte) error {
 
 // query asks the admin interface of a pod's Envoy over a port-forward: it listens on the pod's
 // loopback only.
-func (o *proxyOptions) query(ctx context.Context, pod, query string) ([]byte, error) {
+func (o *options) query(ctx context.Context, pod, query string) ([]byte, error) {
 	if err := o.meshed(ctx, pod); err != nil {
 		return nil, err
 	}
@@ -104,7 +101,7 @@ func (o *proxyOptions) query(ctx context.Context, pod, query string) ([]byte, er
 	return answer.Body, nil
 }
 
-func (o *proxyOptions) meshed(ctx context.Context, name string) error {
+func (o *options) meshed(ctx context.Context, name string) error {
 	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return err

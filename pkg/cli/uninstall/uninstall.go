@@ -1,4 +1,4 @@
-package cli
+package uninstall
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
-type uninstallOptions struct {
+type options struct {
 	env             *command.Env
 	cmd             *cobra.Command
 	meshName        string
@@ -26,14 +26,9 @@ type uninstallOptions struct {
 	timeout         command.Timeout
 }
 
-func newUninstallCmd(env *command.Env) *cobra.Command {
-	cmd := command.Group("uninstall", "Uninstall a mesh", newUninstallMeshCmd(env))
-	cmd.Aliases = []string{"delete", "del"}
-	return cmd
-}
-
-func newUninstallMeshCmd(env *command.Env) *cobra.Command {
-	o := &uninstallOptions{env: env}
+// NewMesh returns osm uninstall mesh.
+func NewMesh(env *command.Env) *cobra.Command {
+	o := &options{env: env}
 	o.cmd = &cobra.Command{
 		Use:   "mesh",
 		Short: "Uninstall a mesh",
@@ -66,7 +61,7 @@ listed and the command fails.`,
 	return o.cmd
 }
 
-func (o *uninstallOptions) run(ctx context.Context) error {
+func (o *options) run(ctx context.Context) error {
 	if err := o.timeout.Validate(o.cmd); err != nil {
 		return err
 	}
@@ -108,7 +103,7 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	return o.finish(ctx, removal)
 }
 
-func (o *uninstallOptions) finish(ctx context.Context, removal *removal) error {
+func (o *options) finish(ctx context.Context, removal *removal) error {
 	if o.deleteNamespace {
 		if err := removal.namespace(ctx); err != nil {
 			return err
@@ -123,7 +118,7 @@ func (o *uninstallOptions) finish(ctx context.Context, removal *removal) error {
 
 // choose finds the mesh that is meant. A mesh whose Deployment is gone may still have a release
 // and leftovers, so a name that is given is taken at its word.
-func (o *uninstallOptions) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
+func (o *options) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	fitting := o.env.Matching(o.cmd, meshes, o.meshName)
 	switch {
 	case len(fitting) == 1 && fitting[0].Foreign:
@@ -142,7 +137,7 @@ func (o *uninstallOptions) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 
 // permit makes sure that the user may do this, to the end, and wants it, knowing what it does to
 // running pods.
-func (o *uninstallOptions) permit(ctx context.Context, removal *removal, meshes []cluster.Mesh) error {
+func (o *options) permit(ctx context.Context, removal *removal, meshes []cluster.Mesh) error {
 	mesh := removal.mesh
 	if o.deleteNamespace {
 		if err := deletableNamespace(mesh, meshes); err != nil {

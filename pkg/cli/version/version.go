@@ -1,4 +1,8 @@
-package cli
+// Package version is osm version: what this osm and every replica of every mesh were built from.
+//
+// A replica is asked for its version; what a Deployment's image or label claims is not shown. Its invariant: a replica
+// that does not answer is listed with the reason, and the command fails.
+package version
 
 import (
 	"context"
@@ -19,7 +23,7 @@ import (
 // answerTime is how long one replica may take to say its version.
 const answerTime = 5 * time.Second
 
-type versionOptions struct {
+type options struct {
 	env        *command.Env
 	clientOnly bool
 	format     output.Format
@@ -38,8 +42,9 @@ type replicaVersion struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-func newVersionCmd(env *command.Env) *cobra.Command {
-	o := &versionOptions{env: env, format: output.Table}
+// New returns the command.
+func New(env *command.Env) *cobra.Command {
+	o := &options{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Show the versions of this osm and of every mesh's replicas",
@@ -55,7 +60,7 @@ itself says it. A replica that does not answer is listed with the reason, and th
 	return cmd
 }
 
-func (o *versionOptions) run(ctx context.Context) error {
+func (o *options) run(ctx context.Context) error {
 	all := versions{Client: o.env.Build}
 	var failure error
 	if !o.clientOnly {
@@ -67,7 +72,7 @@ func (o *versionOptions) run(ctx context.Context) error {
 	return failure
 }
 
-func (o *versionOptions) write(all versions, failure error) error {
+func (o *options) write(all versions, failure error) error {
 	if o.format != output.Table {
 		return output.Write(o.env.Out, o.format, all, output.Grid{})
 	}
@@ -94,7 +99,7 @@ func (o *versionOptions) write(all versions, failure error) error {
 }
 
 // replicas asks every replica of every mesh. What could be learnt is returned beside the error.
-func (o *versionOptions) replicas(ctx context.Context) ([]replicaVersion, error) {
+func (o *options) replicas(ctx context.Context) ([]replicaVersion, error) {
 	clients, err := o.env.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -127,7 +132,7 @@ func (o *versionOptions) replicas(ctx context.Context) ([]replicaVersion, error)
 	return replicas, errors.Join(failures...)
 }
 
-func (o *versionOptions) ask(ctx context.Context, clients *cluster.Clients, pod *corev1.Pod, build *command.Build) error {
+func (o *options) ask(ctx context.Context, clients *cluster.Clients, pod *corev1.Pod, build *command.Build) error {
 	if pod.Status.Phase != corev1.PodRunning {
 		return fmt.Errorf("pod %s/%s is not running: phase %s", pod.Namespace, pod.Name, pod.Status.Phase)
 	}

@@ -1,4 +1,4 @@
-package cli
+package uninstall
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/pkg/cli/namespace"
 	"github.com/osm-edge/osm/pkg/cli/release"
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
 )
@@ -173,7 +174,7 @@ func (r *removal) leave(ctx context.Context) error {
 		return nil
 	}
 	for _, member := range r.members {
-		if err := leaveMesh(ctx, r.clients.Kube, member); err != nil {
+		if err := namespace.Leave(ctx, r.clients.Kube, member); err != nil {
 			return err
 		}
 		r.env.Progressf("namespace [%s] removed from mesh [%s]\n", member, r.mesh.Name)

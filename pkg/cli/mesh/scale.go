@@ -1,9 +1,11 @@
-package cli
+package mesh
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -14,10 +16,11 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/output"
 	"github.com/osm-edge/osm/pkg/cli/prompt"
 	"github.com/osm-edge/osm/pkg/cli/release"
+	"github.com/osm-edge/osm/pkg/cli/rollout"
 )
 
 type scaleOptions struct {
-	change
+	rollout.Change
 	meshName  string
 	yes       bool
 	autoscale bool
@@ -29,9 +32,10 @@ type scaleOptions struct {
 
 type replicaFlags struct{ count, low, high int }
 
-func newScaleCmd(env *command.Env) *cobra.Command {
-	o := &scaleOptions{change: change{env: env}, replicas: map[string]*replicaFlags{}}
-	o.cmd = &cobra.Command{
+// NewScale returns osm mesh scale.
+func NewScale(env *command.Env) *cobra.Command {
+	o := &scaleOptions{Change: rollout.Change{Env: env}, replicas: map[string]*replicaFlags{}}
+	o.Cmd = &cobra.Command{
 		Use:   "scale",
 		Short: "Scale the control plane of a mesh",
 		Long: `Scale osm-controller and osm-injector: either a fixed number of replicas, or autoscaling by CPU and
@@ -55,22 +59,22 @@ The name of the mesh may also be given as an argument: osm mesh scale MESH.`,
 			return o.run(cmd.Context())
 		},
 	}
-	flags := o.cmd.Flags()
+	flags := o.Cmd.Flags()
 	flags.StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
-	for _, component := range components {
+	for _, component := range rollout.Components() {
 		r := &replicaFlags{}
-		o.replicas[component.key] = r
-		flags.IntVar(&r.count, component.flag, 0, "replicas of "+component.app+" while autoscaling is off (1-10)")
-		flags.IntVar(&r.low, component.flag+"-min", 0, "minimum replicas of "+component.app+" while autoscaling is on (1-10)")
-		flags.IntVar(&r.high, component.flag+"-max", 0, "maximum replicas of "+component.app+" while autoscaling is on (1-10)")
+		o.replicas[component.Key] = r
+		flags.IntVar(&r.count, component.Flag, 0, "replicas of "+component.App+" while autoscaling is off (1-10)")
+		flags.IntVar(&r.low, component.Flag+"-min", 0, "minimum replicas of "+component.App+" while autoscaling is on (1-10)")
+		flags.IntVar(&r.high, component.Flag+"-max", 0, "maximum replicas of "+component.App+" while autoscaling is on (1-10)")
 	}
 	flags.IntVar(&o.cpu, "cpu", 0, "target average CPU utilization of both components in percent (0-100; 0 ignores CPU)")
 	flags.IntVar(&o.memory, "memory", 0, "target average memory utilization of both components in percent (0-100; 0 ignores memory)")
 	flags.BoolVar(&o.autoscale, "autoscale", false, "turn autoscaling of both components on or off")
 	flags.BoolVar(&o.pdb, "pdb", false, "turn the disruption budget of both components on or off")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
-	o.addWaitFlags()
-	return o.cmd
+	o.AddWaitFlags()
+	return o.Cmd
 }
 
 // nameMesh takes the name of the mesh from the argument, if there is one.
@@ -78,26 +82,26 @@ func (o *scaleOptions) nameMesh(args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if o.cmd.Flags().Changed("mesh-name") && o.meshName != args[0] {
-		return command.Usagef(o.cmd, "the argument names mesh %q and --mesh-name names mesh %q; leave one of them out", args[0], o.meshName)
+	if o.Cmd.Flags().Changed("mesh-name") && o.meshName != args[0] {
+		return command.Usagef(o.Cmd, "the argument names mesh %q and --mesh-name names mesh %q; leave one of them out", args[0], o.meshName)
 	}
 	o.meshName = args[0]
 	return nil
 }
 
 func (o *scaleOptions) run(ctx context.Context) error {
-	if err := o.validFlags(); err != nil {
+	if err := o.Validate(); err != nil {
 		return err
 	}
 	settings := o.settings()
-	if len(settings) == 0 && !o.env.Prompt.Interactive() {
-		return command.Usagef(o.cmd, "nothing to change: give at least one of --controller, --injector, --autoscale, --pdb, --cpu, --memory")
+	if len(settings) == 0 && !o.Env.Prompt.Interactive() {
+		return command.Usagef(o.Cmd, "nothing to change: give at least one of --controller, --injector, --autoscale, --pdb, --cpu, --memory")
 	}
-	clients, err := o.env.Connect(ctx)
+	clients, err := o.Env.Connect(ctx)
 	if err != nil {
 		return err
 	}
-	engine, info, err := o.env.FindRelease(ctx, clients, o.meshName, "mesh scale")
+	engine, info, err := o.Env.FindRelease(ctx, clients, o.meshName, "mesh scale")
 	if err != nil {
 		return err
 	}
@@ -114,81 +118,76 @@ func (o *scaleOptions) run(ctx context.Context) error {
 }
 
 func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engine *release.Engine, info *release.Info, old release.Values, settings map[string]any) error {
-	user, err := release.Layers{Stored: info.Values, Flags: settings}.Merge()
+	user, err := o.Merge(settings, info.Values)
 	if err != nil {
 		return err
 	}
 	// The chart is the installed one: scaling is no upgrade.
-	t, err := o.prepare(target{name: info.Name, namespace: info.Namespace, chart: info.Chart, user: user})
+	t, err := o.Prepare(rollout.Target{Name: info.Name, Namespace: info.Namespace, Chart: info.Chart, User: user})
 	if err != nil {
 		return err
 	}
-	if err := o.effective(t.values); err != nil {
+	if err := o.effective(t.Values()); err != nil {
 		return err
 	}
-	changed, err := o.show(old, t.values)
+	changed, err := o.show(old, t.Values())
 	if err != nil {
 		return err
 	}
 	if !changed {
-		o.env.Printf("mesh [%s] is already scaled like this; nothing was changed\n", t.name)
+		o.Env.Printf("mesh [%s] is already scaled like this; nothing was changed\n", t.Name)
 		return nil
 	}
-	plan, err := o.plan(t, info)
+	plan, err := o.Plan(t, info)
 	if err != nil {
 		return err
 	}
 	plan.Upgrade, plan.SkipHooks = true, true
-	if err := o.preflight(ctx, clients, plan); err != nil {
+	if err := o.Preflight(ctx, clients, plan); err != nil {
 		return err
 	}
-	if err := o.confirm(t.name); err != nil {
+	if err := o.confirm(t.Name); err != nil {
 		return err
 	}
-	if info.Pending {
-		if err := engine.Recover(t.name); err != nil {
-			return err
-		}
-	}
-	if err := o.upgrade(ctx, clients, engine, t, true); err != nil {
+	if err := o.Upgrade(ctx, clients, engine, t, info, true); err != nil {
 		return err
 	}
-	o.env.Printf("mesh [%s] in namespace [%s] scaled\n", t.name, t.namespace)
-	return o.placements(ctx, clients, t.namespace)
+	o.Env.Printf("mesh [%s] in namespace [%s] scaled\n", t.Name, t.Namespace)
+	return o.placements(ctx, clients, t.Namespace)
 }
 
 // settings are the values that the flags stand for.
 func (o *scaleOptions) settings() map[string]any {
 	settings := map[string]any{}
 	put := func(flag, key string, value any) {
-		if o.cmd.Flags().Changed(flag) {
+		if o.Cmd.Flags().Changed(flag) {
 			settings[key] = value
 		}
 	}
-	for _, component := range components {
-		r := o.replicas[component.key]
-		put(component.flag, component.key+".replicaCount", int64(r.count))
-		put(component.flag+"-min", component.key+".autoScale.minReplicas", int64(r.low))
-		put(component.flag+"-max", component.key+".autoScale.maxReplicas", int64(r.high))
-		put("cpu", component.key+".autoScale.cpu.targetAverageUtilization", int64(o.cpu))
-		put("memory", component.key+".autoScale.memory.targetAverageUtilization", int64(o.memory))
-		put("autoscale", component.key+".autoScale.enable", o.autoscale)
-		put("pdb", component.key+".enablePodDisruptionBudget", o.pdb)
+	for _, component := range rollout.Components() {
+		r := o.replicas[component.Key]
+		put(component.Flag, component.Key+".replicaCount", int64(r.count))
+		put(component.Flag+"-min", component.Key+".autoScale.minReplicas", int64(r.low))
+		put(component.Flag+"-max", component.Key+".autoScale.maxReplicas", int64(r.high))
+		put("cpu", component.Key+".autoScale.cpu.targetAverageUtilization", int64(o.cpu))
+		put("memory", component.Key+".autoScale.memory.targetAverageUtilization", int64(o.memory))
+		put("autoscale", component.Key+".autoScale.enable", o.autoscale)
+		put("pdb", component.Key+".enablePodDisruptionBudget", o.pdb)
 	}
 	return settings
 }
 
 // effective refuses flags that would have no effect in the mode that the component is in then.
 func (o *scaleOptions) effective(values release.Values) error {
-	for _, component := range components {
-		on := values.Bool(component.key + ".autoScale.enable")
-		for _, flag := range []string{component.flag + "-min", component.flag + "-max", "cpu", "memory"} {
-			if o.cmd.Flags().Changed(flag) && !on {
-				return fmt.Errorf("--%s has no effect while autoscaling of %s is off; add --autoscale=true, or use --%s for a fixed number", flag, component.app, component.flag)
+	for _, component := range rollout.Components() {
+		on := component.Autoscaled(values)
+		for _, flag := range []string{component.Flag + "-min", component.Flag + "-max", "cpu", "memory"} {
+			if o.Cmd.Flags().Changed(flag) && !on {
+				return fmt.Errorf("--%s has no effect while autoscaling of %s is off; add --autoscale=true, or use --%s for a fixed number", flag, component.App, component.Flag)
 			}
 		}
-		if o.cmd.Flags().Changed(component.flag) && on {
-			return fmt.Errorf("--%s has no effect while autoscaling of %s is on; use --%s-min and --%s-max, or add --autoscale=false", component.flag, component.app, component.flag, component.flag)
+		if o.Cmd.Flags().Changed(component.Flag) && on {
+			return fmt.Errorf("--%s has no effect while autoscaling of %s is on; use --%s-min and --%s-max, or add --autoscale=false", component.Flag, component.App, component.Flag, component.Flag)
 		}
 	}
 	return nil
@@ -203,18 +202,18 @@ var scaleKeys = [...]string{
 // show prints the settings that change, old and new.
 func (o *scaleOptions) show(before, after release.Values) (changed bool, err error) {
 	grid := output.Grid{Header: []string{"SETTING", "OLD", "NEW"}}
-	for _, component := range components {
+	for _, component := range rollout.Components() {
 		for _, key := range scaleKeys {
-			was, will := setting(before, component.key+key), setting(after, component.key+key)
+			was, will := setting(before, component.Key+key), setting(after, component.Key+key)
 			if was != will {
-				grid.Rows = append(grid.Rows, []string{component.key + key, was, will})
+				grid.Rows = append(grid.Rows, []string{component.Key + key, was, will})
 			}
 		}
 	}
 	if len(grid.Rows) == 0 {
 		return false, nil
 	}
-	return true, grid.Write(o.env.Out)
+	return true, grid.Write(o.Env.Out)
 }
 
 func setting(values release.Values, key string) string {
@@ -229,31 +228,31 @@ func setting(values release.Values, key string) string {
 }
 
 func (o *scaleOptions) confirm(mesh string) error {
-	if o.yes || !o.env.Prompt.Interactive() {
+	if o.yes || !o.Env.Prompt.Interactive() {
 		return nil
 	}
-	return o.env.Confirm(fmt.Sprintf("Scale mesh [%s]?", mesh))
+	return o.Env.Confirm(fmt.Sprintf("Scale mesh [%s]?", mesh))
 }
 
 // ask asks for the settings that matter in the mode that each component is in.
 func (o *scaleOptions) ask(old release.Values) (map[string]any, error) {
 	settings := map[string]any{}
-	for _, component := range components {
-		questions := map[string]string{component.key + ".replicaCount": "Replicas of " + component.app}
-		if old.Bool(component.key + ".autoScale.enable") {
+	for _, component := range rollout.Components() {
+		questions := map[string]string{component.Key + ".replicaCount": "Replicas of " + component.App}
+		if component.Autoscaled(old) {
 			questions = map[string]string{
-				component.key + ".autoScale.minReplicas": "Minimum replicas of " + component.app,
-				component.key + ".autoScale.maxReplicas": "Maximum replicas of " + component.app,
+				component.Key + ".autoScale.minReplicas": "Minimum replicas of " + component.App,
+				component.Key + ".autoScale.maxReplicas": "Maximum replicas of " + component.App,
 			}
 		}
-		for _, key := range sortedKeys(questions) {
+		for _, key := range slices.Sorted(maps.Keys(questions)) {
 			preset, _ := old.Int(key)
 			if preset == 0 {
-				preset = component.floor(old)
+				preset = component.MinReplicas(old)
 			}
-			answer, err := o.env.Prompt.Input(questions[key]+" (1-10)", strconv.Itoa(preset), replicaNumber)
+			answer, err := o.Env.Prompt.Input(questions[key]+" (1-10)", strconv.Itoa(preset), replicaNumber)
 			if errors.Is(err, prompt.ErrNoTerminal) {
-				return nil, command.Usagef(o.cmd, "nothing to change: %w", err)
+				return nil, command.Usagef(o.Cmd, "nothing to change: %w", err)
 			}
 			if err != nil {
 				return nil, err
@@ -280,9 +279,9 @@ func (o *scaleOptions) placements(ctx context.Context, clients *cluster.Clients,
 	if err != nil {
 		return err
 	}
-	o.env.Printf("ready replicas per node:\n")
+	o.Env.Printf("ready replicas per node:\n")
 	for _, placement := range placements {
-		o.env.Printf("  %s\n", placement)
+		o.Env.Printf("  %s\n", placement)
 	}
 	return nil
 }

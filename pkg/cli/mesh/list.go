@@ -1,4 +1,4 @@
-package cli
+package mesh
 
 import (
 	"cmp"
@@ -16,11 +16,8 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-func newMeshCmd(env *command.Env) *cobra.Command {
-	return command.Group("mesh", "Manage the meshes of a cluster", newMeshListCmd(env), newScaleCmd(env), newUpgradeCmd(env), newRotateCmd(env))
-}
-
-func newMeshListCmd(env *command.Env) *cobra.Command {
+// NewList returns osm mesh list.
+func NewList(env *command.Env) *cobra.Command {
 	format := output.Table
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -32,7 +29,7 @@ whole fingerprint.`,
 		Example: `  osm mesh list
   osm mesh list -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return listMeshes(cmd.Context(), env, format) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return list(cmd.Context(), env, format) },
 	}
 	cmd.Flags().VarP(&format, "output", "o", "output format")
 	return cmd
@@ -52,7 +49,7 @@ type replicaRoot struct {
 	Problem     string `json:"problem,omitempty"`
 }
 
-func listMeshes(ctx context.Context, env *command.Env, format output.Format) error {
+func list(ctx context.Context, env *command.Env, format output.Format) error {
 	clients, err := env.Connect(ctx)
 	if err != nil {
 		return err

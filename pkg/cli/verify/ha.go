@@ -1,4 +1,4 @@
-package cli
+package verify
 
 import (
 	"context"
@@ -22,11 +22,7 @@ const (
 	defaultHeadlessTarget = 4 * time.Hour
 )
 
-func newVerifyCmd(env *command.Env) *cobra.Command {
-	return command.Group("verify", "Verify that a mesh is as it should be", newVerifyHACmd(env))
-}
-
-type verifyOptions struct {
+type options struct {
 	env      *command.Env
 	cmd      *cobra.Command
 	meshName string
@@ -34,8 +30,9 @@ type verifyOptions struct {
 	format   output.Format
 }
 
-func newVerifyHACmd(env *command.Env) *cobra.Command {
-	o := &verifyOptions{env: env, format: output.Table}
+// NewHA returns osm verify ha.
+func NewHA(env *command.Env) *cobra.Command {
+	o := &options{env: env, format: output.Table}
 	o.cmd = &cobra.Command{
 		Use:   "ha",
 		Short: "Verify that a mesh survives the loss of pods, nodes and its control plane",
@@ -66,7 +63,7 @@ create pods/portforward.`,
 	return o.cmd
 }
 
-func (o *verifyOptions) run(ctx context.Context) error {
+func (o *options) run(ctx context.Context) error {
 	if o.target < 0 {
 		return command.Usagef(o.cmd, "--headless-target: %s is negative; use a duration such as 4h", o.target)
 	}
@@ -130,7 +127,7 @@ type haReplica struct {
 	Problem    string     `json:"problem,omitempty"`
 }
 
-func (o *verifyOptions) report(a cluster.Availability, results []check.Result) haReport {
+func (o *options) report(a cluster.Availability, results []check.Result) haReport {
 	report := haReport{Mesh: a.Mesh.Name, Namespace: a.Mesh.Namespace, HeadlessTarget: output.Compact(o.target), Replicas: []haReplica{}, Checks: results}
 	if a.Injected.Err == nil {
 		report.InjectedPods = &a.Injected.Value
@@ -161,7 +158,7 @@ func reportReplica(r cluster.Replica) haReplica {
 	return replica
 }
 
-func (o *verifyOptions) write(report haReport) error {
+func (o *options) write(report haReport) error {
 	if o.format != output.Table {
 		return output.Write(o.env.Out, o.format, report, output.Grid{})
 	}

@@ -1,4 +1,4 @@
-package cli
+package namespace
 
 import (
 	"cmp"
@@ -299,7 +299,7 @@ func (o *membership) removal(_ context.Context, namespace *corev1.Namespace) (*m
 		said: fmt.Sprintf("Namespace [%s] already does not belong to any mesh", name),
 	}
 	if owner != "" || namespace.Labels[api.LabelIgnore] == "true" {
-		change.labels, change.annotations = leaving()
+		change.labels, change.annotations = noMembership()
 		change.said = fmt.Sprintf("Namespace [%s] successfully removed from mesh [%s]", name, cmp.Or(owner, o.meshName))
 	}
 	return change, nil

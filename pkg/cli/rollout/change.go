@@ -1,0 +1,73 @@
+package rollout
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/pkg/cli/release"
+)
+
+// Change is one change of a mesh, with the flags of the command that makes it.
+type Change struct {
+	Env *command.Env
+	Cmd *cobra.Command
+
+	Atomic  bool // undo a change that failed
+	Recover bool // take over from a process that was killed
+	DryRun  string
+	Timeout command.Timeout
+
+	chartPath string
+	files     []string
+	sets      []string
+	format    string
+	budget    time.Duration // of --headless-budget
+}
+
+// AddValueFlags adds the flags that say which chart and values are wanted, and those of a dry run.
+func (c *Change) AddValueFlags() {
+	flags := c.Cmd.Flags()
+	flags.StringArrayVar(&c.sets, "set", nil, "set a chart value as key=value; repeat it, or separate several with commas")
+	flags.StringArrayVarP(&c.files, "values", "f", nil, "read chart values from a YAML file (- for standard input); repeat it, the last file wins")
+	flags.StringVar(&c.chartPath, "osm-chart-path", "", "directory or .tgz file of a chart to use instead of the built-in one")
+	flags.StringVar(&c.DryRun, "dry-run", "", `change nothing: "client" checks the values and renders the chart, "server" also runs all checks and a server-side dry run`)
+	flags.Lookup("dry-run").NoOptDefVal = "client"
+	c.addHeadlessFlag()
+	flags.StringVarP(&c.format, "output", "o", "", `change nothing: "yaml" prints the manifests, as helm template does`)
+}
+
+// AddWaitFlags adds the flags about waiting.
+func (c *Change) AddWaitFlags() {
+	c.Timeout.AddFlag(c.Cmd, command.DefaultTimeout, "how long the whole operation may take")
+	c.Cmd.Flags().BoolVar(&c.Recover, "recover", false, "take over from an osm or helm process that was killed before it finished")
+}
+
+// Validate refuses flags that are wrong by themselves.
+func (c *Change) Validate() error {
+	if err := c.Timeout.Validate(c.Cmd); err != nil {
+		return err
+	}
+	switch {
+	case c.DryRun != "" && c.DryRun != "client" && c.DryRun != "server":
+		return command.Usagef(c.Cmd, "--dry-run: %q is not allowed; use client or server", c.DryRun)
+	case c.format != "" && c.format != "yaml":
+		return command.Usagef(c.Cmd, "--output: %q is not allowed; use yaml", c.format)
+	}
+	return c.validHeadless()
+}
+
+// RendersOnly reports whether the flags ask for no more than what can be known without a cluster.
+func (c *Change) RendersOnly() bool {
+	return c.DryRun == "client" || (c.DryRun == "" && c.format != "")
+}
+
+// Chart loads the chart that the flags name.
+func (c *Change) Chart() (*release.Chart, error) { return c.Env.Chart(c.chartPath) }
+
+// Merge merges the values of all sources: flags that stand for values (by key), --set, --values, the
+// stored values of the release and what --headless-budget asks for.
+func (c *Change) Merge(flags map[string]any, stored release.Values) (release.Values, error) {
+	return release.Layers{Stored: stored, Files: c.files, Sets: c.sets, Flags: flags, Derive: c.headless}.Merge()
+}

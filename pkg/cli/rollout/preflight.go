@@ -1,0 +1,65 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/osm-edge/osm/pkg/cli/check"
+	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/pkg/cli/release"
+)
+
+// Plan is a target as the pre-flight checks see it. info is the present release, or nil.
+func (c *Change) Plan(t Target, info *release.Info) (check.Plan, error) {
+	objects, err := release.Objects(t.manifest)
+	if err != nil {
+		return check.Plan{}, err
+	}
+	plan := check.Plan{
+		Mesh: t.Name, Namespace: t.Namespace,
+		EnforceSingle: t.values.Bool("osm.enforceSingleMesh"),
+		Recover:       c.Recover, OwnerTimeout: max(time.Duration(c.Timeout), command.DefaultTimeout), Now: c.Env.Now(),
+		Provider: provider(t.values),
+	}
+	for _, object := range objects {
+		plan.Objects = append(plan.Objects, check.Object{
+			APIVersion: object.APIVersion, Kind: object.Kind, Namespace: object.Namespace, Name: object.Name, Hook: object.Hook,
+		})
+	}
+	for _, component := range Components() {
+		if component.Autoscaled(t.values) {
+			plan.Autoscaled = append(plan.Autoscaled, component.Key)
+		}
+		plan.Floor = max(plan.Floor, component.MinReplicas(t.values))
+	}
+	if info != nil {
+		plan.Release = &check.Release{Status: info.Status, Pending: info.Pending, EverDeployed: info.EverDeployed, Since: info.Since}
+	}
+	return plan, nil
+}
+
+// provider says who signs certificates, according to the values.
+func provider(v release.Values) check.Provider {
+	port, _ := v.Int("osm.vault.port")
+	return check.Provider{
+		Kind:   v.String("osm.certificateProvider.kind"),
+		Vault:  fmt.Sprintf("%s://%s:%d", v.String("osm.vault.protocol"), v.String("osm.vault.host"), port),
+		Secret: v.String("osm.vault.secret.name"), Key: v.String("osm.vault.secret.key"),
+		Issuer: check.Issuer{
+			Name: v.String("osm.certmanager.issuerName"), Kind: v.String("osm.certmanager.issuerKind"), Group: v.String("osm.certmanager.issuerGroup"),
+		},
+	}
+}
+
+// Preflight runs the pre-flight checks. Warnings are printed; failures are the error.
+func (c *Change) Preflight(ctx context.Context, clients *cluster.Clients, plan check.Plan) error {
+	results := check.Run(ctx, check.PreFlight(clients, plan), func(r check.Result) {
+		c.Env.Debugf("check %s: %s %s", r.ID, r.Status, r.Message)
+		if r.Status == check.Warned {
+			c.Env.Warnf("%s", r.Message)
+		}
+	})
+	return check.Err(results)
+}
