@@ -288,7 +288,7 @@ func (p *parts) drain(ctx context.Context) error {
 	p.cfg.Log.Info("draining", "period", p.cfg.DrainPeriod.String(), "proxies", p.xds.Connected())
 	return serve.Drain{Health: p.health, Settle: min(settle, p.cfg.DrainPeriod/4), Period: p.cfg.DrainPeriod, Log: p.cfg.Log}.Run(ctx,
 		serve.Step{Name: "send proxies to other replicas", Run: func(ctx context.Context) error {
-			ends := p.xds.Streams()
+			ends := p.xds.BeginDrain()
 			for i := range serve.Spread(ctx, len(ends), serve.Remaining(ctx)*3/4) {
 				ends[i]()
 			}

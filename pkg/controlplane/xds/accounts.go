@@ -9,7 +9,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// accounts are what pods have and may do. The server's mu is held for all that is done to them.
+// accounts holds the streams and rate limits of each pod. It is guarded by the server's mu.
 type accounts struct {
 	limits Limits
 	pods   ledger[mesh.PodName, *account]
@@ -17,34 +17,34 @@ type accounts struct {
 
 // account is one pod's.
 type account struct {
-	streams []*stream     // the oldest first
-	opened  *rate.Limiter // streams
-	asked   *rate.Limiter // requests that answer nothing
+	streams  []*stream     // the oldest first
+	opens    *rate.Limiter // streams
+	requests *rate.Limiter // requests that answer nothing
 }
 
 const (
-	// reopenings is how many streams a pod may open at once, and bigTalk for how many seconds' worth of
-	// requests: an Envoy that is configured for the first time asks for much in a moment.
-	reopenings = 10
-	bigTalk    = 25
+	// streamBurst is how many streams a pod may open at once, and requestBurstSeconds how many seconds'
+	// worth of requests it may send at once: an Envoy sends many with its first configuration.
+	streamBurst         = 10
+	requestBurstSeconds = 25
 )
 
 func (a *account) idle(now time.Time) bool {
-	return len(a.streams) == 0 && full(a.opened, now) && full(a.asked, now)
+	return len(a.streams) == 0 && full(a.opens, now) && full(a.requests, now)
 }
 
 func newAccounts(limits Limits) accounts {
 	return accounts{limits: limits, pods: newLedger(func(mesh.PodName) *account {
 		return &account{
-			opened: rate.NewLimiter(rate.Limit(limits.StreamsPerMinute)/60, reopenings),
-			asked:  rate.NewLimiter(rate.Limit(limits.RequestsPerSecond), bigTalk*limits.RequestsPerSecond),
+			opens:    rate.NewLimiter(rate.Limit(limits.StreamsPerMinute)/60, streamBurst),
+			requests: rate.NewLimiter(rate.Limit(limits.RequestsPerSecond), requestBurstSeconds*limits.RequestsPerSecond),
 		}
 	})}
 }
 
-// add gives a pod another stream. Over the limit the oldest one makes room, since that is the one whose
-// proxy may be gone without the server having noticed. A stream that comes from the pod's own address does
-// not make room for one from elsewhere: that may be another pod with the same ServiceAccount.
+// add adds a stream to its pod. Over the limit the oldest stream is displaced, since its proxy may be gone
+// without the server having noticed. A stream from the pod's own address is never displaced by one from
+// elsewhere, which may be another pod with the same ServiceAccount.
 func (a *accounts) add(st *stream, now time.Time) (displaced *stream, ok bool) {
 	known := a.pods.of(st.peer.pod, now)
 	if len(known.streams) >= a.limits.StreamsPerPod {
@@ -60,7 +60,7 @@ func (a *accounts) add(st *stream, now time.Time) (displaced *stream, ok bool) {
 		known.streams = slices.Delete(known.streams, i, i+1)
 	}
 	known.streams = append(known.streams, st)
-	st.asked = known.asked
+	st.requests = known.requests
 	return displaced, true
 }
 

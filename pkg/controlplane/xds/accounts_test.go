@@ -98,7 +98,7 @@ func TestStreamsPerMinute(t *testing.T) {
 				return codes.OK
 			}
 		}
-		for range reopenings {
+		for range streamBurst {
 			if code := try("service0-0"); code != codes.OK {
 				t.Fatalf("%s within what a pod may do at once", code)
 			}
@@ -138,7 +138,7 @@ func TestRequestsAreSlowedDown(t *testing.T) {
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("answers of an honest proxy took %s", took)
 		}
-		for range 100 - bigTalk - 1 {
+		for range 100 - requestBurstSeconds - 1 {
 			select {
 			case <-d.responses:
 			default:
@@ -160,7 +160,7 @@ func TestAccountsAreForgotten(t *testing.T) {
 	now := time.Now()
 	for i := range 100_000 {
 		pod := mesh.PodName{Namespace: "shop", Name: fmt.Sprintf("pod-%d", i)}
-		if !a.pods.of(pod, now).opened.AllowN(now, 1) {
+		if !a.pods.of(pod, now).opens.AllowN(now, 1) {
 			t.Fatal("a new pod may open no stream")
 		}
 		now = now.Add(100 * time.Millisecond)

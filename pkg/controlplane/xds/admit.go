@@ -12,8 +12,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
-// accept authenticates the proxy, waits until its pod is known and for its turn, and adds the
-// stream, which then has to be removed, to those that are told of changes.
+// accept authenticates the proxy, waits until its pod is known and for a sync slot, and adds the stream
+// to those that are told of changes. stream.close removes it.
 func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, p protocol, send func(any) error) (*stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
 	defer cancel()
@@ -22,21 +22,21 @@ func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, 
 		return nil, err
 	}
 	if !s.mayOpen(who) {
-		return nil, s.blame(who, "streams-per-pod-per-minute", codes.ResourceExhausted, "pod %s opened more than %d streams in a minute: will be retried", who.pod, s.cfg.Limits.StreamsPerMinute)
+		return nil, s.refuseOffender(who, "streams-per-pod-per-minute", codes.ResourceExhausted, "pod %s opened more than %d streams in a minute: will be retried", who.pod, s.cfg.Limits.StreamsPerMinute)
 	}
-	if err := s.turns.take(ctx, who.party()); err != nil {
+	if err := s.slots.take(ctx, who.party()); err != nil {
 		return nil, s.refuse(who, "overload", codes.ResourceExhausted, "too many proxies are being configured at the moment: will be retried, no action needed")
 	}
 	st := &stream{
-		peer: who, since: s.cfg.Now(), variant: variant, protocol: p, send: send,
+		server: s, peer: who, since: s.cfg.Now(), variant: variant, protocol: p, send: send,
 		changed: wake.NewSignal(), ended: make(chan error, 1), ends: s.lifetime(who),
-		// The turn ends when the proxy is configured, at the latest after a while: a proxy that never
-		// answers must not hold it.
-		configured: sync.OnceFunc(func() { s.turns.give(who.party()) }),
+		// The proxy holds the slot until it is configured, or for Patience: one that never answers must not
+		// keep it.
+		configured: sync.OnceFunc(func() { s.slots.put(who.party()) }),
 	}
-	st.seen.Store(&lookedUp{})
+	st.seen.Store(&assignment{})
 	if err := s.admit(st); err != nil {
-		s.turns.give(who.party())
+		s.slots.put(who.party())
 		return nil, err
 	}
 	return st, nil
@@ -47,10 +47,10 @@ func (s *Server) admit(st *stream) error {
 	if err := s.add(st); err != nil {
 		return err
 	}
-	// Added first, refreshed second: a change in between is either seen here or gives the stream a turn.
+	// Add first, then refresh: a change in between is either seen here or gives the stream a turn.
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	err := s.refresh(st)
+	err := st.refresh()
 	if err == nil && !s.trust.Load().anchors.Vouch(st.peer.chains, s.cfg.Now()) {
 		err = s.refuse(st.peer, "untrusted", codes.Unauthenticated, "the client certificate of pod %s is of a CA that is no longer trusted: connect again", st.peer.pod)
 	}
@@ -59,28 +59,28 @@ func (s *Server) admit(st *stream) error {
 	}
 	if err != nil {
 		st.closed = true
-		st.back()
+		st.stopGrace()
 		s.remove(st)
 	}
 	return err
 }
 
-// refresh looks up what the proxy should have now. A pod that is gone keeps what it has for a
-// while: it may still be finishing its last requests. st.mu is held.
-func (s *Server) refresh(st *stream) error {
-	s.retrust(st, s.trust.Load())
-	if within := st.hasten.Swap(0); within > 0 {
-		s.sooner(st, time.Duration(within))
+// refresh looks up what the proxy should have now. The proxy of a pod that left keeps what it has for the
+// grace period: it may still be finishing its last requests. st.mu is held.
+func (st *stream) refresh() error {
+	st.retrust(st.server.trust.Load())
+	if within := st.reissueWithin.Swap(0); within > 0 {
+		st.renewWithin(time.Duration(within))
 	}
-	now := s.look(st)
+	now := st.lookUp()
 	w := now.workload
 	if w == nil {
-		st.left(s.cfg.Farewell)
+		st.startGrace(st.server.cfg.GracePeriod)
 		return nil
 	}
-	st.back()
+	st.stopGrace()
 	if w.Identity != st.peer.identity {
-		return s.refuse(st.peer, "identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", st.peer.pod, w.Identity, st.peer.identity)
+		return st.server.refuse(st.peer, "identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", st.peer.pod, w.Identity, st.peer.identity)
 	}
 	st.offer.view = now.view
 	return nil

@@ -25,19 +25,19 @@ import (
 // longestNode is the longest node id that can name a pod: a namespace, a slash and a name.
 const longestNode = 63 + 1 + 253
 
-// peer is who a stream belongs to: proved by the certificate, and the pod that it may speak for.
+// peer is who a stream belongs to: the identity that the certificate proved, and the pod.
 type peer struct {
 	identity identity.Identity
 	pod      mesh.PodName
-	// until is when its certificate expires, and with it the proof; chains are what it was verified by.
+	// until is when its certificate, and so the proof, expires; chains are its verified chains.
 	until  time.Time
 	chains [][]*x509.Certificate
-	// source is its address, and home whether that is the pod's own.
+	// source is its address; home says whether that is the pod's own.
 	source netip.Addr
 	home   bool
 }
 
-// name is what is known of it, for people.
+// name is the most specific name known, for logs.
 func (p peer) name() string {
 	switch {
 	case p.pod != mesh.PodName{}:
@@ -48,23 +48,23 @@ func (p peer) name() string {
 	return "address " + p.source.String()
 }
 
-// authenticate reads the identity from the client certificate and the pod from the node id, and
-// waits until the pod is known: a new pod's proxy may be faster than the news of the pod.
+// authenticate reads the identity from the client certificate and the pod from the node id, and waits
+// until the pod is known: a new proxy may connect before the watch has delivered its pod.
 func (s *Server) authenticate(ctx context.Context, node *corev3.Node) (peer, error) {
 	who, err := s.proven(ctx)
 	if err != nil {
-		return peer{}, s.blame(who, "certificate", codes.Unauthenticated, "%v", err)
+		return peer{}, s.refuseOffender(who, "certificate", codes.Unauthenticated, "%v", err)
 	}
 	pod, err := podOf(node.GetId())
 	if err != nil {
-		return peer{}, s.blame(who, "node", codes.InvalidArgument, "%v", err)
+		return peer{}, s.refuseOffender(who, "node", codes.InvalidArgument, "%v", err)
 	}
 	w, err := s.awaitWorkload(ctx, who, pod)
 	if err != nil {
 		return peer{}, err
 	}
 	if w.Identity != who.identity {
-		return peer{}, s.blame(who, "identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", pod, w.Identity, who.identity)
+		return peer{}, s.refuseOffender(who, "identity", codes.PermissionDenied, "pod %s runs as %s, the certificate is of %s", pod, w.Identity, who.identity)
 	}
 	who.pod, who.home = pod, slices.Contains(w.Addresses, who.source)
 	return who, nil
@@ -75,19 +75,19 @@ func podOf(id string) (mesh.PodName, error) {
 	if pod, ok := mesh.ParsePodName(id); ok && len(id) <= longestNode {
 		return pod, nil
 	}
-	return mesh.PodName{}, fmt.Errorf("node id %s: want NAMESPACE/POD", quoted(id))
+	return mesh.PodName{}, fmt.Errorf("node id %s: want NAMESPACE/POD", quote(id))
 }
 
-// check refuses a stream that claims another pod later on. Proxies send their node only once.
+// check refuses a stream that later claims another pod. Proxies send their node only once.
 func (s *Server) check(who peer, node *corev3.Node) error {
 	if node == nil || node.GetId() == "" || node.GetId() == who.pod.String() {
 		return nil
 	}
-	return s.blame(who, "identity", codes.PermissionDenied, "the stream is pod %s's and cannot become %s", who.pod, quoted(node.GetId()))
+	return s.refuseOffender(who, "identity", codes.PermissionDenied, "the stream is pod %s's and cannot become %s", who.pod, quote(node.GetId()))
 }
 
-// proven is what the connection proves: its address, and the identity in the only URI SAN of the verified
-// client certificate.
+// proven returns what the connection proves: its address, and the identity in the only URI SAN of the
+// verified client certificate.
 func (s *Server) proven(ctx context.Context) (who peer, err error) {
 	p, ok := grpcpeer.FromContext(ctx)
 	if !ok {
@@ -108,22 +108,22 @@ func (s *Server) proven(ctx context.Context) (who peer, err error) {
 	return who, err
 }
 
-// refuse counts a refused stream and returns the error that its proxy is told.
+// refuse counts and logs a refused stream and returns the error for its proxy.
 func (s *Server) refuse(who peer, reason string, code codes.Code, format string, args ...any) error {
 	s.cfg.Metrics.refused.WithLabelValues(reason).Inc()
 	message := fmt.Sprintf(format, args...)
-	s.notes.say(slog.LevelInfo, who.name(), "xDS stream refused", "reason", reason, "proxy", who.name(), "message", message)
+	s.offenders.log(slog.LevelInfo, who.name(), "xDS stream refused", "reason", reason, "proxy", who.name(), "message", message)
 	return status.Error(code, message)
 }
 
-// blame is refuse for what the proxy itself is at fault for: the metric of limits names it.
-func (s *Server) blame(who peer, reason string, code codes.Code, format string, args ...any) error {
-	s.notes.count(reason, who.name())
+// refuseOffender is refuse for streams whose proxy is at fault: the metric of limits names it.
+func (s *Server) refuseOffender(who peer, reason string, code codes.Code, format string, args ...any) error {
+	s.offenders.count(reason, who.name())
 	return s.refuse(who, reason, code, format, args...)
 }
 
-// quoted is the beginning of what a proxy sent, fit for a line of a log.
-func quoted(text string) string {
+// quote quotes the beginning of what a proxy sent, so that it fits a log line.
+func quote(text string) string {
 	const most = 80
 	if len(text) > most {
 		return fmt.Sprintf("%q... (%d bytes)", text[:most], len(text))

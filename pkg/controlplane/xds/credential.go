@@ -13,39 +13,39 @@ import (
 const (
 	// dueTick bounds how late a jump of the wall clock is noticed.
 	dueTick = 10 * time.Minute
-	// Attempts to get a certificate are repeated after leaseRetryFirst, doubling up to leaseRetryLast.
-	leaseRetryFirst = time.Second
-	leaseRetryLast  = time.Minute
+	// A failed attempt to get a certificate is retried after acquireRetryFirst, doubling up to acquireRetryLast.
+	acquireRetryFirst = time.Second
+	acquireRetryLast  = time.Minute
 	// respread is the time over which a changed root replaces the certificates that proxies brought.
 	respread = time.Minute
 )
 
-// credential is a stream's hold on its proxy's workload certificate. A proxy that brings a good one
-// from its last stream costs nothing until that one is due: there is no lease until then. The
-// stream's mu is held for all that is done to it, until the stream is closed.
+// credential is the workload certificate of a stream's proxy. A proxy that brings a good certificate
+// from its last stream costs nothing until that is due for renewal: only then is a leaf acquired. It is
+// guarded by the stream's mu until the stream is closed.
 type credential struct {
-	lease    *leafcache.Handle
-	brought  *held       // what the proxy holds, while that is good and there is no lease
-	coming   chan leased // not nil while a lease is being acquired
-	due      *time.Timer // when a lease is to be acquired
-	dueAt    time.Time   // by the wall clock
+	leaf     *leafcache.Handle
+	brought  *certVersion      // what the proxy holds, while that is good and no leaf was acquired
+	coming   chan acquiredLeaf // not nil while a leaf is being acquired
+	due      *time.Timer       // when a leaf is to be acquired
+	dueAt    time.Time         // by the wall clock
 	failures int
 }
 
-type leased struct {
-	lease *leafcache.Handle
-	err   error
+type acquiredLeaf struct {
+	leaf *leafcache.Handle
+	err  error
 }
 
-// changed receives after the leased certificate was renewed.
+// changed receives after the acquired leaf was renewed.
 func (c *credential) changed() <-chan struct{} {
-	if c.lease == nil {
+	if c.leaf == nil {
 		return nil
 	}
-	return c.lease.Changed()
+	return c.leaf.Changed()
 }
 
-// waiting receives when a lease is due.
+// waiting receives when a leaf is due.
 func (c *credential) waiting() <-chan time.Time {
 	if c.due == nil {
 		return nil
@@ -53,119 +53,120 @@ func (c *credential) waiting() <-chan time.Time {
 	return c.due.C
 }
 
-// firstSecrets decides, when a stream first asks for secrets, whether the proxy's certificate, if
-// it reports one, will do.
-func (s *Server) firstSecrets(ctx context.Context, st *stream, holds map[string]string) {
-	s.retrust(st, s.trust.Load()) // what the proxy holds may be the newest bundle
-	st.reported(holds, s.cfg.Now())
-	h, ok := parseHeld(holds[envoy.SecretWorkload])
-	if !ok || !h.good(st.trust.root, s.cfg.Now()) {
-		s.acquire(ctx, st)
+// firstSecrets decides, when a stream first asks for secrets, whether the certificate that the proxy
+// reports to hold is still good.
+func (st *stream) firstSecrets(ctx context.Context, holds map[string]string) {
+	st.retrust(st.server.trust.Load()) // what the proxy holds may be the newest bundle
+	st.reported(holds, st.server.cfg.Now())
+	h, ok := parseCertVersion(holds[envoy.SecretWorkload])
+	if !ok || !h.good(st.trust.root, st.server.cfg.Now()) {
+		st.acquire(ctx)
 		return
 	}
 	st.cred.brought = &h
 	st.offer.workload = placeholder(h)
 	st.expires.Store(h.notAfter.Unix())
-	s.setDue(st, h.renewAt)
+	st.setDue(h.renewAt)
 }
 
-// setDue has the lease acquired at a time of the wall clock.
-func (s *Server) setDue(st *stream, at time.Time) {
+// setDue has a leaf acquired at a time of the wall clock.
+func (st *stream) setDue(at time.Time) {
 	c := &st.cred
-	if c.lease != nil || c.coming != nil {
+	if c.leaf != nil || c.coming != nil {
 		return
 	}
 	c.stopTimer()
 	c.dueAt = at
-	c.due = time.NewTimer(min(max(at.Sub(s.cfg.Now()), 0), dueTick))
+	c.due = time.NewTimer(min(max(at.Sub(st.server.cfg.Now()), 0), dueTick))
 	st.changed.Wake()
 }
 
-// onDue acquires the lease if it is time by the wall clock, too.
-func (s *Server) onDue(ctx context.Context, st *stream) {
+// onDue acquires a leaf if it is due by the wall clock too.
+func (st *stream) onDue(ctx context.Context) {
 	st.cred.stopTimer()
-	if s.cfg.Now().Before(st.cred.dueAt) {
-		s.setDue(st, st.cred.dueAt)
+	if st.server.cfg.Now().Before(st.cred.dueAt) {
+		st.setDue(st.cred.dueAt)
 		return
 	}
-	s.acquire(ctx, st)
+	st.acquire(ctx)
 }
 
-// acquire gets a lease beside the stream, which goes on: an authority that is away must not keep
-// the rest of the configuration from the proxy. ctx must end with the stream.
-func (s *Server) acquire(ctx context.Context, st *stream) {
+// acquire gets a leaf in the background: an authority that is unavailable must not keep the rest of the
+// configuration from the proxy. ctx must end with the stream.
+func (st *stream) acquire(ctx context.Context) {
 	c := &st.cred
-	if c.lease != nil || c.coming != nil {
+	if c.leaf != nil || c.coming != nil {
 		return
 	}
 	c.stopTimer()
-	coming := make(chan leased, 1)
+	coming := make(chan acquiredLeaf, 1)
 	c.coming = coming
 	st.changed.Wake()
 	go func() {
-		lease, err := s.cfg.Leaves.Acquire(ctx, st.peer.identity)
-		coming <- leased{lease, err}
+		leaf, err := st.server.cfg.Leaves.Acquire(ctx, st.peer.identity)
+		coming <- acquiredLeaf{leaf, err}
 	}()
 }
 
-// acquired takes the result. A proxy that has no certificate yet, or an old one, waits for the next attempt.
-func (s *Server) acquired(st *stream, got leased) {
+// acquired handles the result of acquire. After a failure the proxy keeps what it has until the next attempt.
+func (st *stream) acquired(got acquiredLeaf) {
 	c := &st.cred
 	c.coming = nil
 	if got.err != nil {
-		delay := min(leaseRetryFirst<<min(c.failures, 10), leaseRetryLast)
+		delay := min(acquireRetryFirst<<min(c.failures, 10), acquireRetryLast)
 		c.failures++
-		s.setDue(st, s.cfg.Now().Add(delay/2+spread(st, delay/2)))
-		s.cfg.Log.Error("no certificate for a proxy, will retry", "pod", st.peer.pod.String(), "identity", st.peer.identity.String(), "error", got.err)
+		st.setDue(st.server.cfg.Now().Add(delay/2 + st.spread(delay/2)))
+		st.server.cfg.Log.Error("cannot get a certificate for a proxy, will retry", "pod", st.peer.pod.String(), "identity", st.peer.identity.String(), "error", got.err)
 		return
 	}
-	c.lease, c.brought, c.failures = got.lease, nil, 0
-	s.renewed(st)
+	c.leaf, c.brought, c.failures = got.leaf, nil, 0
+	st.renewed()
 }
 
-// renewed offers the lease's current certificate, never without the bundle that its CA is in.
-func (s *Server) renewed(st *stream) {
-	s.retrust(st, s.trust.Load())
-	known, err := s.leafSets.of(st.cred.lease.Current(), st.trust.Trust)
+// renewed offers the current leaf, never without the bundle that contains its CA.
+func (st *stream) renewed() {
+	st.retrust(st.server.trust.Load())
+	known, err := st.server.leafSets.of(st.cred.leaf.Current(), st.trust.Trust)
 	if err != nil {
-		s.cfg.Log.Error("certificate cannot be encoded, the proxy keeps the last one", "pod", st.peer.pod.String(), "error", err)
+		st.server.cfg.Log.Error("cannot encode a certificate, the proxy keeps the last one", "pod", st.peer.pod.String(), "error", err)
 		return
 	}
-	st.offer.workload, st.leased = known.set, known.cert
+	st.offer.workload, st.offered = known.set, known.cert
 }
 
-// retrust offers the trust bundle in force. A certificate that the proxy brought and that is not of
-// the root in force is replaced, at a moment that spreads the work. A stream whose client certificate is
-// not of that trust is offered nothing any more: Retrust ends it.
-func (s *Server) retrust(st *stream, now *trusted) {
+// retrust offers the trust bundle in force. A certificate that the proxy brought and that another root
+// signed is replaced, at a moment that spreads the work. A stream whose client certificate that trust does
+// not cover is offered nothing more: Server.Retrust ends it.
+func (st *stream) retrust(now *trusted) {
 	if st.trust == now {
 		return
 	}
-	if !now.anchors.Vouch(st.peer.chains, s.cfg.Now()) {
+	if !now.anchors.Vouch(st.peer.chains, st.server.cfg.Now()) {
 		st.closed = true
 		return
 	}
 	st.trust, st.offer.trust = now, now.set
 	if brought := st.cred.brought; brought != nil && brought.root != now.root {
-		s.sooner(st, respread)
+		st.renewWithin(respread)
 	}
 }
 
-// sooner has a brought certificate replaced within the time.
-func (s *Server) sooner(st *stream, within time.Duration) {
+// renewWithin has a certificate that the proxy brought replaced within the given time.
+func (st *stream) renewWithin(within time.Duration) {
 	if st.cred.brought == nil {
 		return
 	}
-	if at := s.cfg.Now().Add(spread(st, within)); at.Before(st.cred.dueAt) {
-		s.setDue(st, at)
+	if at := st.server.cfg.Now().Add(st.spread(within)); at.Before(st.cred.dueAt) {
+		st.setDue(at)
 	}
 }
 
-// ensureSendable replaces a certificate that the proxy said it holds, and now asks for.
-func (s *Server) ensureSendable(ctx context.Context, st *stream) {
+// ensureSendable acquires a leaf if the proxy asks for the certificate that it reported to hold: of that
+// one only the version is known here.
+func (st *stream) ensureSendable(ctx context.Context) {
 	if st.cred.brought != nil && st.protocol.lacks(envoy.Secrets, envoy.SecretWorkload, st.offer) {
 		st.cred.brought, st.offer.workload = nil, nil
-		s.acquire(ctx, st)
+		st.acquire(ctx)
 	}
 }
 
@@ -176,20 +177,20 @@ func (c *credential) stopTimer() {
 	}
 }
 
-// release ends the hold, when ctx of acquire has ended.
+// release gives the leaf back. The context of acquire must have ended.
 func (c *credential) release() {
 	c.stopTimer()
 	if c.coming != nil {
-		c.lease = (<-c.coming).lease
+		c.leaf = (<-c.coming).leaf
 	}
-	if c.lease != nil {
-		c.lease.Release()
+	if c.leaf != nil {
+		c.leaf.Release()
 	}
 }
 
-// spread is a share of the time that depends on the proxy's identity alone: all proxies of an
-// identity get the same certificate, so they may as well ask at once.
-func spread(st *stream, within time.Duration) time.Duration {
+// spread returns a part of the time that depends only on the proxy's identity: all proxies of an identity
+// get the same certificate, so they may ask at the same time.
+func (st *stream) spread(within time.Duration) time.Duration {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(st.peer.identity.String())) // a hash never fails
 	return time.Duration(float64(within) * float64(h.Sum32()%1000) / 1000)

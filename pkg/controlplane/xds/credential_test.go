@@ -104,7 +104,7 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 		if n := a.issued.Load(); n != 1 {
 			t.Errorf("%d certificates issued, want 1: the proxy brought a good one", n)
 		}
-		h, ok := parseHeld(holds[envoy.SecretWorkload])
+		h, ok := parseCertVersion(holds[envoy.SecretWorkload])
 		at, pod, known := second.EarliestExpiry()
 		if !ok || !known || !at.Equal(h.notAfter) || pod != (mesh.PodName{Namespace: "shop", Name: "service0-0"}) {
 			t.Errorf("earliest expiry %v of %v (%v), want %v (%v)", at, pod, known, h.notAfter, ok)
@@ -119,7 +119,7 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 			t.Errorf("when it was due came %q, want the workload's new certificate", got)
 		}
 		synctest.Wait()
-		renewed, _ := parseHeld(resp.GetResources()[0].GetVersion())
+		renewed, _ := parseCertVersion(resp.GetResources()[0].GetVersion())
 		if at, _, _ := second.EarliestExpiry(); !at.Equal(renewed.notAfter) || !renewed.notAfter.After(h.notAfter) {
 			t.Errorf("earliest expiry %v after the renewal, want %v", at, renewed.notAfter)
 		}
@@ -132,22 +132,22 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 
 func TestBroughtCertificateThatWillNotDo(t *testing.T) {
 	now := time.Now()
-	good := held{root: "ROOT", notAfter: now.Add(time.Hour), renewAt: now.Add(time.Minute), serial: "1"}
-	cases := map[string]func(h *held) string{
-		"of another root":       func(h *held) string { h.root = "0000"; return h.version() },
-		"due":                   func(h *held) string { h.renewAt = now.Add(-time.Second); return h.version() },
-		"expired":               func(h *held) string { h.notAfter, h.renewAt = now, now.Add(-time.Minute); return h.version() },
-		"renewed after its end": func(h *held) string { h.renewAt = h.notAfter.Add(time.Second); return h.version() },
-		"a content hash":        func(*held) string { return "0123456789abcdef0123456789abcdef" },
-		"no numbers":            func(h *held) string { return h.root + ".a.b.c" },
-		"too long":              func(h *held) string { h.serial = strings.Repeat("1", 1000); return h.version() },
-		"none":                  func(*held) string { return "" },
+	good := certVersion{root: "ROOT", notAfter: now.Add(time.Hour), renewAt: now.Add(time.Minute), serial: "1"}
+	cases := map[string]func(h *certVersion) string{
+		"of another root":       func(h *certVersion) string { h.root = "0000"; return h.String() },
+		"due":                   func(h *certVersion) string { h.renewAt = now.Add(-time.Second); return h.String() },
+		"expired":               func(h *certVersion) string { h.notAfter, h.renewAt = now, now.Add(-time.Minute); return h.String() },
+		"renewed after its end": func(h *certVersion) string { h.renewAt = h.notAfter.Add(time.Second); return h.String() },
+		"a content hash":        func(*certVersion) string { return "0123456789abcdef0123456789abcdef" },
+		"no numbers":            func(h *certVersion) string { return h.root + ".a.b.c" },
+		"too long":              func(h *certVersion) string { h.serial = strings.Repeat("1", 1000); return h.String() },
+		"none":                  func(*certVersion) string { return "" },
 	}
 	a := newAuthority(t)
 	m := replica(t, a, a.Trust)
 	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
-	good.root = short(a.Trust().Fingerprint, rootPrefix)
-	if h, ok := parseHeld(good.version()); !ok || !h.good(good.root, now) {
+	good.root = truncate(a.Trust().Fingerprint, rootPrefix)
+	if h, ok := parseCertVersion(good.String()); !ok || !h.good(good.root, now) {
 		t.Fatalf("%+v is not good", h)
 	}
 	for name, spoil := range cases {

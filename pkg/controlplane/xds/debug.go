@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// fewNames and messageLimit bound what is shown of a refusal.
-	fewNames     = 20
+	// maxNames and messageLimit bound what is shown of a rejection.
+	maxNames     = 20
 	messageLimit = 1000
 )
 
-// Debug describes all streams, sorted by pod. It looks at one stream after another and stops none.
+// Debug describes all streams, sorted by pod. It locks one stream at a time.
 func (s *Server) Debug() debug.XDS {
 	streams := s.all()
 	d := debug.XDS{Proxies: make([]debug.Proxy, 0, len(streams))}
@@ -39,8 +39,8 @@ func (st *stream) report() debug.Proxy {
 	return p
 }
 
-// EarliestExpiry is when the first workload certificate of a connected proxy expires, and whose it
-// is; ok is false when no proxy has one.
+// EarliestExpiry returns when the first workload certificate of a connected proxy expires, and the pod; ok
+// is false when no proxy has one.
 func (s *Server) EarliestExpiry() (at time.Time, pod mesh.PodName, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +59,7 @@ func (d *deltaSession) report() []debug.Type {
 		if t := &d.types[typ]; t.asked {
 			all = append(all, debug.Type{
 				Type: typ.String(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
-				Awaiting: t.awaiting != 0, LastPush: known(t.pushed), Rejected: t.refusals.report(),
+				Awaiting: t.awaiting != 0, LastPush: optionalTime(t.pushed), Rejected: t.rejections.report(),
 			})
 		}
 	}
@@ -69,7 +69,7 @@ func (d *deltaSession) report() []debug.Type {
 func (d *deltaSession) rejected() int {
 	n := 0
 	for typ := range envoy.NumKinds {
-		n += d.types[typ].refusals.size()
+		n += d.types[typ].rejections.size()
 	}
 	return n
 }
@@ -80,7 +80,7 @@ func (s *sotwSession) report() []debug.Type {
 		if t := &s.types[typ]; t.asked {
 			all = append(all, debug.Type{
 				Type: typ.String(), Wildcard: t.wildcard, Names: len(t.names.all()), Version: t.held.version(),
-				Awaiting: t.awaiting, LastPush: known(t.pushed), Rejected: t.refusals.report(),
+				Awaiting: t.awaiting, LastPush: optionalTime(t.pushed), Rejected: t.rejections.report(),
 			})
 		}
 	}
@@ -90,23 +90,23 @@ func (s *sotwSession) report() []debug.Type {
 func (s *sotwSession) rejected() int {
 	n := 0
 	for typ := range envoy.NumKinds {
-		n += s.types[typ].refusals.size()
+		n += s.types[typ].rejections.size()
 	}
 	return n
 }
 
-func (rs *refusals) report() []debug.Rejection {
+func (rs *rejections) report() []debug.Rejection {
 	var all []debug.Rejection
 	for _, r := range *rs {
 		names := r.names()
-		all = append(all, debug.Rejection{Resources: few(names), Count: len(names), Message: short(r.message, messageLimit), At: r.at.UTC(), Times: r.count})
+		all = append(all, debug.Rejection{Resources: firstNames(names), Count: len(names), Message: truncate(r.message, messageLimit), At: r.at.UTC(), Times: r.count})
 	}
 	return all
 }
 
-func few(names []string) []string { return names[:min(len(names), fewNames)] }
+func firstNames(names []string) []string { return names[:min(len(names), maxNames)] }
 
-func known(at time.Time) *time.Time {
+func optionalTime(at time.Time) *time.Time {
 	if at.IsZero() {
 		return nil
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// deltaSession is the state of one incremental stream: what the proxy asked for and what it holds.
-// The rules are those of the xDS protocol specification, "Incremental xDS".
+// deltaSession is the state of one incremental stream: what the proxy subscribed to and what it holds.
+// It follows the xDS protocol specification, "Incremental xDS".
 type deltaSession struct {
 	lists  *nameLists
 	types  [envoy.NumKinds]deltaType
@@ -20,9 +20,9 @@ type deltaSession struct {
 
 // Versions that no resource has.
 const (
-	// forgotten is for what the proxy asked for: it may hold it or not, and must be told of it.
+	// forgotten marks what the proxy asked for: it may or may not hold it, and must be told.
 	forgotten = ""
-	// newToIt is for what a proxy that came from another stream did not report.
+	// newToIt marks what a proxy that came from another stream did not report to hold.
 	newToIt = "-"
 )
 
@@ -30,23 +30,22 @@ type deltaType struct {
 	asked    bool // a request of this type has come
 	wildcard bool
 	names    *nameList // the explicit subscription
-	// held is what the proxy was brought to last: it has been offered each resource of it that it
-	// wants, but for those in except. A refused version counts as held.
+	// held is what the proxy was last brought to: it was offered every resource in it that it wants, except
+	// for those in except. A rejected version counts as held.
 	held layers
-	// except maps wanted names to the version that the proxy holds of them, where that is not the
-	// one in held; see forgotten and newToIt. It is nil nearly always.
+	// except maps wanted names to the version that the proxy holds, where that is not the one in held; see
+	// forgotten and newToIt. It is nearly always nil.
 	except map[string]string
-	// awaiting is the nonce of the response that is not answered yet, 0 if there is none, and sent
-	// what was in it.
-	awaiting uint64
-	sent     sent
-	pushed   time.Time
-	refusals refusals
+	// awaiting is the nonce of the unanswered response, 0 if there is none; sent is what it carried.
+	awaiting   uint64
+	sent       sent
+	pushed     time.Time
+	rejections rejections
 }
 
 func (t *deltaType) wants(name string) bool { return t.wildcard || t.names.has(name) }
 
-// hold remembers that the proxy holds another version than held says.
+// hold notes that the proxy holds another version than held says.
 func (t *deltaType) hold(name, version string) {
 	if t.except == nil {
 		t.except = map[string]string{}
@@ -54,18 +53,18 @@ func (t *deltaType) hold(name, version string) {
 	t.except[name] = version
 }
 
-// forget makes the session hold nothing against a name.
+// forget removes the exception for a name.
 func (t *deltaType) forget(name string) {
 	if delete(t.except, name); len(t.except) == 0 {
 		t.except = nil
 	}
 }
 
-// handle takes a request and returns what it says about a response, if it answers the last one.
-func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest, o offer, now time.Time) answer {
+// handle applies a request and returns what it says about the last response, if it answers that.
+func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest, o offer, now time.Time) ack {
 	typ, ok := envoy.KindOf(req.GetTypeUrl())
 	if !ok {
-		return answer{}
+		return ack{}
 	}
 	t := &d.types[typ]
 	if !t.asked {
@@ -75,19 +74,20 @@ func (d *deltaSession) handle(req *discoveryv3.DeltaDiscoveryRequest, o offer, n
 	}
 	d.unsubscribe(t, req.GetResourceNamesUnsubscribe())
 	if t.awaiting == 0 || req.GetResponseNonce() != strconv.FormatUint(t.awaiting, 10) {
-		return answer{}
+		return ack{}
 	}
 	what := t.sent
 	t.awaiting, t.sent = 0, sent{}
 	if detail := req.GetErrorDetail(); detail != nil {
-		return answer{typ: typ, refusal: t.refusals.refused(what, detail.GetMessage(), now, t.wants)}
+		return ack{typ: typ, rejection: t.rejections.reject(what, detail.GetMessage(), now, t.wants)}
 	}
-	t.refusals.accepted(what)
+	t.rejections.accept(what)
 	changed := len(req.GetResourceNamesSubscribe())+len(req.GetResourceNamesUnsubscribe()) > 0
-	return answer{typ: typ, accepted: true, changed: changed, what: what}
+	return ack{typ: typ, accepted: true, changed: changed, carried: what}
 }
 
-// begin takes what a proxy says first: what it wants, and what it still holds from an older stream.
+// begin applies the first request of a kind: what the proxy wants, and what it still holds from an older
+// stream.
 func (d *deltaSession) begin(t *deltaType, typ envoy.Kind, req *discoveryv3.DeltaDiscoveryRequest, now layers) {
 	subscribe, holds := req.GetResourceNamesSubscribe(), req.GetInitialResourceVersions()
 	t.asked = true
@@ -96,13 +96,13 @@ func (d *deltaSession) begin(t *deltaType, typ envoy.Kind, req *discoveryv3.Delt
 	if len(holds) > 0 {
 		t.resume(holds, now)
 	}
-	t.dropUnwanted() // clusters may have asked for the endpoints to be sent again before the proxy did
+	t.dropUnwanted() // a changed cluster may have had its endpoints marked before the proxy asked for any
 	for _, name := range now.missing(t.names.all()) {
-		t.holdFirst(name, forgotten) // it must be told that there is none
+		t.holdFirst(name, forgotten) // the proxy must be told that it does not exist
 	}
 }
 
-// resume notes where what the proxy holds differs from what it should have.
+// resume notes where what the proxy holds differs from what it should hold.
 func (t *deltaType) resume(holds map[string]string, now layers) {
 	t.held = now
 	for _, set := range now {
@@ -126,14 +126,14 @@ func (t *deltaType) resume(holds map[string]string, now layers) {
 	}
 }
 
-// holdFirst is hold for what is not an exception already.
+// holdFirst is hold for names without an exception.
 func (t *deltaType) holdFirst(name, version string) {
 	if _, noted := t.except[name]; !noted {
 		t.hold(name, version)
 	}
 }
 
-// dropUnwanted drops the exceptions that the proxy has not subscribed to.
+// dropUnwanted drops exceptions for names that the proxy did not subscribe to.
 func (t *deltaType) dropUnwanted() {
 	for name := range t.except {
 		if !t.wants(name) {
@@ -142,8 +142,7 @@ func (t *deltaType) dropUnwanted() {
 	}
 }
 
-// subscribe adds to what the proxy wants. It may have dropped what it asks for again, so that is
-// sent again.
+// subscribe adds names. What the proxy asks for again is sent again: it may have dropped it.
 func (d *deltaSession) subscribe(t *deltaType, names []string) {
 	if len(names) == 0 {
 		return
@@ -159,7 +158,7 @@ func (d *deltaSession) subscribe(t *deltaType, names []string) {
 	}
 }
 
-// widen makes the proxy want everything: what it did not subscribe to by name it does not hold.
+// widen makes the proxy want everything. What it did not subscribe to by name it does not hold.
 func (t *deltaType) widen() {
 	t.wildcard = true
 	for _, set := range t.held {
@@ -174,8 +173,8 @@ func (t *deltaType) widen() {
 	}
 }
 
-// unsubscribe takes from what the proxy wants. A name that the wildcard still covers is told again:
-// the proxy may forget it with its explicit subscription.
+// unsubscribe removes names. One that the wildcard still covers is sent again: the proxy may forget it
+// with its explicit subscription.
 func (d *deltaSession) unsubscribe(t *deltaType, names []string) {
 	if len(names) == 0 {
 		return
@@ -190,10 +189,10 @@ func (d *deltaSession) unsubscribe(t *deltaType, names []string) {
 		}
 	}
 	t.dropUnwanted()
-	t.refusals.dropped(t.wants)
+	t.rejections.drop(t.wants)
 }
 
-// lacks says whether the proxy is to be sent that resource: it wants it and does not hold it.
+// lacks says whether the proxy wants the resource and does not hold its current version.
 func (d *deltaSession) lacks(typ envoy.Kind, name string, o offer) bool {
 	t := &d.types[typ]
 	r := o.layers(typ).named(name)
@@ -207,7 +206,7 @@ func (d *deltaSession) lacks(typ envoy.Kind, name string, o offer) bool {
 	return version != r.Version
 }
 
-// settled says whether the proxy answered everything that it was sent.
+// settled says whether the proxy answered everything it was sent.
 func (d *deltaSession) settled() bool {
 	for typ := range envoy.NumKinds {
 		if d.types[typ].awaiting != 0 {
@@ -217,7 +216,7 @@ func (d *deltaSession) settled() bool {
 	return true
 }
 
-// configured says whether the proxy asked for its listeners and answered all that it was sent.
+// configured says whether the proxy asked for its listeners and answered everything it was sent.
 func (d *deltaSession) configured() bool { return d.types[envoy.Listeners].asked && d.settled() }
 
 func (d *deltaSession) remembers() (names, bytes int) {
@@ -232,5 +231,5 @@ func (d *deltaSession) remembers() (names, bytes int) {
 	return names, bytes
 }
 
-// exceptSize is what an entry of a map of strings takes beside the strings' bytes.
+// exceptSize is the size of a map entry of two strings without their bytes.
 const exceptSize = 2*stringSize + 16

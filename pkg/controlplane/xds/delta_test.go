@@ -212,7 +212,7 @@ func TestDeltaIgnoresStaleAnswersAndUnknownTypes(t *testing.T) {
 	if r := p.answer(stale, "complaint about something older"); r != nil || p.session.settled() {
 		t.Errorf("a stale answer was taken for one to %q", told(resp))
 	}
-	if r := p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/envoy.service.runtime.v3.Runtime"}); r.refusal != nil {
+	if r := p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/envoy.service.runtime.v3.Runtime"}); r.rejection != nil {
 		t.Errorf("an unknown type was rejected: %v", r)
 	}
 	p.answer(resp, "")

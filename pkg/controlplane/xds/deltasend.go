@@ -33,7 +33,7 @@ func (d *deltaSession) next(o offer, now time.Time) *response {
 	}
 	for typ := envoy.NumKinds - 1; typ >= 0; typ-- {
 		if t := &d.types[typ]; t.asked && len(t.except) > 0 && o.ready(typ) {
-			// What is wanted, and was not sent although nothing is on its way, does not exist.
+			// What is wanted and was not sent, although everything is answered, does not exist.
 			gone := slices.Sorted(maps.Keys(t.except))
 			t.except = nil
 			return d.respond(typ, &response{}, sent{removed: gone}, now)
@@ -43,7 +43,7 @@ func (d *deltaSession) next(o offer, now time.Time) *response {
 }
 
 // changed returns the response with what the proxy wants and does not hold in its current version,
-// nil if there is nothing. In t.except it leaves what the proxy holds and what does not exist any more.
+// nil if there is nothing. It leaves in t.except what the proxy holds and what no longer exists.
 func (d *deltaSession) changed(typ envoy.Kind, now layers, at time.Time) *response {
 	t := &d.types[typ]
 	if t.held == now && t.except == nil {
@@ -90,7 +90,7 @@ func (d *deltaSession) changed(typ envoy.Kind, now layers, at time.Time) *respon
 	return d.respond(typ, resp, what, at)
 }
 
-// noteRemoved puts off what is gone until nothing refers to it any more.
+// noteRemoved defers removals until nothing refers to them any more.
 func (t *deltaType) noteRemoved(names []string, before, now layers) {
 	for _, name := range names {
 		if t.wants(name) && now.named(name) == nil {
@@ -99,7 +99,7 @@ func (t *deltaType) noteRemoved(names []string, before, now layers) {
 	}
 }
 
-// wantsAllOf says whether a change can be passed on as it is.
+// wantsAllOf says whether a whole change can be passed on as it is encoded.
 func (t *deltaType) wantsAllOf(changed []*envoy.Resource) bool {
 	if len(t.except) > 0 {
 		return false
@@ -125,7 +125,7 @@ func (t *deltaType) wantsAllOf(changed []*envoy.Resource) bool {
 	return true
 }
 
-// filter returns what of a change the proxy wants and does not hold, and settles its exceptions.
+// filter returns the part of a change that the proxy wants and does not hold, and removes its exceptions.
 func (t *deltaType) filter(changed []*envoy.Resource, before layers) []*envoy.Resource {
 	var some []*envoy.Resource
 	for _, r := range changed {
@@ -143,8 +143,8 @@ func (t *deltaType) filter(changed []*envoy.Resource, before layers) []*envoy.Re
 	return some
 }
 
-// excepted returns the exceptions that are to be sent, and what the proxy must be told that it does
-// not exist, and settles them. What the proxy holds and what does not exist any more stays.
+// excepted returns the exceptions to send, and the names of which the proxy must be told that they do not
+// exist, and removes both. What the proxy holds and what no longer exists stays.
 func (t *deltaType) excepted(now layers) (some []*envoy.Resource, never []string) {
 	for name, version := range t.except {
 		r := now.named(name)
@@ -164,8 +164,8 @@ func (t *deltaType) excepted(now layers) (some []*envoy.Resource, never []string
 	return some, never
 }
 
-// resendEndpoints makes the endpoints of clusters that change go out again: Envoy warms a changed
-// cluster anew and waits for them. Those of fresh clusters it will ask for.
+// resendEndpoints sends the endpoints of changed clusters again: Envoy warms a changed cluster from scratch
+// and waits for them. For fresh clusters it asks itself.
 func (d *deltaSession) resendEndpoints(what sent, before layers, fresh map[string]bool) {
 	if before == (layers{}) {
 		return // all clusters are new
@@ -196,8 +196,7 @@ func (d *deltaSession) resendExcepted(now layers) (fresh map[string]bool) {
 	return fresh
 }
 
-// resend makes a cluster's endpoints go out again. On a new stream the proxy may not have asked for
-// them yet.
+// resend sends a cluster's endpoints again. On a new stream the proxy may not have asked for them yet.
 func (d *deltaSession) resend(cluster string) {
 	if t := &d.types[envoy.Endpoints]; !t.asked || t.wants(cluster) {
 		t.hold(cluster, forgotten)
@@ -217,7 +216,7 @@ func (d *deltaSession) respond(typ envoy.Kind, resp *response, what sent, now ti
 
 func byName(a, b *envoy.Resource) int { return strings.Compare(a.Name, b.Name) }
 
-// joined puts lists together, sorted by name.
+// joined concatenates lists, sorted by name.
 func joined(lists ...[]*envoy.Resource) []*envoy.Resource {
 	all := slices.Concat(lists...)
 	slices.SortFunc(all, byName)

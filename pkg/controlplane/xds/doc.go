@@ -1,14 +1,33 @@
 // Package xds serves configuration to proxies: ADS, incremental (delta) and state of the world.
 //
-// It owns the streams and nothing else: what a proxy should have comes from an envoy.Config that
-// the controller publishes, its secrets from ca, and who it is from its client certificate. The
-// protocol itself is two plain state machines (deltaSession, sotwSession) that know no gRPC and
-// remember what a proxy holds by pointing at the Sets that it was offered; responses are encoded
-// resources that all streams share. Its invariant: a stream only ever carries what belongs to the
-// identity that its certificate proved, and one slow or stuck proxy delays no other: each stream
-// has at most one message on its way per type, and changes that happen meanwhile are merged.
+// It owns the streams and nothing else. What a proxy should have comes from an envoy.Config that the
+// controller publishes, its secrets from ca, and its identity from its client certificate. Its
+// invariant: a stream carries only what belongs to the identity that its certificate proved, and one
+// slow or stuck proxy delays no other. Each stream has at most one unanswered message per type, and
+// changes that happen meanwhile are merged.
 //
-// Many share a Server, and any of them may be hostile: Limits say what one may take. The gate bounds
-// connections before a stream is accepted, accounts what a pod has and does, turns who is configured first,
-// and notes what is logged and counted about those who want more.
+// # How to read it
+//
+// Follow a proxy from its connection to a push:
+//
+//	connection   gate.go          TCP and TLS; bounded before anybody has proved anything
+//	stream       exchange.go      one gRPC stream: first request, accept, receive
+//	             authenticate.go  who is it: certificate, node id, pod
+//	             admit.go         may it stay: sync slot (syncslots.go), limits of its pod (accounts.go)
+//	             stream.go        an accepted stream: its state, its goroutines, its end
+//	session      delta.go         what the proxy subscribed to and holds: a plain state machine that
+//	             deltasend.go     knows no gRPC and points at the Sets that the proxy was offered
+//	             sotw.go          the same for the state-of-the-world variant
+//	             offer.go         what a proxy should have, by kind
+//	             rejection.go     what the proxy said about responses (ACK, NACK)
+//	turn, push   publish.go       Server.Publish, Retrust and Reissue give streams a turn
+//	             pacer.go         whose turn it is: stream.takeTurn looks at what was published
+//	             stream.go        stream.push sends it
+//	             response.go      encoded resources, shared by all streams that send them
+//
+// Certificates come from the side: credential.go (a stream's workload certificate), secretsets.go (encoded
+// leaves and trust bundles), evidence.go (what proxies acknowledged, which a root rotation waits for).
+//
+// Many proxies share a Server, and any of them may be hostile. Limits (limits.go) say what one may take; what
+// exceeds them is counted and logged by offenders.go, and ledger.go forgets pods and addresses that are idle.
 package xds

@@ -83,7 +83,7 @@ type secretsHeld struct {
 
 // reported notes what a proxy that comes from another stream holds. st.mu is held.
 func (st *stream) reported(versions map[string]string, now time.Time) {
-	if h, ok := parseHeld(versions[envoy.SecretWorkload]); ok {
+	if h, ok := parseCertVersion(versions[envoy.SecretWorkload]); ok {
 		st.acked.cert, st.acked.at = &certificate{prefix: h.root, serial: h.serial, notAfter: h.notAfter}, now
 	}
 	if version := versions[envoy.SecretTrustBundle]; version != "" && version == st.trust.version {
@@ -92,14 +92,14 @@ func (st *stream) reported(versions map[string]string, now time.Time) {
 }
 
 // acknowledged notes what the proxy took of the secrets that were sent last. st.mu is held.
-func (st *stream) acknowledged(said answer, now time.Time) {
+func (st *stream) acknowledged(said ack, now time.Time) {
 	if !said.accepted || said.typ != envoy.Secrets {
 		return
 	}
-	if said.what.carries(envoy.SecretTrustBundle) {
+	if said.carried.carries(envoy.SecretTrustBundle) {
 		st.acked.trust, st.acked.at = st.sent.trust, now
 	}
-	if cert := st.sent.cert; cert != nil && said.what.carries(envoy.SecretWorkload) {
+	if cert := st.sent.cert; cert != nil && said.carried.carries(envoy.SecretWorkload) {
 		st.acked.cert, st.acked.at = cert, now
 		st.expires.Store(cert.notAfter.Unix())
 	}

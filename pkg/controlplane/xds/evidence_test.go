@@ -164,8 +164,8 @@ func TestEvidenceOfWhatAProxyBrought(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRotating(t)
 				r.signs.broken.Store(true) // what it brought is not replaced
-				h := held{root: short(c.root(r), rootPrefix), notAfter: time.Now().Add(time.Hour).Truncate(time.Second), renewAt: time.Now().Add(time.Minute), serial: serial}
-				holds := map[string]string{envoy.SecretWorkload: h.version()}
+				h := certVersion{root: truncate(c.root(r), rootPrefix), notAfter: time.Now().Add(time.Hour).Truncate(time.Second), renewAt: time.Now().Add(time.Minute), serial: serial}
+				holds := map[string]string{envoy.SecretWorkload: h.String()}
 				if c.bundle != "" {
 					holds[envoy.SecretTrustBundle] = strings.Replace(c.bundle, "now", r.Server.trust.Load().version, 1)
 				}
@@ -200,7 +200,7 @@ func TestEvidenceAfterAReconnect(t *testing.T) {
 		}
 		d = r.askSecrets(t.Context(), "service0-0", holds)
 		e := r.wants("reconnected", r.before, r.before)
-		if e.Serial != short(first.Serial, 16) || !e.NotAfter.Equal(first.NotAfter) {
+		if e.Serial != truncate(first.Serial, 16) || !e.NotAfter.Equal(first.NotAfter) {
 			t.Errorf("certificate %s until %v, want %s until %v", e.Serial, e.NotAfter, first.Serial, first.NotAfter)
 		}
 		d.close()

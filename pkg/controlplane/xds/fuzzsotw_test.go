@@ -76,7 +76,7 @@ func (m *sotwModel) send(typ envoy.Kind, complaint string) {
 	switch said := m.session.handle(req, m.state.offer(m.t), instant); {
 	case said.accepted:
 		m.outcomes.Note(reach.Accepted)
-	case said.refusal != nil:
+	case said.rejection != nil:
 		m.outcomes.Note(reach.Refused)
 	}
 }

@@ -20,32 +20,32 @@ import (
 )
 
 const (
-	// parting is how long a connection stays open after its stream was ended, for the proxy to read why.
-	parting = time.Second
-	// opening and openings bound the streams of one connection: so many a second, and so many at once.
+	// closeDelay is how long a connection stays open after its stream ended, for the proxy to read why.
+	closeDelay = time.Second
+	// streamRate and streamsAtOnce bound how many streams one connection opens, per second and at once.
 	// Envoy opens one, and another with its back-off after the first has ended.
-	opening, openings = 1, 20
-	// inflow is how many bytes a second a connection may send, beside the size of four requests at once.
-	// It slows floods of frames down, of whatever kind; Envoy sends some hundred bytes for each push.
-	inflow = 256 << 10
-	// burst is how many seconds' worth of connections an address may open at once.
-	burst = 10
+	streamRate, streamsAtOnce = 1, 20
+	// readRate is how many bytes a second a connection may send, beside four requests of full size at once.
+	// It slows down floods of frames of any kind; Envoy sends some hundred bytes for each push.
+	readRate = 256 << 10
+	// connectionBurst is how many seconds' worth of connections an address may open at once.
+	connectionBurst = 10
 )
 
-// gate stands between the listener and gRPC. It bounds, in number and time, the connections that carry no
-// accepted stream ("pending"): nobody who has proved nothing, or does nothing, may hold the server up.
-// Connections that carry one are bounded by the limits of their pods.
+// gate stands between the listener and gRPC. It bounds, in number and time, the connections without an
+// accepted stream ("pending"), so that clients that prove nothing, or do nothing, cannot exhaust the server.
+// Connections with an accepted stream are bounded by the limits of their pods.
 type gate struct {
-	limits  Limits
-	metrics *Metrics
-	notes   *notes
+	limits    Limits
+	metrics   *Metrics
+	offenders *offenders
 
 	mu      sync.Mutex
 	pending int
 	sources ledger[netip.Addr, *origin]
 }
 
-// origin is what is known of an address.
+// origin is the state of an address.
 type origin struct {
 	pending []*connection // the oldest first
 	opened  *rate.Limiter
@@ -53,9 +53,9 @@ type origin struct {
 
 func (o *origin) idle(now time.Time) bool { return len(o.pending) == 0 && full(o.opened, now) }
 
-func newGate(limits Limits, metrics *Metrics, notes *notes) *gate {
-	return &gate{limits: limits, metrics: metrics, notes: notes, sources: newLedger(func(netip.Addr) *origin {
-		return &origin{opened: rate.NewLimiter(rate.Limit(limits.ConnectionsPerAddress), burst*limits.ConnectionsPerAddress)}
+func newGate(limits Limits, metrics *Metrics, notes *offenders) *gate {
+	return &gate{limits: limits, metrics: metrics, offenders: notes, sources: newLedger(func(netip.Addr) *origin {
+		return &origin{opened: rate.NewLimiter(rate.Limit(limits.ConnectionsPerAddress), connectionBurst*limits.ConnectionsPerAddress)}
 	})}
 }
 
@@ -72,19 +72,19 @@ type connection struct {
 	// Guarded by gate.mu.
 	pending bool
 	waiting bool        // a stream waits to be accepted
-	streams int         // that are accepted
-	retired bool        // no further stream
-	closed  bool        // it is out of the books for good
-	late    *time.Timer // closes it if it is still pending
+	streams int         // accepted streams
+	retired bool        // it takes no further stream
+	closed  bool        // it was removed from the books for good
+	late    *time.Timer // closes it if it stays pending
 }
 
-// gatedListener is a listener whose connections have passed the gate.
+// gatedListener returns only connections that passed the gate.
 type gatedListener struct {
 	net.Listener
 	gate *gate
 }
 
-// Accept waits for the next connection that is let in.
+// Accept waits for the next connection that the gate admits.
 func (l gatedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -97,12 +97,12 @@ func (l gatedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// enter lets a connection in, or closes it and returns nil.
+// enter admits a connection, or closes it and returns nil.
 func (g *gate) enter(conn net.Conn, now time.Time) *connection {
 	address := addressOf(conn.RemoteAddr())
 	c := &connection{
 		Conn: conn, gate: g, source: address, pending: true,
-		reads: rate.NewLimiter(inflow, 4*g.limits.RequestBytes), opened: rate.NewLimiter(opening, openings),
+		reads: rate.NewLimiter(readRate, 4*g.limits.RequestBytes), opened: rate.NewLimiter(streamRate, streamsAtOnce),
 	}
 	refused, displaced := g.admit(c, now)
 	if displaced != nil {
@@ -117,8 +117,8 @@ func (g *gate) enter(conn net.Conn, now time.Time) *connection {
 	return c
 }
 
-// admit books a connection, or says which limit it is over. When too many are pending in all, the oldest
-// of the address that has most makes room for one of an address that has less.
+// admit books a connection, or returns the limit that it exceeds. When too many are pending in total, the
+// oldest of the address that has the most makes room for one of an address that has fewer.
 func (g *gate) admit(c *connection, now time.Time) (refused string, displaced *connection) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -138,8 +138,8 @@ func (g *gate) admit(c *connection, now time.Time) (refused string, displaced *c
 	return "", displaced
 }
 
-// greediest is the oldest pending connection of the address that has most of them, nil when none has more
-// than that. g.mu is held.
+// greediest returns the oldest pending connection of the address that has the most, nil when no address has
+// more than the given number. g.mu is held.
 func (g *gate) greediest(than int) *connection {
 	var most *connection
 	for _, s := range g.sources.entries {
@@ -150,8 +150,8 @@ func (g *gate) greediest(than int) *connection {
 	return most
 }
 
-// book makes a connection a pending one, for longer than the 30 s that Envoy may wait before it tries another
-// stream: a handshake costs more than the wait. g.mu is held.
+// book makes a connection pending. It may stay so for longer than the 30 s that Envoy waits at most before it
+// opens another stream: a new handshake would cost more than the wait. g.mu is held.
 func (g *gate) book(c *connection) {
 	s := g.sources.of(c.source, time.Now())
 	s.pending = append(s.pending, c)
@@ -161,7 +161,7 @@ func (g *gate) book(c *connection) {
 	g.metrics.pending.Set(float64(g.pending))
 }
 
-// unbook is its opposite. g.mu is held.
+// unbook reverses book. g.mu is held.
 func (g *gate) unbook(c *connection) {
 	if !c.pending {
 		return
@@ -175,13 +175,13 @@ func (g *gate) unbook(c *connection) {
 	g.metrics.pending.Set(float64(g.pending))
 }
 
-// refuse counts a connection that was closed and says so.
+// refuse counts and logs a connection that was closed.
 func (g *gate) refuse(limit string, address netip.Addr) {
 	g.metrics.connections.WithLabelValues(limit).Inc()
-	g.notes.offence(limit, "address "+address.String(), "xDS connection closed", "limit", limit, "address", address.String())
+	g.offenders.report(limit, "address "+address.String(), "xDS connection closed", "limit", limit, "address", address.String())
 }
 
-// leaveLocked takes the connection out of the books for good, and says whether it was in them. gate.mu is held.
+// leaveLocked removes the connection from the books for good, and says whether it was in them. gate.mu is held.
 func (c *connection) leaveLocked() bool {
 	if c.closed {
 		return false
@@ -191,7 +191,7 @@ func (c *connection) leaveLocked() bool {
 	return true
 }
 
-// drop closes a connection that is over a limit.
+// drop closes a connection that exceeds a limit.
 func (c *connection) drop(limit string) {
 	if c.leave() {
 		c.end(limit)
@@ -215,7 +215,7 @@ func (c *connection) expire() {
 	}
 }
 
-// end counts and closes a connection that was just taken out of the books.
+// end counts and closes a connection that was just removed from the books.
 func (c *connection) end(limit string) {
 	c.refuse(limit)
 	abort(c.Conn)
@@ -228,15 +228,15 @@ func (c *connection) refuse(limit string) {
 	}
 }
 
-// abort closes a connection without the goodbyes that would wait for its peer.
+// abort closes a connection without waiting for its peer.
 func abort(conn net.Conn) {
 	if tcp, ok := conn.(interface{ SetLinger(int) error }); ok {
-		_ = tcp.SetLinger(0) // else the kernel keeps what was not sent for a while
+		_ = tcp.SetLinger(0) // else the kernel keeps unsent data for a while
 	}
 	_ = conn.Close() // the peer's loss
 }
 
-// Read slows a peer down that sends more than any proxy has reason to.
+// Read slows down a peer that sends more than any proxy needs to.
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 && !c.reads.AllowN(time.Now(), n) {
@@ -247,13 +247,13 @@ func (c *connection) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close takes the connection out of the books, too.
+// Close also removes the connection from the books.
 func (c *connection) Close() error {
 	c.leave()
 	return c.Conn.Close()
 }
 
-// wait says that a stream waits to be accepted: one at a time, since it holds its first request.
+// wait notes that a stream waits to be accepted: one at a time, since each holds its first request.
 func (c *connection) wait() error {
 	g := c.gate
 	g.mu.Lock()
@@ -268,7 +268,7 @@ func (c *connection) wait() error {
 	return nil
 }
 
-// waited ends what wait began; accepted says how.
+// waited ends what wait began. accepted says whether the stream was accepted.
 func (c *connection) waited(accepted bool) {
 	g := c.gate
 	g.mu.Lock()
@@ -280,7 +280,7 @@ func (c *connection) waited(accepted bool) {
 	}
 }
 
-// left says that an accepted stream has ended. A connection without one is pending again.
+// left notes that an accepted stream has ended. A connection without one is pending again.
 func (c *connection) left() {
 	g := c.gate
 	g.mu.Lock()
@@ -290,19 +290,19 @@ func (c *connection) left() {
 	}
 }
 
-// retire lets no further stream begin and closes the connection when the proxy had the time to read why
-// its stream ended: what proved the proxy's identity, or its claim to a stream, does not count any more.
+// retire takes no further stream and closes the connection once the proxy has had time to read why its
+// stream ended: what the proxy proved on this connection no longer counts.
 func (c *connection) retire() {
 	g := c.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !c.retired && !c.closed {
 		c.retired = true
-		time.AfterFunc(parting, func() { abort(c.Conn) }) // gRPC then closes the rest
+		time.AfterFunc(closeDelay, func() { abort(c.Conn) }) // gRPC then closes the rest
 	}
 }
 
-// tapped is asked before each stream of a connection.
+// tapped is called before each stream of a connection.
 func tapped(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	c := connectionOf(ctx)
 	if c == nil || c.opened.Allow() {
@@ -312,13 +312,13 @@ func tapped(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	return nil, status.Error(codes.ResourceExhausted, "too many streams on one connection")
 }
 
-// proof is what a handshake leaves: TLS, and the connection.
+// proof is the result of a handshake: TLS, and the connection.
 type proof struct {
 	credentials.TLSInfo
 	connection *connection
 }
 
-// gatedCredentials are gRPC's, which add the connection, and count handshakes that fail.
+// gatedCredentials wrap gRPC's: they add the connection to the result and count failed handshakes.
 type gatedCredentials struct {
 	credentials.TransportCredentials
 }
@@ -335,7 +335,7 @@ func (g gatedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 		if gated {
 			c.refuse("handshake") // unless the gate ended it, and counted that
 		}
-		return nil, nil, io.EOF // for gRPC that is nothing to log: the gate did
+		return nil, nil, io.EOF // gRPC does not log io.EOF: the gate has logged the failure
 	}
 	if tlsInfo, ok := info.(credentials.TLSInfo); ok && gated {
 		info = proof{tlsInfo, c}
@@ -349,7 +349,7 @@ func (g gatedCredentials) Clone() credentials.TransportCredentials {
 	return gatedCredentials{g.TransportCredentials.Clone()}
 }
 
-// connectionOf is the connection of a stream, nil in tests without a network.
+// connectionOf returns the connection of a stream, nil in tests without a network.
 func connectionOf(ctx context.Context) *connection {
 	if p, ok := grpcpeer.FromContext(ctx); ok {
 		if known, ok := p.AuthInfo.(proof); ok {
@@ -359,7 +359,7 @@ func connectionOf(ctx context.Context) *connection {
 	return nil
 }
 
-// addressOf is the address without the port, in one form for each.
+// addressOf returns the address without the port, IPv4 in IPv6 unmapped.
 func addressOf(addr net.Addr) netip.Addr {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().Unmap()

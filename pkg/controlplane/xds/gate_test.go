@@ -48,7 +48,7 @@ func (*fakeConn) Read([]byte) (int, error) { return 0, io.EOF }
 func newGating(t *testing.T, limits Limits) *gating {
 	metrics := NewMetrics(prometheus.NewRegistry())
 	limits = limits.withDefaults()
-	return &gating{newGate(limits, metrics, newNotes(textLog(io.Discard), metrics, limits.LogLines)), t, map[string][]*connection{}}
+	return &gating{newGate(limits, metrics, newOffenders(textLog(io.Discard), metrics, limits.LogLines)), t, map[string][]*connection{}}
 }
 
 // enters says whether a connection from the address is let in.
@@ -164,7 +164,7 @@ func TestGate(t *testing.T) {
 			if status.Code(c.wait()) != codes.Unavailable {
 				g.t.Error("it takes a stream")
 			}
-			time.Sleep(parting)
+			time.Sleep(closeDelay)
 			synctest.Wait()
 			if g.open() != 0 {
 				g.t.Error("it is still there")

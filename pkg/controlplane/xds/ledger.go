@@ -6,8 +6,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// ledger has an entry for whoever asks for one. It forgets those that are idle, so that names and addresses
-// that come and go do not fill the memory.
+// ledger holds an entry per key and forgets idle ones, so that names and addresses that come and go do
+// not fill the memory.
 type ledger[K comparable, E interface{ idle(now time.Time) bool }] struct {
 	entries map[K]E
 	swept   int // how many there were after the last sweep
@@ -18,7 +18,7 @@ func newLedger[K comparable, E interface{ idle(now time.Time) bool }](entry func
 	return ledger[K, E]{entries: map[K]E{}, make: entry}
 }
 
-// of returns the entry of a key, which is a new one if there is none.
+// of returns the entry of a key, a new one if there is none.
 func (l *ledger[K, E]) of(key K, now time.Time) E {
 	if known, ok := l.entries[key]; ok {
 		return known
@@ -36,5 +36,5 @@ func (l *ledger[K, E]) of(key K, now time.Time) E {
 	return made
 }
 
-// full says whether nothing of a limit is in use.
+// full says whether nothing of a limit is used.
 func full(l *rate.Limiter, now time.Time) bool { return l.TokensAt(now) >= float64(l.Burst()) }

@@ -36,7 +36,7 @@ type Limits struct {
 	StreamMinutes int
 }
 
-// limit describes one of them: its flag, after limit-, which is the chart's value but for the case; its
+// limit describes one limit: its flag after "limit-" (the chart's value is the same name in camel case), its
 // default and its range.
 type limit struct {
 	of                 func(*Limits) *int
@@ -80,7 +80,7 @@ func (l Limits) Validate() error {
 	return nil
 }
 
-// fits says whether a session makes the server remember too much.
+// fits returns an error if a session makes the server remember too much.
 func (l Limits) fits(p protocol) error {
 	if names, bytes := p.remembers(); names > l.Names || bytes > l.NameBytes {
 		return fmt.Errorf("subscribed to %d names that take %d bytes, the limits are %d and %d", names, bytes, l.Names, l.NameBytes)

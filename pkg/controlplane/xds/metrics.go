@@ -6,7 +6,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// Metrics is what the server counts; labels are bounded, and name a proxy only when it is over a limit.
+// Metrics is what the server counts. Labels are bounded, and name a proxy only when it exceeds a limit.
 type Metrics struct {
 	connected   prometheus.Gauge
 	pending     prometheus.Gauge
@@ -28,11 +28,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_proxy_connect_count", Help: "Proxies connected to this replica."}),
 		pending:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_xds_pending_connections", Help: "Connections without an accepted stream."}),
-		rejected:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_xds_rejected_resources", Help: "Resources that connected proxies refuse at the moment, counted once for each proxy."}),
+		rejected:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_xds_rejected_resources", Help: "Resources that connected proxies currently reject, counted once for each proxy."}),
 		refused:   counter("osm_xds_refused_streams_total", "Streams refused, by reason.", "reason"),
 
 		connections: counter("osm_xds_refused_connections_total", "Connections closed by a limit, by limit.", "limit"),
-		limited:     counter("osm_xds_limited_total", "What was refused to pods, identities and addresses that were over a limit; 100 of them are named.", "limit", "offender"),
+		limited:     counter("osm_xds_limited_total", "Refusals to pods, identities and addresses that exceeded a limit; 100 of them are named.", "limit", "offender"),
 	}
 	registry.MustRegister(m.connected, m.pending, m.rejected)
 	pushes := counter("osm_xds_pushes_total", "Responses sent to proxies, by type (cds, eds, sds, lds, rds).", "type")

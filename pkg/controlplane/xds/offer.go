@@ -7,8 +7,8 @@ import (
 // mayBeWildcard says whether a first request without names asks for everything (CDS and LDS only).
 func mayBeWildcard(k envoy.Kind) bool { return k == envoy.Clusters || k == envoy.Listeners }
 
-// layers are the two Sets that the resources of a type are in: what all proxies share, and what is
-// the proxy's own. No name is in both. A nil Set is an empty one.
+// layers are the two Sets that hold the resources of a kind: those that proxies share, and the proxy's own.
+// No name is in both. A nil Set is empty.
 type layers [2]*envoy.Set
 
 // named returns the resource of that name, or nil.
@@ -24,7 +24,7 @@ func (l layers) named(name string) *envoy.Resource {
 	return nil
 }
 
-// missing returns which of the names, which are sorted, the layers have not.
+// missing returns those of the sorted names that are not in the layers.
 func (l layers) missing(sorted []string) []string {
 	var missing []string
 	var rest [2][]*envoy.Resource
@@ -48,7 +48,7 @@ func (l layers) missing(sorted []string) []string {
 	return missing
 }
 
-// version is a digest of all that is in the layers.
+// version is a digest of everything in the layers.
 func (l layers) version() string {
 	digest := ""
 	for _, set := range l {
@@ -59,8 +59,8 @@ func (l layers) version() string {
 	return digest
 }
 
-// since returns what changed in each layer, nil for nothing. A layer never goes back to nil while its
-// type is ready.
+// since returns what changed in each layer, nil for no change. A layer never becomes nil again while its
+// kind is ready.
 func (l layers) since(older layers) [2]*envoy.Diff {
 	var diffs [2]*envoy.Diff
 	for i, set := range l {
@@ -71,7 +71,7 @@ func (l layers) since(older layers) [2]*envoy.Diff {
 	return diffs
 }
 
-// offer is all that a stream's proxy should have at the moment.
+// offer is everything that a stream's proxy should have now.
 type offer struct {
 	view envoy.View
 	// trust is the secret that all proxies share; workload is the proxy's certificate, nil until
@@ -86,6 +86,6 @@ func (o offer) layers(k envoy.Kind) layers {
 	return o.view.Sets(k)
 }
 
-// ready says whether the type can be offered: secrets wait for the proxy's certificate, because
-// what is not there would be taken for what does not exist.
+// ready says whether the kind can be offered. Secrets wait for the proxy's certificate: a response without
+// it would tell the proxy that it does not exist.
 func (o offer) ready(k envoy.Kind) bool { return k != envoy.Secrets || o.workload != nil }

@@ -18,33 +18,33 @@ type source interface {
 	View(pod mesh.PodName) (envoy.View, *mesh.Workload)
 }
 
-// lookedUp is what a source says of a pod. Two equal ones need no look at the stream.
-type lookedUp struct {
+// assignment is what a source says about a pod: its workload, and the view that its proxy gets.
+type assignment struct {
 	view     envoy.View
 	workload *mesh.Workload
 }
 
-func lookUp(from source, pod mesh.PodName) lookedUp {
+func lookUp(from source, pod mesh.PodName) assignment {
 	view, w := from.View(pod)
-	return lookedUp{view, w}
+	return assignment{view, w}
 }
 
-// differs says whether a stream has to act on the newer one.
-func (l lookedUp) differs(newer lookedUp) bool {
-	if l.view != newer.view || (l.workload == nil) != (newer.workload == nil) {
+// differs says whether a stream has to act on the newer assignment.
+func (a assignment) differs(newer assignment) bool {
+	if a.view != newer.view || (a.workload == nil) != (newer.workload == nil) {
 		return true
 	}
-	return l.workload != newer.workload && l.workload.Identity != newer.workload.Identity
+	return a.workload != newer.workload && a.workload.Identity != newer.workload.Identity
 }
 
-// waiter is a stream whose pod no configuration knows yet.
+// waiter is a stream whose pod is not in any published configuration yet.
 type waiter struct {
 	pod   mesh.PodName
 	known chan struct{}
 }
 
-// Publish makes config what all proxies should have, and gives a turn to those for whom that is
-// something else. It never waits for any of them.
+// Publish makes config what all proxies should have, and gives a turn to those for which something
+// changed. It never waits for a proxy.
 func (s *Server) Publish(config *envoy.Config) { s.publish(config) }
 
 func (s *Server) publish(config source) {
@@ -79,20 +79,20 @@ func (s *Server) concerned(config source) []*stream {
 	return concerned
 }
 
-// look returns what the stream's proxy should have now. It asks again when there was a Publish
-// meanwhile, which may have compared with what the stream saw before.
-func (s *Server) look(st *stream) lookedUp {
+// lookUp returns what the stream's proxy should have now. It retries if a Publish came in between, which
+// may have compared its configuration with what the stream saw before.
+func (st *stream) lookUp() assignment {
 	for {
-		from := s.config.Load()
+		from := st.server.config.Load()
 		now := lookUp(*from, st.peer.pod)
 		st.seen.Store(&now)
-		if s.config.Load() == from {
+		if st.server.config.Load() == from {
 			return now
 		}
 	}
 }
 
-// source returns what was published last, nil before the first Publish.
+// source returns the configuration that was published last, nil before the first Publish.
 func (s *Server) source() source {
 	if config := s.config.Load(); config != nil {
 		return *config
@@ -118,7 +118,7 @@ func (s *Server) awaitWorkload(ctx context.Context, who peer, pod mesh.PodName) 
 	}
 }
 
-// workloadOrWait returns the workload, or what tells when there is one.
+// workloadOrWait returns the workload, or a waiter whose channel closes when there may be one.
 func (s *Server) workloadOrWait(pod mesh.PodName) (*mesh.Workload, *waiter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,23 +130,24 @@ func (s *Server) workloadOrWait(pod mesh.PodName) (*mesh.Workload, *waiter) {
 	return nil, w
 }
 
-// Retrust reads Config.Trust again, and makes every proxy trust what it says. Certificates that
-// proxies brought from earlier streams and that another root signed are replaced within a minute;
-// those that were issued here are for leafcache.Cache to renew.
+// Retrust reads Config.Trust again and sends the trust bundle to every proxy. Certificates that proxies
+// brought from earlier streams and that another root signed are replaced within a minute; leafcache.Cache
+// renews those that were issued here.
 //
-// A stream whose client certificate is of a CA that is no longer trusted is sent nothing from the moment
-// at which Retrust returns, and ends soon.
+// Once Retrust has returned, a stream whose client certificate is of a CA that is no longer trusted is sent
+// nothing more, and it ends soon.
 func (s *Server) Retrust() error {
-	out, err := s.retrustAll()
+	out, err := s.publishTrust()
 	if err != nil {
 		return err
 	}
-	s.distrust(out)
+	s.endUntrusted(out)
 	return nil
 }
 
-// retrustAll is Retrust for the streams that go on; it returns the others.
-func (s *Server) retrustAll() (out []*stream, err error) {
+// publishTrust gives every stream a turn with the trust in force, and returns those that are no longer
+// trusted.
+func (s *Server) publishTrust() (out []*stream, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	trust := s.cfg.Trust()
@@ -167,58 +168,57 @@ func (s *Server) retrustAll() (out []*stream, err error) {
 	return out, nil
 }
 
-// distrust ends streams whose client certificates are of a CA that is not trusted any more. That they are
-// sent nothing is so at once; that they end is spread over some seconds, since after a rotation most proxies
-// have opened their streams with a certificate of the old root, and would all come back in one moment.
-func (s *Server) distrust(out []*stream) {
+// endUntrusted ends streams whose client certificates are of a CA that is no longer trusted. Nothing more is
+// sent on them from now on, but their ends are spread over time: after a rotation most proxies have opened
+// their streams with a certificate of the old root, and all would connect again at the same moment.
+func (s *Server) endUntrusted(out []*stream) {
 	if len(out) == 0 {
 		return
 	}
-	s.cfg.Log.Warn("streams end because the CA of their client certificates is no longer trusted", "streams", len(out))
-	apart := min(leaving, leavingAll/time.Duration(len(out)))
+	s.cfg.Log.Warn("ending streams: the CA of their client certificates is no longer trusted", "streams", len(out))
+	apart := min(minEndInterval, maxEndSpread/time.Duration(len(out)))
 	for i, st := range out {
 		st.freeze()
 		time.AfterFunc(time.Duration(i)*apart, func() {
-			st.end(&parted{"untrusted", codes.Unauthenticated, "the client certificate is of a CA that is no longer trusted: connect again"})
+			st.end(&termination{"untrusted", codes.Unauthenticated, "the client certificate is of a CA that is no longer trusted: connect again"})
 		})
 	}
 }
 
 const (
-	// leaving is the time between the ends of two streams that are not trusted any more, and leavingAll
-	// that for all of them.
-	leaving    = 5 * time.Millisecond
-	leavingAll = 30 * time.Second
+	// Untrusted streams end minEndInterval apart, or faster if that would take longer than maxEndSpread.
+	minEndInterval = 5 * time.Millisecond
+	maxEndSpread   = 30 * time.Second
 )
 
-// Reissue replaces the certificates that proxies brought from earlier streams, spread over the
-// given time; what leafcache.Cache.Reissue is for those that were issued here. It includes Retrust: which
-// certificates are good from now on depends on who signs.
+// Reissue replaces the certificates that proxies brought from earlier streams, spread over the given
+// time, as leafcache.Cache.Reissue does with those that were issued here. It includes Retrust: which
+// certificates are good depends on the signer.
 func (s *Server) Reissue(over time.Duration) {
 	if err := s.Retrust(); err != nil {
-		s.cfg.Log.Error("the trust bundle cannot be encoded, proxies keep the last one", "error", err)
+		s.cfg.Log.Error("cannot encode the trust bundle, proxies keep the last one", "error", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for st := range s.streams {
-		st.hasten.Store(int64(max(over, 1)))
+		st.reissueWithin.Store(int64(max(over, 1)))
 	}
 	s.pace.add(slices.Collect(maps.Keys(s.streams))...)
 }
 
-// add adds a stream, in the place of the pod's oldest if it has too many.
+// add adds a stream. It replaces the pod's oldest if the pod has too many.
 func (s *Server) add(st *stream) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.draining {
 		return s.refuse(st.peer, "draining", codes.Unavailable, "this replica is going away: connect again")
 	}
 	displaced, ok := s.accounts.add(st, s.cfg.Now())
 	if !ok {
-		return s.blame(st.peer, "streams-per-pod", codes.ResourceExhausted, "pod %s has %d streams from its own address", st.peer.pod, s.cfg.Limits.StreamsPerPod)
+		return s.refuseOffender(st.peer, "streams-per-pod", codes.ResourceExhausted, "pod %s has %d streams from its own address", st.peer.pod, s.cfg.Limits.StreamsPerPod)
 	}
 	if displaced != nil {
-		displaced.end(&parted{"streams-per-pod", codes.ResourceExhausted, "a newer stream of the pod took the place of this one"})
+		displaced.end(&termination{"streams-per-pod", codes.ResourceExhausted, "a newer stream of the pod took the place of this one"})
 	}
 	s.streams[st] = struct{}{}
 	s.cfg.Metrics.connected.Set(float64(len(s.streams)))
@@ -230,7 +230,7 @@ func (s *Server) mayOpen(who peer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
-	return s.accounts.pods.of(who.pod, now).opened.AllowN(now, 1)
+	return s.accounts.pods.of(who.pod, now).opens.AllowN(now, 1)
 }
 
 func (s *Server) remove(st *stream) {

@@ -141,13 +141,13 @@ func TestRejectionIsVisible(t *testing.T) {
 
 // What is shown of a refusal is bounded.
 func TestDebugIsBounded(t *testing.T) {
-	rs := refusals{}
+	rs := rejections{}
 	what := sent{}
 	for i := range 1000 {
 		what.parts[0] = append(what.parts[0], &envoy.Resource{Name: fmt.Sprintf("r%04d", i)})
 	}
-	rs.refused(what, strings.Repeat("x", 1<<20), instant, func(string) bool { return true })
-	if r := rs.report()[0]; len(r.Resources) != fewNames || r.Count != 1000 || len(r.Message) != messageLimit {
+	rs.reject(what, strings.Repeat("x", 1<<20), instant, func(string) bool { return true })
+	if r := rs.report()[0]; len(r.Resources) != maxNames || r.Count != 1000 || len(r.Message) != messageLimit {
 		t.Errorf("%d names of %d, %d bytes", len(r.Resources), r.Count, len(r.Message))
 	}
 }
@@ -219,8 +219,8 @@ func TestMemoryReturns(t *testing.T) {
 		runtime.GC() // cleanups run some time after the collection
 		runtime.Gosched()
 	}
-	if m.Connected() != 0 || len(m.waiters) != 0 || len(m.turns.held) != 0 {
-		t.Errorf("%d streams, %d waiters, %d turns left", m.Connected(), len(m.waiters), len(m.turns.held))
+	if m.Connected() != 0 || len(m.waiters) != 0 || len(m.slots.held) != 0 {
+		t.Errorf("%d streams, %d waiters, %d turns left", m.Connected(), len(m.waiters), len(m.slots.held))
 	}
 }
 

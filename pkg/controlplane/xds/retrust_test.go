@@ -120,7 +120,7 @@ func TestReissueReplacesWhatProxiesBrought(t *testing.T) {
 		trust.Fingerprint = "another CA signs, and the bundle has it already"
 		m.cfg.Trust = func() ca.Trust { return trust }
 		m.Reissue(10 * time.Minute)
-		if root := m.trust.Load().root; root != short(trust.Fingerprint, rootPrefix) {
+		if root := m.trust.Load().root; root != truncate(trust.Fingerprint, rootPrefix) {
 			t.Errorf("certificates of %q count as good after Reissue", root)
 		}
 		time.Sleep(10 * time.Minute)
@@ -147,7 +147,7 @@ func TestAuthorityIsAway(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		d.quiet(t)
 		a.broken.Store(false)
-		time.Sleep(leaseRetryLast)
+		time.Sleep(acquireRetryLast)
 		if got := told(d.takeNow(t)); got != "sds trust-bundle workload" {
 			t.Errorf("after the authority came back came %q", got)
 		}
@@ -211,7 +211,7 @@ func FuzzParseHeld(f *testing.F) {
 	written := regexp.MustCompile(`^([^.]*)\.(0|-?[1-9][0-9]*)\.(0|-?[1-9][0-9]*)\.([^.]*)$`)
 	outcomes := reach.Both(f)
 	f.Fuzz(func(t *testing.T, version string) {
-		h, ok := parseHeld(version)
+		h, ok := parseCertVersion(version)
 		outcomes.OK(ok)
 		fields := written.FindStringSubmatch(version)
 		if want := len(version) <= 100 && fields != nil && isInt64(fields[2]) && isInt64(fields[3]); ok != want {
@@ -223,8 +223,8 @@ func FuzzParseHeld(f *testing.F) {
 		if got := []string{h.root, fmt.Sprint(h.notAfter.Unix()), fmt.Sprint(h.renewAt.Unix()), h.serial}; !slices.Equal(got, fields[1:]) {
 			t.Errorf("%q is read as %q", version, got)
 		}
-		if h.version() != version {
-			t.Errorf("%q is written as %q", version, h.version())
+		if h.String() != version {
+			t.Errorf("%q is written as %q", version, h.String())
 		}
 	})
 }

@@ -24,12 +24,12 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// Leaves lends the certificates that proxies present to each other; *leafcache.Cache does.
+// Leaves issues the certificates that proxies present to each other; *leafcache.Cache implements it.
 type Leaves interface {
 	Acquire(ctx context.Context, id identity.Identity) (*leafcache.Handle, error)
 }
 
-// Config is what a Server needs. What has a default is said to have one.
+// Config configures a Server. Fields without a default are required.
 type Config struct {
 	TrustDomain identity.TrustDomain
 	// TLS must demand a client certificate signed by the mesh's root.
@@ -43,10 +43,10 @@ type Config struct {
 	Limits Limits
 	// FirstSyncs bounds how many new proxies are configured at the same time; zero means 32 per CPU.
 	FirstSyncs int
-	// Patience is how long a stream waits for its pod to be known and for its turn; zero means 5 s.
+	// Patience is how long a stream waits for its pod to be known and for a sync slot; zero means 5 s.
 	Patience time.Duration
-	// Farewell is how long the proxy of a pod that left the mesh keeps its stream; zero means 10 min.
-	Farewell time.Duration
+	// GracePeriod is how long the proxy of a pod that left the mesh keeps its stream; zero means 10 min.
+	GracePeriod time.Duration
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -55,8 +55,8 @@ func (c Config) withDefaults() Config {
 	if c.FirstSyncs == 0 {
 		c.FirstSyncs = 32 * runtime.GOMAXPROCS(0)
 	}
-	if c.Farewell == 0 {
-		c.Farewell = 10 * time.Minute
+	if c.GracePeriod == 0 {
+		c.GracePeriod = 10 * time.Minute
 	}
 	if c.Patience == 0 {
 		c.Patience = 5 * time.Second
@@ -76,25 +76,25 @@ func (c Config) Validate() error {
 	return c.Limits.Validate()
 }
 
-// Server serves ADS to proxies from the envoy.Config that was published last. Make one with New.
+// Server serves ADS to proxies from the envoy.Config that was published last. Create one with New.
 type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
-	cfg      Config
-	grpc     *grpc.Server
-	config   atomic.Pointer[source]
-	trust    atomic.Pointer[trusted]
-	pace     pacer
-	turns    *turns
-	gate     *gate
-	notes    *notes
-	lists    *nameLists
-	leafSets leafSets
+	cfg       Config
+	grpc      *grpc.Server
+	config    atomic.Pointer[source]
+	trust     atomic.Pointer[trusted]
+	pace      pacer
+	slots     *syncSlots
+	gate      *gate
+	offenders *offenders
+	lists     *nameLists
+	leafSets  leafSets
 
 	mu       sync.Mutex
 	streams  map[*stream]struct{}
 	accounts accounts
 	waiters  map[*waiter]struct{}
-	closed   bool
+	draining bool
 }
 
 // New returns a Server that has nothing to serve yet; call Publish before Serve.
@@ -104,12 +104,12 @@ func New(cfg Config) (*Server, error) {
 	}
 	cfg = cfg.withDefaults()
 	s := &Server{
-		cfg: cfg, turns: newTurns(cfg.FirstSyncs), lists: newNameLists(),
+		cfg: cfg, slots: newSyncSlots(cfg.FirstSyncs), lists: newNameLists(),
 		streams: map[*stream]struct{}{}, accounts: newAccounts(cfg.Limits), waiters: map[*waiter]struct{}{},
 	}
-	s.notes = newNotes(cfg.Log, cfg.Metrics, cfg.Limits.LogLines)
-	s.gate = newGate(cfg.Limits, cfg.Metrics, s.notes)
-	s.pace.turn, s.pace.free, s.pace.patience = s.turn, pacePlaces*runtime.GOMAXPROCS(0), pacePatience
+	s.offenders = newOffenders(cfg.Log, cfg.Metrics, cfg.Limits.LogLines)
+	s.gate = newGate(cfg.Limits, cfg.Metrics, s.offenders)
+	s.pace.turn, s.pace.free, s.pace.patience = (*stream).takeTurn, pacePlaces*runtime.GOMAXPROCS(0), pacePatience
 	if err := s.Retrust(); err != nil {
 		return nil, err
 	}
@@ -118,29 +118,29 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// pingTimeout is how long a proxy may leave a ping, or anything else, without an answer.
+// pingTimeout is how long a proxy may leave a ping, or any data, unanswered.
 const pingTimeout = 10 * time.Second
 
-// options are chosen for very many quiet streams; BenchmarkNetwork tells what they cost.
+// options are chosen for very many quiet streams; BenchmarkNetwork measures their cost.
 func options(cfg Config) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(newCredentials(cfg.TLS)), grpc.InTapHandle(tapped), grpc.ConnectionTimeout(cfg.Limits.handshake()),
 		grpc.ForceServerCodecV2(newCodec()),
-		// TLS buffers what is read, so a second buffer is a waste; the one for writing, which is lent
-		// while there is something to write, holds a TLS record.
+		// TLS buffers reads, so a second buffer would be wasted. The write buffer, which exists only while
+		// there is something to write, holds a TLS record.
 		grpc.ReadBufferSize(0), grpc.WriteBufferSize(16 << 10),
-		// Requests are small and rare: windows that grow by measurement would cost a ping for each.
+		// Requests are small and rare: dynamic windows would cost a ping for each.
 		grpc.StaticStreamWindowSize(64 << 10), grpc.StaticConnWindowSize(64 << 10),
 		grpc.MaxRecvMsgSize(cfg.Limits.RequestBytes), grpc.MaxHeaderListSize(8 << 10),
 		grpc.MaxConcurrentStreams(4),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: pingTimeout}),
-		// Proxies ping every 30 s; with less allowed than that they would be told to go away.
+		// Proxies ping every 30 s; a stricter policy would make gRPC close their connections.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
 }
 
-// Serve accepts proxies until Close. There must have been a Publish: a proxy that connects is sent
-// the whole mesh or waits, never a part.
+// Serve accepts proxies until Close. It requires an earlier Publish: a proxy that connects gets the
+// whole mesh or waits, never a part of it.
 func (s *Server) Serve(listener net.Listener) error {
 	if s.config.Load() == nil {
 		return errors.New("xds: serve before the first configuration was published")
@@ -158,14 +158,14 @@ func (s *Server) Connected() int {
 	return len(s.streams)
 }
 
-// Streams returns a function for each connected proxy that ends its stream, for drains that spread
-// the ends over time. From now on nobody can connect, and every proxy is told (GOAWAY) to make a
-// new connection for its next stream: on the old one it would only come back here.
-func (s *Server) Streams() []func() {
+// BeginDrain refuses new streams from now on and tells every proxy (GOAWAY) to open a new connection for
+// its next stream: on the old one it would only come back here. It returns a function for each connected
+// proxy that ends its stream, so that the caller can spread the ends over time.
+func (s *Server) BeginDrain() []func() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
-	go s.grpc.GracefulStop() // it returns when the last stream has ended, at the latest at Close
+	s.draining = true
+	go s.grpc.GracefulStop() // returns when the last stream has ended, at the latest at Close
 	ends := make([]func(), 0, len(s.streams))
 	for st := range s.streams {
 		ends = append(ends, func() { st.end(status.Error(codes.Unavailable, "this replica is going away: connect again")) })
@@ -173,6 +173,6 @@ func (s *Server) Streams() []func() {
 	return ends
 }
 
-// Close ends all streams and stops serving. It does not wait for proxies, whose streams have no
-// end of their own.
+// Close ends all streams and stops serving. It does not wait for proxies, whose streams would never end
+// by themselves.
 func (s *Server) Close() { s.grpc.Stop() }

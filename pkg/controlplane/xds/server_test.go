@@ -75,7 +75,7 @@ func newReplica(t testing.TB, issuer *authority, limits ...Limits) *rig {
 		t.Fatal(err)
 	}
 	cfg := Config{TrustDomain: trustDomain, TLS: serving.MutualTLS(), Leaves: leaves, Trust: r.issuer.Trust,
-		Metrics: r.metrics, Log: slog.New(slog.DiscardHandler), Patience: 2 * time.Second, Farewell: 300 * time.Millisecond}
+		Metrics: r.metrics, Log: slog.New(slog.DiscardHandler), Patience: 2 * time.Second, GracePeriod: 300 * time.Millisecond}
 	for _, l := range limits {
 		cfg.Limits = l
 	}
@@ -287,7 +287,7 @@ func TestServerDrainsAndRefusesNewStreams(t *testing.T) {
 	c := r.dial("store")
 	ask(t, c, "shop/store-0", envoy.TypeCluster)
 	receiveAndAck(t, c)
-	ends := r.server.Streams()
+	ends := r.server.BeginDrain()
 	if len(ends) != 1 {
 		t.Fatalf("%d streams to end, want 1", len(ends))
 	}
@@ -365,7 +365,7 @@ func TestServerSendsProxiesToOtherReplicas(t *testing.T) {
 	}
 	ask(t, c, "shop/store-0", envoy.TypeCluster)
 	receiveAndAck(t, c)
-	ends := r.server.Streams()
+	ends := r.server.BeginDrain()
 	for conn.GetState() == connectivity.Ready {
 		if !conn.WaitForStateChange(t.Context(), connectivity.Ready) {
 			t.Fatal("the proxy was not told to leave the connection")

@@ -121,7 +121,7 @@ func newDeltaProxy(t *testing.T, s state) *deltaProxy {
 	return &deltaProxy{t: t, session: deltaSession{lists: newNameLists()}, state: s}
 }
 
-func (p *deltaProxy) handle(req *discoveryv3.DeltaDiscoveryRequest) answer {
+func (p *deltaProxy) handle(req *discoveryv3.DeltaDiscoveryRequest) ack {
 	return p.session.handle(req, p.state.offer(p.t), instant)
 }
 
@@ -157,12 +157,12 @@ func (p *deltaProxy) settle() []string {
 	}
 }
 
-func (p *deltaProxy) answer(resp *discoveryv3.DeltaDiscoveryResponse, complaint string) *refusal {
+func (p *deltaProxy) answer(resp *discoveryv3.DeltaDiscoveryResponse, complaint string) *rejection {
 	req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: resp.GetTypeUrl(), ResponseNonce: resp.GetNonce()}
 	if complaint != "" {
 		req.ErrorDetail = &rpcstatus.Status{Message: complaint}
 	}
-	return p.handle(req).refusal
+	return p.handle(req).rejection
 }
 
 func (p *deltaProxy) expect(want ...string) {

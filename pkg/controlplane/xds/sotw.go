@@ -24,55 +24,55 @@ type sotwType struct {
 	wildcard bool
 	named    bool      // names were given at least once
 	names    *nameList // the explicit subscription
-	// held is what the proxy was brought to last; a refused version counts as held. dirty says that
-	// there is something to send whatever held says.
+	// held is what the proxy was last brought to; a rejected version counts as held. dirty says that there
+	// is something to send whatever held says.
 	held  layers
 	dirty bool
-	// linger are clusters that do not exist any more, and endpoints. They are sent with the others until
-	// everything that may refer to them was replaced: absence of a cluster means removal.
+	// linger are clusters and endpoints that no longer exist. They are still sent until everything that may
+	// refer to them was replaced: absence of a cluster means removal.
 	linger []*envoy.Resource
 	// fresh are endpoints that were asked for since the last response. If there are none (a cluster came
 	// and went) they are sent once, empty: Envoy answers nothing about clusters while it waits for them.
 	fresh []string
 
-	nonce    uint64 // of the last response
-	awaiting bool   // it is not answered yet
-	sent     sent
-	pushed   time.Time
-	refusals refusals
+	nonce      uint64 // of the last response
+	awaiting   bool   // it is not answered yet
+	sent       sent
+	pushed     time.Time
+	rejections rejections
 }
 
 func (t *sotwType) wants(name string) bool { return t.wildcard || t.names.has(name) }
 
-// handle takes a request and returns what it says about a response, if it answers the last one.
-func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now time.Time) answer {
+// handle applies a request and returns what it says about the last response, if it answers that.
+func (s *sotwSession) handle(req *discoveryv3.DiscoveryRequest, o offer, now time.Time) ack {
 	typ, ok := envoy.KindOf(req.GetTypeUrl())
 	if !ok {
-		return answer{}
+		return ack{}
 	}
 	t := &s.types[typ]
 	nonce := req.GetResponseNonce()
 	if nonce != "" && nonce != strconv.FormatUint(t.nonce, 10) {
-		return answer{} // about a response that a newer one has replaced
+		return ack{} // it answers a response that a newer one replaced
 	}
 	before, wildcard := t.names, t.wildcard
 	s.subscribe(t, typ, req.GetResourceNames(), o.layers(typ))
 	if nonce == "" || !t.awaiting {
-		return answer{}
+		return ack{}
 	}
 	what := t.sent
 	t.awaiting, t.sent = false, sent{}
-	// A response carries everything, so that its answer replaces what was said before.
+	// A response carries everything, so its answer replaces earlier ones.
 	if detail := req.GetErrorDetail(); detail != nil {
-		r := t.refusals.refused(what, detail.GetMessage(), now, t.wants)
-		t.refusals = refusals{r}
-		return answer{typ: typ, refusal: r}
+		r := t.rejections.reject(what, detail.GetMessage(), now, t.wants)
+		t.rejections = rejections{r}
+		return ack{typ: typ, rejection: r}
 	}
-	t.refusals = nil
-	return answer{typ: typ, accepted: true, changed: before != t.names || wildcard != t.wildcard, what: what}
+	t.rejections = nil
+	return ack{typ: typ, accepted: true, changed: before != t.names || wildcard != t.wildcard, carried: what}
 }
 
-// subscribe takes the whole subscription, which every request repeats.
+// subscribe applies the whole subscription, which every request repeats.
 func (s *sotwSession) subscribe(t *sotwType, typ envoy.Kind, names []string, now layers) {
 	before, first := t.names, !t.asked
 	t.asked, t.named = true, t.named || len(names) > 0
@@ -101,10 +101,10 @@ func (s *sotwSession) subscribe(t *sotwType, typ envoy.Kind, names []string, now
 			t.dirty = true
 		}
 	}
-	t.refusals.dropped(t.wants)
+	t.rejections.drop(t.wants)
 }
 
-// unborn returns assignments without endpoints for what was asked for and does not exist.
+// unborn returns empty assignments for endpoints that were asked for and do not exist.
 func (t *sotwType) unborn() []*envoy.Resource {
 	var empty []*envoy.Resource
 	for _, name := range t.fresh {
@@ -112,14 +112,14 @@ func (t *sotwType) unborn() []*envoy.Resource {
 			continue
 		}
 		r, err := envoy.NewResource(name, &endpointv3.ClusterLoadAssignment{ClusterName: name})
-		if err == nil { // else it cannot be a cluster's name
+		if err == nil { // otherwise it cannot be a cluster's name
 			empty = append(empty, r)
 		}
 	}
 	return empty
 }
 
-// next returns the next response to send, or nil. Clusters that are gone leave last.
+// next returns the next response to send, or nil. Removed clusters leave last.
 func (s *sotwSession) next(o offer, now time.Time) *response {
 	quiet := true
 	for typ := range envoy.NumKinds {
@@ -143,7 +143,7 @@ func (s *sotwSession) next(o offer, now time.Time) *response {
 	return nil
 }
 
-// changed brings the type to what it should be and says whether the proxy must be told.
+// changed updates held and says whether the proxy must be told.
 func (s *sotwSession) changed(typ envoy.Kind, now layers) bool {
 	t := &s.types[typ]
 	tell, before := t.dirty, t.held
@@ -162,7 +162,7 @@ func (s *sotwSession) changed(typ envoy.Kind, now layers) bool {
 			}
 			tell = true
 			if typ == envoy.Clusters && was != nil && s.types[envoy.Endpoints].wants(r.Name) {
-				s.types[envoy.Endpoints].dirty = true // Envoy warms a changed cluster anew and waits for them
+				s.types[envoy.Endpoints].dirty = true // Envoy warms a changed cluster from scratch and waits for them
 			}
 		}
 		for _, name := range diff.Removed {
@@ -180,7 +180,7 @@ func (s *sotwSession) changed(typ envoy.Kind, now layers) bool {
 	return tell
 }
 
-// offered returns what the proxy was sent last under a name, nil for nothing.
+// offered returns what the proxy was last sent under a name, nil for nothing.
 func (t *sotwType) offered(name string) *envoy.Resource {
 	for _, r := range t.linger {
 		if r.Name == name {
@@ -190,7 +190,7 @@ func (t *sotwType) offered(name string) *envoy.Resource {
 	return t.held.named(name)
 }
 
-// respond sends all that the proxy wants of a type.
+// respond returns a response with everything that the proxy wants of a kind.
 func (s *sotwSession) respond(typ envoy.Kind, now time.Time) *response {
 	t := &s.types[typ]
 	s.nonces++
@@ -205,7 +205,7 @@ func (s *sotwSession) respond(typ envoy.Kind, now time.Time) *response {
 	return resp.finish(s.nonces)
 }
 
-// content returns all that the proxy wants, and its version.
+// content returns everything that the proxy wants, and its version.
 func (t *sotwType) content() (sent, string) {
 	unborn := t.unborn()
 	t.fresh = nil
@@ -229,12 +229,12 @@ func (t *sotwType) content() (sent, string) {
 	return sent{parts: [2][]*envoy.Resource{all}}, envoy.VersionOf(all)
 }
 
-// lacks says whether the proxy is to be sent that resource. It is all or nothing here.
+// lacks says whether the proxy will be sent the resource. In this variant it is all or nothing.
 func (s *sotwSession) lacks(typ envoy.Kind, name string, _ offer) bool {
 	return s.types[typ].dirty && s.types[typ].wants(name)
 }
 
-// settled says whether the proxy answered everything that it was sent.
+// settled says whether the proxy answered everything it was sent.
 func (s *sotwSession) settled() bool {
 	for typ := range envoy.NumKinds {
 		if s.types[typ].awaiting {
@@ -244,7 +244,7 @@ func (s *sotwSession) settled() bool {
 	return true
 }
 
-// configured says whether the proxy asked for its listeners and answered all that it was sent.
+// configured says whether the proxy asked for its listeners and answered everything it was sent.
 func (s *sotwSession) configured() bool { return s.types[envoy.Listeners].asked && s.settled() }
 
 func (s *sotwSession) remembers() (names, bytes int) {

@@ -42,12 +42,12 @@ func (p *sotwProxy) expect(want string) {
 }
 
 // answer answers the last response, with the names of the subscription.
-func (p *sotwProxy) answer(complaint string, names ...string) *refusal {
+func (p *sotwProxy) answer(complaint string, names ...string) *rejection {
 	req := &discoveryv3.DiscoveryRequest{TypeUrl: p.last.GetTypeUrl(), VersionInfo: p.last.GetVersionInfo(), ResponseNonce: p.last.GetNonce(), ResourceNames: names}
 	if complaint != "" {
 		req.ErrorDetail = &rpcstatus.Status{Message: complaint}
 	}
-	return p.session.handle(req, p.state.offer(p.t), instant).refusal
+	return p.session.handle(req, p.state.offer(p.t), instant).rejection
 }
 
 func toldAll(t *testing.T, resp *discoveryv3.DiscoveryResponse) string {

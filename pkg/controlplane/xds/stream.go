@@ -15,56 +15,56 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
-// protocol is the half of a session that does not depend on the variant.
+// protocol is the part of a session that is the same for both variants of the protocol.
 type protocol interface {
 	// next returns the next response, nil when there is none.
 	next(offer, time.Time) *response
-	// settled says whether the proxy answered all that it was sent.
+	// settled says whether the proxy answered everything it was sent.
 	settled() bool
-	// configured says whether the proxy asked for its listeners and answered all that it was sent.
+	// configured says whether the proxy asked for its listeners and answered everything it was sent.
 	configured() bool
-	// lacks says whether the proxy is to be sent a resource.
+	// lacks says whether the proxy wants a resource and does not hold its current version.
 	lacks(typ envoy.Kind, name string, o offer) bool
 	// remembers is how many names the proxy asked for, and the memory that they take.
 	remembers() (names, bytes int)
-	// rejected is the number of resources that the proxy refuses at the moment.
+	// rejected is the number of resources that the proxy currently rejects.
 	rejected() int
 	// report describes the session for people.
 	report() []debug.Type
 }
 
-// parted is why the server ends a stream, and the connection with it: what the proxy proved there does not
-// count any more, and it has to prove it anew.
-type parted struct {
+// termination is why the server ends a stream together with its connection: what the proxy proved on that
+// connection no longer counts, so that it has to connect and prove it again.
+type termination struct {
 	reason  string
 	code    codes.Code
 	message string
 }
 
-func (p *parted) Error() string { return p.message }
+func (t *termination) Error() string { return t.message }
 
-// stream is one proxy's connection as the server sees it. Three kinds of goroutines work on it, one
-// step at a time under mu: the one that receives answers what the proxy asks, one of the pacer's looks
-// at what was published, and the handler's looks after what happens rarely, certificates and the end.
-// After each step what it led to is sent; see Server.push.
+// stream is one proxy's stream. Three kinds of goroutines work on it, each holding mu for one step:
+// receive handles the proxy's requests, takeTurn (started by the pacer) applies what was published, and
+// attend handles what is rare: certificates and the end. After each step push sends what is new.
 type stream struct {
-	peer    peer
-	since   time.Time
-	variant string
-	send    func(message any) error
-	changed wake.Signal // the handler's goroutine has something else to wait for
-	ended   chan error  // one slot: why the server ends the stream
-	ends    lifetime
-	asked   *rate.Limiter // the pod's
-	// configured is to be called when the proxy has all that it should have.
+	server   *Server
+	peer     peer
+	since    time.Time
+	variant  string
+	send     func(message any) error
+	changed  wake.Signal // the handler's goroutine has something else to wait for
+	ended    chan error  // one slot: why the server ends the stream
+	ends     lifetime
+	requests *rate.Limiter // the pod's
+	// configured gives the first sync's slot back; it is called when the proxy has its whole configuration.
 	configured func()
 	// expires is when the workload certificate at the proxy expires, as Unix time; 0 if it has none.
 	expires atomic.Int64
-	// hasten is within how many nanoseconds a certificate that the proxy brought is to be replaced; 0
-	// when nobody asked for it.
-	hasten atomic.Int64
-	seen   atomic.Pointer[lookedUp] // what the stream saw last of what was published
-	pace   paced
+	// reissueWithin is set by Reissue: the time, in nanoseconds, within which a certificate that the proxy
+	// brought is replaced; 0 if none was asked for.
+	reissueWithin atomic.Int64
+	seen          atomic.Pointer[assignment] // what the stream last looked up
+	pace          paced
 
 	mu       sync.Mutex // never held while something is sent
 	protocol protocol
@@ -72,41 +72,41 @@ type stream struct {
 	trust    *trusted
 	secrets  bool // the proxy asked for secrets
 	cred     credential
-	leased   *certificate // the one in the offer; nil while that is one that the proxy brought
+	offered  *certificate // the one in the offer; nil while that is one that the proxy brought
 	sent     secretsHeld  // as of the last response with secrets
 	acked    secretsHeld
-	turn     bool        // it has looked at what was published, and not given its place back
+	onTurn   bool        // it took its turn and has not given the place back
 	sending  bool        // a goroutine is in push
-	closed   bool        // it has ended or is about to: nothing is to be done any more
-	rejected int         // what it added to the metric
-	gone     *time.Timer // set while the pod is not in the mesh: when that is taken for final
+	closed   bool        // it has ended or is about to end: nothing more is sent
+	rejected int         // its share of the metric
+	grace    *time.Timer // ends the stream of a pod that left the mesh; nil while the pod is a member
 }
 
-// left starts the time after which a pod that is not in the mesh any more loses its stream.
-func (st *stream) left(after time.Duration) {
-	if st.gone == nil {
-		st.gone = time.NewTimer(after)
+// startGrace starts the time after which a pod that left the mesh loses its stream.
+func (st *stream) startGrace(after time.Duration) {
+	if st.grace == nil {
+		st.grace = time.NewTimer(after)
 		st.changed.Wake()
 	}
 }
 
-// back stops that time.
-func (st *stream) back() {
-	if st.gone != nil {
-		st.gone.Stop()
-		st.gone = nil
+// stopGrace stops the grace period: the pod is in the mesh.
+func (st *stream) stopGrace() {
+	if st.grace != nil {
+		st.grace.Stop()
+		st.grace = nil
 	}
 }
 
-// away receives when that time is over, and never while the pod is in the mesh.
-func (st *stream) away() <-chan time.Time {
-	if st.gone == nil {
+// graceOver receives when the grace period is over, and never while the pod is in the mesh.
+func (st *stream) graceOver() <-chan time.Time {
+	if st.grace == nil {
 		return nil
 	}
-	return st.gone.C
+	return st.grace.C
 }
 
-// end ends the stream for a reason; the first one counts.
+// end ends the stream. The first reason wins.
 func (st *stream) end(why error) {
 	select {
 	case st.ended <- why:
@@ -114,15 +114,13 @@ func (st *stream) end(why error) {
 	}
 }
 
-// fail ends the stream because of what its proxy did.
+// fail ends the stream because of something its proxy did.
 func (st *stream) fail(err error) {
-	st.mu.Lock()
-	st.closed = true
-	st.mu.Unlock()
+	st.freeze()
 	st.end(err)
 }
 
-// freeze makes the stream one to which nothing is sent any more.
+// freeze makes sure that nothing more is sent on the stream.
 func (st *stream) freeze() {
 	st.mu.Lock()
 	st.closed = true
@@ -133,34 +131,33 @@ func (st *stream) freeze() {
 func (st *stream) next(now time.Time) *response {
 	resp := st.protocol.next(st.offer, now)
 	if resp != nil && resp.typ == envoy.Secrets {
-		st.sent = secretsHeld{trust: st.trust, cert: st.leased}
+		st.sent = secretsHeld{trust: st.trust, cert: st.offered}
 	}
 	return resp
 }
 
-// turn is what a stream does when its turn comes: it looks at what was published, and sends what of it
-// the proxy does not hold.
-func (s *Server) turn(st *stream) {
+// takeTurn applies what was published and sends what the proxy does not hold. The pacer calls it.
+func (st *stream) takeTurn() {
 	st.mu.Lock()
 	if st.closed {
 		st.mu.Unlock()
-		return // leave gives the place back
+		return // pacer.leave gives the place back
 	}
-	st.turn = true
-	err := s.refresh(st)
+	st.onTurn = true
+	err := st.refresh()
 	st.closed = st.closed || err != nil
 	st.mu.Unlock()
 	if err != nil {
 		st.end(err)
 		return
 	}
-	s.push(st)
+	st.push()
 }
 
-// push sends all that there is to send. It may have to wait for the proxy, so one goroutine at a time
-// does it: the others leave it to that one, which looks again before it stops. So responses go out in
-// the order in which the session made them, and a stuck proxy holds one goroutine.
-func (s *Server) push(st *stream) {
+// push sends everything that is ready. Sending may block on the proxy, so one goroutine at a time sends;
+// the others return and rely on it to look again before it stops. Responses therefore go out in the order
+// in which the session made them, and a stuck proxy holds one goroutine.
+func (st *stream) push() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.sending || st.closed {
@@ -168,7 +165,7 @@ func (s *Server) push(st *stream) {
 	}
 	st.sending = true
 	defer func() { st.sending = false }()
-	for resp := st.next(s.cfg.Now()); resp != nil; resp = st.next(s.cfg.Now()) {
+	for resp := st.next(st.server.cfg.Now()); resp != nil; resp = st.next(st.server.cfg.Now()) {
 		st.mu.Unlock()
 		err := st.send(resp)
 		st.mu.Lock()
@@ -176,41 +173,41 @@ func (s *Server) push(st *stream) {
 			st.end(err)
 			return
 		}
-		s.cfg.Metrics.pushed(resp)
+		st.server.cfg.Metrics.pushed(resp)
 		if st.closed {
 			return
 		}
 	}
-	if st.turn && st.protocol.settled() {
-		st.turn = false
-		s.pace.done(st)
+	if st.onTurn && st.protocol.settled() {
+		st.onTurn = false
+		st.server.pace.done(st)
 	}
 }
 
-// attend looks after a stream's certificate, and returns why the stream is to end.
-func (s *Server) attend(ctx context.Context, st *stream) error {
-	over := time.AfterFunc(st.ends.at.Sub(s.cfg.Now()), func() { st.end(st.ends.why) })
+// attend renews the proxy's certificate until the stream ends, and returns why it ended.
+func (st *stream) attend(ctx context.Context) error {
+	over := time.AfterFunc(st.ends.at.Sub(st.server.cfg.Now()), func() { st.end(st.ends.why) })
 	defer over.Stop()
 	for {
 		st.mu.Lock()
-		renewed, coming, due, gone := st.cred.changed(), st.cred.coming, st.cred.waiting(), st.away()
+		renewed, coming, due, gone := st.cred.changed(), st.cred.coming, st.cred.waiting(), st.graceOver()
 		st.mu.Unlock()
 		var step func() error
 		select {
 		case <-st.changed:
 			continue
 		case <-renewed:
-			step = func() error { s.renewed(st); return nil }
+			step = func() error { st.renewed(); return nil }
 		case got := <-coming:
-			step = func() error { s.acquired(st, got); return nil }
+			step = func() error { st.acquired(got); return nil }
 		case <-due:
-			step = func() error { s.onDue(ctx, st); return nil }
+			step = func() error { st.onDue(ctx); return nil }
 		case <-gone:
-			step = func() error { return s.onGone(st, gone) }
+			step = func() error { return st.onGraceOver(gone) }
 		case why := <-st.ended:
-			var p *parted
+			var p *termination
 			if errors.As(why, &p) {
-				return s.part(ctx, st, p)
+				return st.terminate(ctx, p)
 			}
 			return why
 		}
@@ -220,38 +217,38 @@ func (s *Server) attend(ctx context.Context, st *stream) error {
 		if err != nil {
 			return err
 		}
-		go s.push(st) // a stuck proxy must not keep its stream from ending
+		go st.push() // a stuck proxy must not keep its stream from ending
 	}
 }
 
-// part ends a stream for good, with its connection.
-func (s *Server) part(ctx context.Context, st *stream, why *parted) error {
+// terminate ends the stream together with its connection.
+func (st *stream) terminate(ctx context.Context, why *termination) error {
 	if c := connectionOf(ctx); c != nil {
 		c.retire()
 	}
-	end := s.refuse
+	end := st.server.refuse
 	if why.reason == "streams-per-pod" {
-		end = s.blame
+		end = st.server.refuseOffender
 	}
 	return end(st.peer, why.reason, why.code, "pod %s: %s", st.peer.pod, why.message)
 }
 
-// onGone refuses the stream of a pod that has been out of the mesh for long enough, unless it came back
-// at the last moment. st.mu is held.
-func (s *Server) onGone(st *stream, timer <-chan time.Time) error {
-	if st.away() != timer {
+// onGraceOver ends the stream of a pod that left the mesh, unless the pod came back at the last moment.
+// st.mu is held.
+func (st *stream) onGraceOver(timer <-chan time.Time) error {
+	if st.graceOver() != timer {
 		return nil
 	}
-	return s.refuse(st.peer, "gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
+	return st.server.refuse(st.peer, "gone", codes.PermissionDenied, "pod %s is no longer part of the mesh", st.peer.pod)
 }
 
-// close ends all that goes on for a stream. cancel ends what may be acquiring a certificate.
-func (s *Server) close(st *stream, cancel func()) {
+// close releases what the stream holds. cancel ends a pending request for a certificate.
+func (st *stream) close(cancel func()) {
 	st.mu.Lock()
 	st.closed = true
-	st.back()
+	st.stopGrace()
 	st.mu.Unlock()
 	cancel()
 	st.cred.release()
-	s.remove(st)
+	st.server.remove(st)
 }

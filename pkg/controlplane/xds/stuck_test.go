@@ -74,7 +74,7 @@ func TestServerStuckProxyCanBeEnded(t *testing.T) {
 			ask(t, stuck, "shop/service0-0", envoy.TypeCluster)
 			ask(t, stuck, "", typ, names(typ)...)
 			awaitMetric(t, "the second response is stuck behind the first", func() bool { return r.sendingTo("service0-0") })
-			for _, end := range r.server.Streams() {
+			for _, end := range r.server.BeginDrain() {
 				end()
 			}
 			awaitMetric(t, "the stream has ended", func() bool { return r.server.Connected() == 0 })

@@ -20,8 +20,8 @@ const (
 	fieldRemoved     = 6 // of DeltaDiscoveryResponse only
 )
 
-// response is an encoded message of either variant: resources, shared with all streams that send
-// them, then a few fields of its own. Protobuf takes fields in any order.
+// response is an encoded message of either variant: resources, shared with all streams that send them,
+// followed by a few fields of its own. Protobuf accepts fields in any order.
 type response struct {
 	typ     envoy.Kind
 	buffers mem.BufferSlice
@@ -60,7 +60,7 @@ func (r *response) finish(nonce uint64) *response {
 	return r
 }
 
-// codec encodes responses, which are encoded already, and leaves all else to the protobuf codec.
+// codec passes on responses, which are already encoded, and leaves everything else to the protobuf codec.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }

@@ -22,40 +22,40 @@ import (
 // rootPrefix is how many digits of a CA's fingerprint a certificate's version carries.
 const rootPrefix = 16
 
-// held is what the version of a workload certificate says of it: enough for any replica to see that
-// a proxy that connects anew still holds a good one. A proxy that lies about it harms itself alone.
-type held struct {
-	root     string // the first digits of the fingerprint of the CA that signed it
+// certVersion is the version of a workload certificate, taken apart. It says enough for any replica to see
+// whether a proxy that reconnects still holds a good certificate. A proxy that lies about it harms only itself.
+type certVersion struct {
+	root     string // the first digits of its CA's fingerprint
 	notAfter time.Time
 	renewAt  time.Time
 	serial   string // its first digits: no two certificates share a version
 }
 
-func (h held) version() string {
+func (h certVersion) String() string {
 	return fmt.Sprintf("%s.%d.%d.%s", h.root, h.notAfter.Unix(), h.renewAt.Unix(), h.serial)
 }
 
-// parseHeld reads a version; ok is false for what is none.
-func parseHeld(version string) (h held, ok bool) {
+// parseCertVersion parses a version; ok is false if it is malformed.
+func parseCertVersion(version string) (h certVersion, ok bool) {
 	parts := strings.Split(version, ".")
 	if len(parts) != 4 || len(version) > 100 {
-		return held{}, false
+		return certVersion{}, false
 	}
 	notAfter, err1 := strconv.ParseInt(parts[1], 10, 64)
 	renewAt, err2 := strconv.ParseInt(parts[2], 10, 64)
 	if err1 != nil || err2 != nil {
-		return held{}, false
+		return certVersion{}, false
 	}
-	h = held{root: parts[0], notAfter: time.Unix(notAfter, 0), renewAt: time.Unix(renewAt, 0), serial: parts[3]}
-	return h, h.version() == version
+	h = certVersion{root: parts[0], notAfter: time.Unix(notAfter, 0), renewAt: time.Unix(renewAt, 0), serial: parts[3]}
+	return h, h.String() == version
 }
 
-// good says whether the certificate is of that root and not due for renewal.
-func (h held) good(root string, now time.Time) bool {
+// good says whether that root signed the certificate and it is not due for renewal.
+func (h certVersion) good(root string, now time.Time) bool {
 	return h.root == root && now.Before(h.renewAt) && h.renewAt.Before(h.notAfter)
 }
 
-// trusted is what the control plane trusts, in the form in which it is sent.
+// trusted is what the control plane trusts, in the form in which it is sent to proxies.
 type trusted struct {
 	ca.Trust
 	root    string   // the first digits of the fingerprint of the CA that signs now
@@ -74,7 +74,7 @@ func newTrusted(trust ca.Trust) (*trusted, error) {
 		return nil, err
 	}
 	return &trusted{
-		Trust: trust, anchors: trust.Anchors(), root: short(trust.Fingerprint, rootPrefix), trusts: trust.Fingerprints(),
+		Trust: trust, anchors: trust.Anchors(), root: truncate(trust.Fingerprint, rootPrefix), trusts: trust.Fingerprints(),
 		version: r.Version, set: envoy.NewSet([]*envoy.Resource{r}),
 	}, nil
 }
@@ -83,20 +83,20 @@ func (t *trusted) same(trust ca.Trust) bool {
 	return bytes.Equal(t.Bundle, trust.Bundle) && t.Fingerprint == trust.Fingerprint
 }
 
-// leafSets holds the encoded secret of each leaf in use: all proxies of an identity are sent the
-// same. It forgets a leaf with its last user.
+// leafSets holds the encoded secret of each leaf in use: all proxies of an identity are sent the same. It
+// forgets a leaf together with its last user.
 type leafSets struct {
 	mu    sync.Mutex
 	known map[weak.Pointer[ca.Leaf]]leafSet
 }
 
-// leafSet is a leaf as the workload secret, and what is to be known of it.
+// leafSet is a leaf as the workload secret, and its description.
 type leafSet struct {
 	set  *envoy.Set
 	cert *certificate
 }
 
-// of returns the leaf's.
+// of returns the secret of a leaf.
 func (s *leafSets) of(leaf *ca.Leaf, trust ca.Trust) (leafSet, error) {
 	key := weak.Make(leaf)
 	s.mu.Lock()
@@ -105,7 +105,7 @@ func (s *leafSets) of(leaf *ca.Leaf, trust ca.Trust) (leafSet, error) {
 		return known, nil
 	}
 	cert := &certificate{root: signerOf(leaf, trust), serial: leaf.Serial, notAfter: leaf.NotAfter}
-	r, err := envoy.NewVersioned(envoy.SecretWorkload, heldOf(leaf, cert.root).version(), &tlsv3.Secret{
+	r, err := envoy.NewVersioned(envoy.SecretWorkload, certVersionOf(leaf, cert.root).String(), &tlsv3.Secret{
 		Name: envoy.SecretWorkload,
 		Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
 			CertificateChain: inline(leaf.CertPEM),
@@ -137,14 +137,14 @@ func (s *leafSets) len() int {
 	return len(s.known)
 }
 
-// heldOf is what a leaf's version says; root is the fingerprint of its signer. An unknown one fits no
-// root, so that such a leaf is replaced when its proxy connects anew.
-func heldOf(leaf *ca.Leaf, root string) held {
-	return held{root: cmp.Or(short(root, rootPrefix), "unknown"), notAfter: leaf.NotAfter, renewAt: leaf.RenewAt, serial: short(leaf.Serial, 16)}
+// certVersionOf returns a leaf's version; root is the fingerprint of its signer. An unknown signer matches no
+// root, so that such a leaf is replaced when its proxy reconnects.
+func certVersionOf(leaf *ca.Leaf, root string) certVersion {
+	return certVersion{root: cmp.Or(truncate(root, rootPrefix), "unknown"), notAfter: leaf.NotAfter, renewAt: leaf.RenewAt, serial: truncate(leaf.Serial, 16)}
 }
 
-// signerOf finds the CA that signed a leaf, "" when the bundle has it not. It does not ask who signs
-// now: the leaf may be of before a rotation.
+// signerOf returns the CA that signed a leaf, "" if it is not in the bundle. It does not ask who signs now:
+// the leaf may be older than a rotation.
 func signerOf(leaf *ca.Leaf, trust ca.Trust) string {
 	pair := leaf.TLS()
 	chain := []*x509.Certificate{pair.Leaf}
@@ -156,14 +156,13 @@ func signerOf(leaf *ca.Leaf, trust ca.Trust) string {
 	return trust.SignerOf(chain)
 }
 
-// placeholder stands for a certificate that the proxy holds already: it has its version and is
-// never sent.
-func placeholder(h held) *envoy.Set {
-	return envoy.NewSet([]*envoy.Resource{{Name: envoy.SecretWorkload, Version: h.version()}})
+// placeholder stands for a certificate that the proxy already holds: it has its version and is never sent.
+func placeholder(h certVersion) *envoy.Set {
+	return envoy.NewSet([]*envoy.Resource{{Name: envoy.SecretWorkload, Version: h.String()}})
 }
 
 func inline(pem []byte) *corev3.DataSource {
 	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: pem}}
 }
 
-func short(s string, n int) string { return s[:min(n, len(s))] }
+func truncate(s string, n int) string { return s[:min(n, len(s))] }

@@ -8,28 +8,29 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// answer is what a proxy said about a response: that it took it, or why it did not.
-type answer struct {
-	typ      envoy.Kind
-	accepted bool
-	changed  bool     // it asks for something else besides
-	what     sent     // what it accepted
-	refusal  *refusal // nil unless it refused
+// ack is what a proxy said about a response: that it accepted it (ACK), or why not (NACK). The zero ack
+// is a request that answers nothing.
+type ack struct {
+	typ       envoy.Kind
+	accepted  bool
+	changed   bool       // the request also changes the subscription
+	carried   sent       // what it accepted
+	rejection *rejection // nil unless it rejected the response
 }
 
-// refusal is a response that a proxy did not take. The protocol has one error for all resources of
-// a response, so that every one of them counts as refused. They are not sent again until they
-// change: the stream's Sets say that the proxy was offered them.
-type refusal struct {
+// rejection is a response that a proxy rejected. The protocol has one error for all resources of a
+// response, so each of them counts as rejected. They are not sent again until they change: the stream's
+// Sets say that the proxy was offered them.
+type rejection struct {
 	resources []*envoy.Resource // shared with other streams: not to be changed
 	removed   []string
 	message   string
 	at        time.Time
-	count     int // how many responses in a row were refused
+	count     int // how many responses in a row were rejected
 }
 
-// names lists what was refused.
-func (r *refusal) names() []string {
+// names lists what was rejected.
+func (r *rejection) names() []string {
 	names := make([]string, 0, len(r.resources)+len(r.removed))
 	for _, resource := range r.resources {
 		names = append(names, resource.Name)
@@ -65,36 +66,36 @@ func (s sent) resources() []*envoy.Resource {
 	return all
 }
 
-// refusals is what one proxy refuses of one type at the moment: nearly always nothing.
-type refusals []*refusal
+// rejections is what one proxy currently rejects of one type: nearly always nothing.
+type rejections []*rejection
 
-// refused records a response that was not taken, as far as the proxy still wants it. What it carried
-// is no longer refused in an older version.
-func (rs *refusals) refused(what sent, message string, now time.Time, wanted func(name string) bool) *refusal {
+// reject records a rejected response, as far as the proxy still wants it. It replaces older rejections of
+// the same resources.
+func (rs *rejections) reject(what sent, message string, now time.Time, wanted func(name string) bool) *rejection {
 	resources := without(what.resources(), func(name string) bool { return !wanted(name) })
-	newest := &refusal{resources: resources, removed: what.removed, message: strings.Clone(short(message, messageLimit)), at: now, count: 1}
+	newest := &rejection{resources: resources, removed: what.removed, message: strings.Clone(truncate(message, messageLimit)), at: now, count: 1}
 	newest.count += rs.forget(what.resources(), what.removed)
 	*rs = append(*rs, newest)
 	return newest
 }
 
-// accepted forgets what was refused in an older version.
-func (rs *refusals) accepted(what sent) {
+// accept forgets older rejections of what was accepted.
+func (rs *rejections) accept(what sent) {
 	if len(*rs) > 0 {
 		rs.forget(what.resources(), what.removed)
 	}
 }
 
-// dropped forgets what the proxy does not want any more.
-func (rs *refusals) dropped(wanted func(name string) bool) {
+// drop forgets what the proxy no longer wants.
+func (rs *rejections) drop(wanted func(name string) bool) {
 	for _, r := range *rs {
 		r.resources = without(r.resources, func(name string) bool { return !wanted(name) })
 	}
-	rs.sweep()
+	rs.tidy()
 }
 
-// forget takes resources out of the memory, and returns the highest count of what it touched.
-func (rs *refusals) forget(resources []*envoy.Resource, removed []string) int {
+// forget removes resources from all rejections, and returns the highest count of those it touched.
+func (rs *rejections) forget(resources []*envoy.Resource, removed []string) int {
 	count := 0
 	for _, r := range *rs {
 		left := without(r.resources, func(name string) bool {
@@ -106,13 +107,13 @@ func (rs *refusals) forget(resources []*envoy.Resource, removed []string) int {
 		}
 		r.resources = left
 	}
-	rs.sweep()
+	rs.tidy()
 	return count
 }
 
-// sweep drops refusals of nothing. One of removals only stays until the next answer.
-func (rs *refusals) sweep() {
-	*rs = slices.DeleteFunc(*rs, func(r *refusal) bool { return len(r.resources) == 0 })
+// tidy drops empty rejections. One that holds only removals stays until the next answer.
+func (rs *rejections) tidy() {
+	*rs = slices.DeleteFunc(*rs, func(r *rejection) bool { return len(r.resources) == 0 })
 	if len(*rs) == 0 {
 		*rs = nil
 	}
@@ -132,8 +133,8 @@ func without(resources []*envoy.Resource, out func(name string) bool) []*envoy.R
 	return left
 }
 
-// size is the number of resources refused.
-func (rs *refusals) size() int {
+// size is the number of rejected resources.
+func (rs *rejections) size() int {
 	n := 0
 	for _, r := range *rs {
 		n += len(r.resources)

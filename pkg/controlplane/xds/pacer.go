@@ -6,34 +6,35 @@ import (
 )
 
 const (
-	// pacePlaces is the number of places per CPU: enough to keep it busy while proxies answer, and few, so
-	// that most streams look at what was published as late as can be.
+	// pacePlaces is the number of places per CPU: enough to keep it busy while proxies answer, and few
+	// enough that most streams look at what was published as late as possible.
 	pacePlaces = 64
-	// pacePatience is how long a place is kept for a proxy that does not answer. If none did, two CPUs
+	// pacePatience is how long a proxy that does not answer keeps its place. If none answered, two CPUs
 	// would still send to 2500 proxies a second.
 	pacePatience = 50 * time.Millisecond
 )
 
-// pacer says when streams look at what was published: who waits longest goes first, and only so many
-// at a time. A stream keeps its place until its proxy has answered, so that what is published
-// meanwhile is merged where it waits, here, and not in sockets, where it would be sent in pieces. A
-// proxy that does not answer soon loses the place and nothing else: it delays nobody.
+// pacer gives streams their turns: a turn is when a stream looks at what was published and sends what is
+// new to its proxy. Turns go out in order of waiting, and the number of places bounds how many run at the
+// same time. A stream keeps its place until its proxy has answered. What is published meanwhile is thus
+// merged here, where it waits, instead of being sent in pieces into a socket. A proxy that does not
+// answer soon loses its place and nothing else: it delays nobody.
 //
-// Nothing is lost: after add the stream gets another turn, from its beginning.
+// Nothing is lost: after add the stream gets another whole turn.
 type pacer struct {
 	turn     func(*stream) // in a goroutine of its own: it may have to wait for the proxy
 	patience time.Duration
 
 	mu      sync.Mutex
 	free    int       // places
-	waiting []*stream // the longest first; some may have left
+	waiting []*stream // the one that has waited longest first; some may have left
 }
 
-// paced is a stream's part of it, guarded by pacer.mu.
+// paced is a stream's state at the pacer, guarded by pacer.mu.
 type paced struct {
 	state paceState
-	again bool        // there is something newer, for when the place is given back
-	limit *time.Timer // gives the place back
+	again bool        // something newer was published during the turn
+	limit *time.Timer // gives the place back after pacePatience
 }
 
 type paceState int
@@ -66,7 +67,7 @@ func (p *pacer) enqueue(st *stream) {
 	}
 }
 
-// start gives away the places that are free.
+// start hands out the free places.
 func (p *pacer) start() {
 	for p.free > 0 && len(p.waiting) > 0 {
 		st := p.waiting[0]

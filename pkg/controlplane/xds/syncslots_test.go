@@ -14,7 +14,7 @@ import (
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hostile := party{identity: identity.Identity{Namespace: "x", ServiceAccount: "hostile"}, source: netip.MustParseAddr("10.0.0.6")}
-		turns := newTurns(16)
+		turns := newSyncSlots(16)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		took := func(of party) bool {
@@ -46,7 +46,7 @@ func TestTurns(t *testing.T) {
 		if honest != 14 {
 			t.Fatalf("the others have %d turns beside the 200 that wait, want the other 14", honest)
 		}
-		turns.give(party{source: netip.AddrFrom4([4]byte{10, 0, 1, 0})})
+		turns.put(party{source: netip.AddrFrom4([4]byte{10, 0, 1, 0})})
 		synctest.Wait()
 		if turns.held[party{source: netip.AddrFrom4([4]byte{10, 0, 1, 14})}] != 1 {
 			t.Error("a turn that was given back went not to who had none")

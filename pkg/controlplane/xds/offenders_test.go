@@ -37,10 +37,10 @@ func (l *lines) String() string {
 func (l *lines) Len() int { return len(l.String()) }
 
 // known is how many have log lines of their own at the moment.
-func (n *notes) known() int {
+func (n *offenders) known() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.speakers)
+	return len(n.budgets)
 }
 
 // A storm of refusals is some lines and a number; another proxy's refusal is heard all the same.
@@ -66,7 +66,7 @@ func TestRefusalsAreLoggedInMeasure(t *testing.T) {
 		if n := testutil.ToFloat64(m.metrics.nacks[envoy.Endpoints]); n != 101 {
 			t.Errorf("%v counted, want all", n)
 		}
-		time.Sleep(window)
+		time.Sleep(budgetWindow)
 		synctest.Wait()
 		if want := fmt.Sprintf("about=%q lines=%d", "pod shop/service0-0", 100-m.cfg.Limits.LogLines); !strings.Contains(log.String(), want) {
 			t.Errorf("nobody says %s", want)
@@ -85,20 +85,20 @@ func TestOffendersAreBounded(t *testing.T) {
 		var log lines
 		m := newInMemory(t, func(cfg *Config) { cfg.Log = textLog(&log) })
 		for i := range 5000 {
-			m.notes.offence("names", fmt.Sprintf("pod shop/hostile-%d", i), "too many names")
+			m.offenders.report("names", fmt.Sprintf("pod shop/hostile-%d", i), "too many names")
 		}
-		if n := testutil.CollectAndCount(m.metrics.limited); n != offenders {
-			t.Errorf("%d series, want %d", n, offenders)
+		if n := testutil.CollectAndCount(m.metrics.limited); n != maxNamed {
+			t.Errorf("%d series, want %d", n, maxNamed)
 		}
-		if n := m.notes.known(); n != speakers+1 {
-			t.Errorf("%d accounts of lines, want %d and the others'", n, speakers)
+		if n := m.offenders.known(); n != maxBudgets+1 {
+			t.Errorf("%d accounts of lines, want %d and the others'", n, maxBudgets)
 		}
-		if n := strings.Count(log.String(), "\n"); n > speakers+m.cfg.Limits.LogLines {
+		if n := strings.Count(log.String(), "\n"); n > maxBudgets+m.cfg.Limits.LogLines {
 			t.Errorf("%d lines", n)
 		}
-		time.Sleep(window)
+		time.Sleep(budgetWindow)
 		synctest.Wait()
-		if n := m.notes.known(); n != 0 || !strings.Contains(log.String(), "about=others") {
+		if n := m.offenders.known(); n != 0 || !strings.Contains(log.String(), "about=others") {
 			t.Errorf("%d accounts are left after a minute", n)
 		}
 	})

@@ -20,8 +20,8 @@ type request interface {
 	GetTypeUrl() string
 }
 
-// wire is the gRPC stream, as much of it as is needed.
-type wire[Req any] interface {
+// grpcStream is the part of a gRPC stream that is needed.
+type grpcStream[Req any] interface {
 	Context() context.Context
 	Recv() (Req, error)
 	SendHeader(metadata.MD) error
@@ -31,8 +31,8 @@ type wire[Req any] interface {
 // session is one variant of the protocol: deltaSession or sotwSession.
 type session[Req any] interface {
 	protocol
-	// handle takes a request and returns what the proxy says in it about a response.
-	handle(Req, offer, time.Time) answer
+	// handle takes a request and returns what it acknowledges or rejects.
+	handle(Req, offer, time.Time) ack
 }
 
 // The variants, as people know them.
@@ -51,25 +51,26 @@ func (s *Server) StreamAggregatedResources(g discoveryv3.AggregatedDiscoveryServ
 	return run(s, g, &sotwSession{lists: s.lists}, variantSotw)
 }
 
-// conversation is what a stream runs on.
-type conversation[Req request] struct {
-	wire     wire[Req]
+// exchange connects a gRPC stream with its session until the stream is accepted, and receives from then on.
+type exchange[Req request] struct {
+	wire     grpcStream[Req]
 	session  session[Req]
 	first    chan received[Req] // one slot
 	accepted chan *stream       // one slot
 }
 
-// received is a request, or why there will be none any more.
+// received is a request, or the error that ended them.
 type received[Req any] struct {
 	req Req
 	err error
 }
 
-// run serves one stream: who is it, wait for a turn, then answer and push until one side ends it.
-func run[Req request](s *Server, g wire[Req], session session[Req], variant string) error {
+// run serves one stream: authenticate, wait for a sync slot, then handle requests and push until one side
+// ends it.
+func run[Req request](s *Server, g grpcStream[Req], session session[Req], variant string) error {
 	ctx, cancel := context.WithCancel(g.Context())
 	defer cancel()
-	c := conversation[Req]{wire: g, session: session, first: make(chan received[Req], 1), accepted: make(chan *stream, 1)}
+	c := exchange[Req]{wire: g, session: session, first: make(chan received[Req], 1), accepted: make(chan *stream, 1)}
 	st, err := c.open(ctx, s, variant)
 	if err != nil {
 		return err
@@ -80,18 +81,18 @@ func run[Req request](s *Server, g wire[Req], session session[Req], variant stri
 	}
 	late := time.AfterFunc(s.cfg.Patience, st.configured)
 	defer late.Stop()
-	defer s.close(st, cancel)
+	defer st.close(cancel)
 	// Before anybody else can send or end the stream: gRPC has no order for the two.
 	if err := g.SendHeader(nil); err != nil {
 		return err
 	}
 	s.cfg.Log.Debug("proxy connected", "pod", st.peer.pod.String(), "identity", st.peer.identity.String())
 	c.accepted <- st
-	return s.attend(ctx, st)
+	return st.attend(ctx)
 }
 
-// open does all that comes before a stream is accepted.
-func (c conversation[Req]) open(ctx context.Context, s *Server, variant string) (st *stream, err error) {
+// open reads the first request and accepts the stream.
+func (c exchange[Req]) open(ctx context.Context, s *Server, variant string) (st *stream, err error) {
 	if conn := connectionOf(ctx); conn != nil {
 		if err := conn.wait(); err != nil {
 			return nil, err
@@ -100,27 +101,27 @@ func (c conversation[Req]) open(ctx context.Context, s *Server, variant string) 
 	}
 	who, _ := s.proven(ctx) // whatever it proves: accept looks again
 	go c.receive(ctx, s, who)
-	first, err := c.opening(s, who)
+	first, err := c.firstRequest(s, who)
 	if err != nil {
 		return nil, err
 	}
 	return s.accept(ctx, first.GetNode(), variant, c.session, c.wire.SendMsg)
 }
 
-// opening waits for the request that a stream starts with.
-func (c conversation[Req]) opening(s *Server, who peer) (first Req, err error) {
+// firstRequest waits for the first request.
+func (c exchange[Req]) firstRequest(s *Server, who peer) (first Req, err error) {
 	patience := time.NewTimer(s.cfg.Patience)
 	defer patience.Stop()
 	select {
 	case got := <-c.first:
 		return got.req, got.err
 	case <-patience.C:
-		return first, s.blame(who, "silent", codes.DeadlineExceeded, "no request within %s of opening the stream", s.cfg.Patience)
+		return first, s.refuseOffender(who, "silent", codes.DeadlineExceeded, "no request within %s of opening the stream", s.cfg.Patience)
 	}
 }
 
-// receive takes requests until the stream fails. It waits with the first until the stream is accepted.
-func (c conversation[Req]) receive(ctx context.Context, s *Server, who peer) {
+// receive handles requests until the stream fails. It keeps the first until the stream is accepted.
+func (c exchange[Req]) receive(ctx context.Context, s *Server, who peer) {
 	req, err := c.next(s, who)
 	c.first <- received[Req]{req, err}
 	var st *stream
@@ -131,40 +132,40 @@ func (c conversation[Req]) receive(ctx context.Context, s *Server, who peer) {
 	}
 	for ; err == nil; req, err = c.next(s, st.peer) {
 		var unasked bool
-		if unasked, err = c.take(ctx, s, st, req); err != nil {
+		if unasked, err = c.handle(ctx, s, st, req); err != nil {
 			break
 		}
 		if unasked {
-			s.slow(ctx, st)
+			st.slow(ctx)
 		}
-		s.push(st)
+		st.push()
 	}
 	st.fail(err)
 }
 
-// next takes the next request and refuses it when it is larger than any proxy's.
-func (c conversation[Req]) next(s *Server, who peer) (Req, error) {
+// next receives the next request, and ends the stream if that is larger than any proxy's should be.
+func (c exchange[Req]) next(s *Server, who peer) (Req, error) {
 	req, err := c.wire.Recv()
 	switch {
 	case status.Code(err) == codes.ResourceExhausted: // gRPC says so of its size
-		return req, s.blame(who, "request-bytes", codes.ResourceExhausted, "a request is larger than %d bytes", s.cfg.Limits.RequestBytes)
+		return req, s.refuseOffender(who, "request-bytes", codes.ResourceExhausted, "a request is larger than %d bytes", s.cfg.Limits.RequestBytes)
 	case err != nil:
 		return req, err
 	}
 	if n := namesIn(req); n > s.cfg.Limits.Names {
-		return req, s.blame(who, "names", codes.ResourceExhausted, "a request with %d names, the limit is %d", n, s.cfg.Limits.Names)
+		return req, s.refuseOffender(who, "names", codes.ResourceExhausted, "a request with %d names, the limit is %d", n, s.cfg.Limits.Names)
 	}
 	return req, nil
 }
 
-// slow makes a proxy wait that asks for more than one does who only answers.
-func (s *Server) slow(ctx context.Context, st *stream) {
-	reservation := st.asked.ReserveN(s.cfg.Now(), 1)
-	delay := reservation.DelayFrom(s.cfg.Now())
+// slow delays a proxy that sends more requests than answering takes.
+func (st *stream) slow(ctx context.Context) {
+	reservation := st.requests.ReserveN(st.server.cfg.Now(), 1)
+	delay := reservation.DelayFrom(st.server.cfg.Now())
 	if delay <= 0 {
 		return
 	}
-	s.notes.offence("requests-per-pod-per-second", st.peer.name(), "a proxy asks for too much and has to wait", "pod", st.peer.pod.String())
+	st.server.offenders.report("requests-per-pod-per-second", st.peer.name(), "proxy sends too many requests, delaying it", "pod", st.peer.pod.String())
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
@@ -173,8 +174,8 @@ func (s *Server) slow(ctx context.Context, st *stream) {
 	}
 }
 
-// take handles a request. unasked says that it does more, or less, than to accept what was sent.
-func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req Req) (unasked bool, err error) {
+// handle handles a request. unasked says that it is anything else than an ACK.
+func (c exchange[Req]) handle(ctx context.Context, s *Server, st *stream, req Req) (unasked bool, err error) {
 	if err := s.check(st.peer, req.GetNode()); err != nil {
 		return false, err
 	}
@@ -186,16 +187,16 @@ func (c conversation[Req]) take(ctx context.Context, s *Server, st *stream, req 
 	}
 	if !st.secrets && req.GetTypeUrl() == envoy.TypeSecret {
 		st.secrets = true
-		s.firstSecrets(ctx, st, brought(req))
+		st.firstSecrets(ctx, brought(req))
 	}
 	said := c.session.handle(req, st.offer, now)
 	st.acknowledged(said, now)
 	if err := s.cfg.Limits.fits(c.session); err != nil {
 		st.closed = true
-		return false, s.blame(st.peer, "names", codes.ResourceExhausted, "pod %s %v", st.peer.pod, err)
+		return false, s.refuseOffender(st.peer, "names", codes.ResourceExhausted, "pod %s %v", st.peer.pod, err)
 	}
-	s.ensureSendable(ctx, st)
-	s.record(st, said)
+	st.ensureSendable(ctx)
+	st.record(said)
 	if c.session.configured() {
 		st.configured()
 	}
@@ -213,8 +214,8 @@ func namesIn(req any) int {
 	return 0
 }
 
-// brought are the versions of what a proxy holds, by name, that it reports with its first request of
-// a type, as the incremental variant allows.
+// brought returns the versions, by name, that a proxy reports to hold with its first request of a type,
+// as the incremental variant allows.
 func brought(req any) map[string]string {
 	if r, ok := req.(interface{ GetInitialResourceVersions() map[string]string }); ok {
 		return r.GetInitialResourceVersions()
@@ -222,15 +223,15 @@ func brought(req any) map[string]string {
 	return nil
 }
 
-// record keeps what a proxy said about a response. st.mu is held.
-func (s *Server) record(st *stream, said answer) {
-	if r := said.refusal; r != nil {
-		s.cfg.Metrics.nacks[said.typ].Inc()
-		s.notes.say(slog.LevelError, st.peer.name(), "proxy rejected configuration and keeps its last one; it is not sent again until it changes",
-			"pod", st.peer.pod.String(), "type", said.typ.String(), "resources", few(r.names()), "count", len(r.names()), "reason", r.message)
+// record logs and counts a rejection. st.mu is held.
+func (st *stream) record(said ack) {
+	if r := said.rejection; r != nil {
+		st.server.cfg.Metrics.nacks[said.typ].Inc()
+		st.server.offenders.log(slog.LevelError, st.peer.name(), "proxy rejected configuration and keeps the last one; it is not sent again until it changes",
+			"pod", st.peer.pod.String(), "type", said.typ.String(), "resources", firstNames(r.names()), "count", len(r.names()), "reason", r.message)
 	}
 	if now := st.protocol.rejected(); now != st.rejected {
-		s.cfg.Metrics.rejected.Add(float64(now - st.rejected))
+		st.server.cfg.Metrics.rejected.Add(float64(now - st.rejected))
 		st.rejected = now
 	}
 }

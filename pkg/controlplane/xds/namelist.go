@@ -10,14 +10,14 @@ import (
 
 const wildcardName = "*"
 
-// nameList is a subscription: sorted, distinct names. It never changes, and equal ones are one: a
-// thousand proxies that ask for the same thousand names share a list. Nil is the empty one.
+// nameList is a subscription: sorted, distinct names. It never changes, and equal lists are the same
+// pointer: a thousand proxies that ask for the same thousand names share one. Nil is empty.
 type nameList struct {
 	sorted []string
 	size   int // the memory that it takes, in bytes
 }
 
-// stringSize is what a string takes beside its bytes, which the allocator rounds up to a multiple of as many.
+// stringSize is the size of a string's header; the allocator rounds its bytes up to a multiple of that, too.
 const stringSize = 16
 
 func (l *nameList) has(name string) bool {
@@ -42,8 +42,7 @@ func (l *nameList) bytes() int {
 	return l.size
 }
 
-// nameLists finds the list that already stands for some names. It holds a list only for as long as
-// some stream does.
+// nameLists finds the existing list of some names. It keeps a list only as long as some stream does.
 type nameLists struct {
 	seed maphash.Seed
 
@@ -82,7 +81,7 @@ func (t *nameLists) of(names []string) *nameList {
 	return l
 }
 
-// forget drops the lists with this sum that nobody holds any more.
+// forget drops unused lists with this sum.
 func (t *nameLists) forget(sum uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
