@@ -10,7 +10,7 @@
 //
 // Follow a proxy from its connection to a push:
 //
-//	connection   gate.go          TCP and TLS; bounded before anybody has proved anything
+//	connection   gate.go          TCP and TLS, bounded before anybody has proved anything; frames.go: HTTP/2
 //	stream       exchange.go      one gRPC stream: first request, accept, receive
 //	             authenticate.go  who is it: certificate, node id, pod
 //	             admit.go         may it stay: sync slot (syncslots.go), limits of its pod (accounts.go)

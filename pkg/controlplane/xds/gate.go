@@ -339,7 +339,7 @@ func (g gatedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 	}
 	if tlsInfo, ok := info.(credentials.TLSInfo); ok && gated {
 		info = proof{tlsInfo, c}
-		conn = limitFrames(conn, func() { c.gate.notes.count("frames-per-connection-per-second", "address "+c.source.String()) })
+		conn = limitFrames(conn, func() { c.gate.offenders.count("frames-per-connection-per-second", "address "+c.source.String()) })
 	}
 	return conn, info, nil
 }
