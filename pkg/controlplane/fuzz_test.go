@@ -48,16 +48,22 @@ func FuzzPipeline(f *testing.F) {
 		}
 		f.Add(seed)
 	}
-	outcomes := reach.All(f, "a mesh", "an empty mesh", "problems")
+	outcomes := reach.All(f, "a mesh", "an empty mesh", "problems", "rules")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		random := rand.New(&script{data, rand.NewPCG(1, 1)})
 		objects := randomMesh(random)
-		first := fromScratch(t, objects)
+		var rules []*mesh.Rule
+		if random.IntN(2) == 0 {
+			rules = randomRules(random)
+			outcomes.Note("rules")
+		}
+		first := fromScratch(t, objects, rules...)
 		shuffle(random, &objects)
-		if diff := cmp.Diff(first, fromScratch(t, objects)); diff != "" {
+		mix(random, rules)
+		if diff := cmp.Diff(first, fromScratch(t, objects, rules...)); diff != "" {
 			t.Fatalf("the order of the objects changed the configuration:\n%s", diff)
 		}
-		if len(validateAll(t, objects).Workloads()) > 0 {
+		if len(validateAll(t, objects, rules...).Workloads()) > 0 {
 			outcomes.Note("a mesh")
 		} else {
 			outcomes.Note("an empty mesh")
@@ -69,9 +75,10 @@ func FuzzPipeline(f *testing.F) {
 }
 
 // validateAll builds the objects' configuration and asks every message in it whether it is valid.
-func validateAll(t *testing.T, objects ingest.Objects) *mesh.Snapshot {
+func validateAll(t *testing.T, objects ingest.Objects, rules ...*mesh.Rule) *mesh.Snapshot {
 	t.Helper()
 	snapshot, _ := ingest.Build(objects)
+	snapshot = withRules(snapshot, rules)
 	config, err := envoy.NewBuilder(nil).Build(snapshot)
 	if err != nil {
 		t.Fatal(err)

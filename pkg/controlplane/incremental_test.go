@@ -23,21 +23,37 @@ import (
 // makes that has just started.
 func TestIncrementalEqualsFromScratch(t *testing.T) {
 	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { newLife(seed).check(t) })
+	}
+}
+
+// TestIncrementalWithRules is the same without permissive mode, with rules that come and go, and asks in
+// addition that nobody gets what no rule allows.
+func TestIncrementalWithRules(t *testing.T) {
+	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			l := newLife(seed)
-			for step := range 120 {
-				did := l.step()
-				snapshot, problems := l.state.Snapshot()
-				config, err := l.builder.Build(snapshot)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(fromScratch(t, l.objects()), fingerprints(config, problems)); diff != "" {
-					t.Fatalf("step %d (%s): the configuration is not the one from scratch:\n%s", step, did, diff)
-				}
-				l.proxies.follow(t, config)
-			}
+			l := newLife(seed + 100)
+			l.rules = randomRules(l.random)
+			l.check(t)
 		})
+	}
+}
+
+func (l *life) check(t *testing.T) {
+	for step := range 120 {
+		did := l.step()
+		snapshot, problems := l.state.Snapshot()
+		config, err := l.builder.Build(withRules(snapshot, l.rules))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(fromScratch(t, l.objects(), l.rules...), fingerprints(config, problems)); diff != "" {
+			t.Fatalf("step %d (%s): the configuration is not the one from scratch:\n%s", step, did, diff)
+		}
+		if len(l.rules) > 0 {
+			checkReach(t, config, l.rules)
+		}
+		l.proxies.follow(t, config)
 	}
 }
 
@@ -47,6 +63,7 @@ type life struct {
 	pool    [2]map[string]any // by kind, namespace and name
 	keys    []string
 	now     map[string]any
+	rules   []*mesh.Rule // none in permissive mode
 	state   *ingest.State
 	builder *envoy.Builder
 	proxies proxies
@@ -55,7 +72,7 @@ type life struct {
 func newLife(seed uint64) *life {
 	l := &life{
 		random: rand.New(rand.NewPCG(seed, 11)), now: map[string]any{},
-		state: ingest.NewState("osm", "cluster.local"), builder: envoy.NewBuilder(nil), proxies: proxies{},
+		state: ingest.NewState("osm", "cluster.local"), builder: envoy.NewBuilder(nil),
 	}
 	for i := range l.pool {
 		l.pool[i] = keyed(randomMesh(l.random))
@@ -107,7 +124,25 @@ func (l *life) step() string {
 		l.tell(key, object)
 		did += fmt.Sprintf("%s=%t ", key, object != nil)
 	}
+	if len(l.rules) > 0 && l.random.IntN(3) == 0 {
+		did += l.changeRules()
+	}
 	return did
+}
+
+// changeRules adds, replaces or removes a rule, but never the first.
+func (l *life) changeRules() string {
+	now := slices.Clone(l.rules)
+	switch i := l.random.IntN(len(now)); {
+	case i == 0 || len(now) < 4:
+		now = append(now, randomRule(l.random))
+	case l.random.IntN(2) == 0:
+		now = slices.Delete(now, i, i+1)
+	default:
+		now[i] = randomRule(l.random)
+	}
+	l.rules = now
+	return fmt.Sprintf("%d rules ", len(now))
 }
 
 // touched is another version of an object that differs in nothing that is read.
@@ -173,31 +208,50 @@ func (l *life) objects() ingest.Objects {
 
 // proxies apply nothing but the differences between what they hold and what they should, as streams
 // send them.
-type proxies map[mesh.PodName]*proxy
+type proxies struct {
+	settings mesh.Settings
+	by       map[mesh.PodName]*proxy
+}
 
 type proxy struct {
 	view envoy.View
 	has  [2]map[envoy.Kind]map[string]string
 }
 
-// follow brings every pod's proxy up to date and compares it with its configuration.
-func (ps proxies) follow(t *testing.T, config *envoy.Config) {
+// follow brings every pod's proxy up to date and compares it with its configuration. While the settings
+// are the same, a proxy must not be told to look when nothing is different for it.
+func (ps *proxies) follow(t *testing.T, config *envoy.Config) {
 	t.Helper()
+	sameSettings := ps.settings == config.Snapshot().Settings()
+	ps.settings = config.Snapshot().Settings()
+	last := ps.by
+	ps.by = map[mesh.PodName]*proxy{}
 	for _, w := range config.Snapshot().Workloads() {
 		view, _ := config.View(w.Name)
-		p := ps[w.Name]
+		p := last[w.Name]
 		if p == nil {
 			p = &proxy{}
-			ps[w.Name] = p
 		}
+		ps.by[w.Name] = p
+		changes := 0
 		for _, k := range envoy.Kinds() {
-			p.apply(t, k, view)
+			changes += p.apply(t, k, view)
+		}
+		switch told := p.view.Shared != view.Shared; {
+		case !told && changes > 0:
+			t.Errorf("%s is not told of %d changes", w.Name, changes)
+		case told && changes == 0 && sameSettings:
+			t.Errorf("%s is told to look at what it shares, which is the same", w.Name)
+		}
+		if !config.InForce(view.Shared) {
+			t.Errorf("what %s shares is not in force", w.Name)
 		}
 		p.view = view
 	}
 }
 
-func (p *proxy) apply(t *testing.T, k envoy.Kind, view envoy.View) {
+// apply makes the changes of one kind and returns how many were in what is shared.
+func (p *proxy) apply(t *testing.T, k envoy.Kind, view envoy.View) (changes int) {
 	t.Helper()
 	for i, set := range view.Sets(k) {
 		var older *envoy.Set
@@ -211,6 +265,9 @@ func (p *proxy) apply(t *testing.T, k envoy.Kind, view envoy.View) {
 			p.has[i][k] = map[string]string{}
 		}
 		diff := set.Since(older)
+		if i == 0 {
+			changes += len(diff.Changed) + len(diff.Removed)
+		}
 		for _, r := range diff.Changed {
 			if p.has[i][k][r.Name] == r.Version {
 				t.Errorf("%s %s is sent again though nothing changed", k, r.Name)
@@ -231,6 +288,7 @@ func (p *proxy) apply(t *testing.T, k envoy.Kind, view envoy.View) {
 			t.Errorf("%s: a proxy that took all differences has something else:\n%s", k, d)
 		}
 	}
+	return changes
 }
 
 // TestNothingChangedIsNothingNew asks that news which changes nothing that is read costs nothing: the

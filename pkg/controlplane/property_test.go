@@ -14,6 +14,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
 // TestReplicasComputeTheSameBytes is HA-6: controllers that see the same objects in any order serve
@@ -23,10 +24,15 @@ func TestReplicasComputeTheSameBytes(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 7))
 			objects := randomMesh(random)
-			first := fromScratch(t, objects)
+			var rules []*mesh.Rule
+			if seed%2 == 1 {
+				rules = randomRules(random)
+			}
+			first := fromScratch(t, objects, rules...)
 			for range 4 {
 				shuffle(random, &objects)
-				if diff := cmp.Diff(first, fromScratch(t, objects)); diff != "" {
+				mix(random, rules)
+				if diff := cmp.Diff(first, fromScratch(t, objects, rules...)); diff != "" {
 					t.Fatalf("the order of the objects changed the configuration:\n%s", diff)
 				}
 			}
@@ -34,11 +40,11 @@ func TestReplicasComputeTheSameBytes(t *testing.T) {
 	}
 }
 
-// fromScratch is what a controller makes of objects that it sees for the first time.
-func fromScratch(t *testing.T, objects ingest.Objects) []string {
+// fromScratch is what a controller makes of objects and rules that it sees for the first time.
+func fromScratch(t *testing.T, objects ingest.Objects, rules ...*mesh.Rule) []string {
 	t.Helper()
 	snapshot, problems := ingest.Build(objects)
-	config, err := envoy.NewBuilder(nil).Build(snapshot)
+	config, err := envoy.NewBuilder(nil).Build(withRules(snapshot, rules))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,8 +33,9 @@ func (p *plaintext) Collect(metrics chan<- prometheus.Metric) {
 		return
 	}
 	named, others := 0, 0
+	decisions := policy.Decide(snapshot.Settings(), snapshot.Rules())
 	for _, s := range snapshot.Services() {
-		n := policy.PlaintextEndpoints(snapshot.Settings(), s)
+		n := decisions.PlaintextEndpoints(s)
 		switch {
 		case n == 0:
 		case named == plaintextNamed:

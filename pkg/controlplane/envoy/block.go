@@ -12,9 +12,6 @@ import (
 	setstatecommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	setstatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	internalupstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
-
-	"github.com/osm-edge/osm/pkg/controlplane/mesh"
-	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
 // With egress, an address in a block of pods may be the mesh's or not. Each block has a listener of
@@ -60,10 +57,10 @@ func blockCluster(prefix netip.Prefix) *clusterv3.Cluster {
 }
 
 // blockListener sends what goes to the mesh's pods over mTLS, and all else on as it is.
-func blockListener(block policy.Block) *listenerv3.Listener {
-	toPods := rangeMatcher(hosts(block.Pods), toChain(chainPods))
+func blockListener(block netip.Prefix, pods []netip.Addr) *listenerv3.Listener {
+	toPods := rangeMatcher(hosts(pods), toChain(chainPods))
 	return &listenerv3.Listener{
-		Name:               blockName(block.Prefix),
+		Name:               blockName(block),
 		ListenerSpecifier:  &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
 		TrafficDirection:   corev3.TrafficDirection_OUTBOUND,
 		ListenerFilters:    []*listenerv3.ListenerFilter{originalDestinationFilter()},
@@ -73,61 +70,57 @@ func blockListener(block policy.Block) *listenerv3.Listener {
 	}
 }
 
-// changedBlocks collects what the blocks add and take away since before, and says whether there are
-// others than there were.
-func (to *collector) changedBlocks(before, now *policy.Outbound, edit *edits) (others bool) {
-	was := map[netip.Prefix]policy.Block{}
-	for _, block := range before.Blocks {
-		was[block.Prefix] = block
+// blockParts are the resources of a block, the same for every group that reaches a pod in it. The
+// listener knows all pods of the mesh in the block; which of them the group accepts is up to its own
+// cluster of pods' addresses.
+type blockParts struct {
+	prefix            netip.Prefix
+	members           []netip.Addr
+	cluster, listener *Resource
+}
+
+// blockPartsOf returns the parts of a block with a pod in it.
+func (u *update) blockPartsOf(prefix netip.Prefix) *blockParts {
+	if p := u.blocks[prefix]; p != nil {
+		return p
 	}
-	others = len(before.Blocks) != len(now.Blocks)
-	for _, block := range now.Blocks {
-		last, known := was[block.Prefix]
-		delete(was, block.Prefix)
-		others = others || !known
-		if !now.Egress || known && slices.Equal(last.Pods, block.Pods) {
-			continue
+	members, was := u.pods.members[prefix], u.before.blocks[prefix]
+	if was != nil && slices.Equal(was.members, members) {
+		return was
+	}
+	p := &blockParts{prefix: prefix, members: members}
+	if was != nil {
+		p.cluster = was.cluster
+	} else {
+		p.cluster = u.encode(Clusters, blockName(prefix), blockCluster(prefix))
+	}
+	p.listener = u.encode(Listeners, blockName(prefix), blockListener(prefix, members))
+	u.blocks[prefix] = p
+	return p
+}
+
+// editPods notes what the pods that the group reaches add and remove, and reports whether the outbound
+// listener depends on it. was is nil for a group that did not exist.
+func (u *update) editPods(edit *edits, was, is *group) (relisten bool) {
+	if was == nil {
+		was = &group{}
+	}
+	if u.settings.Egress {
+		is.blocks = nil
+		for _, prefix := range is.pods.blocks {
+			is.blocks = append(is.blocks, u.blockPartsOf(prefix))
 		}
-		name := blockName(block.Prefix)
-		if !known {
-			edit.add(Clusters, to.encode(Clusters, name, blockCluster(block.Prefix)))
-		}
-		edit.add(Listeners, to.encode(Listeners, name, blockListener(block)))
-	}
-	for prefix := range was {
-		edit.remove(Clusters, blockName(prefix))
-		edit.remove(Listeners, blockName(prefix))
-	}
-	return others
-}
-
-// edits are changes of Sets by kind.
-type edits struct {
-	added [NumKinds][]*Resource
-	gone  [NumKinds]map[string]bool
-}
-
-func (e *edits) add(k Kind, resources ...*Resource) { e.added[k] = append(e.added[k], resources...) }
-
-func (e *edits) remove(k Kind, name string) {
-	if e.gone[k] == nil {
-		e.gone[k] = map[string]bool{}
-	}
-	e.gone[k][name] = true
-}
-
-// editParts collects what services add and take away, and says whether the outbound listener has to
-// know of it.
-func (e *edits) editParts(before, now map[mesh.ServiceName]*serviceParts) (reshaped bool) {
-	for name, p := range now {
-		was := before[name]
-		reshaped = reshaped || was == nil || p == nil || !was.shape.equal(p.shape)
-		for _, k := range Kinds() {
-			for _, r := range was.of(k) {
-				e.remove(k, r.Name)
+		compare := func(a, b *blockParts) int { return a.prefix.Compare(b.prefix) }
+		walk(was.blocks, is.blocks, compare, func(before, now *blockParts) {
+			switch {
+			case now == nil:
+				edit.remove(Clusters, blockName(before.prefix))
+				edit.remove(Listeners, blockName(before.prefix))
+			case before != now:
+				edit.add(Clusters, now.cluster)
+				edit.add(Listeners, now.listener)
 			}
-			e.add(k, p.of(k)...)
-		}
+		})
 	}
-	return reshaped
+	return !slices.Equal(was.pods.blocks, is.pods.blocks) || !slices.Equal(was.pods.unproxied, is.pods.unproxied)
 }

@@ -1,8 +1,7 @@
 package envoy
 
 import (
-	"maps"
-	"slices"
+	"net/netip"
 
 	"google.golang.org/protobuf/proto"
 
@@ -20,18 +19,16 @@ type Builder struct {
 
 // state is what the last Config was made of.
 type state struct {
-	settings mesh.Settings
-	services []*mesh.Service
-	parts    map[mesh.ServiceName]*serviceParts
-	outbound *policy.Outbound
-	classes  map[mesh.Class]*class
-	config   *Config // nil before the first
-}
-
-// class is what only the proxies of one class have.
-type class struct {
-	layer *Layer
-	users int
+	snapshot  *mesh.Snapshot
+	decisions *policy.Decisions
+	outbounds []*policy.Outbound // of the workloads that exist, each group once
+	pods      *podIndex
+	fixed     []*Resource // clusters that every proxy has
+	classes   map[mesh.Class]*class
+	services  map[mesh.ServiceName]*serviceParts // of the Services that some group reaches
+	blocks    map[netip.Prefix]*blockParts       // with egress only
+	groups    map[policy.Group]*group
+	config    *Config // nil before the first
 }
 
 // NewBuilder returns a Builder without memory. built, which may be nil, is told of each resource that
@@ -43,203 +40,119 @@ func NewBuilder(built func(Kind)) *Builder {
 	return &Builder{built: built}
 }
 
-// Build makes the configuration of a snapshot. An error means that osm would have produced
-// something that Envoy rejects; the Builder and the Config before are then as they were.
+// Build makes the configuration of a snapshot. An error means that osm would have produced something
+// that Envoy rejects; the Builder and its last Config are then unchanged.
 func (b *Builder) Build(snapshot *mesh.Snapshot) (*Config, error) {
 	before := b.state
-	if before.config == nil || before.settings != snapshot.Settings() {
-		before = state{settings: snapshot.Settings(), parts: map[mesh.ServiceName]*serviceParts{}, classes: map[mesh.Class]*class{}}
-	}
-	now := state{settings: snapshot.Settings(), outbound: policy.OutboundOf(snapshot, before.outbound)}
-	to := &collector{built: b.built}
-	now.services = now.outbound.Services
-	parts := to.changedParts(before, now)
-	shared := to.sharedLayer(before, now, parts)
-	classes, own := to.ownLayers(before, snapshot)
-	if to.err != nil {
-		return nil, to.err
-	}
-	now.parts = before.parts
-	for name, p := range parts {
-		if p == nil {
-			delete(now.parts, name)
-		} else {
-			now.parts[name] = p
+	if before.config == nil || before.snapshot.Settings() != snapshot.Settings() {
+		before = state{
+			snapshot: mesh.New(snapshot.Settings(), nil, nil), classes: map[mesh.Class]*class{}, groups: map[policy.Group]*group{},
+			services: map[mesh.ServiceName]*serviceParts{}, blocks: map[netip.Prefix]*blockParts{},
 		}
 	}
-	now.classes = before.classes
-	count(now.classes, classes)
-	now.config = &Config{snapshot: snapshot, shared: shared, own: own}
-	b.state = now
-	return now.config, nil
+	now := newUpdate(&encoder{built: b.built}, before, snapshot)
+	now.buildClasses()
+	now.buildGroups()
+	if now.err != nil {
+		return nil, now.err
+	}
+	b.state = now.commit()
+	return b.config, nil
 }
 
-// changedParts makes the parts of the services that are not as they were; nil for those that are gone.
-func (to *collector) changedParts(before, now state) map[mesh.ServiceName]*serviceParts {
-	changed := map[mesh.ServiceName]*serviceParts{}
-	compare := func(a, b *mesh.Service) int { return a.Name.Compare(b.Name) }
-	walk(before.services, now.services, compare, func(was, is *mesh.Service) {
-		switch {
-		case is == nil:
-			changed[was.Name] = nil
-		case was != is:
-			changed[is.Name] = to.serviceParts(now.settings, was, is, before.parts[is.Name])
+// update is what one snapshot changes. It writes nothing to the state before until commit.
+type update struct {
+	*encoder
+	before    state
+	snapshot  *mesh.Snapshot
+	settings  mesh.Settings
+	decisions *policy.Decisions
+	pods      *podIndex
+	fixed     []*Resource
+	outbounds []*policy.Outbound
+	own       []*Layer // of the workloads, in the order of the snapshot's list
+
+	classes  patch[mesh.Class, *class]
+	services patch[mesh.ServiceName, *serviceParts]
+	blocks   patch[netip.Prefix, *blockParts]
+	groups   patch[policy.Group, *group]
+}
+
+func newUpdate(e *encoder, before state, snapshot *mesh.Snapshot) *update {
+	u := &update{
+		encoder: e, before: before, snapshot: snapshot, settings: snapshot.Settings(),
+		decisions: before.decisions, pods: before.pods, fixed: before.fixed, outbounds: before.outbounds,
+		classes: patch[mesh.Class, *class]{}, services: patch[mesh.ServiceName, *serviceParts]{},
+		blocks: patch[netip.Prefix, *blockParts]{}, groups: patch[policy.Group, *group]{},
+	}
+	if before.config == nil {
+		u.fixed = u.fixedClusters()
+	}
+	if before.config == nil || !snapshot.SameRules(before.snapshot) {
+		u.decisions = policy.Decide(u.settings, snapshot.Rules())
+	}
+	if before.config == nil || !snapshot.SameWorkloads(before.snapshot) {
+		u.pods = newPodIndex(snapshot.Workloads(), u.settings.Egress)
+	}
+	return u
+}
+
+// sameWorkloads reports whether the workloads and the decisions about them are those before.
+func (u *update) sameWorkloads() bool {
+	return u.pods == u.before.pods && u.decisions == u.before.decisions
+}
+
+// commit applies the update to the state before, which is lost, and returns the new one.
+func (u *update) commit() state {
+	now := u.before
+	now.snapshot, now.decisions, now.pods, now.fixed, now.outbounds = u.snapshot, u.decisions, u.pods, u.fixed, u.outbounds
+	u.classes.apply(now.classes)
+	u.services.apply(now.services)
+	u.blocks.apply(now.blocks)
+	u.groups.apply(now.groups)
+	now.config = newConfig(u, now.groups)
+	return now
+}
+
+// patch is changes of a map; the zero value stands for a key that is removed.
+type patch[K, V comparable] map[K]V
+
+func (p patch[K, V]) apply(to map[K]V) {
+	var removed V
+	for key, value := range p {
+		if to[key] = value; value == removed {
+			delete(to, key)
 		}
-	})
-	return changed
+	}
 }
 
-// sharedLayer makes the Layer that is the same for every class: all that outbound traffic needs.
-func (to *collector) sharedLayer(before, now state, parts map[mesh.ServiceName]*serviceParts) *Layer {
-	edit := &edits{}
-	relisten := edit.editParts(before.parts, parts)
-	var last *Layer
-	if before.config != nil {
-		last = before.config.shared
-		relisten = relisten || !slices.Equal(before.outbound.Unproxied, now.outbound.Unproxied)
-	} else {
-		before.outbound, relisten = &policy.Outbound{}, true
-		edit.add(Clusters, to.fixedClusters(now.settings)...)
-		last = NewLayer(nil)
-	}
-	if others := to.changedBlocks(before.outbound, now.outbound, edit); relisten || others {
-		edit.add(Listeners, to.outboundListener(now.outbound, before.parts, parts))
-	}
-	if to.err != nil {
-		return nil
-	}
-	layer := &Layer{}
-	for _, k := range Kinds() {
-		layer.sets[k] = last.sets[k].replace(edit.gone[k], edit.added[k])
-	}
-	if layer.sets == last.sets {
-		return last
-	}
-	return layer
-}
-
-// outboundListener encodes the outbound listener, of which the parts that did not change are those
-// of before.
-func (to *collector) outboundListener(out *policy.Outbound, before, changed map[mesh.ServiceName]*serviceParts) *Resource {
-	if to.err != nil {
-		return nil
-	}
-	return to.encode(Listeners, ListenerOutbound, outboundListener(out, func(name mesh.ServiceName) *serviceParts {
-		if p := changed[name]; p != nil {
-			return p
-		}
-		return before[name]
-	}))
-}
-
-// fixedClusters are in every mesh.
-func (to *collector) fixedClusters(settings mesh.Settings) []*Resource {
+// fixedClusters are the same for every proxy.
+func (e *encoder) fixedClusters() []*Resource {
 	return []*Resource{
-		to.encode(Clusters, clusterPods, podsCluster(settings.TrustDomain)),
-		to.encode(Clusters, clusterPassthrough, originalDestination(clusterPassthrough)),
-		to.encode(Clusters, clusterBlackhole, blackhole()),
-		to.encode(Clusters, clusterLocalAny, localDestination(clusterLocalAny)),
+		e.encode(Clusters, clusterPassthrough, originalDestination(clusterPassthrough)),
+		e.encode(Clusters, clusterBlackhole, blackhole()),
+		e.encode(Clusters, clusterLocalAny, localDestination(clusterLocalAny)),
 	}
 }
 
-// ownLayers returns the Layers of the snapshot's workloads, in their order, and by how much the
-// number of each class's workloads changes.
-func (to *collector) ownLayers(before state, snapshot *mesh.Snapshot) (map[mesh.Class]*class, []*Layer) {
-	workloads := snapshot.Workloads()
-	changes := map[mesh.Class]*class{}
-	change := func(w *mesh.Workload, by int) *Layer {
-		name := w.Class()
-		c := changes[name]
-		if c == nil {
-			c = &class{}
-			if known := before.classes[name]; known != nil {
-				c.layer = known.layer
-			}
-			changes[name] = c
-		}
-		if c.layer == nil {
-			c.layer = to.ownLayer(before.settings, policy.For(before.settings, w))
-		}
-		c.users += by
-		return c.layer
-	}
-	var last []*mesh.Workload
-	var lastOwn []*Layer
-	if before.config != nil {
-		last, lastOwn = before.config.snapshot.Workloads(), before.config.own
-		if snapshot.SameWorkloads(before.config.snapshot) {
-			return changes, lastOwn
-		}
-	}
-	own := make([]*Layer, 0, len(workloads))
-	compare := func(a, b *mesh.Workload) int { return a.Name.Compare(b.Name) }
-	walk(last, workloads, compare, func(was, is *mesh.Workload) {
-		switch {
-		case was == is:
-			own = append(own, lastOwn[0])
-		case is != nil:
-			own = append(own, change(is, +1))
-		}
-		if was != nil {
-			lastOwn = lastOwn[1:]
-			if was != is {
-				change(was, -1)
-			}
-		}
-	})
-	return changes, own
-}
-
-// ownLayer is what the proxies of one class receive on their own ports.
-func (to *collector) ownLayer(settings mesh.Settings, proxy policy.Proxy) *Layer {
-	own := map[Kind][]*Resource{}
-	add := func(k Kind, name string, message proto.Message) {
-		own[k] = append(own[k], to.encode(k, name, message))
-	}
-	for _, port := range proxy.Inbound {
-		cluster := localCluster(port.Number)
-		add(Clusters, cluster, localClusterFor(port.InboundPort, settings.AppOnPodIP))
-		if port.Protocol.IsHTTP() {
-			route := inboundRoute(port.Number)
-			add(Routes, route, everythingTo(route, cluster, nil))
-		}
-	}
-	add(Listeners, ListenerInbound, inboundListener(settings, proxy))
-	if to.err != nil {
-		return nil
-	}
-	return NewLayer(own)
-}
-
-// count applies changes to the numbers of workloads and forgets classes without any.
-func count(classes, changes map[mesh.Class]*class) {
-	for name, c := range changes {
-		if known := classes[name]; known != nil {
-			c.users += known.users
-		}
-		classes[name] = c
-	}
-	maps.DeleteFunc(classes, func(_ mesh.Class, c *class) bool { return c.users == 0 })
-}
-
-// collector encodes resources and keeps the first error of all.
-type collector struct {
+// encoder encodes resources and keeps the first error of all.
+type encoder struct {
 	built func(Kind)
 	err   error
 }
 
 // encode returns nil when there is or was an error.
-func (to *collector) encode(k Kind, name string, message proto.Message) *Resource {
-	if to.err != nil {
+func (e *encoder) encode(k Kind, name string, message proto.Message) *Resource {
+	if e.err != nil {
 		return nil
 	}
 	r, err := NewResource(name, message)
-	to.built(k)
-	to.err = err
+	e.built(k)
+	e.err = err
 	return r
 }
 
-// walk goes through two sorted lists at once and visits each name: with nil for the list that has it not.
+// walk goes through two sorted lists at once and visits each name, with nil for a list without it.
 func walk[T any](before, now []*T, compare func(a, b *T) int, visit func(was, is *T)) {
 	for len(before) > 0 || len(now) > 0 {
 		order := 0

@@ -57,11 +57,11 @@ func headlessClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Servic
 	return c
 }
 
-// podsCluster goes to the very pod that the client dialled and accepts whichever workload is there:
-// a bare address says no more.
-func podsCluster(td identity.TrustDomain) *clusterv3.Cluster {
+// podsCluster goes to the very pod that the client dialled and accepts whichever of the servers is
+// there: a bare address says no more.
+func podsCluster(td identity.TrustDomain, servers policy.Principals) *clusterv3.Cluster {
 	c := originalDestination(clusterPods)
-	c.TransportSocket = upstreamTLS(td, policy.AnyWorkload())
+	c.TransportSocket = upstreamTLS(td, servers)
 	return c
 }
 

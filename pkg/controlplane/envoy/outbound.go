@@ -17,36 +17,34 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
-	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
 // outboundListener has one filter chain per Service port and one for pods' own addresses, chosen by
 // where the application connected to. A matcher tree chooses, not the chains' own match conditions:
 // those look at the port before the address and do not come back, so a Service's port 80 would hide
 // port 80 of every pod; and a pod that comes or goes must not drain connections.
-func outboundListener(out *policy.Outbound, parts func(mesh.ServiceName) *serviceParts) *listenerv3.Listener {
+func outboundListener(services []*serviceParts, pods reachedPods, egress bool) *listenerv3.Listener {
 	l := listener(ListenerOutbound, api.PortEnvoyOutbound, corev3.TrafficDirection_OUTBOUND)
 	var ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher
-	for _, s := range out.Services {
-		chains := parts(s.Name).chains
-		l.FilterChains = append(l.FilterChains, chains...)
-		if s.Headless() || len(chains) == 0 {
+	for _, p := range services {
+		l.FilterChains = append(l.FilterChains, p.chains...)
+		if p.service.Headless() || len(p.chains) == 0 {
 			continue
 		}
 		ports := map[string]*xdsmatcherv3.Matcher_OnMatch{}
-		for i := range s.Ports {
-			ports[portString(s.Ports[i].Number)] = toChain(chains[i].Name)
+		for i := range p.service.Ports {
+			ports[portString(p.service.Ports[i].Number)] = toChain(p.chains[i].Name)
 		}
-		ranges = append(ranges, rangeMatcher(hosts(s.Addresses), nested(byPort(ports, nil))))
+		ranges = append(ranges, rangeMatcher(hosts(p.service.Addresses), nested(byPort(ports, nil))))
 	}
-	ranges = append(ranges, podRanges(out)...)
+	ranges = append(ranges, podRanges(services, pods, egress)...)
 	l.FilterChains = append(l.FilterChains,
 		chainOf(chainPods, tcpProxy("outbound", clusterPods)),
 		chainOf(chainUnproxied, tcpProxy("unproxied", clusterPassthrough)),
 		chainOf(chainBlackhole, tcpProxy("blackhole", clusterBlackhole)))
-	if out.Egress {
-		for _, block := range out.Blocks {
-			l.FilterChains = append(l.FilterChains, blockChain(block.Prefix))
+	if egress {
+		for _, block := range pods.blocks {
+			l.FilterChains = append(l.FilterChains, blockChain(block))
 		}
 		l.DefaultFilterChain = chainOf(chainPassthrough, tcpProxy("passthrough", clusterPassthrough))
 	}
@@ -82,18 +80,18 @@ func serviceChains(s *mesh.Service) []*listenerv3.FilterChain {
 }
 
 // podRanges leads pods' own addresses to mTLS: with the identities of the headless service whose pod
-// it is, else with any workload's. Ports that bypass the pods' proxies are left alone.
-func podRanges(out *policy.Outbound) []*xdsmatcherv3.IPMatcher_IPRangeMatcher {
+// it is, else with any that the group accepts. Ports that bypass the pods' proxies are left alone.
+func podRanges(services []*serviceParts, pods reachedPods, egress bool) []*xdsmatcherv3.IPMatcher_IPRangeMatcher {
 	toPods := toChain(chainPods)
 	var ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher
-	for _, block := range out.Blocks {
-		to := toPods
-		if out.Egress {
-			to = toChain(blockName(block.Prefix))
+	for _, block := range pods.blocks {
+		target := toPods
+		if egress {
+			target = toChain(blockName(block))
 		}
-		ranges = append(ranges, rangeMatcher([]netip.Prefix{block.Prefix}, to))
+		ranges = append(ranges, rangeMatcher([]netip.Prefix{block}, target))
 	}
-	for _, group := range dialledPorts(out) {
+	for _, group := range dialledPorts(services, pods.unproxied) {
 		ports := map[string]*xdsmatcherv3.Matcher_OnMatch{}
 		for port, chain := range group.chains {
 			ports[portString(port)] = toChain(chain)
@@ -111,25 +109,26 @@ type portGroup struct {
 
 // dialledPorts groups the pods that have a port with a chain of its own, by these ports, in the order
 // of their first address. Where two headless services share a pod's port, the first name has it.
-func dialledPorts(out *policy.Outbound) []*portGroup {
+func dialledPorts(services []*serviceParts, unproxied []netip.AddrPort) []*portGroup {
 	chains := map[netip.Addr]map[uint16]string{}
-	lead := func(to netip.AddrPort, chain string) {
-		ports := chains[to.Addr()]
+	lead := func(at netip.AddrPort, chain string) {
+		ports := chains[at.Addr()]
 		if ports == nil {
 			ports = map[uint16]string{}
-			chains[to.Addr()] = ports
+			chains[at.Addr()] = ports
 		}
-		if ports[to.Port()] == "" {
-			ports[to.Port()] = chain
+		if ports[at.Port()] == "" {
+			ports[at.Port()] = chain
 		}
 	}
-	for _, at := range out.Unproxied {
+	for _, at := range unproxied {
 		lead(at, chainUnproxied)
 	}
-	for _, s := range out.Services {
-		for i := range s.Ports {
-			for _, at := range s.Ports[i].Pods {
-				lead(at, serviceCluster(s.Name, s.Ports[i].Number))
+	for _, p := range services {
+		for i := range p.service.Ports {
+			port := &p.service.Ports[i]
+			for _, at := range port.Pods {
+				lead(at, serviceCluster(p.service.Name, port.Number))
 			}
 		}
 	}

@@ -100,10 +100,10 @@ func strangers(port uint16, id identity.Identity) []connection {
 // builtInbound is the inbound listener as proxies decode it.
 func builtInbound(t *testing.T, proxy policy.Proxy) *listenerv3.Listener {
 	t.Helper()
-	to := &collector{built: func(Kind) {}}
-	layer := to.ownLayer(mesh.Settings{TrustDomain: trustDomain}, proxy)
-	if to.err != nil {
-		t.Fatal(to.err)
+	enc := &encoder{built: func(Kind) {}}
+	layer := enc.ownLayer(mesh.Settings{TrustDomain: trustDomain}, proxy)
+	if enc.err != nil {
+		t.Fatal(enc.err)
 	}
 	l := &listenerv3.Listener{}
 	if err := layer.Set(Listeners).Named(ListenerInbound).Body().UnmarshalTo(l); err != nil {

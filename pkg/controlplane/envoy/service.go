@@ -11,6 +11,7 @@ import (
 
 // serviceParts is what one Service adds to the configuration of everybody who may reach it.
 type serviceParts struct {
+	service   *mesh.Service // that they were built from
 	resources map[Kind][]*Resource
 	shape     shape
 	chains    []*listenerv3.FilterChain // one per port, for the outbound listener
@@ -50,24 +51,24 @@ func (s shape) equal(o shape) bool {
 	})
 }
 
-// serviceParts builds a service's parts, and takes from before, which was's are, what cannot have
-// changed: an endpoint that comes or goes touches neither cluster nor route.
-func (to *collector) serviceParts(settings mesh.Settings, was, s *mesh.Service, before *serviceParts) *serviceParts {
-	p := &serviceParts{resources: map[Kind][]*Resource{}, shape: shapeOf(s)}
+// serviceParts builds a Service's parts. It takes from before, the parts of an earlier version, what
+// cannot have changed: an endpoint that comes or goes touches neither cluster nor route.
+func (e *encoder) serviceParts(settings mesh.Settings, s *mesh.Service, before *serviceParts) *serviceParts {
+	p := &serviceParts{service: s, resources: map[Kind][]*Resource{}, shape: shapeOf(s)}
 	for i := range s.Ports {
 		port := &s.Ports[i]
-		if before != nil && sameBesidesEndpoints(was, s, port) {
+		if before != nil && sameBesidesEndpoints(before.service, s, port) {
 			p.take(before, Clusters, serviceCluster(s.Name, port.Number))
 			p.take(before, Routes, serviceRoute(s.Name, port.Number))
 		} else {
-			to.addPort(p, settings, s, port)
+			e.addPort(p, settings, s, port, before)
 		}
 		if !s.Headless() {
-			p.add(before, Endpoints, to.encode(Endpoints, serviceCluster(s.Name, port.Number), endpointsFor(s, port, settings.Egress)))
+			p.add(before, Endpoints, e.encode(Endpoints, serviceCluster(s.Name, port.Number), endpointsFor(s, port, settings.Egress)))
 		}
 	}
 	switch {
-	case to.err != nil:
+	case e.err != nil:
 	case before != nil && before.shape.equal(p.shape):
 		p.chains = before.chains
 	default:
@@ -77,16 +78,16 @@ func (to *collector) serviceParts(settings mesh.Settings, was, s *mesh.Service, 
 }
 
 // addPort builds what a port needs besides its endpoints.
-func (to *collector) addPort(p *serviceParts, settings mesh.Settings, s *mesh.Service, port *mesh.ServicePort) {
+func (e *encoder) addPort(p *serviceParts, settings mesh.Settings, s *mesh.Service, port *mesh.ServicePort, before *serviceParts) {
 	name := serviceCluster(s.Name, port.Number)
 	if s.Headless() {
-		p.add(nil, Clusters, to.encode(Clusters, name, headlessClusterFor(settings.TrustDomain, s, port)))
+		p.add(before, Clusters, e.encode(Clusters, name, headlessClusterFor(settings.TrustDomain, s, port)))
 		return
 	}
-	p.add(nil, Clusters, to.encode(Clusters, name, serviceClusterFor(settings.TrustDomain, s, port, settings.Egress)))
+	p.add(before, Clusters, e.encode(Clusters, name, serviceClusterFor(settings.TrustDomain, s, port, settings.Egress)))
 	if port.Protocol.IsHTTP() {
 		route := serviceRoute(s.Name, port.Number)
-		p.add(nil, Routes, to.encode(Routes, route, everythingTo(route, name, unsentOnly())))
+		p.add(before, Routes, e.encode(Routes, route, everythingTo(route, name, unsentOnly())))
 	}
 }
 

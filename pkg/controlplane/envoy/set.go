@@ -81,6 +81,9 @@ func (s *Set) replace(gone map[string]bool, added []*Resource) *Set {
 		}
 		switch {
 		case len(added) > 0 && added[0].Name == r.Name:
+			if added[0].Version == r.Version {
+				added[0] = r // built again, and nothing is different
+			}
 			same = same && added[0] == r
 			merged, added = append(merged, added[0]), added[1:]
 		case gone[r.Name]:

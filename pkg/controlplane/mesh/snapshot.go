@@ -90,17 +90,19 @@ type Snapshot struct {
 	settings  Settings
 	services  []*Service
 	workloads []*Workload
+	rules     []*Rule
 }
 
 // New takes ownership of its arguments, sorts them where they are not sorted, and returns the snapshot.
-func New(settings Settings, services []*Service, workloads []*Workload) *Snapshot {
-	sorted(services, func(a, b *Service) int { return a.Name.Compare(b.Name) })
-	sorted(workloads, func(a, b *Workload) int { return a.Name.Compare(b.Name) })
-	return &Snapshot{settings: settings, services: services, workloads: workloads}
+func New(settings Settings, services []*Service, workloads []*Workload, rules ...*Rule) *Snapshot {
+	ensureSorted(services, func(a, b *Service) int { return a.Name.Compare(b.Name) })
+	ensureSorted(workloads, func(a, b *Workload) int { return a.Name.Compare(b.Name) })
+	ensureSorted(rules, (*Rule).Compare)
+	return &Snapshot{settings: settings, services: services, workloads: workloads, rules: rules}
 }
 
-// sorted does not write to what is sorted already: an older Snapshot may share it.
-func sorted[T any](list []*T, compare func(a, b *T) int) {
+// ensureSorted does not write to a list that is sorted already: an older Snapshot may share it.
+func ensureSorted[T any](list []*T, compare func(a, b *T) int) {
 	if !slices.IsSortedFunc(list, compare) {
 		slices.SortFunc(list, compare)
 	}
@@ -115,13 +117,21 @@ func (s *Snapshot) Services() []*Service { return s.services }
 // Workloads of the mesh, sorted by name. Not to be changed.
 func (s *Snapshot) Workloads() []*Workload { return s.workloads }
 
-// SameWorkloads says whether the workloads of both snapshots are one list, which they are where
-// ingest saw none of them change.
-func (s *Snapshot) SameWorkloads(o *Snapshot) bool {
-	return len(s.workloads) == len(o.workloads) && (len(s.workloads) == 0 || &s.workloads[0] == &o.workloads[0])
+// Rules of the mesh, sorted. Not to be changed.
+func (s *Snapshot) Rules() []*Rule { return s.rules }
+
+// SameWorkloads reports whether both snapshots share one list of workloads, which they do when ingest
+// saw none of them change.
+func (s *Snapshot) SameWorkloads(o *Snapshot) bool { return sameList(s.workloads, o.workloads) }
+
+// SameRules reports the same of the rules.
+func (s *Snapshot) SameRules(o *Snapshot) bool { return sameList(s.rules, o.rules) }
+
+func sameList[T any](a, b []*T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// Find returns the place of that pod's workload in Workloads; ok is false when the pod is not in the mesh.
+// Find returns the index of that pod's workload in Workloads; ok is false when the pod is not in the mesh.
 func (s *Snapshot) Find(pod PodName) (i int, ok bool) {
 	return slices.BinarySearchFunc(s.workloads, pod, func(w *Workload, name PodName) int { return w.Name.Compare(name) })
 }

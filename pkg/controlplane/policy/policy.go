@@ -1,13 +1,53 @@
 package policy
 
 import (
-	"maps"
-	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
+
+// Decisions are every allow and every deny that follows from a mesh's settings and rules. They never
+// change.
+type Decisions struct {
+	settings mesh.Settings
+	clients  map[identity.Identity]Principals // by the identity of the server
+	outbound map[identity.Identity]*Outbound  // by the identity of the client
+	// otherClients and otherOutbound are for identities that no rule names.
+	otherClients  Principals
+	otherOutbound *Outbound
+}
+
+// Decide takes the decisions. The order of the rules makes no difference.
+func Decide(settings mesh.Settings, rules []*mesh.Rule) *Decisions {
+	d := &Decisions{settings: settings, otherOutbound: newOutbound(settings, Principals{})}
+	if settings.Permissive {
+		d.otherClients, d.otherOutbound = AnyWorkload(), newOutbound(settings, AnyWorkload())
+		return d
+	}
+	clients, servers := map[identity.Identity][]identity.Identity{}, map[identity.Identity][]identity.Identity{}
+	for _, rule := range rules {
+		clients[rule.To] = append(clients[rule.To], rule.From...)
+		for _, from := range rule.From {
+			servers[from] = append(servers[from], rule.To)
+		}
+	}
+	d.clients = make(map[identity.Identity]Principals, len(clients))
+	for to, from := range clients {
+		d.clients[to] = Only(from...)
+	}
+	d.outbound = make(map[identity.Identity]*Outbound, len(servers))
+	groups := map[Group]*Outbound{}
+	for from, to := range servers {
+		o := newOutbound(settings, Only(to...))
+		if known := groups[o.Group]; known != nil {
+			o = known
+		}
+		groups[o.Group], d.outbound[from] = o, o
+	}
+	return d
+}
 
 // Inbound is a port of the workload that peers may connect to.
 type Inbound struct {
@@ -15,31 +55,7 @@ type Inbound struct {
 	From Principals
 }
 
-// Outbound is what workloads may send to. Workloads with the same rights share one.
-type Outbound struct {
-	// Services, sorted by name.
-	Services []*mesh.Service
-	// Blocks are where the mesh's pods are, sorted: connections to pods' own addresses go over mTLS to
-	// whatever workload answers. Blocks seldom change when pods do.
-	Blocks []Block
-	// Unproxied are pods' ports that bypass their proxies, where mTLS would find nobody to speak it.
-	Unproxied []netip.AddrPort
-	// Egress says whether destinations outside the mesh may be reached.
-	Egress bool
-
-	of *mesh.Snapshot
-}
-
-// Block is a range of addresses with pods of the mesh in it.
-type Block struct {
-	Prefix netip.Prefix
-	// Pods are the addresses of the mesh's pods in it, sorted: with egress the others are the outside
-	// world. Without egress there is nothing else to be reached, and the list is empty: what is in the
-	// block and not in the mesh fails to prove an identity, as it should.
-	Pods []netip.Addr
-}
-
-// Proxy is everything that the proxies of one class do, but for Outbound.
+// Proxy is everything that the proxies of one class let in.
 type Proxy struct {
 	Identity identity.Identity
 	// Inbound, sorted by port.
@@ -48,97 +64,88 @@ type Proxy struct {
 	OtherPorts Principals
 }
 
-// OutboundOf is what every workload may send to: permissive mode does not tell them apart, and
-// without it nobody may send anything inside the mesh. last, which may be nil, is the Outbound of an
-// earlier snapshot with the same settings: it spares work, and changes nothing.
-func OutboundOf(snapshot *mesh.Snapshot, last *Outbound) *Outbound {
-	settings := snapshot.Settings()
-	outbound := &Outbound{Egress: settings.Egress, of: snapshot}
-	if !settings.Permissive {
-		return outbound
-	}
-	outbound.Services = snapshot.Services()
-	if last != nil && snapshot.SameWorkloads(last.of) {
-		outbound.Blocks, outbound.Unproxied = last.Blocks, last.Unproxied
-	} else {
-		outbound.Blocks, outbound.Unproxied = blocks(snapshot.Workloads(), settings.Egress)
-	}
-	return outbound
+// Equal reports whether p and o let in the same.
+func (p Proxy) Equal(o Proxy) bool {
+	return p.Identity == o.Identity && p.OtherPorts.Equal(o.OtherPorts) && slices.EqualFunc(p.Inbound, o.Inbound, func(a, b Inbound) bool {
+		return a.InboundPort == b.InboundPort && a.From.Equal(b.From)
+	})
 }
 
-// For returns the decisions for the workload's class: all workloads of a class get equal ones.
-func For(settings mesh.Settings, w *mesh.Workload) Proxy {
-	proxy := Proxy{Identity: w.Identity}
-	if !settings.Permissive {
+// Proxy returns the decisions for the workload's class: all workloads of a class get equal ones.
+func (d *Decisions) Proxy(w *mesh.Workload) Proxy {
+	clients, named := d.clients[w.Identity]
+	if !named {
+		clients = d.otherClients
+	}
+	proxy := Proxy{Identity: w.Identity, OtherPorts: clients}
+	if clients.AcceptNobody() {
 		return proxy
 	}
-	proxy.OtherPorts = AnyWorkload()
 	for _, port := range w.Inbound {
-		proxy.Inbound = append(proxy.Inbound, Inbound{InboundPort: port, From: AnyWorkload()})
+		proxy.Inbound = append(proxy.Inbound, Inbound{InboundPort: port, From: clients})
 	}
 	return proxy
 }
 
-// PlaintextEndpoints counts the addresses of a service's endpoints that clients reach in plain text: those
-// without a proxy, where egress is allowed.
-func PlaintextEndpoints(settings mesh.Settings, service *mesh.Service) int {
-	if !settings.Permissive || !settings.Egress || service.Headless() {
-		return 0
-	}
-	addresses := map[netip.Addr]bool{}
-	for _, port := range service.Ports {
-		for _, e := range port.Endpoints {
-			if !e.Meshed {
-				addresses[e.Address.Addr()] = true
-			}
-		}
-	}
-	return len(addresses)
+// Group names a set of identities that may send to the same destinations.
+type Group string
+
+// Outbound is what the workloads of a group may send to.
+type Outbound struct {
+	// Group is equal for two Outbounds of the same settings exactly if they are equal.
+	Group Group
+	// Servers are the workloads that may be connected to, through a Service or at their own addresses.
+	Servers Principals
+	// Egress says whether destinations outside the mesh may be reached.
+	Egress bool
 }
 
-// The size of a Block: large enough for few of them, small enough to be sent when a pod in it comes
-// or goes.
-const (
-	blockBits4 = 22
-	blockBits6 = 118
-)
-
-// blocks lists where workloads are, and their ports that bypass their proxies.
-func blocks(workloads []*mesh.Workload, exactly bool) ([]Block, []netip.AddrPort) {
-	members := map[netip.Prefix][]netip.Addr{}
-	var unproxied []netip.AddrPort
-	for _, w := range workloads {
-		for _, addr := range w.Addresses {
-			prefix := around(addr)
-			if list := members[prefix]; exactly || list == nil {
-				members[prefix] = append(list, addr)
-			}
-			for _, port := range w.Unproxied {
-				unproxied = append(unproxied, netip.AddrPortFrom(addr, port))
-			}
-		}
-	}
-	slices.SortFunc(unproxied, netip.AddrPort.Compare)
-	sorted := make([]Block, 0, len(members))
-	for _, prefix := range slices.SortedFunc(maps.Keys(members), netip.Prefix.Compare) {
-		block := Block{Prefix: prefix}
-		if exactly {
-			slices.SortFunc(members[prefix], netip.Addr.Compare)
-			block.Pods = slices.Compact(members[prefix])
-		}
-		sorted = append(sorted, block)
-	}
-	return sorted, slices.Compact(unproxied)
+func newOutbound(settings mesh.Settings, servers Principals) *Outbound {
+	return &Outbound{Group: VisitPrincipals(servers, groupOf{}), Servers: servers, Egress: settings.Egress}
 }
 
-// around is the address's block.
-func around(addr netip.Addr) netip.Prefix {
-	bits := blockBits6
-	if addr.Is4() {
-		bits = blockBits4
+// groupOf names a group by the servers that it may connect to.
+type groupOf struct{}
+
+func (groupOf) Nobody() Group      { return "" }
+func (groupOf) AnyWorkload() Group { return "*" }
+func (groupOf) Only(servers []identity.Identity) Group {
+	names := make([]string, len(servers))
+	for i, id := range servers {
+		names[i] = id.String()
 	}
-	return netip.PrefixFrom(addr, bits).Masked()
+	return Group(strings.Join(names, ","))
+}
+
+// Outbound returns what workloads of the identity may send to. Identities of one group get the same pointer.
+func (d *Decisions) Outbound(id identity.Identity) *Outbound {
+	if o := d.outbound[id]; o != nil {
+		return o
+	}
+	return d.otherOutbound
+}
+
+// Reaches reports whether the group may use the Service: some workload behind it may be connected to.
+// In permissive mode it may use all, also those without a workload.
+func (o *Outbound) Reaches(s *mesh.Service) bool { return VisitPrincipals(o.Servers, reaches{s}) }
+
+type reaches struct{ service *mesh.Service }
+
+func (r reaches) Nobody() bool      { return false }
+func (r reaches) AnyWorkload() bool { return true }
+func (r reaches) Only(servers []identity.Identity) bool {
+	for i := range r.service.Ports {
+		for _, id := range r.service.Ports[i].Identities {
+			if _, found := slices.BinarySearchFunc(servers, id, identity.Compare); found {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ServersOf are the peers that a client accepts behind a Service's port.
 func ServersOf(port *mesh.ServicePort) Principals { return Only(port.Identities...) }
+
+// ReachesAll reports whether the group may use every Service, whatever is behind it.
+func (o *Outbound) ReachesAll() bool { return VisitPrincipals(o.Servers, reaches{&mesh.Service{}}) }

@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -16,6 +15,8 @@ import (
 // source is what proxies' configuration is looked up in; *envoy.Config is one.
 type source interface {
 	View(pod mesh.PodName) (envoy.View, *mesh.Workload)
+	// InForce reports whether some proxies share exactly this Layer.
+	InForce(shared *envoy.Layer) bool
 }
 
 // assignment is what a source says about a pod: its workload, and the view that its proxy gets.
@@ -60,19 +61,14 @@ func (s *Server) publish(config source) {
 	}
 }
 
-// concerned are the streams for which config is something else than what they saw last. When what all
-// proxies share has changed that is all of them, without a look.
+// concerned are the streams for which config is something else than what they saw last. When what a
+// group's proxies share has changed, these are all of the group, without a look at each.
 func (s *Server) concerned(config source) []*stream {
-	var shared *envoy.Layer
 	concerned := make([]*stream, 0, len(s.streams))
 	for st := range s.streams {
 		seen := st.seen.Load()
-		if shared == nil || seen.view.Shared == nil || seen.view.Shared == shared {
-			now := lookUp(config, st.peer.pod)
-			shared = cmp.Or(shared, now.view.Shared)
-			if !seen.differs(now) {
-				continue
-			}
+		if shared := seen.view.Shared; (shared == nil || config.InForce(shared)) && !seen.differs(lookUp(config, st.peer.pod)) {
+			continue
 		}
 		concerned = append(concerned, st)
 	}

@@ -38,6 +38,15 @@ func (s *table) View(pod mesh.PodName) (envoy.View, *mesh.Workload) {
 	return view, &mesh.Workload{Name: pod, Identity: identity.Identity{Namespace: "shop", ServiceAccount: accountOf(pod.Name)}}
 }
 
+func (s *table) InForce(shared *envoy.Layer) bool {
+	for _, view := range s.views {
+		if view.Shared == shared {
+			return true
+		}
+	}
+	return false
+}
+
 func TestPublishGivesATurnOnlyToThoseThatItConcerns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t)
