@@ -23,7 +23,7 @@ import (
 // accounts are the service accounts, one for each process.
 func accounts() []string { return []string{"osm-bootstrap", "osm-controller", "osm-injector"} }
 
-// Every rule, wherever it is bound: no wildcard, nothing by which an account could get more than it has.
+// No rule has a wildcard, or lets an account escalate its rights.
 func TestNoRuleIsOpenEnded(t *testing.T) {
 	for _, rule := range slices.Concat(slices.Collect(maps.Values(clusterRules(t))), slices.Collect(maps.Values(namespaceRules(t)))) {
 		for _, policy := range rule {
@@ -44,7 +44,7 @@ func TestNoRuleIsOpenEnded(t *testing.T) {
 	}
 }
 
-// Nobody can read a Secret of the users: cluster-wide only the controller may touch Secrets, and only blindly. The
+// No account can read users' Secrets: cluster-wide only the controller may write Secrets, without reading them. The
 // injector reads its certificate, and no root.
 func TestSecretsCannotBeRead(t *testing.T) {
 	for account, rules := range clusterRules(t) {
@@ -68,7 +68,7 @@ func TestSecretsCannotBeRead(t *testing.T) {
 	}
 }
 
-// The injector faces whoever reaches its port: it may read, and nothing else.
+// Anyone may reach the injector's port, so it has read-only rights.
 func TestTheInjectorWritesNothing(t *testing.T) {
 	for _, rule := range append(clusterRules(t)["osm-injector"], namespaceRules(t)["osm-injector"]...) {
 		for _, verb := range rule.Verbs {
@@ -83,7 +83,7 @@ func TestTheInjectorWritesNothing(t *testing.T) {
 }
 
 // clusterRules and namespaceRules follow the bindings: what each account may do, everywhere and in the mesh's namespace.
-// On the way they check that each role is bound once, to the account it is named after.
+// They also check that each role is bound once, to the account it is named after.
 func clusterRules(t *testing.T) map[string][]rbacv1.PolicyRule {
 	t.Helper()
 	all := objects(t, values{})
@@ -136,7 +136,7 @@ func TestEachProcessHasAnAccountOfItsOwn(t *testing.T) {
 	}
 }
 
-// The hook may patch the definitions that the control-plane image brings, all of them and no others.
+// The hook may patch exactly the definitions in the control-plane image.
 func TestHookMayApplyExactlyItsDefinitions(t *testing.T) {
 	files, err := filepath.Glob("../pkg/controlplane/bootstrap/crds/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -188,9 +188,9 @@ func TestClusterWideNamesCarryTheMesh(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// By this osm tells whose an object is before it deletes or overwrites it: hooks have no annotation of Helm.
+		// osm reads these to find an object's owner before it deletes or overwrites it: hooks have no Helm annotation.
 		if labels := accessor.GetLabels(); labels[api.LabelMeshNamespace] != releaseNamespace || labels[api.LabelInstance] != "first" {
-			t.Errorf("%s %s does not say whose it is: labels %v", object.GetObjectKind().GroupVersionKind().Kind, accessor.GetName(), labels)
+			t.Errorf("%s %s does not name its mesh and namespace: labels %v", object.GetObjectKind().GroupVersionKind().Kind, accessor.GetName(), labels)
 		}
 	}
 	first, second := clusterWide("first"), clusterWide("second")
@@ -221,7 +221,7 @@ func TestEveryObjectIsInTheInventory(t *testing.T) {
 	}
 }
 
-// Who gets a sidecar: pods of the mesh's namespaces, never those of the control plane, wherever somebody labels it.
+// Pods of the mesh's namespaces get a sidecar; pods of the control plane never do, however they are labelled.
 func TestWebhookSelectors(t *testing.T) {
 	all := objects(t, values{})
 	webhook := must[*admissionv1.MutatingWebhookConfiguration](t, all, "osm-webhook-osm").Webhooks[0]

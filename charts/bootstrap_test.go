@@ -15,7 +15,7 @@ import (
 	configv1alpha2 "github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
 
-// The preset must be a MeshConfig spec to the letter, since the hook applies it as one.
+// The preset must be a valid MeshConfig spec, because the hook applies it as one.
 func TestPresetIsTheMeshConfigOfTheValues(t *testing.T) {
 	preset := must[*corev1.ConfigMap](t, objects(t, fromFile(t, "testdata/everything.values.yaml")), "preset-mesh-config")
 	decoder := json.NewDecoder(bytes.NewBufferString(preset.Data["preset-mesh-config.json"]))
@@ -41,7 +41,7 @@ func TestPresetIsTheMeshConfigOfTheValues(t *testing.T) {
 	}
 }
 
-// The Job comes after everything it needs, before an installation and before an upgrade, and is gone after success.
+// The Job runs after everything it needs, before an installation and before an upgrade, and is deleted after success.
 func TestHookOrder(t *testing.T) {
 	rel, err := render(t, values{})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // FuzzValues: what the schema accepts is rendered into objects that Kubernetes can read, and into no
-// object that the chart does not have: a value is never more than a value.
+// kind of object that the chart does not have: a value cannot inject objects.
 func FuzzValues(f *testing.F) {
 	known := map[string]bool{}
 	for _, given := range []values{{}, fromFile(f, "testdata/ha.values.yaml")} {

@@ -41,7 +41,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// A GitOps tool renders again and again and must see no change.
+// A GitOps tool renders repeatedly and must see no change.
 func TestRenderingTwiceIsIdentical(t *testing.T) {
 	given := fromFile(t, "testdata/everything.values.yaml")
 	first, second := renderText(t, given), renderText(t, given)

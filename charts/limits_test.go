@@ -48,7 +48,7 @@ func TestLimitDefaults(t *testing.T) {
 	}
 }
 
-// isLimit says whether a flag bounds what others may take.
+// isLimit reports whether a flag limits what clients may use.
 func isLimit(flag string) bool {
 	for _, prefix := range []string{"limit-", "max-", "sidecar-", "review-"} {
 		if strings.HasPrefix(flag, prefix) {

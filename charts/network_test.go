@@ -24,7 +24,7 @@ func podOf(namespace string, pod labels.Set) place {
 
 func elsewhere(address string) place { return place{address: address} }
 
-// ours is a pod of the control plane, by the labels that the chart gives it.
+// ours returns a pod of the control plane with the labels that the chart gives it.
 func ours(t *testing.T, all []runtime.Object, name string) place {
 	t.Helper()
 	pod, ok := pods(all)[name]
@@ -34,7 +34,7 @@ func ours(t *testing.T, all []runtime.Object, name string) place {
 	return podOf(releaseNamespace, labels.Set(pod.Labels))
 }
 
-// matches follows the API's words: an address by block, a pod by both selectors, the policy's namespace without one.
+// matches follows the API: an address by CIDR, a pod by both selectors, the policy's namespace without one.
 func matches(t *testing.T, peer networkingv1.NetworkPolicyPeer, p place) bool {
 	t.Helper()
 	if peer.IPBlock != nil {
@@ -94,7 +94,7 @@ const (
 	vaultElsewhere = "osm.certificateProvider.kind=vault,osm.vault.host=vault,osm.vault.protocol=http"
 )
 
-// Who may connect to the control plane. All ports are tried for everybody: what is not wanted must be refused.
+// TestWhoMayEnter tries all ports from every source: everything that is not listed must be refused.
 func TestWhoMayEnter(t *testing.T) {
 	member := place{namespace: labels.Set{corev1.LabelMetadataName: "shop", "openservicemesh.io/monitored-by": "osm"}, pod: labels.Set{"app": "osm-controller"}, address: "10.1.0.2"}
 	ofOther := place{namespace: labels.Set{corev1.LabelMetadataName: "shop", "openservicemesh.io/monitored-by": "other"}, pod: labels.Set{}, address: "10.1.0.3"}
@@ -139,7 +139,7 @@ func TestWhoMayEnter(t *testing.T) {
 	}
 }
 
-// Where the control plane may connect to: a stolen part cannot call out.
+// TestWhereThePartsMayGo checks the control plane's egress: a compromised component cannot connect elsewhere.
 func TestWhereThePartsMayGo(t *testing.T) {
 	world, dns := elsewhere("203.0.113.5"), podOf("kube-system", labels.Set{"k8s-app": "kube-dns"})
 	all := objects(t, values{})
@@ -191,14 +191,14 @@ func TestWhereThePartsMayGo(t *testing.T) {
 		})
 	}
 	if !mayLeave(t, objects(t, set(t, vaultElsewhere)), "osm-controller", dns, corev1.ProtocolUDP, 53) {
-		t.Error("names cannot be asked for by UDP")
+		t.Error("DNS over UDP is not allowed")
 	}
 }
 
-// The policies can be switched off, all of them; that of the hook is there before the hook's pod is.
+// All policies can be disabled; the hook's policy is created before the hook's pod.
 func TestNetworkPolicySwitch(t *testing.T) {
 	if found := every[*networkingv1.NetworkPolicy](objects(t, set(t, "osm.networkPolicy.enable=false"))); len(found) != 0 {
-		t.Errorf("switched off, %d policies are rendered", len(found))
+		t.Errorf("%d policies are rendered though disabled", len(found))
 	}
 	all := objects(t, values{})
 	if found := every[*networkingv1.NetworkPolicy](all); len(found) != len(pods(all)) {

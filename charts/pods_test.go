@@ -47,7 +47,7 @@ func forEachPod(t *testing.T, check func(t *testing.T, pod corev1.PodTemplateSpe
 	}
 }
 
-// Judged by the very code of the API server's Pod Security admission.
+// TestPodsPassRestricted uses the code of the API server's Pod Security admission.
 func TestPodsPassRestricted(t *testing.T) {
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
@@ -62,7 +62,7 @@ func TestPodsPassRestricted(t *testing.T) {
 	})
 }
 
-// Beyond the standard: nothing writable, an explicit user, a token only where it is asked for, requests for the HPA.
+// Beyond the standard: no writable file system, an explicit user, a token only where it is requested, requests for the HPA.
 func TestPodsHold(t *testing.T) {
 	forEachPod(t, func(t *testing.T, pod corev1.PodTemplateSpec) {
 		container := pod.Spec.Containers[0]
@@ -121,7 +121,7 @@ func TestGracePeriodHoldsTheDrain(t *testing.T) {
 	}
 }
 
-// Spread where possible, never pending for it; and an update that can end when spreading is required.
+// Pods spread where possible and never stay pending for it; an update can finish even if spreading is required.
 func TestPlacement(t *testing.T) {
 	for _, component := range components() {
 		deployment := must[*appsv1.Deployment](t, objects(t, values{}), component.app)
@@ -192,7 +192,7 @@ func TestServicesReachTheirPods(t *testing.T) {
 	}
 }
 
-// images are those of every container, and those that the injector is told to put into pods.
+// images returns the images of every container, and those that the injector puts into pods.
 func images(all []runtime.Object) []string {
 	var found []string
 	for _, pod := range pods(all) {
@@ -227,7 +227,7 @@ func TestOneRegistryForAllImages(t *testing.T) {
 	}
 }
 
-// What the digest names is what is pulled; a tag beside it does not take that away.
+// The digest decides what is pulled, even if a tag is set.
 func TestTagAndDigest(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("ab", 32)
 	for _, test := range []struct{ set, want string }{

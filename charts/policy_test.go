@@ -37,7 +37,7 @@ func serving(name, kind, meshLabel string) map[string]any {
 	return object
 }
 
-// What the controller's cluster-wide verbs on Secrets come to, once the policy has looked.
+// The effect of the controller's cluster-wide verbs on Secrets after the policy.
 func TestSecretPolicyFencesTheController(t *testing.T) {
 	ours := secret("osm-proxy-bookbuyer", tlsType, "osm")
 	foreign := secret("db-password", "Opaque", "")
@@ -98,8 +98,8 @@ func TestSecretPolicyFencesTheController(t *testing.T) {
 	}
 }
 
-// The webhook's policy compares every field that the API has, so that one which a later Kubernetes adds
-// does not slip through unnoticed when its types come here.
+// The webhook's policy compares every field of the API type, so that a field which a later Kubernetes adds
+// fails this test when its types arrive here.
 func TestWebhookPolicyComparesEveryField(t *testing.T) {
 	policy := must[*admissionv1.ValidatingAdmissionPolicy](t, objects(t, values{}), "osm-webhook-bundle-osm")
 	var text strings.Builder
@@ -181,8 +181,8 @@ func compile(t *testing.T, env *cel.Env, expression string) cel.Program {
 	return program
 }
 
-// admits does what the API server does: the policy counts when all conditions hold; then all validations must, and an
-// evaluation that fails refuses.
+// admits works like the API server: the policy applies if all match conditions hold; then all validations must hold, and
+// a failed evaluation refuses.
 func (f fence) admits(t *testing.T, variables map[string]any) bool {
 	t.Helper()
 	for _, condition := range f.conditions {

@@ -10,7 +10,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
-// pemBundle passes for CA certificates.
+// pemBundle looks like CA certificates.
 const pemBundle = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 // Values of a provider that cannot work are refused, with the key and a fix.
@@ -60,7 +60,7 @@ func TestProviderValuesAreRefused(t *testing.T) {
 	}
 }
 
-// The controller asks the provider, and has the rights that this one needs and no others. The injector has none of it.
+// The controller contacts the provider, and has exactly the rights that it needs. The injector has none of them.
 func TestProviders(t *testing.T) {
 	for name, test := range map[string]struct {
 		args    []string
@@ -138,7 +138,7 @@ func TestProviders(t *testing.T) {
 	}
 }
 
-// An Issuer is read by name where it is; an external one not at all.
+// An Issuer is read by name in its scope; an external issuer is never read.
 func TestIssuerRights(t *testing.T) {
 	for given, want := range map[string]string{
 		"osm.certificateProvider.kind=cert-manager": "issuers get [osm-ca]",
@@ -152,7 +152,7 @@ func TestIssuerRights(t *testing.T) {
 	}
 }
 
-// What Vault is shown has an audience of its own, so that the API server does not accept it.
+// The token for Vault has its own audience, so the API server does not accept it.
 func TestVaultLoginToken(t *testing.T) {
 	for given, want := range map[string]string{"": "vault", "osm.vault.login.audience=https://vault.example": "https://vault.example"} {
 		all := objects(t, merge(fromFile(t, "testdata/vault.values.yaml"), set(t, given)))
@@ -170,7 +170,7 @@ func TestVaultLoginToken(t *testing.T) {
 	}
 }
 
-// Pods read the bundle once: another one needs others.
+// Pods read the bundle once: a new bundle needs new pods.
 func TestVaultBundleReplacesPods(t *testing.T) {
 	annotation := func(bundle string) string {
 		given := fromFile(t, "testdata/vault.values.yaml")

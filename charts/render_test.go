@@ -34,7 +34,7 @@ const (
 // values is what a user gives to Helm: nested maps, as from a values file or from --set.
 type values = map[string]any
 
-// component is one of the parts that scale, by the key of its values and by the name of its objects.
+// component is one of the components that scale, by the key of its values and by the name of its objects.
 type component struct{ key, app string }
 
 func components() []component {
@@ -171,7 +171,7 @@ func find[T interface {
 	return none, false
 }
 
-// must is find for an object that has to be there.
+// must is like find, but fails the test if there is no such object.
 func must[T interface {
 	runtime.Object
 	metav1.Object
@@ -194,7 +194,7 @@ func downward(container corev1.Container, name string) *corev1.EnvVarSource {
 	return nil
 }
 
-// The CLI carries the chart in its binary; both must be the very files of the folder, hidden ones too.
+// The chart embedded in the CLI must be identical to the files of the folder, including hidden ones.
 func TestEmbeddedFilesAreTheFolder(t *testing.T) {
 	folder := os.DirFS("osm")
 	count := 0

@@ -22,11 +22,11 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// TestRightsSuffice: with the chart's rights and policies the controller keeps bundle and certificate up to date, also
-// when the root changes and when somebody deletes them, and the injector can read and watch them.
+// TestRightsSuffice: with the chart's rights and policies the controller keeps bundle and certificate up to date, even
+// when the root changes or somebody deletes them, and the injector can read and watch them.
 func TestRightsSuffice(t *testing.T) {
-	w := newTown(t)
-	controller, injector := w.thief("osm-controller"), w.thief("osm-injector")
+	w := newChartCluster(t)
+	controller, injector := w.attacker("osm-controller"), w.attacker("osm-injector")
 	w.enforced(controller)
 	first, second := catest.New(t), catest.New(t)
 	roots, err := ca.NewRootSet(nil, first)
@@ -72,7 +72,7 @@ func TestRightsSuffice(t *testing.T) {
 	changed <- struct{}{}
 	w.await(injector, roots.Trust())
 	if both.Trust.Fingerprint != first.Trust().Fingerprint || served.Trust.Fingerprint != first.Trust().Fingerprint {
-		t.Error("another CA signed before it was told to")
+		t.Error("a new CA signed before it was told to")
 	}
 	w.must(roots.Set(second))
 	changed <- struct{}{}
@@ -85,7 +85,7 @@ func TestRightsSuffice(t *testing.T) {
 }
 
 // await waits until the injector can read a certificate from this signer and the API server has the bundle.
-func (w *town) await(injector client.Interface, trust ca.Trust) *secrets.Served {
+func (w *chartCluster) await(injector client.Interface, trust ca.Trust) *secrets.Served {
 	w.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -100,7 +100,7 @@ func (w *town) await(injector client.Interface, trust ca.Trust) *secrets.Served 
 	}
 }
 
-func (w *town) look(injector client.Interface, trust ca.Trust) (*secrets.Served, error) {
+func (w *chartCluster) look(injector client.Interface, trust ca.Trust) (*secrets.Served, error) {
 	ctx := w.t.Context()
 	list, err := injector.CoreV1().Secrets(releaseNamespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + servingSecret})
 	if err != nil {

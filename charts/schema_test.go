@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/charts"
 )
 
-// schema is one node of values.schema.json, as far as these tests read it.
+// schema is the part of a node of values.schema.json that these tests read.
 type schema struct {
 	Ref                  string             `json:"$ref"`
 	Type                 any                `json:"type"`
@@ -38,7 +38,7 @@ func readSchema(t *testing.T) *schema {
 	return root
 }
 
-// resolve follows references to the definition that holds the facts.
+// resolve follows references to the definition.
 func (s *schema) resolve(root *schema) *schema {
 	for s.Ref != "" {
 		s = root.Defs[strings.TrimPrefix(s.Ref, "#/$defs/")]
@@ -74,7 +74,7 @@ func leaves(given values, path string) []string {
 	return found
 }
 
-// Each key of values.yaml is in the schema and the other way round. Only "global" is not ours: Helm hands it to every
+// Each key of values.yaml is in the schema and vice versa. Only "global" is not ours: Helm passes it to every
 // chart that is a dependency of another.
 func TestSchemaAndValuesHaveTheSameKeys(t *testing.T) {
 	root, defaults := readSchema(t), load(t).Values
@@ -116,7 +116,7 @@ func TestSchemaIsStrict(t *testing.T) {
 	}
 }
 
-// The ranges of the high-availability page stand in the schema itself, where editors and other tools read them.
+// The schema itself holds the ranges from docs/ha.md, where editors and other tools read them.
 func TestSchemaHoldsTheRanges(t *testing.T) {
 	root := readSchema(t)
 	for _, component := range components() {
@@ -162,7 +162,7 @@ func TestTyposAreRefused(t *testing.T) {
 	}
 }
 
-// The README is generated from values.yaml: a row with a description for each key says that it is fresh.
+// The README is generated from values.yaml: it is up to date if each key has a row with a description.
 func TestEveryValueIsDocumented(t *testing.T) {
 	readme, err := fs.ReadFile(charts.Files(), "README.md")
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The page that says what each part holds must name every right, port and limit that the chart gives it.
+// docs/security.md must list every right, port and limit that the chart gives each component.
 
-// securityTable are the cells of the table below a heading of docs/security.md. An empty first cell repeats the
+// securityTable returns the cells of the table below a heading of docs/security.md. An empty first cell repeats the
 // one above it.
 func securityTable(t *testing.T, heading string) [][]string {
 	t.Helper()
@@ -70,7 +70,7 @@ func TestSecurityPageNamesEveryRight(t *testing.T) {
 	}
 }
 
-// names says whether a row of the table of rights has this one.
+// names reports whether a row of the table of rights lists this one.
 func names(row []string, part, where, resource, verb string) bool {
 	words := strings.FieldsFunc(row[2], func(r rune) bool { return strings.ContainsRune(" ,;`()", r) })
 	resource, _, _ = strings.Cut(resource, "/")
@@ -78,7 +78,7 @@ func names(row []string, part, where, resource, verb string) bool {
 	return row[0] == part && strings.HasPrefix(row[1], where) && resources && slices.Contains(words, verb)
 }
 
-// rulesOf are the rules that each account is bound to, in the cluster or in the mesh's namespace.
+// rulesOf returns the rules that each account is bound to, in the cluster or in the mesh's namespace.
 func rulesOf(t *testing.T, given values, cluster bool) map[string][]rbacv1.PolicyRule {
 	t.Helper()
 	all := objects(t, given)

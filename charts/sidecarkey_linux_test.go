@@ -15,8 +15,8 @@ import (
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
-// TestNobodyElseMountsTheSidecarsKey tries it at a real API server without any injector, as a later webhook
-// or somebody with the right to debug pods could.
+// TestNobodyElseMountsTheSidecarsKey tries to mount the key on a real API server without an injector, as a later
+// webhook, or a user with the right to debug pods, could.
 func TestNobodyElseMountsTheSidecarsKey(t *testing.T) {
 	client := realapi.Start(t).Client(t)
 	all := objects(t, values{})
@@ -38,15 +38,15 @@ func TestNobodyElseMountsTheSidecarsKey(t *testing.T) {
 	if _, err := policies.ValidatingAdmissionPolicyBindings().Create(t.Context(), must[*admissionv1.ValidatingAdmissionPolicyBinding](t, all, name), create); err != nil {
 		t.Fatal(err)
 	}
-	thief := keyPod("thief", "app")
-	awaitRefusal(t, client, thief)
+	attacker := keyPod("attacker", "app")
+	awaitRefusal(t, client, attacker)
 
 	inInit := keyPod("init", "envoy")
 	inInit.Spec.InitContainers = []corev1.Container{{Name: "first", Image: "a", VolumeMounts: inInit.Spec.Containers[0].VolumeMounts}}
 	if err := createPod(t.Context(), client, "shop", inInit); !refusedForTheKey(err) {
 		t.Errorf("an init container that mounts the key: %v", err)
 	}
-	if err := createPod(t.Context(), client, "elsewhere", thief); err != nil {
+	if err := createPod(t.Context(), client, "elsewhere", attacker); err != nil {
 		t.Errorf("a pod of no mesh: %v", err)
 	}
 	honest := keyPod("honest", "envoy")
@@ -90,7 +90,7 @@ func refusedForTheKey(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "the volume osm-proxy, which holds the sidecar's key")
 }
 
-// awaitRefusal tries until the policy is in force: the API server learns of it by a watch.
+// awaitRefusal retries until the policy is enforced: the API server learns of it through a watch.
 func awaitRefusal(t *testing.T, client clientset.Interface, pod *corev1.Pod) {
 	t.Helper()
 	ticker, deadline := time.NewTicker(100*time.Millisecond), time.After(time.Minute)

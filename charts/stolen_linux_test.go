@@ -19,23 +19,23 @@ import (
 // TestStolenInjector: an injector's token cannot write anything, and the only Secret that it can read is the
 // webhook's certificate.
 func TestStolenInjector(t *testing.T) {
-	w := newTown(t)
-	thief := w.thief("osm-injector")
-	w.enforced(w.thief("osm-controller"))
+	w := newChartCluster(t)
+	attacker := w.attacker("osm-injector")
+	w.enforced(w.attacker("osm-controller"))
 	dry := []string{metav1.DryRunAll}
-	w.unchanged(thief)
-	w.refused(w.patches(thief, "caBundle", func(c *admissionv1.MutatingWebhookConfiguration) {
+	w.unchanged(attacker)
+	w.refused(w.patches(attacker, "caBundle", func(c *admissionv1.MutatingWebhookConfiguration) {
 		c.Webhooks[0].ClientConfig.CABundle = catest.New(t).Trust().Bundle
 	}))
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
 	var attempts []attempt
 	add := func(what string, do func(context.Context) error) { attempts = append(attempts, attempt{what, do}) }
 	add("read the webhook's configuration", func(ctx context.Context) error {
-		_, err := w.webhooks(thief).Get(ctx, api.WebhookConfigName("osm"), metav1.GetOptions{})
+		_, err := w.webhooks(attacker).Get(ctx, api.WebhookConfigName("osm"), metav1.GetOptions{})
 		return err
 	})
 	for _, namespace := range []string{releaseNamespace, "shop"} {
-		secrets := thief.CoreV1().Secrets(namespace)
+		secrets := attacker.CoreV1().Secrets(namespace)
 		for _, name := range []string{"osm-ca-bundle", "sh.helm.release.v1.osm.v1", "password"} {
 			in := " Secret " + namespace + "/" + name
 			add("read"+in, func(ctx context.Context) error { _, err := secrets.Get(ctx, name, metav1.GetOptions{}); return err })
@@ -59,20 +59,20 @@ func TestStolenInjector(t *testing.T) {
 			return err
 		})
 		add("list pods in "+namespace, func(ctx context.Context) error {
-			_, err := thief.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+			_, err := attacker.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 			return err
 		})
 		add("create a pod in "+namespace, func(ctx context.Context) error {
-			_, err := thief.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
+			_, err := attacker.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
 			return err
 		})
 		add("create a token in "+namespace, func(ctx context.Context) error {
-			_, err := thief.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, "osm-controller", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+			_, err := attacker.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, "osm-controller", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 			return err
 		})
 	}
 	add("read its certificate elsewhere", func(ctx context.Context) error {
-		_, err := thief.CoreV1().Secrets("shop").Get(ctx, servingSecret, metav1.GetOptions{})
+		_, err := attacker.CoreV1().Secrets("shop").Get(ctx, servingSecret, metav1.GetOptions{})
 		return err
 	})
 	w.refused(attempts)
@@ -81,12 +81,12 @@ func TestStolenInjector(t *testing.T) {
 // TestStolenController: a controller's token can change caBundle of the mesh's webhook and nothing else in any webhook
 // configuration. The account is given every verb on them first, so that the policy alone refuses.
 func TestStolenController(t *testing.T) {
-	w := newTown(t)
-	thief := w.thief("osm-controller")
-	w.enforced(thief)
+	w := newChartCluster(t)
+	attacker := w.attacker("osm-controller")
+	w.enforced(attacker)
 	w.grantEverything("osm-controller")
-	w.unchanged(thief)
-	for _, a := range w.patches(thief, "caBundle", func(c *admissionv1.MutatingWebhookConfiguration) {
+	w.unchanged(attacker)
+	for _, a := range w.patches(attacker, "caBundle", func(c *admissionv1.MutatingWebhookConfiguration) {
 		c.Webhooks[0].ClientConfig.CABundle = catest.New(t).Trust().Bundle
 	}) {
 		if err := a.do(t.Context()); err != nil && !apierrors.IsConflict(err) {
@@ -102,27 +102,27 @@ func TestStolenController(t *testing.T) {
 	w.must(err)
 	w.refused([]attempt{
 		{"touch another configuration", func(ctx context.Context) error {
-			_, err := w.webhooks(thief).Patch(ctx, "another", types.MergePatchType, []byte(`{"webhooks":null}`), metav1.PatchOptions{})
+			_, err := w.webhooks(attacker).Patch(ctx, "another", types.MergePatchType, []byte(`{"webhooks":null}`), metav1.PatchOptions{})
 			return err
 		}},
 		{"create a configuration", func(ctx context.Context) error {
 			made := other.DeepCopy()
 			made.Name, made.ResourceVersion = "made", ""
-			_, err := w.webhooks(thief).Create(ctx, made, metav1.CreateOptions{})
+			_, err := w.webhooks(attacker).Create(ctx, made, metav1.CreateOptions{})
 			return err
 		}},
 		{"delete its configuration", func(ctx context.Context) error {
-			return w.webhooks(thief).Delete(ctx, api.WebhookConfigName("osm"), metav1.DeleteOptions{})
+			return w.webhooks(attacker).Delete(ctx, api.WebhookConfigName("osm"), metav1.DeleteOptions{})
 		}},
 		{"touch a validating configuration of that name", func(ctx context.Context) error {
-			_, err := thief.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(ctx, api.WebhookConfigName("osm"), types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{})
+			_, err := attacker.AdmissionregistrationV1().ValidatingWebhookConfigurations().Patch(ctx, api.WebhookConfigName("osm"), types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{})
 			return err
 		}},
 	})
 }
 
 // grantEverything gives an account all verbs on webhook configurations, so that only the policy is left.
-func (w *town) grantEverything(account string) {
+func (w *chartCluster) grantEverything(account string) {
 	w.t.Helper()
 	_, err := w.admin.RbacV1().ClusterRoles().Create(w.t.Context(), &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: "everything"},

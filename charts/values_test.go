@@ -92,7 +92,7 @@ func rendered(scaler *autoscalingv2.HorizontalPodAutoscaler, parameter string) i
 	return leftOut
 }
 
-// By default a spike of pushes neither multiplies the replicas nor takes them away again minutes later.
+// By default a spike of pushes neither multiplies the replicas nor removes them again minutes later.
 func TestAutoscalerIsSlowByDefault(t *testing.T) {
 	all := objects(t, fromFile(t, "testdata/ha.values.yaml"))
 	for _, component := range components() {
@@ -194,7 +194,7 @@ func TestOneValueRules(t *testing.T) {
 	}
 }
 
-// Going without a CPU limit is common advice and must stay possible.
+// Running without a CPU limit is common advice and must stay possible.
 func TestLimitOfCPUCanBeTakenAway(t *testing.T) {
 	for _, component := range components() {
 		all := objects(t, set(t, fmt.Sprintf("osm.%s.resource.limits.cpu=null", component.key)))
@@ -205,7 +205,7 @@ func TestLimitOfCPUCanBeTakenAway(t *testing.T) {
 	}
 }
 
-// Whatever replicas, autoscaler and budget are set to: either a drain can always evict a pod, or the values are refused.
+// For any replicas, autoscaler and budget, either a drain can always evict a pod, or the values are refused.
 // The number that is in effect takes every value; the one that is not takes unset and 1, which would be refused in effect.
 func TestBudgetNeverBlocksADrain(t *testing.T) {
 	both := components()
@@ -285,7 +285,7 @@ func wantFloor(explicit int, budget bool) int {
 	}
 }
 
-// checkFloor compares the fewest replicas that Kubernetes will keep with what the values ask for, and with the budget.
+// checkFloor compares the minimum replicas that Kubernetes keeps with the values and with the budget.
 func checkFloor(t *testing.T, all []runtime.Object, s scale, want int) {
 	t.Helper()
 	component, scaled, budget := s.component, s.scaled, s.budget

@@ -15,13 +15,13 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// attempt is something that must be refused.
+// attempt is a request that must be refused.
 type attempt struct {
 	what string
 	do   func(context.Context) error
 }
 
-func (w *town) refused(attempts []attempt) {
+func (w *chartCluster) refused(attempts []attempt) {
 	w.t.Helper()
 	for _, a := range attempts {
 		if err := a.do(w.t.Context()); !apierrors.IsForbidden(err) {
@@ -30,8 +30,8 @@ func (w *town) refused(attempts []attempt) {
 	}
 }
 
-// patches are all ways to apply change to the webhook's configuration, for real and as a dry run.
-func (w *town) patches(thief client.Interface, what string, change func(*admissionv1.MutatingWebhookConfiguration)) []attempt {
+// patches returns all ways to apply change to the webhook's configuration, for real and as a dry run.
+func (w *chartCluster) patches(attacker client.Interface, what string, change func(*admissionv1.MutatingWebhookConfiguration)) []attempt {
 	w.t.Helper()
 	name := api.WebhookConfigName("osm")
 	wanted, err := w.webhooks(w.admin).Get(w.t.Context(), name, metav1.GetOptions{})
@@ -59,7 +59,7 @@ func (w *town) patches(thief client.Interface, what string, change func(*admissi
 				options.FieldManager, options.Force = "osm-controller", &force
 			}
 			all = append(all, attempt{fmt.Sprintf("%s by %s, dry run %v", what, kind, dry), func(ctx context.Context) error {
-				_, err := w.webhooks(thief).Patch(ctx, name, kind, text, options)
+				_, err := w.webhooks(attacker).Patch(ctx, name, kind, text, options)
 				return err
 			}})
 		}
@@ -69,20 +69,20 @@ func (w *town) patches(thief client.Interface, what string, change func(*admissi
 				return err
 			}
 			wanted.ResourceVersion = now.ResourceVersion // an apply that changes nothing still counts up
-			_, err = w.webhooks(thief).Update(ctx, wanted, metav1.UpdateOptions{DryRun: dry})
+			_, err = w.webhooks(attacker).Update(ctx, wanted, metav1.UpdateOptions{DryRun: dry})
 			return err
 		}})
 	}
 	return all
 }
 
-// changes are one for each field that is not caBundle.
+// changes returns one change for each field except caBundle.
 func changes() map[string]func(*admissionv1.MutatingWebhookConfiguration) {
 	type config = admissionv1.MutatingWebhookConfiguration
 	hook := func(change func(*admissionv1.MutatingWebhook)) func(*config) {
 		return func(c *config) { change(&c.Webhooks[0]) }
 	}
-	url, ignore, exact, some, once, seconds := "https://thief.example", admissionv1.Ignore, admissionv1.Exact, admissionv1.SideEffectClassNoneOnDryRun, admissionv1.IfNeededReinvocationPolicy, int32(1)
+	url, ignore, exact, some, once, seconds := "https://attacker.example", admissionv1.Ignore, admissionv1.Exact, admissionv1.SideEffectClassNoneOnDryRun, admissionv1.IfNeededReinvocationPolicy, int32(1)
 	all := &metav1.LabelSelector{}
 	return map[string]func(*config){
 		"rules": hook(func(h *admissionv1.MutatingWebhook) {
@@ -102,32 +102,32 @@ func changes() map[string]func(*admissionv1.MutatingWebhookConfiguration) {
 		"matchConditions": hook(func(h *admissionv1.MutatingWebhook) {
 			h.MatchConditions = []admissionv1.MatchCondition{{Name: "never", Expression: "false"}}
 		}),
-		"name": hook(func(h *admissionv1.MutatingWebhook) { h.Name = "thief.k8s.io" }),
+		"name": hook(func(h *admissionv1.MutatingWebhook) { h.Name = "attacker.k8s.io" }),
 		"a further webhook": func(c *config) {
 			more := c.Webhooks[0].DeepCopy()
-			more.Name = "thief.k8s.io"
+			more.Name = "attacker.k8s.io"
 			c.Webhooks = append(c.Webhooks, *more)
 		},
 		"no webhook":  func(c *config) { c.Webhooks = []admissionv1.MutatingWebhook{} },
-		"labels":      func(c *config) { c.Labels["app.kubernetes.io/instance"] = "thief" },
-		"annotations": func(c *config) { c.Annotations = map[string]string{"meta.helm.sh/release-name": "thief"} },
+		"labels":      func(c *config) { c.Labels["app.kubernetes.io/instance"] = "attacker" },
+		"annotations": func(c *config) { c.Annotations = map[string]string{"meta.helm.sh/release-name": "attacker"} },
 		"owner": func(c *config) {
 			c.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Namespace", Name: "gone", UID: "11111111-1111-1111-1111-111111111111"}}
 		},
-		"finalizers": func(c *config) { c.Finalizers = []string{"thief.example/keep"} },
+		"finalizers": func(c *config) { c.Finalizers = []string{"attacker.example/keep"} },
 	}
 }
 
-// unchanged tries every change in every way. Each is forbidden, unless the API server finds it invalid or
-// merges it into nothing. The configuration stays as it is.
-func (w *town) unchanged(thief client.Interface) {
+// unchanged tries every change in every way. Each must be forbidden, invalid, or merged into no change, and the
+// configuration must stay as it is.
+func (w *chartCluster) unchanged(attacker client.Interface) {
 	w.t.Helper()
 	ctx, name := w.t.Context(), api.WebhookConfigName("osm")
 	before, err := w.webhooks(w.admin).Get(ctx, name, metav1.GetOptions{})
 	w.must(err)
 	for what, change := range changes() {
 		forbidden := 0
-		for _, a := range w.patches(thief, what, change) {
+		for _, a := range w.patches(attacker, what, change) {
 			switch err := a.do(ctx); {
 			case apierrors.IsForbidden(err):
 				forbidden++

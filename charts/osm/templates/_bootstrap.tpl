@@ -1,5 +1,5 @@
 {{/*
-Metadata that makes an object part of the install hook. The Job comes last, when what it needs is there. Takes
+Metadata that makes an object part of the install hook. The Job comes last, after the objects that it needs. Takes
 (dict "root" $ "weight" n).
 */}}
 {{- define "osm.bootstrap.hook" -}}
@@ -12,7 +12,7 @@ annotations:
   helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end }}
 
-{{/* The MeshConfig spec that the values ask for. */}}
+{{/* The MeshConfig spec made from the values. */}}
 {{- define "osm.bootstrap.preset" -}}
 {{- with .Values.osm -}}
 {{- dict

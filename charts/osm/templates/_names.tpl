@@ -8,7 +8,7 @@ injector: osm-injector
 {{- end }}
 
 {{/*
-mesh-namespace tells meshes of the same name apart, also on objects of the cluster and on those of the hook, which Helm does
+mesh-namespace tells meshes of the same name apart, also on cluster-scoped objects and on the hook's objects, which Helm does
 not annotate: osm deletes and replaces only what names its own mesh and namespace.
 */}}
 {{- define "osm.labels" -}}
@@ -26,8 +26,8 @@ app.kubernetes.io/instance: {{ .root.Values.osm.meshName }}
 {{- end }}
 
 {{/*
-The control-plane image, by its tag, its digest or both. With a digest the tag is only what people read: the container
-runtime takes what the digest names. Without either the tag is the chart's version.
+The control-plane image, by its tag, its digest or both. With a digest the tag is informational: the container
+runtime pulls the digest. Without either, the tag is the chart's version.
 */}}
 {{- define "osm.image" -}}
 {{- $image := .Values.osm.image -}}
@@ -45,7 +45,7 @@ imagePullSecrets:
 {{- end }}
 
 {{/*
-The fewest replicas a component may have: HPA minimum, or number of replicas without HPA. Unset means 1, or 2 with the
+The minimum number of replicas of a component: the HPA minimum, or the number of replicas without HPA. Unset means 1, or 2 with the
 disruption budget, which would block every drain at 1. Takes the component's values.
 */}}
 {{- define "osm.replicaFloor" -}}
@@ -58,7 +58,7 @@ disruption budget, which would block every drain at 1. Takes the component's val
 {{- end }}
 
 {{/*
-CustomResourceDefinitions that the install hook applies. The list is here only to bound what the hook may patch; the
+CustomResourceDefinitions that the install hook applies. This list only limits what the hook may patch; the
 definitions themselves are in the control-plane image.
 */}}
 {{- define "osm.customResourceDefinitions" -}}

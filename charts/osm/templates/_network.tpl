@@ -1,4 +1,4 @@
-{{/* The pods of one of the mesh's components as a peer, which is to say in the release's namespace. */}}
+{{/* The pods of one of the mesh's components, in the release's namespace, as a peer. */}}
 {{- define "osm.network.component" -}}
 - podSelector:
     matchLabels:
@@ -6,7 +6,7 @@
 {{- end }}
 
 {{/*
-Peers that the values name: pods by the labels of their namespaces and their own, and addresses. Nothing at all if they
+Peers from the values: pods selected by the labels of their namespaces and their own, and CIDRs. Empty if the values
 name none. Takes a dict with namespaceLabels, podLabels and cidrs, or some of them.
 */}}
 {{- define "osm.network.peers" -}}
@@ -30,7 +30,7 @@ name none. Takes a dict with namespaceLabels, podLabels and cidrs, or some of th
 {{- include "osm.network.peers" (dict "cidrs" .Values.osm.networkPolicy.apiServer.cidrs) -}}
 {{- end }}
 
-{{/* Whoever may read metrics, versions and health. The kubelets need no rule: a pod's own node is always let in. */}}
+{{/* Who may read metrics, versions and health. The kubelets need no rule: a pod's own node is always allowed. */}}
 {{- define "osm.network.metrics" -}}
 {{- $peers := list (include "osm.network.apiServer" . | trim) (include "osm.network.peers" .Values.osm.networkPolicy.metrics | trim) -}}
 {{- with without $peers "" | join "\n" -}}
@@ -47,7 +47,7 @@ name none. Takes a dict with namespaceLabels, podLabels and cidrs, or some of th
 {{- end }}
 {{- end }}
 
-{{/* Ways out that all three parts need. */}}
+{{/* Egress that all three components need. */}}
 {{- define "osm.network.toAPIServer" -}}
 - ports:
     {{- include "osm.network.ports" .Values.osm.networkPolicy.apiServer.ports | trim | nindent 4 }}
@@ -58,8 +58,8 @@ name none. Takes a dict with namespaceLabels, podLabels and cidrs, or some of th
 {{- end }}
 
 {{/*
-The controller's ways out to the certificate provider. Only Vault is elsewhere, and only its host may be a name: the API
-server is known by its address, and cert-manager is reached through it. An injector has no business with either.
+The controller's egress to the certificate provider. Only Vault needs a rule, and only its host may be a DNS name: the API
+server is known by its address, and cert-manager is reached through it. An injector needs neither.
 */}}
 {{- define "osm.network.toProvider" -}}
 {{- if has "vault" (include "osm.providerKinds" . | fromJsonArray) -}}

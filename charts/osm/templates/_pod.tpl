@@ -1,4 +1,4 @@
-{{/* What the restricted Pod Security Standard asks of a pod. */}}
+{{/* Required by the restricted Pod Security Standard. */}}
 {{- define "osm.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -27,7 +27,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 - --log-level={{ .Values.osm.controllerLogLevel }}
 {{- end }}
 
-{{/* For the controller, which signs or has signed; the injector holds no root. */}}
+{{/* For the controller only, which signs or requests certificates; the injector holds no root. */}}
 {{- define "osm.providerArgs" -}}
 {{- $kind := .Values.osm.certificateProvider.kind -}}
 {{- $kinds := include "osm.providerKinds" . | fromJsonArray -}}
@@ -72,7 +72,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 {{- end }}
 {{- end }}
 
-{{/* Files for Vault. No subPath: the kubelet brings a replaced token into the running pods. */}}
+{{/* Files for Vault. No subPath: the kubelet updates a replaced token in running pods. */}}
 {{- define "osm.providerMounts" -}}
 {{- if has "vault" (include "osm.providerKinds" . | fromJsonArray) }}
 {{- if eq .Values.osm.vault.protocol "https" }}
@@ -106,7 +106,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
     secretName: {{ .secret.name }}
     items: [{key: {{ .secret.key | quote }}, path: token}]
 {{- else }}
-# Vault sees this token. Its audience keeps the API server from accepting it.
+# Vault receives this token. Because of its audience the API server does not accept it.
 - name: vault-login
   projected:
     sources:
@@ -123,14 +123,14 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
-# Garbage is collected harder before the kernel would have to kill the process.
+# Near the limit the Go runtime collects garbage more often, before the kernel kills the process.
 - name: GOMEMLIMIT
   valueFrom: {resourceFieldRef: {resource: limits.memory}}
 {{- end }}
 
 {{/*
-The startup probe gives the first sync five minutes; only then do the other two begin. Liveness asks whether the process
-answers at all, never whether the API server or the CA does: a restart would cure neither.
+The startup probe gives the first sync five minutes; only then do the other two begin. Liveness checks whether the process
+answers, never whether the API server or the CA does: a restart would fix neither.
 */}}
 {{- define "osm.probes" -}}
 startupProbe:
@@ -161,8 +161,8 @@ resources:
 {{- end }}
 
 {{/*
-A new pod must be ready before an old one goes. With a *required* pod anti-affinity there may be no host left for the new
-one, so then an old one goes first, or the update would never end. Takes the component's values.
+A new pod must be ready before an old one stops. With a *required* pod anti-affinity there may be no host left for the new
+one, so an old one stops first; otherwise the update would never finish. Takes the component's values.
 */}}
 {{- define "osm.strategy" -}}
 {{- $antiAffinity := .affinity.podAntiAffinity | default dict -}}
@@ -196,8 +196,8 @@ preferredDuringSchedulingIgnoredDuringExecution:
 {{- end }}
 
 {{/*
-pod-template-hash keeps the pods of the previous revision out of the count: while a rolling update runs, those would
-otherwise decide where the new ones may go. Takes (dict "root" $ "app" name "key" key of the component's values).
+pod-template-hash excludes the pods of the previous revision from the count: during a rolling update, those would
+otherwise decide where the new ones may run. Takes (dict "root" $ "app" name "key" key of the component's values).
 */}}
 {{- define "osm.topologySpread" -}}
 {{- $selector := dict "matchLabels" (include "osm.selectorLabels" . | fromYaml) -}}
@@ -253,7 +253,7 @@ annotations:
   prometheus.io/port: "9091"
   prometheus.io/path: /metrics
   {{- if and (eq .app "osm-controller") (has "vault" (include "osm.providerKinds" .root | fromJsonArray)) (eq .root.Values.osm.vault.protocol "https") }}
-  # Read once at start: another bundle needs other pods.
+  # Read once at start: a new bundle needs new pods.
   openservicemesh.io/vault-ca: {{ .root.Values.osm.vault.caBundle | sha256sum | trunc 16 | quote }}
   {{- end }}
 {{- end }}

@@ -5,7 +5,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* The Vault servers, as HOST:PORT, that MeshRootCertificates may name beside that of the argument --vault-address, as a list in JSON. */}}
+{{/* The Vault servers, as HOST:PORT, that MeshRootCertificates may name in addition to --vault-address, as a list in JSON. */}}
 {{- define "osm.vaultHosts" -}}
 {{- $kind := .Values.osm.certificateProvider.kind -}}
 {{- with .Values.osm.vault -}}
@@ -20,12 +20,12 @@
 {{/* What the certificate providers need in the mesh's namespace. */}}
 {{- define "osm.providerRules" -}}
 {{- $kinds := include "osm.providerKinds" . | fromJsonArray -}}
-# The roots of the mesh, live.
+# The roots of the mesh.
 - apiGroups: [config.openservicemesh.io]
   resources: [meshrootcertificates]
   verbs: [list, watch]
 {{- if has "tresor" $kinds }}
-# The root, and the one that a rotation leads to: created by whoever is first (create cannot be narrowed by name), then only read.
+# The root, and the one that a rotation leads to: the first replica creates them (create cannot be narrowed by name); then they are only read.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
@@ -41,7 +41,7 @@
   verbs: [create, get, list, watch, delete]
 {{- with .Values.osm.certmanager }}
 {{- if and (eq .issuerKind "Issuer") (eq .issuerGroup "cert-manager.io") }}
-# Says why an issuer is not ready.
+# To report why an issuer is not ready.
 - apiGroups: [cert-manager.io]
   resources: [issuers]
   resourceNames: [{{ .issuerName }}]
@@ -55,7 +55,7 @@
 {{- define "osm.providerClusterRules" -}}
 {{- with .Values.osm.certmanager -}}
 {{- if and (has "cert-manager" (include "osm.providerKinds" $ | fromJsonArray)) (eq .issuerKind "ClusterIssuer") (eq .issuerGroup "cert-manager.io") -}}
-# Says why an issuer is not ready.
+# To report why an issuer is not ready.
 - apiGroups: [cert-manager.io]
   resources: [clusterissuers]
   resourceNames: [{{ .issuerName }}]

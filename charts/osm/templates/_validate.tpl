@@ -1,6 +1,6 @@
 {{/*
-Rules that hold between values, which a JSON schema cannot say. Each message names the key, what is allowed and the
---set that cures it, because a plain Helm user sees nothing else.
+Rules between values, which a JSON schema cannot express. Each message names the key, the allowed values and the
+--set that fixes it, because a plain Helm user sees nothing else.
 */}}
 {{- define "osm.validate" -}}
 {{- $name := .Values.osm.meshName -}}
@@ -16,7 +16,7 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- end -}}
 {{- end }}
 
-{{/* What a certificate provider cannot do without. Takes osm, which is .Values.osm, and the kinds. */}}
+{{/* What a certificate provider requires. Takes osm, which is .Values.osm, and the kinds. */}}
 {{- define "osm.validate.provider" -}}
 {{- $kinds := .kinds -}}
 {{- with .osm -}}
@@ -80,7 +80,7 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- end -}}
 {{- end }}
 
-{{/* Selectors, the webhook's exclusion of our own pods and the uninstall inventory hang on these labels. */}}
+{{/* Selectors, the webhook's exclusion of our own pods and the uninstall inventory depend on these labels. */}}
 {{- define "osm.validate.podLabels" -}}
 {{- $reserved := prepend (include "osm.labels" .root | fromYaml | keys | sortAlpha) "app" -}}
 {{- range $reserved -}}
@@ -90,7 +90,7 @@ Rules that hold between values, which a JSON schema cannot say. Each message nam
 {{- end -}}
 {{- end }}
 
-{{/* Labels of a pod are whatever its author likes; those of a namespace are not. */}}
+{{/* A pod's author chooses its labels freely; those of a namespace need other rights. */}}
 {{- define "osm.validate.networkPolicy" -}}
 {{- with .Values.osm.networkPolicy.metrics -}}
 {{- if and .podLabels (not .namespaceLabels) -}}

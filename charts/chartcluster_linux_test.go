@@ -19,16 +19,16 @@ import (
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
-// town is a real API server with the chart's accounts, rights, policies and webhook configuration.
-type town struct {
+// chartCluster is a real API server with the chart's accounts, rights, policies and webhook configuration.
+type chartCluster struct {
 	t      *testing.T
 	server *realapi.Server
 	admin  *client.Clientset
 }
 
-func newTown(t *testing.T) *town {
+func newChartCluster(t *testing.T) *chartCluster {
 	server := realapi.Start(t)
-	w := &town{t: t, server: server, admin: server.Client(t)}
+	w := &chartCluster{t: t, server: server, admin: server.Client(t)}
 	ctx := t.Context()
 	for _, namespace := range []string{releaseNamespace, "shop"} {
 		_, err := w.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
@@ -74,37 +74,37 @@ func newTown(t *testing.T) *town {
 	return w
 }
 
-func (w *town) secret(name, namespace string) {
+func (w *chartCluster) secret(name, namespace string) {
 	_, err := w.admin.CoreV1().Secrets(namespace).Create(w.t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{"private.key": "secret"},
 	}, metav1.CreateOptions{})
 	w.must(err)
 }
 
-func (w *town) must(err error) {
+func (w *chartCluster) must(err error) {
 	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// thief is a client that has a ServiceAccount's token and nothing else.
-func (w *town) thief(account string) *client.Clientset {
+// attacker is a client that has a ServiceAccount's token and nothing else.
+func (w *chartCluster) attacker(account string) *client.Clientset {
 	w.t.Helper()
 	token, err := w.admin.CoreV1().ServiceAccounts(releaseNamespace).CreateToken(w.t.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	w.must(err)
 	config := w.server.Config()
 	config.BearerToken = token.Status.Token
-	thief, err := client.NewForConfig(config)
+	attacker, err := client.NewForConfig(config)
 	w.must(err)
-	return thief
+	return attacker
 }
 
-func (*town) webhooks(c client.Interface) typedWebhooks {
+func (*chartCluster) webhooks(c client.Interface) typedWebhooks {
 	return c.AdmissionregistrationV1().MutatingWebhookConfigurations()
 }
 
-// typedWebhooks is what a client offers for webhook configurations, as far as the tests use it.
+// typedWebhooks is the part of a client's API for webhook configurations that the tests use.
 type typedWebhooks interface {
 	webhook.Patcher
 	Get(context.Context, string, metav1.GetOptions) (*admissionv1.MutatingWebhookConfiguration, error)
@@ -114,15 +114,15 @@ type typedWebhooks interface {
 	Delete(context.Context, string, metav1.DeleteOptions) error
 }
 
-// enforced waits until the API server enforces the policies, which it compiles a moment after their creation.
-func (w *town) enforced(thief client.Interface) {
+// enforced waits until the API server enforces the policies, which it compiles shortly after their creation.
+func (w *chartCluster) enforced(attacker client.Interface) {
 	w.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	dry := []string{metav1.DryRunAll}
 	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
-		_, one := w.webhooks(thief).Patch(w.t.Context(), api.WebhookConfigName("osm"), types.MergePatchType, []byte(`{"metadata":{"labels":{"x":"y"}}}`), metav1.PatchOptions{DryRun: dry})
-		_, two := thief.CoreV1().Secrets("shop").Patch(w.t.Context(), "password", types.MergePatchType, []byte(`{}`), metav1.PatchOptions{DryRun: dry})
+		_, one := w.webhooks(attacker).Patch(w.t.Context(), api.WebhookConfigName("osm"), types.MergePatchType, []byte(`{"metadata":{"labels":{"x":"y"}}}`), metav1.PatchOptions{DryRun: dry})
+		_, two := attacker.CoreV1().Secrets("shop").Patch(w.t.Context(), "password", types.MergePatchType, []byte(`{}`), metav1.PatchOptions{DryRun: dry})
 		if apierrors.IsForbidden(one) && apierrors.IsForbidden(two) {
 			return
 		}
