@@ -14,18 +14,18 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
 )
 
-// district makes a namespace of the mesh, for one step.
-func (s *story) district(t *testing.T, name string) string {
+// meshNamespace creates a namespace of the mesh for one step.
+func (s *story) meshNamespace(t *testing.T, name string) string {
 	t.Helper()
 	s.namespace(t, name)
-	t.Cleanup(func() { s.raze(t, name) })
+	t.Cleanup(func() { s.deleteNamespace(t, name) })
 	s.osm(t, "namespace", "add", name)
 	return name
 }
 
 // probes has the kubelet ask injected pods in every way, and the application change its mind.
 func (s *story) probes(t *testing.T) {
-	namespace := s.district(t, "e2e-probes")
+	namespace := s.meshNamespace(t, "e2e-probes")
 	handlers := map[string]struct{ ready, live corev1.ProbeHandler }{
 		"http": {httpProbe(agent.PathReady).ProbeHandler, httpProbe(agent.PathLive).ProbeHandler},
 		"tcp":  {tcpHandler(agent.PortTCPReady), tcpHandler(agent.PortTCP)},
@@ -43,7 +43,7 @@ func (s *story) probes(t *testing.T) {
 	for name := range handlers {
 		t.Run(name, func(t *testing.T) {
 			a := app{namespace: namespace, name: name}
-			pod, control := s.resident(t, a)
+			pod, control := s.onlyPod(t, a)
 			if !injected(pod) {
 				t.Errorf("pod %s has no sidecar, so its probes show nothing", pod.Name)
 			}
@@ -95,8 +95,8 @@ func restarts(pod *corev1.Pod) int32 {
 // jobs runs a Job whose only call, without a second try, is made the moment it starts: the sidecar
 // must be ready before it, and must end after it.
 func (s *story) jobs(t *testing.T) {
-	errand := app{namespace: s.district(t, "e2e-jobs"), name: "errand"}
-	s.job(t, errand, agent.Call{Protocol: agent.HTTP, Address: s.town.at("server", portHTTP)})
+	errand := app{namespace: s.meshNamespace(t, "e2e-jobs"), name: "errand"}
+	s.job(t, errand, agent.Call{Protocol: agent.HTTP, Address: s.apps.at("server", portHTTP)})
 	until(t, s.jobsNamed(errand.namespace, errand.name), podTime, only(func(job *batchv1.Job) string {
 		if job.Status.Failed > 0 || job.Status.Succeeded != 1 {
 			return fmt.Sprintf("%d pods are active, %d succeeded, %d failed; want 1 success", job.Status.Active, job.Status.Succeeded, job.Status.Failed)
@@ -120,12 +120,12 @@ func (s *story) jobs(t *testing.T) {
 // statefulSets has the pods of a set talk to each other by their own names, which lead to pods'
 // addresses and so to no Service's.
 func (s *story) statefulSets(t *testing.T) {
-	ring := app{namespace: s.district(t, "e2e-sets"), name: "ring"}
+	ring := app{namespace: s.meshNamespace(t, "e2e-sets"), name: "ring"}
 	pods := s.set(t, ring, 2,
 		port("http", agent.PortHTTP, agent.PortHTTP), port("grpc", agent.PortGRPC, agent.PortGRPC),
 		port("tcp", agent.PortTCP, agent.PortTCP), port("greeter", agent.PortServerFirst, agent.PortServerFirst, "tcp-server-first"))
 	clients := []agent.Client{s.direct(t, pods[0]), s.direct(t, pods[1])}
-	_, stranger := s.resident(t, s.town.stranger)
+	_, unmeshed := s.onlyPod(t, s.apps.unmeshedClient)
 	for i, from := range clients {
 		other := pods[1-i]
 		host := fmt.Sprintf("%s.%s.%s.svc.cluster.local", other.Name, ring.name, ring.namespace)
@@ -143,14 +143,14 @@ func (s *story) statefulSets(t *testing.T) {
 			if seen.Server != other.Name || seen.Peer != want {
 				t.Errorf("%s %s was answered by %s, who saw peer %q; want %s and %q", call.Protocol, call.Address, seen.Server, seen.Peer, other.Name, want)
 			}
-			refused(t, stranger, call.Protocol, call.Address)
+			refused(t, unmeshed, call.Protocol, call.Address)
 		}
 	}
 	t.Run("by the headless Service", func(t *testing.T) {
-		_, client := s.resident(t, s.town.client) // not one of the ring, who might find itself
+		_, client := s.onlyPod(t, s.apps.client) // not one of the ring, who might find itself
 		seen := reach(t, client, agent.Call{Protocol: agent.HTTP, Address: fmt.Sprintf("%s.%s:%d", ring.name, ring.namespace, agent.PortHTTP)})
-		if seen.Peer != s.town.client.spiffe() {
-			t.Errorf("server saw %+v, want peer %q", seen, s.town.client.spiffe())
+		if seen.Peer != s.apps.client.spiffe() {
+			t.Errorf("server saw %+v, want peer %q", seen, s.apps.client.spiffe())
 		}
 	})
 }

@@ -28,7 +28,7 @@ func (s *story) bookstore(t *testing.T) {
 	add := []string{"namespace", "add"}
 	for _, namespace := range namespaces {
 		s.namespace(t, namespace.GetName())
-		t.Cleanup(func() { s.raze(t, namespace.GetName()) })
+		t.Cleanup(func() { s.deleteNamespace(t, namespace.GetName()) })
 		add = append(add, namespace.GetName())
 	}
 	s.osm(t, add...)

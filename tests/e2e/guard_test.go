@@ -30,8 +30,8 @@ type guard struct {
 	gaps    []string
 }
 
-// watchOver begins with the state that is now.
-func (s *story) watchOver(t *testing.T, namespace string, apps ...string) *guard {
+// startGuard starts with the current state.
+func (s *story) startGuard(t *testing.T, namespace string, apps ...string) *guard {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	list := must(s.kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{}))(t)

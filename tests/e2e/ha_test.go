@@ -69,8 +69,8 @@ const drainTime = 5 * time.Minute
 
 // drain empties a node that runs pods of the control plane, by eviction as kubectl drain does.
 func (s *story) drain(t *testing.T) {
-	_, client := s.resident(t, s.town.client)
-	node := must(s.kube.CoreV1().Nodes().Get(t.Context(), s.town.quiet, metav1.GetOptions{}))(t)
+	_, client := s.onlyPod(t, s.apps.client)
+	node := must(s.kube.CoreV1().Nodes().Get(t.Context(), s.apps.quiet, metav1.GetOptions{}))(t)
 	t.Logf("node %s runs %s", node.Name, strings.Join(s.controlPlaneOn(t, node.Name), ", "))
 	helper := &drain.Helper{
 		Ctx: t.Context(), Client: s.kube, GracePeriodSeconds: -1, Timeout: drainTime,
@@ -86,8 +86,8 @@ func (s *story) drain(t *testing.T) {
 			t.Errorf("uncordon: %v", err)
 		}
 	})
-	guard := s.watchOver(t, api.DefaultNamespace, controlPlane()...)
-	load := flow(t, client, s.town.everything()...)
+	guard := s.startGuard(t, api.DefaultNamespace, controlPlane()...)
+	load := flow(t, client, s.apps.everything()...)
 	begin := time.Now()
 	if err := drain.RunNodeDrain(helper, node.Name); err != nil {
 		t.Fatalf("drain: %v", err)
@@ -116,8 +116,8 @@ func (s *story) controlPlaneOn(t *testing.T, node string) []string {
 
 // scale raises the floor, which an upgrade must not undo, and lowers it again.
 func (s *story) scale(t *testing.T) {
-	_, client := s.resident(t, s.town.client)
-	load := flow(t, client, s.town.everything()...)
+	_, client := s.onlyPod(t, s.apps.client)
+	load := flow(t, client, s.apps.everything()...)
 	t.Log(s.osm(t, "mesh", "scale", "--controller-min", "3", "--yes"))
 	three := only(func(d *appsv1.Deployment) string {
 		if st := d.Status; st.ReadyReplicas < 3 || st.Replicas != st.UpdatedReplicas || st.ObservedGeneration < d.Generation {

@@ -111,15 +111,15 @@ func (now inventory) difference(before inventory) string {
 	return strings.Join(lines, "; ")
 }
 
-// asBefore waits until the cluster holds what it held before, and nothing else.
-func (s *story) asBefore(t *testing.T, before inventory) {
+// unchangedSince waits until the cluster holds what it held before, and nothing else.
+func (s *story) unchangedSince(t *testing.T, before inventory) {
 	t.Helper()
-	s.settles(t, before, s.list)
+	s.awaitInventory(t, before, s.list)
 }
 
-// settles waits until what is listed is as wanted. The last look, for which there may be no time any more, does not
-// hide what the one before saw.
-func (s *story) settles(t *testing.T, want inventory, list func(context.Context) (inventory, error)) {
+// awaitInventory waits until list returns the wanted inventory. A last attempt that runs out of time does not
+// hide the result of the one before.
+func (s *story) awaitInventory(t *testing.T, want inventory, list func(context.Context) (inventory, error)) {
 	t.Helper()
 	seen := ""
 	eventually(t, podTime, func(ctx context.Context) string {

@@ -17,8 +17,8 @@ type environment struct {
 	kubeconfig string
 	// osm is the path of the program under test.
 	osm string
-	// switchboard is the program that cuts the power of nodes, with its flags; nil where nobody can.
-	switchboard []string
+	// nodeControl is the program that stops nodes and cuts their network, with its flags; nil if there is none.
+	nodeControl []string
 	// auditLog is what the API server notes of requests; "" where nobody can read it.
 	auditLog string
 	// out is the folder that evidence of failures is left in.
@@ -33,7 +33,7 @@ type environment struct {
 const (
 	varKubeconfig   = "KUBECONFIG"
 	varOSM          = "OSM_E2E_OSM"
-	varSwitchboard  = "OSM_E2E_CLUSTER"
+	varNodeControl  = "OSM_E2E_CLUSTER"
 	varAuditLog     = "OSM_E2E_AUDIT_LOG"
 	varOut          = "OSM_E2E_OUT"
 	varControlPlane = "OSM_E2E_CONTROLPLANE_IMAGE"
@@ -59,7 +59,7 @@ func readEnvironment() (environment, error) {
 		osm:        cmp.Or(os.Getenv(varOSM), filepath.Join("..", "..", "bin", "osm")),
 		out:        cmp.Or(os.Getenv(varOut), filepath.Join("..", "..", "out", "e2e")),
 
-		switchboard: strings.Fields(os.Getenv(varSwitchboard)),
+		nodeControl: strings.Fields(os.Getenv(varNodeControl)),
 		auditLog:    os.Getenv(varAuditLog),
 
 		controlPlane: os.Getenv(varControlPlane), envoy: os.Getenv(varEnvoy),

@@ -24,25 +24,25 @@ import (
 // lostController deletes, without grace, the replica that most proxies are connected to. They must
 // go to the others while traffic flows.
 func (s *story) lostController(t *testing.T) {
-	pod, client := s.resident(t, s.town.client)
-	residents := append(s.ready(t, s.town.server, 2), pod)
-	s.alone(t, residents)
-	s.connected(t, residents, true)
-	load := flow(t, client, s.town.everything()...)
+	pod, client := s.onlyPod(t, s.apps.client)
+	meshed := append(s.ready(t, s.apps.server, 2), pod)
+	s.alone(t, meshed)
+	s.connected(t, meshed, true)
+	load := flow(t, client, s.apps.everything()...)
 
 	victim := s.busiest(t)
 	connections := map[string]int{}
-	for _, pod := range residents {
+	for _, pod := range meshed {
 		connections[pod.Name] = s.connections(t, pod)
 	}
 	err := s.kube.CoreV1().Pods(api.DefaultNamespace).Delete(t.Context(), victim, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))})
 	if err != nil {
 		t.Fatalf("delete pod %s: %v", victim, err)
 	}
-	eventually(t, effectTime, func(ctx context.Context) string { return s.unconnected(ctx, residents, victim) })
-	s.connected(t, residents, true)
+	eventually(t, effectTime, func(ctx context.Context) string { return s.unconnected(ctx, meshed, victim) })
+	s.connected(t, meshed, true)
 	moved := 0
-	for _, pod := range residents {
+	for _, pod := range meshed {
 		if s.connections(t, pod) > connections[pod.Name] {
 			moved++
 		}
@@ -50,7 +50,7 @@ func (s *story) lostController(t *testing.T) {
 	if moved == 0 {
 		t.Errorf("no proxy has made a new connection, though %s is gone", victim)
 	}
-	t.Logf("%d of %d proxies moved from %s to another replica", moved, len(residents), victim)
+	t.Logf("%d of %d proxies moved from %s to another replica", moved, len(meshed), victim)
 	until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2))
 	load.more(t, 200)
 	load.stop(t)
@@ -65,26 +65,26 @@ func (s *story) cutCable(t *testing.T) { s.lostNode(t, "cut", "heal") }
 
 // lostNode takes the quiet node away, with a controller that serves proxies, and gives it back.
 func (s *story) lostNode(t *testing.T, loss, back string) {
-	pod, client := s.resident(t, s.town.client)
-	residents := append(s.ready(t, s.town.server, 2), pod)
-	s.alone(t, residents)
-	s.gather(t, s.town.quiet)
-	s.connected(t, residents, true)
-	load := flow(t, client, s.town.everything()...)
+	pod, client := s.onlyPod(t, s.apps.client)
+	meshed := append(s.ready(t, s.apps.server, 2), pod)
+	s.alone(t, meshed)
+	s.moveProxiesTo(t, s.apps.quiet)
+	s.connected(t, meshed, true)
+	load := flow(t, client, s.apps.everything()...)
 
 	begin := time.Now()
-	s.power(t, loss, s.town.quiet)
+	s.power(t, loss, s.apps.quiet)
 	t.Cleanup(func() {
 		if t.Failed() {
-			s.power(t, back, s.town.quiet)
+			s.power(t, back, s.apps.quiet)
 		}
 	})
-	eventually(t, noticeTime, func(ctx context.Context) string { return s.unconnected(ctx, residents, s.town.quiet) })
+	eventually(t, noticeTime, func(ctx context.Context) string { return s.unconnected(ctx, meshed, s.apps.quiet) })
 	t.Logf("all proxies have found another controller %s after the loss", since(begin))
 	load.more(t, 200)
 
-	s.power(t, back, s.town.quiet)
-	until(t, s.nodes(s.town.quiet), podTime, only(func(node *corev1.Node) string {
+	s.power(t, back, s.apps.quiet)
+	until(t, s.nodes(s.apps.quiet), podTime, only(func(node *corev1.Node) string {
 		for _, c := range node.Status.Conditions {
 			if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
 				return c.Message
@@ -99,13 +99,13 @@ func (s *story) lostNode(t *testing.T, loss, back string) {
 }
 
 // alone waits until no other pods than these have sidecars, so that controllers count only them.
-func (s *story) alone(t *testing.T, residents []*corev1.Pod) {
+func (s *story) alone(t *testing.T, meshed []*corev1.Pod) {
 	t.Helper()
 	until(t, s.pods("", api.LabelProxyUUID), podTime, func(pods []*corev1.Pod) string {
-		if len(pods) == len(residents) {
+		if len(pods) == len(meshed) {
 			return ""
 		}
-		return fmt.Sprintf("%d pods have sidecars, want only %d: %s", len(pods), len(residents), describe(pods))
+		return fmt.Sprintf("%d pods have sidecars, want only %d: %s", len(pods), len(meshed), describe(pods))
 	})
 }
 
@@ -113,17 +113,17 @@ func (s *story) alone(t *testing.T, residents []*corev1.Pod) {
 // another one: half a minute of keep-alives, and up to a minute until the Service drops the node.
 const noticeTime = 2 * time.Minute
 
-// gather has the controller of a node serve proxies, by ending all others without grace: who comes
-// in their place is mostly not ready before the proxies have gone to the one that is left. If it is,
-// as beside a controller that is only starting again itself, it has to go too.
-func (s *story) gather(t *testing.T, node string) {
+// moveProxiesTo makes the controller of a node serve proxies by deleting all others without grace: their
+// replacements are usually not ready before the proxies have reconnected to the one that is left. If one is,
+// because that controller was itself just starting, it is deleted too.
+func (s *story) moveProxiesTo(t *testing.T, node string) {
 	t.Helper()
-	pods := s.dismiss(t, node)
+	pods := s.replaceControllers(t, node)
 	i := slices.IndexFunc(pods, func(pod *corev1.Pod) bool { return pod.Spec.NodeName == node })
 	if i < 0 {
 		t.Fatalf("node %s runs no controller: %s", node, describe(pods))
 	}
-	dismissed := time.Now()
+	replaced := time.Now()
 	eventually(t, effectTime, func(ctx context.Context) string {
 		n, err := s.proxies(ctx, pods[i])
 		switch {
@@ -133,16 +133,16 @@ func (s *story) gather(t *testing.T, node string) {
 			t.Logf("%s on node %s serves %d proxies", pods[i].Name, node, n)
 			return ""
 		}
-		if time.Since(dismissed) > effectTime/4 {
-			s.dismiss(t, node)
-			dismissed = time.Now()
+		if time.Since(replaced) > effectTime/4 {
+			s.replaceControllers(t, node)
+			replaced = time.Now()
 		}
 		return fmt.Sprintf("%s serves no proxy, so nobody would miss it", pods[i].Name)
 	})
 }
 
-// dismiss ends the controllers that are not on the node, and returns those that there are afterwards.
-func (s *story) dismiss(t *testing.T, node string) []*corev1.Pod {
+// replaceControllers deletes the controllers that are not on the node, and returns the available ones afterwards.
+func (s *story) replaceControllers(t *testing.T, node string) []*corev1.Pod {
 	t.Helper()
 	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2)) {
 		if pod.Spec.NodeName == node {
@@ -157,8 +157,8 @@ func (s *story) dismiss(t *testing.T, node string) []*corev1.Pod {
 
 func (s *story) power(t *testing.T, action, node string) {
 	t.Helper()
-	args := append(slices.Clone(s.env.switchboard[1:]), "node", action, node)
-	text, err := exec.CommandContext(withoutTest(t), s.env.switchboard[0], args...).CombinedOutput()
+	args := append(slices.Clone(s.env.nodeControl[1:]), "node", action, node)
+	text, err := exec.CommandContext(withoutTest(t), s.env.nodeControl[0], args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s the power of node %s: %v\n%s", action, node, err, text)
 	}
@@ -167,11 +167,11 @@ func (s *story) power(t *testing.T, action, node string) {
 // noController takes all replicas away. Proxies go on with what they have, new connections
 // included; when the controllers are back, so are changes.
 func (s *story) noController(t *testing.T) {
-	pod, client := s.resident(t, s.town.client)
-	residents := append(s.ready(t, s.town.server, 2), pod)
-	load := flow(t, client, s.town.everything()...)
+	pod, client := s.onlyPod(t, s.apps.client)
+	meshed := append(s.ready(t, s.apps.server, 2), pod)
+	load := flow(t, client, s.apps.everything()...)
 
-	guard := s.watchOver(t, api.DefaultNamespace, api.AppController)
+	guard := s.startGuard(t, api.DefaultNamespace, api.AppController)
 	s.scaleController(t, 0)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -179,21 +179,21 @@ func (s *story) noController(t *testing.T) {
 		}
 	})
 	s.gone(t, api.DefaultNamespace, "app="+api.AppController)
-	s.connected(t, residents, false)
+	s.connected(t, meshed, false)
 	load.more(t, 500)
 	t.Log("traffic flows without any controller")
 	if len(guard.finish()) == 0 {
 		t.Error("the guard has not noticed that there is no controller, so what it says of the drain is worth nothing")
 	}
 
-	late := app{nsServer, "late", s.town.quiet}
-	address := s.serviceOf(t, s.town.server, late.name, "", port("http-late", portAlias, agent.PortHTTP)).Spec.ClusterIP
+	late := app{nsServer, "late", s.apps.quiet}
+	address := s.serviceOf(t, s.apps.server, late.name, "", port("http-late", portAlias, agent.PortHTTP)).Spec.ClusterIP
 	s.scaleController(t, 2)
 	until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2))
-	s.connected(t, residents, true)
+	s.connected(t, meshed, true)
 	seen := reach(t, client, agent.Call{Protocol: agent.HTTP, Address: fmt.Sprintf("%s:%d", address, portAlias)})
-	if seen.Peer != s.town.client.spiffe() {
-		t.Errorf("through a Service that was made meanwhile the server saw peer %q, want %q", seen.Peer, s.town.client.spiffe())
+	if seen.Peer != s.apps.client.spiffe() {
+		t.Errorf("through a Service that was made meanwhile the server saw peer %q, want %q", seen.Peer, s.apps.client.spiffe())
 	}
 	load.more(t, 200)
 	load.stop(t)
@@ -285,7 +285,7 @@ func (s *story) busiest(t *testing.T) string {
 
 // unconnected says what is missing until the controllers other than the lost one, which is named by
 // its pod or node, serve all proxies.
-func (s *story) unconnected(ctx context.Context, residents []*corev1.Pod, lost string) string {
+func (s *story) unconnected(ctx context.Context, meshed []*corev1.Pod, lost string) string {
 	pods, err := s.kube.CoreV1().Pods(api.DefaultNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + api.AppController})
 	if err != nil {
 		return err.Error()
@@ -300,8 +300,8 @@ func (s *story) unconnected(ctx context.Context, residents []*corev1.Pod, lost s
 			total += n
 		}
 	}
-	if total < len(residents) {
-		return fmt.Sprintf("the other controllers serve %d proxies, want %d", total, len(residents))
+	if total < len(meshed) {
+		return fmt.Sprintf("the other controllers serve %d proxies, want %d", total, len(meshed))
 	}
 	return ""
 }

@@ -51,7 +51,7 @@ func (s *story) outside(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Its settings would keep the CustomResourceDefinitions from being removed with the mesh.
-	t.Cleanup(func() { s.raze(t, nsOutside) })
+	t.Cleanup(func() { s.deleteNamespace(t, nsOutside) })
 	addresses := []string{s.outsideController(t, log), s.outsideController(t, log)}
 	root := s.outsideRoot(t)
 	var all [2]map[string]string

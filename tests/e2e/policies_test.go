@@ -36,7 +36,7 @@ type connection struct {
 // even connect to it. That nothing else is in the way is shown by a policy that allows everything for a moment.
 func (s *story) policies(t *testing.T) {
 	controllers, injectors := s.listening(t, api.AppController), s.listening(t, api.AppInjector)
-	_, stranger := s.resident(t, s.town.stranger)
+	_, unmeshed := s.onlyPod(t, s.apps.unmeshedClient)
 	var denied, member []connection
 	for _, ip := range controllers {
 		denied = append(denied,
@@ -48,9 +48,9 @@ func (s *story) policies(t *testing.T) {
 		denied = append(denied, to("injector, webhook", ip, api.PortWebhook, false), to("injector, HTTP", ip, api.PortHTTP, false))
 		member = append(member, to("injector, webhook", ip, api.PortWebhook, false), to("injector, HTTP", ip, api.PortHTTP, false))
 	}
-	t.Run("a stranger enters nowhere", func(t *testing.T) { tryAll(t, stranger, denied) })
+	t.Run("an unmeshed pod reaches no port", func(t *testing.T) { tryAll(t, unmeshed, denied) })
 	t.Run("a member reaches its configuration only", func(t *testing.T) { tryAll(t, s.noSidecar(t), member) })
-	t.Run("the policies are why", func(t *testing.T) { s.policiesAreWhy(t, stranger, denied) })
+	t.Run("the policies are why", func(t *testing.T) { s.policiesAreWhy(t, unmeshed, denied) })
 	for _, name := range controlPlane() {
 		t.Run("out of "+name, func(t *testing.T) { s.confined(t, name) })
 	}
@@ -121,7 +121,7 @@ func someAvailable(pods []*corev1.Pod) string {
 // noSidecar is an agent in a namespace of the mesh that connects by itself, and not through a proxy.
 func (s *story) noSidecar(t *testing.T) agent.Client {
 	t.Helper()
-	a := app{namespace: nsClient, name: "bare", avoid: s.town.quiet}
+	a := app{namespace: nsClient, name: "bare", avoid: s.apps.quiet}
 	s.account(t, a)
 	template := a.server(s.env.testapp)
 	pod := &corev1.Pod{ObjectMeta: a.meta(), Spec: template.Spec}
@@ -132,7 +132,7 @@ func (s *story) noSidecar(t *testing.T) agent.Client {
 			t.Errorf("delete pod %s/%s: %v", a.namespace, a.name, err)
 		}
 	})
-	made, from := s.resident(t, a)
+	made, from := s.onlyPod(t, a)
 	if injected(made) {
 		t.Fatalf("pod %s/%s has a sidecar, though it does without", made.Namespace, made.Name)
 	}
@@ -144,12 +144,12 @@ func (s *story) noSidecar(t *testing.T) agent.Client {
 func (s *story) confined(t *testing.T, name string) {
 	pod := until(t, s.pods(api.DefaultNamespace, "app="+name), podTime, someAvailable)[0]
 	intruder := s.intrude(t, pod)
-	server, village := s.ready(t, s.town.server, 2)[0], s.ready(t, s.town.village, 1)[0]
+	server, unmeshed := s.ready(t, s.apps.server, 2)[0], s.ready(t, s.apps.unmeshedServer, 1)[0]
 	other := map[string]string{api.AppController: api.AppInjector, api.AppInjector: api.AppController}[name]
 	calls := []connection{
 		{"API server", s.apiServer(t), true},
 		to("application in the mesh", server.Status.PodIP, agent.PortHTTP, false),
-		to("application outside", village.Status.PodIP, agent.PortHTTP, false),
+		to("application outside", unmeshed.Status.PodIP, agent.PortHTTP, false),
 		to("names", s.clusterDNS(t), 53, false),
 		to("metrics of "+other, s.listening(t, other)[0], api.PortHTTP, false),
 	}
@@ -227,7 +227,7 @@ func (s *story) allowAll(t *testing.T, do func()) {
 // narrowed are the values that name the API server's address, where the nodes' network shows it as it is.
 func (s *story) narrowed(t *testing.T) []string {
 	t.Helper()
-	if len(s.env.switchboard) == 0 {
+	if len(s.env.nodeControl) == 0 {
 		return nil
 	}
 	host, port, err := net.SplitHostPort(s.apiServer(t))

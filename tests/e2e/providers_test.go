@@ -45,12 +45,12 @@ func TestProviders(t *testing.T) {
 		t.Run(row.kind, func(t *testing.T) {
 			s := &story{cluster: s.cluster, env: env}
 			p := row.deploy(s, t)
-			t.Cleanup(func() { s.abandon(t); s.vacate(t) })
+			t.Cleanup(func() { s.cleanUp(t); s.awaitRemoval(t) })
 			t.Cleanup(func() { s.keepEvidence(t) })
 			s.provide(t, p)
 		})
 	}
-	s.asBefore(t, before)
+	s.unchangedSince(t, before)
 }
 
 // provide is the life of the mesh. One controller is enough, and makes clear which identities it
@@ -74,8 +74,8 @@ func (s *story) provide(t *testing.T, p signer) {
 	s.step(t, "canary", func(t *testing.T) { s.sing(t, p, early) })
 	s.step(t, "rights", func(t *testing.T) { s.fits(t, record, certManagerRights) })
 	s.step(t, "uninstall", func(t *testing.T) {
-		s.raze(t, nsClient) // first, and at the same time: both take a while
-		s.raze(t, nsServer)
+		s.deleteNamespace(t, nsClient) // first, and at the same time: both take a while
+		s.deleteNamespace(t, nsServer)
 		s.osm(t, "uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace")
 	})
 }
@@ -83,13 +83,13 @@ func (s *story) provide(t *testing.T, p signer) {
 // foundPair is a town of a client and two servers, all in the mesh.
 func (s *story) foundPair(t *testing.T) {
 	t.Helper()
-	s.town = town{
+	s.apps = testApps{
 		client: app{namespace: s.namespace(t, nsClient), name: "client"},
 		server: app{namespace: s.namespace(t, nsServer), name: "server"},
 	}
 	s.osm(t, "namespace", "add", nsClient, nsServer)
-	s.town.addresses = map[string]string{"server": s.serviceOf(t, s.town.server, "server", "", serverPorts()...).Spec.ClusterIP}
-	for _, pod := range append(s.deploy(t, s.town.server, 2), s.deploy(t, s.town.client, 1)...) {
+	s.apps.addresses = map[string]string{"server": s.serviceOf(t, s.apps.server, "server", "", serverPorts()...).Spec.ClusterIP}
+	for _, pod := range append(s.deploy(t, s.apps.server, 2), s.deploy(t, s.apps.client, 1)...) {
 		if !injected(pod) {
 			t.Errorf("pod %s/%s of the mesh has no sidecar", pod.Namespace, pod.Name)
 		}
@@ -101,7 +101,7 @@ func (s *story) leavesOf(t *testing.T, p signer) {
 	root := p.root(t)
 	pool := x509.NewCertPool()
 	pool.AddCert(root)
-	for a, count := range map[app]int{s.town.client: 1, s.town.server: 2} {
+	for a, count := range map[app]int{s.apps.client: 1, s.apps.server: 2} {
 		for _, pod := range s.ready(t, a, count) {
 			leaf := s.leaf(t, pod, a.spiffe())
 			if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
@@ -112,9 +112,9 @@ func (s *story) leavesOf(t *testing.T, p signer) {
 			}
 		}
 	}
-	_, client := s.resident(t, s.town.client)
-	if seen := reach(t, client, s.town.everything()[0]); seen.Peer != s.town.client.spiffe() {
-		t.Errorf("server saw peer %q, want %q", seen.Peer, s.town.client.spiffe())
+	_, client := s.onlyPod(t, s.apps.client)
+	if seen := reach(t, client, s.apps.everything()[0]); seen.Peer != s.apps.client.spiffe() {
+		t.Errorf("server saw peer %q, want %q", seen.Peer, s.apps.client.spiffe())
 	}
 }
 
@@ -184,10 +184,10 @@ func (s *story) loaded(t *testing.T, pod *corev1.Pod) map[string]bool {
 // restartAll replaces every pod of the control plane while traffic flows, and waits until the new ones
 // serve all proxies.
 func (s *story) restartAll(t *testing.T) {
-	pod, client := s.resident(t, s.town.client)
-	residents := until(t, s.pods(nsServer, ""), podTime, func([]*corev1.Pod) string { return "" })
-	residents = append(residents, pod)
-	load := flow(t, client, s.town.everything()...)
+	pod, client := s.onlyPod(t, s.apps.client)
+	meshed := until(t, s.pods(nsServer, ""), podTime, func([]*corev1.Pod) string { return "" })
+	meshed = append(meshed, pod)
+	load := flow(t, client, s.apps.everything()...)
 	patch := fmt.Sprintf(`{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":%q}}}}}`, time.Now().Format(time.RFC3339))
 	for _, name := range controlPlane() {
 		must(s.kube.AppsV1().Deployments(api.DefaultNamespace).Patch(t.Context(), name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}))(t)
@@ -200,7 +200,7 @@ func (s *story) restartAll(t *testing.T) {
 			return ""
 		}))
 	}
-	eventually(t, noticeTime, func(ctx context.Context) string { return s.unconnected(ctx, residents, "") })
+	eventually(t, noticeTime, func(ctx context.Context) string { return s.unconnected(ctx, meshed, "") })
 	load.more(t, 100)
 	load.stop(t)
 }
@@ -208,14 +208,14 @@ func (s *story) restartAll(t *testing.T) {
 // providerAway takes the provider away and brings it back, while traffic flows. What is known goes on;
 // what is new waits, and goes on by itself.
 func (s *story) providerAway(t *testing.T, p signer) {
-	_, client := s.resident(t, s.town.client)
-	load := flow(t, client, s.town.everything()...)
+	_, client := s.onlyPod(t, s.apps.client)
+	load := flow(t, client, s.apps.everything()...)
 	replicas := must(s.kube.CoreV1().Pods(api.DefaultNamespace).List(t.Context(), metav1.ListOptions{}))(t)
 
-	s.away(t, p)
+	s.stopSigner(t, p)
 	load.more(t, 200)
-	s.resize(t, nsServer, s.town.server.name, 3)
-	known := s.ready(t, s.town.server, 3)
+	s.resize(t, nsServer, s.apps.server.name, 3)
+	known := s.ready(t, s.apps.server, 3)
 	for _, pod := range known {
 		eventually(t, effectTime, func(ctx context.Context) string {
 			if tally := must(client.Tally(ctx, 0))(t); tally.Servers[pod.Name] == 0 {
@@ -235,11 +235,11 @@ func (s *story) providerAway(t *testing.T, p signer) {
 		}
 		return ""
 	})
-	s.back(t, p)
+	s.restartSigner(t, p)
 	begin := time.Now()
 	pod := until(t, s.pods(nsServer, late.selector()), podTime, allAvailable(1))[0]
 	t.Logf("%s, made %s before the provider was back, was ready %s after", pod.Name, begin.Sub(created).Round(time.Second), since(begin))
-	seen := call(t, s.direct(t, pod), "http", s.town.at("server", portHTTP))
+	seen := call(t, s.direct(t, pod), "http", s.apps.at("server", portHTTP))
 	if seen.Peer != late.spiffe() {
 		t.Errorf("server saw peer %q, want %q", seen.Peer, late.spiffe())
 	}

@@ -15,9 +15,9 @@ const (
 	userSecret = "osm-proxy-mine" // looks like one of the mesh's, and is not
 )
 
-// settleUser makes what the user had before there was a mesh and must have after it: a namespace,
-// and in it a Secret whose name is like one of the mesh's own. It returns the Secret's version.
-func (s *story) settleUser(t *testing.T) string {
+// createUserObjects creates what the user has before the mesh is installed and must keep after its removal: a namespace,
+// and in it a Secret whose name looks like one of the mesh's own. It returns the Secret's version.
+func (s *story) createUserObjects(t *testing.T) string {
 	t.Helper()
 	s.namespace(t, nsUser)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: userSecret}, StringData: map[string]string{"mine": "yes"}}
@@ -27,8 +27,8 @@ func (s *story) settleUser(t *testing.T) string {
 // uninstall removes the mesh from under applications that run, and sees that they go on, that new
 // ones start, and that in the end nothing is left.
 func (s *story) uninstall(t *testing.T, userVersion string, before inventory) {
-	_, client := s.resident(t, s.town.client)
-	load := flow(t, client, s.town.everything()...)
+	_, client := s.onlyPod(t, s.apps.client)
+	load := flow(t, client, s.apps.everything()...)
 	if s.inventory(t).difference(before) == "" {
 		t.Fatal("with a mesh the cluster holds what it held without: the inventory does not see the mesh")
 	}
@@ -45,10 +45,10 @@ func (s *story) uninstall(t *testing.T, userVersion string, before inventory) {
 	}
 	for _, namespace := range s.mine(t) {
 		if namespace != nsUser {
-			s.raze(t, namespace)
+			s.deleteNamespace(t, namespace)
 		}
 	}
-	s.asBefore(t, before)
+	s.unchangedSince(t, before)
 	t.Logf("all %d objects of before are there, and no other", len(before))
 }
 
@@ -62,8 +62,8 @@ func (s *story) mine(t *testing.T) []string {
 	return names
 }
 
-// raze has a namespace deleted, and does not wait for it.
-func (s *story) raze(t *testing.T, name string) {
+// deleteNamespace deletes a namespace without waiting for it.
+func (s *story) deleteNamespace(t *testing.T, name string) {
 	t.Helper()
 	if err := s.kube.CoreV1().Namespaces().Delete(withoutTest(t), name, metav1.DeleteOptions{}); ignoreMissing(err) != nil {
 		t.Errorf("delete namespace %s: %v", name, err)

@@ -41,7 +41,7 @@ func TestRotation(t *testing.T) {
 	before := s.inventory(t)
 	t.Run("mesh", func(t *testing.T) {
 		vault, certManager := s.deployVault(t), s.deployCertManager(t)
-		t.Cleanup(func() { s.abandon(t); s.vacate(t) })
+		t.Cleanup(func() { s.cleanUp(t); s.awaitRemoval(t) })
 		t.Cleanup(func() { s.keepEvidence(t) })
 		record := s.record(t)
 		s.osm(t, slices.Concat([]string{"install"}, s.narrowed(t), vault.values, certManager.values, []string{
@@ -55,8 +55,8 @@ func TestRotation(t *testing.T) {
 			t.Fatal("without client and servers there is nothing more to see")
 		}
 		s.step(t, "two issuers", s.twoIssuers)
-		_, client := s.resident(t, s.town.client)
-		load := rush(t, client, s.town.everything()...)
+		_, client := s.onlyPod(t, s.apps.client)
+		load := rush(t, client, s.apps.everything()...)
 		next := signer{kind: "another key", root: s.secretRoot(api.DefaultNamespace, api.CABundleSecret+"-next", "ca.crt")}
 		s.step(t, "another key", func(t *testing.T) { s.rotate(t, load, next) })
 		s.step(t, "vault", func(t *testing.T) {
@@ -68,24 +68,24 @@ func TestRotation(t *testing.T) {
 		}
 		load.stop(t)
 		s.step(t, "rights", func(t *testing.T) { s.fits(t, record, rotationRights) })
-		s.raze(t, nsClient)
-		s.raze(t, nsServer)
+		s.deleteNamespace(t, nsClient)
+		s.deleteNamespace(t, nsServer)
 		s.osm(t, "uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace")
 	})
-	s.asBefore(t, before)
+	s.unchangedSince(t, before)
 }
 
 // twoIssuers sees that one server answers with what one replica signed, the other with what another
 // one did for the same name, and that the client takes both.
 func (s *story) twoIssuers(t *testing.T) {
-	_, client := s.resident(t, s.town.client)
+	_, client := s.onlyPod(t, s.apps.client)
 	for attempt := 1; ; attempt++ {
-		pods := s.ready(t, s.town.server, 2)
+		pods := s.ready(t, s.apps.server, 2)
 		a, b := s.line(t, pods[0]), s.line(t, pods[1])
 		if a.Replica != b.Replica && a.Serial != b.Serial {
 			seen := map[string]bool{}
 			eventually(t, effectTime, func(ctx context.Context) string {
-				answer, err := client.Call(ctx, s.town.everything()[0])
+				answer, err := client.Call(ctx, s.apps.everything()[0])
 				if err != nil || !answer.OK() {
 					return fmt.Sprintf("a call failed: %v, %s", err, answer.Error)
 				}
@@ -265,7 +265,7 @@ func (s *story) reported(t *testing.T, report rotationReport) {
 	for _, line := range report.Proxies {
 		lines[line.Pod] = line
 	}
-	for a, count := range map[app]int{s.town.client: 1, s.town.server: 2} {
+	for a, count := range map[app]int{s.apps.client: 1, s.apps.server: 2} {
 		for _, pod := range s.ready(t, a, count) {
 			line, ok := lines[pod.Namespace+"/"+pod.Name]
 			leaf := s.leaf(t, pod, a.spiffe())

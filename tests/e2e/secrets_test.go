@@ -56,7 +56,7 @@ func (s *story) sing(t *testing.T, p signer, early []canary.Place) {
 			t.Errorf("the canary in %s was not found, so that nothing else was found is worth nothing", place)
 		}
 	}
-	s.uproot(t)
+	s.removePlanted(t)
 }
 
 // secrets has every private key and token in the cluster's Secrets looked for. It returns one of the
@@ -121,8 +121,8 @@ func (s *story) plant(t *testing.T, secret []byte) {
 	}))
 }
 
-// uproot takes away what was planted beside the mesh's own.
-func (s *story) uproot(t *testing.T) {
+// removePlanted removes what was planted next to the mesh's own objects.
+func (s *story) removePlanted(t *testing.T) {
 	t.Helper()
 	if err := s.kube.CoreV1().Pods(api.DefaultNamespace).Delete(t.Context(), canaryName, metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
@@ -240,7 +240,7 @@ func (s *story) debug(t *testing.T) []canary.Place {
 func (s *story) commands(t *testing.T, p signer) []canary.Place {
 	t.Helper()
 	root := sha256.Sum256(p.root(t).Raw)
-	pod := s.ready(t, s.town.client, 1)[0]
+	pod := s.ready(t, s.apps.client, 1)[0]
 	var places []canary.Place
 	for _, row := range []struct {
 		args []string

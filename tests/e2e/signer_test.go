@@ -104,15 +104,15 @@ func (s *story) startSigner(t *testing.T, p signer, deployment *provider.Deploym
 	return p
 }
 
-// away takes the provider's pod, and with it whatever it keeps in memory.
-func (s *story) away(t *testing.T, p signer) {
+// stopSigner deletes the provider's pod, and with it everything that it keeps in memory.
+func (s *story) stopSigner(t *testing.T, p signer) {
 	t.Helper()
 	s.resize(t, p.namespace, p.name, 0)
 	s.gone(t, p.namespace, "app="+p.name)
 }
 
-// back starts the provider anew.
-func (s *story) back(t *testing.T, p signer) {
+// restartSigner starts the provider again.
+func (s *story) restartSigner(t *testing.T, p signer) {
 	t.Helper()
 	s.resize(t, p.namespace, p.name, 1)
 	until(t, s.pods(p.namespace, "app="+p.name), podTime, allAvailable(1))
@@ -165,9 +165,9 @@ func (s *story) vault(t *testing.T, method, path string, body map[string]any) []
 	return text
 }
 
-// vacate waits until nothing is left of a mesh that was removed, nor of the test's own namespaces; the
-// test may be over.
-func (s *story) vacate(t *testing.T) {
+// awaitRemoval waits until nothing is left of a removed mesh and of the test's own namespaces, even if the
+// test is over.
+func (s *story) awaitRemoval(t *testing.T) {
 	t.Helper()
 	left := "not looked"
 	err := wait.PollUntilContextTimeout(withoutTest(t), time.Second, podTime, true, func(ctx context.Context) (bool, error) {

@@ -26,37 +26,37 @@ import (
 // accounts' rightful owners did.
 const stolenAgent = "osm-e2e-stolen"
 
-// thief is somebody with the rights of an account, and no others.
-type thief struct {
+// attacker has the rights of one account, and no others.
+type attacker struct {
 	kube    kubernetes.Interface
 	dynamic dynamic.Interface
 }
 
-// withToken is a thief with a token of the account, as it lies in the file system of each of its pods.
-func (s *story) withToken(t *testing.T, account string) thief {
+// withToken is an attacker with a token of the account, as it lies in the file system of each of its pods.
+func (s *story) withToken(t *testing.T, account string) attacker {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr(int64(600))}}
 	token := must(s.kube.CoreV1().ServiceAccounts(api.DefaultNamespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{}))(t)
 	config := rest.AnonymousClientConfig(s.config)
 	config.BearerToken = token.Status.Token
-	return newThief(t, config)
+	return newAttacker(t, config)
 }
 
-func newThief(t *testing.T, config *rest.Config) thief {
+func newAttacker(t *testing.T, config *rest.Config) attacker {
 	t.Helper()
 	config.UserAgent = stolenAgent
-	return thief{kube: must(kubernetes.NewForConfig(config))(t), dynamic: must(dynamic.NewForConfig(config))(t)}
+	return attacker{kube: must(kubernetes.NewForConfig(config))(t), dynamic: must(dynamic.NewForConfig(config))(t)}
 }
 
 // attempt is something that must be forbidden. Writes are dry, so that one which is not does no harm.
 type attempt struct {
 	name string
-	do   func(ctx context.Context, with thief) error
+	do   func(ctx context.Context, with attacker) error
 }
 
-// thwart makes every attempt. An account that may do nothing at all would pass, too; what it may is proven by the rest
+// expectForbidden makes every attempt and expects a refusal. An account that may do nothing at all would pass, too; what it may is proven by the rest
 // of the story.
-func thwart(t *testing.T, with thief, attempts []attempt) {
+func expectForbidden(t *testing.T, with attacker, attempts []attempt) {
 	t.Helper()
 	for _, a := range attempts {
 		if err := a.do(t.Context(), with); !apierrors.IsForbidden(err) {
@@ -67,14 +67,14 @@ func thwart(t *testing.T, with thief, attempts []attempt) {
 
 // read, write and remove are attempts on one object of any kind.
 func read(name string, resource schema.GroupVersionResource, namespace, object string) attempt {
-	return attempt{name, func(ctx context.Context, with thief) error {
+	return attempt{name, func(ctx context.Context, with attacker) error {
 		_, err := with.dynamic.Resource(resource).Namespace(namespace).Get(ctx, object, metav1.GetOptions{})
 		return err
 	}}
 }
 
 func write(name string, resource schema.GroupVersionResource, namespace, object, patch string) attempt {
-	return attempt{name, func(ctx context.Context, with thief) error {
+	return attempt{name, func(ctx context.Context, with attacker) error {
 		_, err := with.dynamic.Resource(resource).Namespace(namespace).
 			Patch(ctx, object, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
@@ -82,13 +82,13 @@ func write(name string, resource schema.GroupVersionResource, namespace, object,
 }
 
 func remove(name string, resource schema.GroupVersionResource, namespace, object string) attempt {
-	return attempt{name, func(ctx context.Context, with thief) error {
+	return attempt{name, func(ctx context.Context, with attacker) error {
 		return with.dynamic.Resource(resource).Namespace(namespace).Delete(ctx, object, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
 	}}
 }
 
 func add(name string, resource schema.GroupVersionResource, namespace string, object map[string]any) attempt {
-	return attempt{name, func(ctx context.Context, with thief) error {
+	return attempt{name, func(ctx context.Context, with attacker) error {
 		_, err := with.dynamic.Resource(resource).Namespace(namespace).
 			Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
@@ -96,7 +96,7 @@ func add(name string, resource schema.GroupVersionResource, namespace string, ob
 }
 
 func list(name string, resource schema.GroupVersionResource, namespace string) attempt {
-	return attempt{name, func(ctx context.Context, with thief) error {
+	return attempt{name, func(ctx context.Context, with attacker) error {
 		_, err := with.dynamic.Resource(resource).Namespace(namespace).List(ctx, metav1.ListOptions{})
 		return err
 	}}
@@ -111,8 +111,8 @@ func object(version, kind, name string) map[string]any {
 	return map[string]any{"apiVersion": version, "kind": kind, "metadata": map[string]any{"name": name}}
 }
 
-// takeover are the ways from one account to the whole cluster: none of the mesh's may go one of them.
-func takeover() []attempt {
+// escalations returns the ways from one account to the whole cluster; every account of the mesh must be refused.
+func escalations() []attempt {
 	const rbac = "rbac.authorization.k8s.io"
 	owner := object(rbac+"/v1", "ClusterRoleBinding", "mine")
 	owner["roleRef"] = map[string]any{"apiGroup": rbac, "kind": "ClusterRole", "name": "cluster-admin"}
@@ -129,21 +129,21 @@ func takeover() []attempt {
 		add("create a pod in kube-system", objects("", "pods"), metav1.NamespaceSystem, object("v1", "Pod", "mine")),
 		write("change the controller's Deployment", objects("apps", "deployments"), api.DefaultNamespace, api.AppController, `{"spec":{"paused":true}}`),
 		remove("delete a namespace", objects("", "namespaces"), "", nsServer),
-		write("label a namespace", objects("", "namespaces"), "", nsStranger, `{"metadata":{"labels":{"openservicemesh.io/monitored-by":"osm"}}}`),
+		write("label a namespace", objects("", "namespaces"), "", nsUnmeshed, `{"metadata":{"labels":{"openservicemesh.io/monitored-by":"osm"}}}`),
 		write("open the mesh's policy", objects("networking.k8s.io", "networkpolicies"), api.DefaultNamespace, api.AppController, `{"spec":{"policyTypes":[]}}`),
 		remove("lift the mesh's policy", objects("networking.k8s.io", "networkpolicies"), api.DefaultNamespace, api.AppInjector),
 		remove("lift the Secrets' fence", objects("admissionregistration.k8s.io", "validatingadmissionpolicybindings"), "", "osm-proxy-secrets-"+api.DefaultMeshName),
 		remove("delete the webhook", objects("admissionregistration.k8s.io", "mutatingwebhookconfigurations"), "", api.WebhookConfigName(api.DefaultMeshName)),
 		add("add a webhook", objects("admissionregistration.k8s.io", "validatingwebhookconfigurations"), "", object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "mine")),
 		write("change the mesh's settings", meshConfigs(), api.DefaultNamespace, api.MeshConfigName, `{"spec":{"traffic":{"enableEgress":true}}}`),
-		{"take another's token", func(ctx context.Context, with thief) error {
+		{"take another's token", func(ctx context.Context, with attacker) error {
 			_, err := with.kube.CoreV1().ServiceAccounts(metav1.NamespaceSystem).CreateToken(ctx, "default", new(authenticationv1.TokenRequest), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			return err
 		}},
-		{"ask a node", func(ctx context.Context, with thief) error {
+		{"ask a node", func(ctx context.Context, with attacker) error {
 			return with.kube.CoreV1().RESTClient().Get().Resource("nodes").Name("node-1").SubResource("proxy").Suffix("pods").Do(ctx).Error()
 		}},
-		{"run a command in a pod", func(ctx context.Context, with thief) error {
+		{"run a command in a pod", func(ctx context.Context, with attacker) error {
 			return with.kube.CoreV1().RESTClient().Post().Namespace(nsClient).Resource("pods").Name("any").SubResource("exec").Param("command", "id").Do(ctx).Error()
 		}},
 	}
@@ -166,20 +166,20 @@ func (s *story) stolen(t *testing.T, r *recorder) {
 	definition := objects("apiextensions.k8s.io", "customresourcedefinitions")
 	const meshRoots, meshSettings = "meshrootcertificates.config.openservicemesh.io", "meshconfigs.config.openservicemesh.io"
 	t.Run("injector", func(t *testing.T) {
-		thwart(t, s.withToken(t, api.AppInjector), append(takeover(),
+		expectForbidden(t, s.withToken(t, api.AppInjector), append(escalations(),
 			write("change a definition", definition, "", meshRoots, `{"metadata":{"labels":{"a":"b"}}}`),
 			list("list pods", objects("", "pods"), ""),
 			add("create a Secret beside an application", objects("", "secrets"), nsServer, object("v1", "Secret", "osm-proxy-mine")),
-			read("read a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.town.server.name)),
-			remove("delete a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.town.server.name)),
+			read("read a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.apps.server.name)),
+			remove("delete a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.apps.server.name)),
 			write("take the controllers' Lease", objects("coordination.k8s.io", "leases"), api.DefaultNamespace, api.ControllerLease, `{"spec":{"holderIdentity":"me"}}`),
 		))
 	})
 	t.Run("controller", func(t *testing.T) {
-		thwart(t, s.withToken(t, api.AppController), append(takeover(),
+		expectForbidden(t, s.withToken(t, api.AppController), append(escalations(),
 			write("change a definition", definition, "", meshRoots, `{"metadata":{"labels":{"a":"b"}}}`),
 			write("change the webhook", objects("admissionregistration.k8s.io", "mutatingwebhookconfigurations"), "", api.WebhookConfigName(api.DefaultMeshName), `{"metadata":{"labels":{"a":"b"}}}`),
-			read("read a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.town.server.name)),
+			read("read a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.apps.server.name)),
 			remove("delete its own Lease", objects("coordination.k8s.io", "leases"), api.DefaultNamespace, api.ControllerLease),
 		))
 	})
@@ -190,13 +190,13 @@ func (s *story) stolen(t *testing.T, r *recorder) {
 	t.Run("install hook", func(t *testing.T) {
 		s.bringBackHook(t, r)
 		with := s.withToken(t, api.AppBootstrap)
-		thwart(t, with, append(withoutSettings(takeover()),
+		expectForbidden(t, with, append(withoutSettings(escalations()),
 			write("change another's definition", definition, "", "certificates.cert-manager.io", `{"metadata":{"labels":{"a":"b"}}}`),
 			remove("delete a definition", definition, "", meshSettings),
 			write("change a root", schema.GroupVersionResource{Group: "config.openservicemesh.io", Version: "v1alpha2", Resource: "meshrootcertificates"}, api.DefaultNamespace, "any", `{}`),
 			write("change another's settings", meshConfigs(), nsUser, api.MeshConfigName, `{}`),
 			list("list pods", objects("", "pods"), ""),
-			read("read a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.town.server.name)),
+			read("read a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.apps.server.name)),
 		))
 		// It is the account indeed: what the hook is there for it may.
 		if err := read("", definition, "", meshSettings).do(t.Context(), with); err != nil {
@@ -257,33 +257,33 @@ func (s *story) developer(t *testing.T) {
 	}, metav1.CreateOptions{}))(t)
 	config := rest.CopyConfig(s.config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: []string{"system:authenticated"}}
-	with := newThief(t, config)
+	with := newAttacker(t, config)
 	eventually(t, effectTime, func(ctx context.Context) string {
 		// The Secret of the developer's own application can be read: who may run pods under an account is that account.
-		if err := read("", objects("", "secrets"), nsServer, api.ProxySecretName(s.town.server.name)).do(ctx, with); err != nil {
+		if err := read("", objects("", "secrets"), nsServer, api.ProxySecretName(s.apps.server.name)).do(ctx, with); err != nil {
 			return err.Error()
 		}
 		return ""
 	})
 	roots := schema.GroupVersionResource{Group: "config.openservicemesh.io", Version: "v1alpha2", Resource: "meshrootcertificates"}
-	thwart(t, with, append(takeover(),
+	expectForbidden(t, with, append(escalations(),
 		read("read the mesh's settings", meshConfigs(), api.DefaultNamespace, api.MeshConfigName),
 		add("make settings of one's own", meshConfigs(), nsServer, object("config.openservicemesh.io/v1alpha2", "MeshConfig", api.MeshConfigName)),
 		list("list roots", roots, api.DefaultNamespace),
 		add("make a root", roots, api.DefaultNamespace, object("config.openservicemesh.io/v1alpha2", "MeshRootCertificate", "mine")),
 		add("make a root in one's own namespace", roots, nsServer, object("config.openservicemesh.io/v1alpha2", "MeshRootCertificate", "mine")),
 		read("read the root's key", objects("", "secrets"), api.DefaultNamespace, api.CABundleSecret),
-		read("read another application's Secret", objects("", "secrets"), nsClient, api.ProxySecretName(s.town.client.name)),
+		read("read another application's Secret", objects("", "secrets"), nsClient, api.ProxySecretName(s.apps.client.name)),
 		write("take one's own namespace out of the mesh", objects("", "namespaces"), "", nsServer, fmt.Sprintf(`{"metadata":{"labels":{%q:null}}}`, api.LabelMonitoredBy)),
 		write("have one's own namespace ignored", objects("", "namespaces"), "", nsServer, `{"metadata":{"labels":{"openservicemesh.io/ignore":"true"}}}`),
 		write("exempt one's own namespace", objects("", "namespaces"), "", nsServer, `{"metadata":{"annotations":{"openservicemesh.io/sidecar-injection":"disabled"}}}`),
 		add("put endpoints into another namespace", objects("discovery.k8s.io", "endpointslices"), nsClient, object("discovery.k8s.io/v1", "EndpointSlice", "mine")),
 		add("put a Service into another namespace", objects("", "services"), nsClient, object("v1", "Service", "mine")),
 		write("change the sidecar of a pod that runs", objects("", "pods"), nsClient, "any", `{}`),
-		attempt{"forward a port of the control plane", func(ctx context.Context, with thief) error {
+		attempt{"forward a port of the control plane", func(ctx context.Context, with attacker) error {
 			return with.kube.CoreV1().RESTClient().Post().Namespace(api.DefaultNamespace).Resource("pods").Name("any").SubResource("portforward").Do(ctx).Error()
 		}},
-		attempt{"read the control plane's metrics", func(ctx context.Context, with thief) error {
+		attempt{"read the control plane's metrics", func(ctx context.Context, with attacker) error {
 			return with.kube.CoreV1().RESTClient().Get().Namespace(api.DefaultNamespace).Resource("services").Name("http:osm-controller:9091").SubResource("proxy").Suffix("metrics").Do(ctx).Error()
 		}},
 	))

@@ -15,11 +15,11 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// story is what its steps share: the cluster, and the town, in which a client talks to servers.
+// story is what its steps share: the cluster, and the test apps, a client that talks to servers.
 type story struct {
 	*cluster
 	env  environment
-	town town
+	apps testApps
 }
 
 // TestMesh is the whole life of a mesh. Its steps may be chosen with -run 'TestMesh/drain'; the mesh
@@ -28,16 +28,16 @@ func TestMesh(t *testing.T) {
 	env := must(readEnvironment())(t)
 	s := &story{cluster: connect(t, env.kubeconfig), env: env}
 	s.empty(t)
-	user := s.settleUser(t)
+	user := s.createUserObjects(t)
 	before := s.inventory(t)
 
-	t.Cleanup(func() { s.abandon(t) })
+	t.Cleanup(func() { s.cleanUp(t) })
 	t.Cleanup(func() { s.keepEvidence(t) })
 	record := s.record(t)
 	s.install(t)
-	s.foundTown(t)
+	s.deployTestApps(t)
 	if t.Failed() {
-		t.Fatal("without the town there is nothing more to see")
+		t.Fatal("without the test apps no step can run")
 	}
 	s.step(t, "autoscaling", s.autoscaling)
 	s.step(t, "spread", s.spread)
@@ -52,12 +52,12 @@ func TestMesh(t *testing.T) {
 	s.step(t, "stolen accounts", func(t *testing.T) { s.stolen(t, record) })
 	s.step(t, "a developer's kubeconfig", s.developer)
 	s.step(t, "two meshes", s.twoMeshes)
-	if len(env.switchboard) > 0 {
+	if len(env.nodeControl) > 0 {
 		s.step(t, "network policies", s.policies)
 		s.step(t, "power failure", s.powerFailure)
 		s.step(t, "cut cable", s.cutCable)
 	} else {
-		t.Logf("network policies are not tried and no node is lost: %s does not name a program that can take one away", varSwitchboard)
+		t.Logf("network policies are not tried and no node is lost: %s does not name a program that can take one away", varNodeControl)
 	}
 	s.step(t, "drain", s.drain)
 	s.step(t, "lost controller", s.lostController)
@@ -99,8 +99,8 @@ func (s *story) install(t *testing.T) {
 // controlPlane is the apps of which one pod must always be there.
 func controlPlane() []string { return []string{api.AppController, api.AppInjector} }
 
-// abandon removes what a failed story left, so that the cluster can be used for the next one.
-func (s *story) abandon(t *testing.T) {
+// cleanUp removes what a failed story left behind, so that the next one can use the cluster.
+func (s *story) cleanUp(t *testing.T) {
 	ctx := withoutTest(t)
 	mine, err := s.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: labelMine})
 	if err == nil {

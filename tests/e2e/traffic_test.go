@@ -21,7 +21,7 @@ import (
 // have no place for it; there, the connection's source shows that the server's proxy made it, and
 // that proxy lets nobody in without a certificate (which "permissive mode" shows).
 func (s *story) protocols(t *testing.T) {
-	_, client := s.resident(t, s.town.client)
+	_, client := s.onlyPod(t, s.apps.client)
 	tests := []struct {
 		name     string
 		call     agent.Call
@@ -29,21 +29,21 @@ func (s *story) protocols(t *testing.T) {
 		protocol string
 		peer     bool
 	}{
-		{"HTTP", agent.Call{Protocol: agent.HTTP, Address: s.town.at("server", portHTTP)}, agent.PortHTTP, "HTTP/1.1", true},
-		{"HTTP at a second port", agent.Call{Protocol: agent.HTTP, Address: s.town.at("server", portHTTPSecond)}, agent.PortHTTPSecond, "HTTP/1.1", true},
+		{"HTTP", agent.Call{Protocol: agent.HTTP, Address: s.apps.at("server", portHTTP)}, agent.PortHTTP, "HTTP/1.1", true},
+		{"HTTP at a second port", agent.Call{Protocol: agent.HTTP, Address: s.apps.at("server", portHTTPSecond)}, agent.PortHTTPSecond, "HTTP/1.1", true},
 		{"HTTP by DNS name", agent.Call{Protocol: agent.HTTP, Address: fmt.Sprintf("server.%s:%d", nsServer, portHTTP)}, agent.PortHTTP, "HTTP/1.1", true},
-		{"HTTP by a second Service", agent.Call{Protocol: agent.HTTP, Address: s.town.at("alias", portAlias)}, agent.PortHTTP, "HTTP/1.1", true},
-		{"HTTP/2", agent.Call{Protocol: agent.H2C, Address: s.town.at("server", portH2C)}, agent.PortH2C, "HTTP/2.0", true},
-		{"gRPC", agent.Call{Protocol: agent.GRPC, Address: s.town.at("server", portGRPC)}, agent.PortGRPC, "grpc", true},
-		{"TCP", agent.Call{Protocol: agent.TCP, Address: s.town.at("server", portTCP)}, agent.PortTCP, "tcp", false},
-		{"TCP, server first", agent.Call{Protocol: agent.ServerFirst, Address: s.town.at("server", portServerFirst)}, agent.PortServerFirst, "tcp", false},
+		{"HTTP by a second Service", agent.Call{Protocol: agent.HTTP, Address: s.apps.at("alias", portAlias)}, agent.PortHTTP, "HTTP/1.1", true},
+		{"HTTP/2", agent.Call{Protocol: agent.H2C, Address: s.apps.at("server", portH2C)}, agent.PortH2C, "HTTP/2.0", true},
+		{"gRPC", agent.Call{Protocol: agent.GRPC, Address: s.apps.at("server", portGRPC)}, agent.PortGRPC, "grpc", true},
+		{"TCP", agent.Call{Protocol: agent.TCP, Address: s.apps.at("server", portTCP)}, agent.PortTCP, "tcp", false},
+		{"TCP, server first", agent.Call{Protocol: agent.ServerFirst, Address: s.apps.at("server", portServerFirst)}, agent.PortServerFirst, "tcp", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			seen := reach(t, client, tt.call)
 			want := ""
 			if tt.peer {
-				want = s.town.client.spiffe()
+				want = s.apps.client.spiffe()
 			}
 			if seen.Peer != want || seen.Protocol != tt.protocol || seen.Port != tt.port {
 				t.Errorf("server saw %+v, want protocol %s at port %d from peer %q", seen, tt.protocol, tt.port, want)
@@ -54,7 +54,7 @@ func (s *story) protocols(t *testing.T) {
 		})
 	}
 	t.Run("both servers answer", func(t *testing.T) {
-		load := flow(t, client, s.town.everything()...)
+		load := flow(t, client, s.apps.everything()...)
 		tally := load.more(t, 100)
 		if len(tally.Servers) != 2 {
 			t.Errorf("calls were answered by %v, want both servers", tally.Servers)
@@ -62,8 +62,8 @@ func (s *story) protocols(t *testing.T) {
 		load.stop(t)
 	})
 	t.Run("by a server to its own Service", func(t *testing.T) {
-		pod := s.ready(t, s.town.server, 2)[0]
-		load := flow(t, s.direct(t, pod), s.town.everything()...)
+		pod := s.ready(t, s.apps.server, 2)[0]
+		load := flow(t, s.direct(t, pod), s.apps.everything()...)
 		tally := load.more(t, 100)
 		if len(tally.Servers) != 2 {
 			t.Errorf("%s was answered by %v, want itself and the other", pod.Name, tally.Servers)
@@ -71,30 +71,30 @@ func (s *story) protocols(t *testing.T) {
 		load.stop(t)
 	})
 	t.Run("to a pod's own address", func(t *testing.T) {
-		for _, pod := range s.ready(t, s.town.server, 2) {
+		for _, pod := range s.ready(t, s.apps.server, 2) {
 			seen := call(t, client, agent.HTTP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortHTTP))
-			if seen.Peer != s.town.client.spiffe() {
-				t.Errorf("pod %s saw peer %q, want %q", pod.Name, seen.Peer, s.town.client.spiffe())
+			if seen.Peer != s.apps.client.spiffe() {
+				t.Errorf("pod %s saw peer %q, want %q", pod.Name, seen.Peer, s.apps.client.spiffe())
 			}
 			call(t, client, agent.TCP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortTCP))
 		}
 	})
 	t.Run("to the address of a pod outside the mesh, among those inside", func(t *testing.T) {
-		pod := s.ready(t, s.town.village, 1)[0]
+		pod := s.ready(t, s.apps.unmeshedServer, 1)[0]
 		if seen := call(t, client, agent.HTTP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortHTTP)); seen.Peer != "" {
 			t.Errorf("a server without proxy saw peer %q", seen.Peer)
 		}
 		call(t, client, agent.ServerFirst, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortServerFirst))
 	})
 	t.Run("out of the mesh", func(t *testing.T) {
-		seen := call(t, client, agent.HTTP, s.town.at("village", portHTTP))
+		seen := call(t, client, agent.HTTP, s.apps.at("unmeshed-server", portHTTP))
 		if seen.Peer != "" {
 			t.Errorf("a server without proxy saw peer %q", seen.Peer)
 		}
 	})
 	t.Run("TCP out of the mesh", func(t *testing.T) {
-		call(t, client, agent.TCP, s.town.at("village", portTCP))
-		call(t, client, agent.ServerFirst, s.town.at("village", portServerFirst))
+		call(t, client, agent.TCP, s.apps.at("unmeshed-server", portTCP))
+		call(t, client, agent.ServerFirst, s.apps.at("unmeshed-server", portServerFirst))
 	})
 }
 
@@ -102,36 +102,36 @@ func (s *story) protocols(t *testing.T) {
 // that nobody may talk to anybody. A pod outside the mesh is refused in both cases, because it has
 // no certificate to show: that is how it shall be, there is no mode in which mTLS is optional.
 func (s *story) permissive(t *testing.T) {
-	_, client := s.resident(t, s.town.client)
-	_, stranger := s.resident(t, s.town.stranger)
-	s.strangerIsRefused(t, stranger)
+	_, client := s.onlyPod(t, s.apps.client)
+	_, unmeshed := s.onlyPod(t, s.apps.unmeshedClient)
+	s.unmeshedIsRefused(t, unmeshed)
 
 	s.setPermissive(t, false)
 	defer s.setPermissive(t, true)
-	for _, call := range s.town.everything() {
+	for _, call := range s.apps.everything() {
 		lose(t, client, call)
 	}
-	s.strangerIsRefused(t, stranger)
+	s.unmeshedIsRefused(t, unmeshed)
 	t.Log("with permissive mode off, every protocol is refused inside the mesh, too")
 
 	s.setPermissive(t, true)
-	for _, call := range s.town.everything() {
+	for _, call := range s.apps.everything() {
 		reach(t, client, call)
 	}
-	s.strangerIsRefused(t, stranger)
+	s.unmeshedIsRefused(t, unmeshed)
 }
 
-// strangerIsRefused by Services and by pods' own addresses; a server outside does answer it.
-func (s *story) strangerIsRefused(t *testing.T, stranger agent.Client) {
+// unmeshedIsRefused tries Services and by pods' own addresses; a server outside does answer it.
+func (s *story) unmeshedIsRefused(t *testing.T, unmeshed agent.Client) {
 	t.Helper()
-	call(t, stranger, agent.HTTP, s.town.at("village", portHTTP))
-	for _, c := range s.town.everything() {
-		refused(t, stranger, c.Protocol, c.Address)
+	call(t, unmeshed, agent.HTTP, s.apps.at("unmeshed-server", portHTTP))
+	for _, c := range s.apps.everything() {
+		refused(t, unmeshed, c.Protocol, c.Address)
 	}
-	for _, pod := range s.ready(t, s.town.server, 2) {
-		refused(t, stranger, agent.HTTP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortHTTP))
-		refused(t, stranger, agent.TCP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortTCP))
-		refused(t, stranger, agent.TCP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortTCPReady)) // no Service leads there
+	for _, pod := range s.ready(t, s.apps.server, 2) {
+		refused(t, unmeshed, agent.HTTP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortHTTP))
+		refused(t, unmeshed, agent.TCP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortTCP))
+		refused(t, unmeshed, agent.TCP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortTCPReady)) // no Service leads there
 	}
 }
 

@@ -34,16 +34,16 @@ func (s *story) twoMeshes(t *testing.T) {
 			t.Errorf("namespace %s was left", nsSecond)
 		}
 	})
-	_, client := s.resident(t, s.town.client)
-	load := flow(t, client, s.town.everything()...)
+	_, client := s.onlyPod(t, s.apps.client)
+	load := flow(t, client, s.apps.everything()...)
 	s.osm(t, install...)
 	both := must(s.meshObjects(t.Context()))(t)
 	s.refuses(t, "no mesh", "uninstall", "mesh", "--force", "--mesh-name="+api.DefaultMeshName, "--osm-namespace="+nsSecond)
 	s.refuses(t, "no mesh", "uninstall", "mesh", "--force", "--mesh-name="+secondMesh, "--osm-namespace="+api.DefaultNamespace)
-	s.settles(t, both, s.meshObjects)
+	s.awaitInventory(t, both, s.meshObjects)
 
 	s.osm(t, slices.Concat([]string{"uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace"}, second)...)
-	s.settles(t, before, s.meshObjects)
+	s.awaitInventory(t, before, s.meshObjects)
 	load.more(t, 200)
 	load.stop(t)
 }

@@ -13,11 +13,12 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
 )
 
-// town is where traffic flows: a client and two servers in the mesh, and a stranger and a server
-// outside. None of them is on the node quiet, which is kept for being drained.
-type town struct {
-	quiet                             string
-	client, server, stranger, village app
+// testApps is the workloads that exchange traffic: a client and two servers in the mesh, and a client and a server
+// outside. None of them runs on the node quiet, which is reserved for draining.
+type testApps struct {
+	quiet                          string
+	client, server                 app
+	unmeshedClient, unmeshedServer app
 	// alias is a second Service in front of the servers.
 	alias string
 	// addresses of the servers' Services, by name: a ClusterIP needs no DNS.
@@ -38,7 +39,7 @@ const (
 const (
 	nsClient   = "e2e-client"
 	nsServer   = "e2e-server"
-	nsStranger = "e2e-stranger"
+	nsUnmeshed = "e2e-unmeshed"
 )
 
 // effectTime is how long a change may take to reach all proxies; it takes well below a second
@@ -57,30 +58,30 @@ func serverPorts() []corev1.ServicePort {
 	}
 }
 
-func (s *story) foundTown(t *testing.T) {
+func (s *story) deployTestApps(t *testing.T) {
 	quiet := s.shared(t)
-	s.town = town{
-		quiet:     quiet,
-		client:    app{s.namespace(t, nsClient), "client", quiet},
-		server:    app{s.namespace(t, nsServer), "server", quiet},
-		stranger:  app{s.namespace(t, nsStranger), "stranger", quiet},
-		village:   app{nsStranger, "village", quiet},
-		alias:     "server-alias",
-		addresses: map[string]string{},
+	s.apps = testApps{
+		quiet:          quiet,
+		client:         app{s.namespace(t, nsClient), "client", quiet},
+		server:         app{s.namespace(t, nsServer), "server", quiet},
+		unmeshedClient: app{s.namespace(t, nsUnmeshed), "unmeshed-client", quiet},
+		unmeshedServer: app{nsUnmeshed, "unmeshed-server", quiet},
+		alias:          "server-alias",
+		addresses:      map[string]string{},
 	}
 	s.osm(t, "namespace", "add", nsClient, nsServer, nsUser)
 	ports := serverPorts()
-	s.town.addresses["server"] = s.serviceOf(t, s.town.server, "server", "", ports...).Spec.ClusterIP
-	s.town.addresses["alias"] = s.serviceOf(t, s.town.server, s.town.alias, "", port("http-alias", portAlias, agent.PortHTTP)).Spec.ClusterIP
-	s.town.addresses["village"] = s.serviceOf(t, s.town.village, "village", "", ports...).Spec.ClusterIP
-	for _, pods := range [][]*corev1.Pod{s.deploy(t, s.town.server, 2), s.deploy(t, s.town.client, 1)} {
+	s.apps.addresses["server"] = s.serviceOf(t, s.apps.server, "server", "", ports...).Spec.ClusterIP
+	s.apps.addresses["alias"] = s.serviceOf(t, s.apps.server, s.apps.alias, "", port("http-alias", portAlias, agent.PortHTTP)).Spec.ClusterIP
+	s.apps.addresses["unmeshed-server"] = s.serviceOf(t, s.apps.unmeshedServer, "unmeshed-server", "", ports...).Spec.ClusterIP
+	for _, pods := range [][]*corev1.Pod{s.deploy(t, s.apps.server, 2), s.deploy(t, s.apps.client, 1)} {
 		for _, pod := range pods {
 			if !injected(pod) {
 				t.Errorf("pod %s/%s of the mesh has no sidecar", pod.Namespace, pod.Name)
 			}
 		}
 	}
-	for _, pods := range [][]*corev1.Pod{s.deploy(t, s.town.stranger, 1), s.deploy(t, s.town.village, 1)} {
+	for _, pods := range [][]*corev1.Pod{s.deploy(t, s.apps.unmeshedClient, 1), s.deploy(t, s.apps.unmeshedServer, 1)} {
 		for _, pod := range pods {
 			if injected(pod) {
 				t.Errorf("pod %s/%s has a sidecar, though its namespace is not in the mesh", pod.Namespace, pod.Name)
@@ -89,28 +90,28 @@ func (s *story) foundTown(t *testing.T) {
 	}
 }
 
-// resident is the one agent of an app.
-func (s *story) resident(t *testing.T, a app) (*corev1.Pod, agent.Client) {
+// onlyPod returns the single pod of an app and a client of its agent.
+func (s *story) onlyPod(t *testing.T, a app) (*corev1.Pod, agent.Client) {
 	t.Helper()
 	pod := s.ready(t, a, 1)[0]
 	return pod, s.direct(t, pod)
 }
 
 // at is a port of a Service of the town by its ClusterIP.
-func (w town) at(service string, number int) string {
-	return fmt.Sprintf("%s:%d", w.addresses[service], number)
+func (a testApps) at(service string, number int) string {
+	return fmt.Sprintf("%s:%d", a.addresses[service], number)
 }
 
 // everything is a call of each kind to the servers; by address, because DNS is not what is tested
 // and may itself be on a node that is drained.
-func (w town) everything() []agent.Call {
+func (a testApps) everything() []agent.Call {
 	return []agent.Call{
-		{Protocol: agent.HTTP, Address: w.at("server", portHTTP)},
-		{Protocol: agent.HTTP, Address: w.at("server", portHTTP), Keep: true},
-		{Protocol: agent.H2C, Address: w.at("server", portH2C)},
-		{Protocol: agent.GRPC, Address: w.at("server", portGRPC)},
-		{Protocol: agent.TCP, Address: w.at("server", portTCP)},
-		{Protocol: agent.ServerFirst, Address: w.at("server", portServerFirst)},
+		{Protocol: agent.HTTP, Address: a.at("server", portHTTP)},
+		{Protocol: agent.HTTP, Address: a.at("server", portHTTP), Keep: true},
+		{Protocol: agent.H2C, Address: a.at("server", portH2C)},
+		{Protocol: agent.GRPC, Address: a.at("server", portGRPC)},
+		{Protocol: agent.TCP, Address: a.at("server", portTCP)},
+		{Protocol: agent.ServerFirst, Address: a.at("server", portServerFirst)},
 	}
 }
 
