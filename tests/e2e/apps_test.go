@@ -23,7 +23,7 @@ func (s *story) meshNamespace(t *testing.T, name string) string {
 	return name
 }
 
-// probes has the kubelet ask injected pods in every way, and the application change its mind.
+// probes tests every kind of probe on injected pods, while the application changes its state.
 func (s *story) probes(t *testing.T) {
 	namespace := s.meshNamespace(t, "e2e-probes")
 	handlers := map[string]struct{ ready, live corev1.ProbeHandler }{
@@ -45,7 +45,7 @@ func (s *story) probes(t *testing.T) {
 			a := app{namespace: namespace, name: name}
 			pod, control := s.onlyPod(t, a)
 			if !injected(pod) {
-				t.Errorf("pod %s has no sidecar, so its probes show nothing", pod.Name)
+				t.Errorf("pod %s has no sidecar, so its probes prove nothing", pod.Name)
 			}
 			for _, ready := range []bool{false, true} {
 				if err := control.SetState(t.Context(), agent.State{Ready: ready, Live: true}); err != nil {
@@ -55,11 +55,11 @@ func (s *story) probes(t *testing.T) {
 					if condition(pod, corev1.PodReady) == ready && restarts(pod) == 0 {
 						return ""
 					}
-					return fmt.Sprintf("the application says ready: %t, and the pod is: %s", ready, describe([]*corev1.Pod{pod}))
+					return fmt.Sprintf("the application reports ready: %t, but the pod is: %s", ready, describe([]*corev1.Pod{pod}))
 				}))
 			}
 			if name == "tcp" {
-				return // its liveness is the port of a process that runs; what ends it restarts it anyway
+				return // its liveness is the port of a running process; if the process ends, it is restarted anyway
 			}
 			if err := control.SetState(t.Context(), agent.State{Ready: true}); err != nil {
 				t.Fatal(err)
@@ -68,7 +68,7 @@ func (s *story) probes(t *testing.T) {
 				if restarts(pod) >= 1 && available(pod) {
 					return ""
 				}
-				return fmt.Sprintf("the application says that it is not live, and has %d restarts: %s", restarts(pod), describe([]*corev1.Pod{pod}))
+				return fmt.Sprintf("the application reports that it is not live, but has %d restarts: %s", restarts(pod), describe([]*corev1.Pod{pod}))
 			}))
 		})
 	}
@@ -82,7 +82,7 @@ func grpcHandler(service string) corev1.ProbeHandler {
 	return corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: agent.PortGRPC, Service: &service}}
 }
 
-// restarts of the application, not of its sidecar.
+// restarts counts those of the application, not of its sidecar.
 func restarts(pod *corev1.Pod) int32 {
 	for _, status := range pod.Status.ContainerStatuses {
 		if status.Name == container {
@@ -92,8 +92,8 @@ func restarts(pod *corev1.Pod) int32 {
 	return 0
 }
 
-// jobs runs a Job whose only call, without a second try, is made the moment it starts: the sidecar
-// must be ready before it, and must end after it.
+// jobs runs a Job that makes a single call, without retry, as soon as it starts: the sidecar
+// must be ready before it, and must stop after it.
 func (s *story) jobs(t *testing.T) {
 	errand := app{namespace: s.meshNamespace(t, "e2e-jobs"), name: "errand"}
 	s.job(t, errand, agent.Call{Protocol: agent.HTTP, Address: s.apps.at("server", portHTTP)})
@@ -117,8 +117,8 @@ func (s *story) jobs(t *testing.T) {
 	}
 }
 
-// statefulSets has the pods of a set talk to each other by their own names, which lead to pods'
-// addresses and so to no Service's.
+// statefulSets lets the pods of a set talk to each other by their own names, which resolve to pod
+// addresses, not to a Service's.
 func (s *story) statefulSets(t *testing.T) {
 	ring := app{namespace: s.meshNamespace(t, "e2e-sets"), name: "ring"}
 	pods := s.set(t, ring, 2,

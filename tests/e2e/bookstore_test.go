@@ -19,8 +19,8 @@ import (
 
 const pagePort = 8080
 
-// bookstore is the demo as users deploy it: books must flow, and every server must be told by its
-// proxy who asks.
+// bookstore deploys the demo as users do: books must flow, and every server must learn from its
+// proxy who the caller is.
 func (s *story) bookstore(t *testing.T) {
 	objects := must(manifests.Objects(s.env.demo))(t)
 	namespaces := must(manifests.Namespaces())(t)
@@ -68,7 +68,7 @@ func (s *story) bookstore(t *testing.T) {
 	t.Logf("bookbuyer has bought %v", buyer.Books)
 }
 
-// counts are those of the one pod with this ServiceAccount.
+// counts returns the counts of the single pod with this ServiceAccount.
 func (s *story) counts(ctx context.Context, namespace, account string) (counts bookstore.Counts, err error) {
 	pods, err := s.kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {

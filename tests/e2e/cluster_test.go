@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// cluster is the clients of the one that is tested on.
+// cluster holds the clients of the cluster under test.
 type cluster struct {
 	config   *rest.Config
 	kube     kubernetes.Interface
@@ -53,7 +53,7 @@ func must[T any](value T, err error) func(*testing.T) T {
 	}
 }
 
-// osmTime bounds one osm command; the commands' own limits are shorter.
+// osmTime limits one osm command; the commands' own limits are shorter.
 const osmTime = 10 * time.Minute
 
 // osm runs a command line as a user would, and returns what it printed.

@@ -22,7 +22,7 @@ import (
 
 const evidenceTime = time.Minute
 
-// step is one part of the story; when it fails, what can be seen of it is kept.
+// step runs one part of the story and keeps evidence if it fails.
 func (s *story) step(t *testing.T, name string, run func(*testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {

@@ -19,13 +19,13 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// asController is a client with the rights of the controller, and no others.
+// asController returns a client with the rights of the controller only.
 func (s *story) asController(t *testing.T) kubernetes.Interface {
 	t.Helper()
 	return s.as(t, api.AppController)
 }
 
-// as is a client with the rights of a ServiceAccount of the control plane.
+// as returns a client with the rights of a ServiceAccount of the control plane.
 func (s *story) as(t *testing.T, account string) kubernetes.Interface {
 	t.Helper()
 	config := rest.CopyConfig(s.config)
@@ -36,7 +36,7 @@ func (s *story) as(t *testing.T, account string) kubernetes.Interface {
 	return must(kubernetes.NewForConfig(config))(t)
 }
 
-// tlsSecret is a Secret of the type of the mesh's own; tests change what makes it another's.
+// tlsSecret returns a Secret of the same type as the mesh's own; tests change it into a user's.
 func tlsSecret(name string, labels map[string]string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Type: corev1.SecretTypeTLS,
@@ -48,7 +48,7 @@ func ours() map[string]string {
 	return map[string]string{api.LabelProxyCertificate: api.DefaultMeshName}
 }
 
-// fence tries, with a stolen controller's rights, to get at Secrets that are none of its business.
+// fence tries, with a stolen controller's rights, to reach users' Secrets.
 func (s *story) fence(t *testing.T) {
 	namespace := s.meshNamespace(t, "e2e-fence")
 	admin := s.kube.CoreV1().Secrets(namespace)
@@ -107,7 +107,7 @@ func (s *story) tryInjector(t *testing.T) {
 	}
 }
 
-// tryWebhook goes, with a controller's rights, for what else than caBundle is in the webhook's configuration.
+// tryWebhook tries, with a controller's rights, to change other fields than caBundle in the webhook's configuration.
 func (s *story) tryWebhook(t *testing.T) {
 	hooks := s.asController(t).AdmissionregistrationV1().MutatingWebhookConfigurations()
 	for _, patch := range []string{
@@ -126,7 +126,7 @@ func (s *story) tryWebhook(t *testing.T) {
 	}
 }
 
-// tryForeign does all that could show or change a Secret, or make it the controller's own.
+// tryForeign tries everything that could show or change a Secret, or make it the controller's own.
 func tryForeign(t *testing.T, secrets typed.SecretInterface, name string) {
 	ctx := t.Context()
 	patch := func(kind types.PatchType, body string, options metav1.PatchOptions) func() error {
@@ -168,7 +168,7 @@ func tryForeign(t *testing.T, secrets typed.SecretInterface, name string) {
 	}
 }
 
-// tryCreate makes Secrets that are not proxies' certificates, a service account's token above all.
+// tryCreate tries to create Secrets that are not proxies' certificates, especially a service account token.
 func tryCreate(t *testing.T, secrets typed.SecretInterface) {
 	token := tlsSecret("osm-proxy-token", ours())
 	token.Type = corev1.SecretTypeServiceAccountToken
@@ -190,7 +190,7 @@ func tryCreate(t *testing.T, secrets typed.SecretInterface) {
 	}
 }
 
-// applyOwn does what the controller is there for.
+// applyOwn does the controller's legitimate work.
 func applyOwn(t *testing.T, secrets typed.SecretInterface) {
 	const name = "osm-proxy-own"
 	for _, certificate := range []string{"first", "second"} {
@@ -207,7 +207,7 @@ func applyOwn(t *testing.T, secrets typed.SecretInterface) {
 	}
 }
 
-// tryOwnNamespace goes for what else is in the mesh's namespace: Helm's release, from which an
+// tryOwnNamespace tries to change other objects in the mesh's namespace: Helm's release, from which an
 // administrator's next osm mesh scale renders the chart, and the injector's rights.
 func (s *story) tryOwnNamespace(t *testing.T) {
 	list := must(s.kube.CoreV1().Secrets(api.DefaultNamespace).List(t.Context(), metav1.ListOptions{LabelSelector: "owner=helm"}))(t)

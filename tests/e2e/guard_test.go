@@ -16,14 +16,14 @@ import (
 	toolswatch "k8s.io/client-go/tools/watch"
 )
 
-// guard follows every single change of a namespace's pods, none left out or merged, and notes when
+// guard follows every single change of a namespace's pods, without gaps or merging, and records when
 // an app has no available pod.
 type guard struct {
 	apps   []string
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	// Of the goroutine, until done is closed.
+	// Owned by the goroutine until done is closed.
 	pods    map[string]*corev1.Pod
 	changes int
 	least   map[string]int
@@ -58,7 +58,7 @@ func (g *guard) follow(changes watch.Interface) {
 	for change := range changes.ResultChan() {
 		pod, ok := change.Object.(*corev1.Pod)
 		if !ok {
-			g.gaps = append(g.gaps, fmt.Sprintf("the watch ended, so nothing is known of what came after: %v", apierrors.FromObject(change.Object)))
+			g.gaps = append(g.gaps, fmt.Sprintf("the watch ended, so later changes are unknown: %v", apierrors.FromObject(change.Object)))
 			return
 		}
 		if change.Type == watch.Deleted {
@@ -91,7 +91,7 @@ func (g *guard) look(when string) {
 	}
 }
 
-// finish stops watching and returns when an app had no available pod.
+// finish stops watching and returns the times at which an app had no available pod.
 func (g *guard) finish() []string {
 	g.cancel()
 	<-g.done

@@ -18,10 +18,10 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// metricsTime is how long the resource metrics of a new pod may take to come.
+// metricsTime is how long the resource metrics of a new pod may take to appear.
 const metricsTime = 5 * time.Minute
 
-// autoscaling sees that both autoscalers work on real figures, and that both budgets let a node be
+// autoscaling checks that both autoscalers use live metrics, and that both budgets allow a node to be
 // drained.
 func (s *story) autoscaling(t *testing.T) {
 	autoscalers := until(t, s.autoscalers(api.DefaultNamespace), metricsTime, func(all []*autoscalingv2.HorizontalPodAutoscaler) string {
@@ -30,8 +30,8 @@ func (s *story) autoscaling(t *testing.T) {
 		}
 		for _, a := range all {
 			for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-				if utilisation(a, name) == nil {
-					return fmt.Sprintf("%s reports no %s utilisation: %+v", a.Name, name, a.Status.Conditions)
+				if utilization(a, name) == nil {
+					return fmt.Sprintf("%s reports no %s utilization: %+v", a.Name, name, a.Status.Conditions)
 				}
 			}
 		}
@@ -39,7 +39,7 @@ func (s *story) autoscaling(t *testing.T) {
 	})
 	for _, a := range autoscalers {
 		t.Logf("%s: cpu %d%%, memory %d%% of the request, %d replicas", a.Name,
-			*utilisation(a, corev1.ResourceCPU), *utilisation(a, corev1.ResourceMemory), a.Status.CurrentReplicas)
+			*utilization(a, corev1.ResourceCPU), *utilization(a, corev1.ResourceMemory), a.Status.CurrentReplicas)
 	}
 	until(t, s.budgets(api.DefaultNamespace), podTime, func(all []*policyv1.PodDisruptionBudget) string {
 		if len(all) != 2 {
@@ -54,8 +54,8 @@ func (s *story) autoscaling(t *testing.T) {
 	})
 }
 
-// utilisation is the average of a resource, in percent of the request, if it is known.
-func utilisation(a *autoscalingv2.HorizontalPodAutoscaler, name corev1.ResourceName) *int32 {
+// utilization returns the average of a resource, in percent of the request, if known.
+func utilization(a *autoscalingv2.HorizontalPodAutoscaler, name corev1.ResourceName) *int32 {
 	for _, metric := range a.Status.CurrentMetrics {
 		if metric.Resource != nil && metric.Resource.Name == name {
 			return metric.Resource.Current.AverageUtilization
@@ -64,7 +64,7 @@ func utilisation(a *autoscalingv2.HorizontalPodAutoscaler, name corev1.ResourceN
 	return nil
 }
 
-// drainTime bounds the drain of one node; a pod of the control plane may take 45 s to end.
+// drainTime limits the drain of one node; a pod of the control plane may take 45 s to terminate.
 const drainTime = 5 * time.Minute
 
 // drain empties a node that runs pods of the control plane, by eviction as kubectl drain does.
@@ -114,7 +114,7 @@ func (s *story) controlPlaneOn(t *testing.T, node string) []string {
 	return names
 }
 
-// scale raises the floor, which an upgrade must not undo, and lowers it again.
+// scale raises the minimum, which an upgrade must keep, and lowers it again.
 func (s *story) scale(t *testing.T) {
 	_, client := s.onlyPod(t, s.apps.client)
 	load := flow(t, client, s.apps.everything()...)

@@ -17,11 +17,11 @@ import (
 	"k8s.io/client-go/discovery"
 )
 
-// inventory is every object of a cluster: "resource.group namespace/name", and what must stay of
-// it besides its name: of a namespace, labels and annotations.
+// inventory lists every object of a cluster, "resource.group namespace/name", with the details that must
+// not change: the labels and annotations of a namespace.
 type inventory map[string]string
 
-// noise says why an object may come and go without the mesh, or "".
+// noise says why an object may appear and disappear without the mesh, or "".
 func noise(resource schema.GroupResource, object *metav1.PartialObjectMetadata) string {
 	system := object.Namespace == metav1.NamespaceSystem
 	switch {
@@ -30,11 +30,11 @@ func noise(resource schema.GroupResource, object *metav1.PartialObjectMetadata) 
 	case resource.Resource == "leases" && object.Namespace == "kube-node-lease":
 		return "kubelets' heartbeat"
 	case resource.Group == "metrics.k8s.io":
-		return "no objects, but measurements of the pods and nodes that are listed anyway"
+		return "not objects, but measurements of pods and nodes that are listed anyway"
 	case resource.Resource == "componentstatuses":
-		return "no objects, but the answers of a health check"
+		return "not objects, but the results of a health check"
 	case resource.Resource == "pods" && system:
-		return "the drained node's pods were made anew elsewhere, under other names"
+		return "the drained node's pods were recreated elsewhere, under new names"
 	case resource.Resource == "endpointslices" && system:
 		return "follow those pods"
 	}
@@ -46,7 +46,7 @@ func (s *story) inventory(t *testing.T) inventory {
 	return must(s.list(t.Context()))(t)
 }
 
-// list reads the names of everything that can be listed.
+// list returns the names of all objects that can be listed.
 func (s *story) list(ctx context.Context) (inventory, error) {
 	lists, err := s.kube.Discovery().ServerPreferredResources()
 	if err != nil {
@@ -66,7 +66,7 @@ func (s *story) list(ctx context.Context) (inventory, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, errors.New("a cluster without any object: that cannot be")
+		return nil, errors.New("the cluster lists no objects")
 	}
 	return all, nil
 }
@@ -74,7 +74,7 @@ func (s *story) list(ctx context.Context) (inventory, error) {
 func (s *story) add(ctx context.Context, all inventory, resource schema.GroupVersionResource) error {
 	list, err := s.metadata.Resource(resource).List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
-		return nil // a kind that went away since it was discovered
+		return nil // a kind that was removed after discovery
 	}
 	if err != nil {
 		return fmt.Errorf("list %s: %w", resource, err)
@@ -93,7 +93,7 @@ func (s *story) add(ctx context.Context, all inventory, resource schema.GroupVer
 	return nil
 }
 
-// difference says what came, went or changed, "" if nothing did.
+// difference lists the added, removed and changed objects; "" if there are none.
 func (now inventory) difference(before inventory) string {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(now)) {
@@ -111,7 +111,7 @@ func (now inventory) difference(before inventory) string {
 	return strings.Join(lines, "; ")
 }
 
-// unchangedSince waits until the cluster holds what it held before, and nothing else.
+// unchangedSince waits until the cluster holds exactly the objects that it held before.
 func (s *story) unchangedSince(t *testing.T, before inventory) {
 	t.Helper()
 	s.awaitInventory(t, before, s.list)

@@ -13,13 +13,13 @@ import (
 // traffic is a load that must not lose a single call while something happens to the mesh.
 type traffic struct{ from agent.Client }
 
-// interval of each call of a load: enough to notice a gap of a tenth of a second.
+// interval of each call of a load, short enough to notice a gap of a tenth of a second.
 const interval = 50 * time.Millisecond
 
-// loadTime is how long to wait for a load to count on.
+// loadTime is how long to wait for a load to make progress.
 const loadTime = time.Minute
 
-// flow starts a load of all calls at once and waits until it runs.
+// flow starts a load of all calls concurrently and waits until it runs.
 func flow(t *testing.T, from agent.Client, calls ...agent.Call) traffic {
 	t.Helper()
 	if err := from.StartLoad(t.Context(), agent.Load{Calls: calls, Interval: interval}); err != nil {
@@ -30,7 +30,7 @@ func flow(t *testing.T, from agent.Client, calls ...agent.Call) traffic {
 	return f
 }
 
-// more waits until that many more calls have ended, and checks that all since the start succeeded.
+// more waits for that many more calls, and checks that all calls since the start succeeded.
 func (f traffic) more(t *testing.T, calls int) agent.Tally {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), loadTime)
@@ -46,7 +46,7 @@ func (f traffic) more(t *testing.T, calls int) agent.Tally {
 	return tally
 }
 
-// stop ends the load and checks it for the last time.
+// stop ends the load and checks it one last time.
 func (f traffic) stop(t *testing.T) {
 	t.Helper()
 	tally := f.more(t, 1)

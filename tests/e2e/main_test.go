@@ -12,16 +12,16 @@ import (
 	"testing"
 )
 
-// environment is what the tests are told by scripts/e2e.sh.
+// environment is the input from scripts/e2e.sh.
 type environment struct {
 	kubeconfig string
 	// osm is the path of the program under test.
 	osm string
 	// nodeControl is the program that stops nodes and cuts their network, with its flags; nil if there is none.
 	nodeControl []string
-	// auditLog is what the API server notes of requests; "" where nobody can read it.
+	// auditLog is the API server's audit log; "" if it cannot be read.
 	auditLog string
-	// out is the folder that evidence of failures is left in.
+	// out is the folder for evidence of failures.
 	out string
 	// The images, as the cluster's nodes know them; without envoy, the chart's.
 	controlPlane, envoy, demo, testapp string
@@ -85,7 +85,7 @@ func readEnvironment() (environment, error) {
 	return e, nil
 }
 
-// imageValues point the chart at the images that are to be tested.
+// imageValues returns the chart values for the images under test.
 func (e environment) imageValues() []string {
 	repository, tag := cutLast(e.controlPlane, ":")
 	registry, _ := cutLast(repository, "/")

@@ -21,8 +21,8 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
 )
 
-// lostController deletes, without grace, the replica that most proxies are connected to. They must
-// go to the others while traffic flows.
+// lostController deletes, without grace, the replica with the most proxies. They must
+// reconnect to the others while traffic flows.
 func (s *story) lostController(t *testing.T) {
 	pod, client := s.onlyPod(t, s.apps.client)
 	meshed := append(s.ready(t, s.apps.server, 2), pod)
@@ -56,14 +56,14 @@ func (s *story) lostController(t *testing.T) {
 	load.stop(t)
 }
 
-// powerFailure ends every process of a node at once: its connections break, and nobody says goodbye.
+// powerFailure kills every process of a node at once: its connections break without being closed.
 func (s *story) powerFailure(t *testing.T) { s.lostNode(t, "stop", "start") }
 
-// cutCable pulls a node's cable: connections to it stay open, and are silent. The proxies must find
-// out by themselves that nobody is there any more.
+// cutCable unplugs a node's cable: connections to it stay open but silent. The proxies must detect
+// the loss by themselves.
 func (s *story) cutCable(t *testing.T) { s.lostNode(t, "cut", "heal") }
 
-// lostNode takes the quiet node away, with a controller that serves proxies, and gives it back.
+// lostNode stops the quiet node, with a controller that serves proxies, and restarts it.
 func (s *story) lostNode(t *testing.T, loss, back string) {
 	pod, client := s.onlyPod(t, s.apps.client)
 	meshed := append(s.ready(t, s.apps.server, 2), pod)
@@ -98,7 +98,7 @@ func (s *story) lostNode(t *testing.T, loss, back string) {
 	load.stop(t)
 }
 
-// alone waits until no other pods than these have sidecars, so that controllers count only them.
+// alone waits until only these pods have sidecars, so that controllers count only them.
 func (s *story) alone(t *testing.T, meshed []*corev1.Pod) {
 	t.Helper()
 	until(t, s.pods("", api.LabelProxyUUID), podTime, func(pods []*corev1.Pod) string {
@@ -109,7 +109,7 @@ func (s *story) alone(t *testing.T, meshed []*corev1.Pod) {
 	})
 }
 
-// noticeTime is how long proxies may take to notice that a controller is silent, and to be led to
+// noticeTime is how long proxies may take to notice that a controller is silent, and to reach
 // another one: half a minute of keep-alives, and up to a minute until the Service drops the node.
 const noticeTime = 2 * time.Minute
 
@@ -137,7 +137,7 @@ func (s *story) moveProxiesTo(t *testing.T, node string) {
 			s.replaceControllers(t, node)
 			replaced = time.Now()
 		}
-		return fmt.Sprintf("%s serves no proxy, so nobody would miss it", pods[i].Name)
+		return fmt.Sprintf("%s serves no proxy, so its loss would have no effect", pods[i].Name)
 	})
 }
 
@@ -164,8 +164,8 @@ func (s *story) power(t *testing.T, action, node string) {
 	}
 }
 
-// noController takes all replicas away. Proxies go on with what they have, new connections
-// included; when the controllers are back, so are changes.
+// noController removes all replicas. Proxies keep working with what they have, new connections
+// included; changes continue when the controllers are back.
 func (s *story) noController(t *testing.T) {
 	pod, client := s.onlyPod(t, s.apps.client)
 	meshed := append(s.ready(t, s.apps.server, 2), pod)
@@ -183,7 +183,7 @@ func (s *story) noController(t *testing.T) {
 	load.more(t, 500)
 	t.Log("traffic flows without any controller")
 	if len(guard.finish()) == 0 {
-		t.Error("the guard has not noticed that there is no controller, so what it says of the drain is worth nothing")
+		t.Error("the guard has not noticed that there is no controller, so its result for the drain proves nothing")
 	}
 
 	late := app{nsServer, "late", s.apps.quiet}
@@ -193,7 +193,7 @@ func (s *story) noController(t *testing.T) {
 	s.connected(t, meshed, true)
 	seen := reach(t, client, agent.Call{Protocol: agent.HTTP, Address: fmt.Sprintf("%s:%d", address, portAlias)})
 	if seen.Peer != s.apps.client.spiffe() {
-		t.Errorf("through a Service that was made meanwhile the server saw peer %q, want %q", seen.Peer, s.apps.client.spiffe())
+		t.Errorf("through a Service created during the outage the server saw peer %q, want %q", seen.Peer, s.apps.client.spiffe())
 	}
 	load.more(t, 200)
 	load.stop(t)
@@ -205,7 +205,7 @@ func (s *story) scaleController(t *testing.T, replicas int32) {
 	s.resize(t, api.DefaultNamespace, api.AppController, replicas)
 }
 
-// resize sets the number of a Deployment's replicas, also when the test is over.
+// resize sets the number of a Deployment's replicas, even after the test has ended.
 func (s *story) resize(t *testing.T, namespace, name string, replicas int32) {
 	t.Helper()
 	ctx := withoutTest(t)
@@ -232,13 +232,13 @@ func (s *story) connected(t *testing.T, pods []*corev1.Pod, want bool) {
 	}
 }
 
-// connections is how many a proxy has made to controllers in its life.
+// connections returns how many connections to controllers a proxy has made in its life.
 func (s *story) connections(t *testing.T, pod *corev1.Pod) int {
 	t.Helper()
 	return must(s.stat(t.Context(), pod, "cluster.osm-controller.upstream_cx_total"))(t)
 }
 
-// stat asks a proxy for a counter or gauge by the osm command.
+// stat reads a counter or gauge of a proxy with the osm command.
 func (s *story) stat(ctx context.Context, pod *corev1.Pod, name string) (int, error) {
 	text, err := s.tryOSM(ctx, "proxy", "get", "stats?filter=^"+regexp.QuoteMeta(name)+"$", pod.Name, "-n", pod.Namespace)
 	if err != nil {
@@ -247,7 +247,7 @@ func (s *story) stat(ctx context.Context, pod *corev1.Pod, name string) (int, er
 	return number(string(text), name+": ")
 }
 
-// number is what follows the name at the beginning of a line.
+// number returns the number after the name at the start of a line.
 func number(text, name string) (int, error) {
 	for line := range strings.Lines(text) {
 		if value, found := strings.CutPrefix(strings.TrimSpace(line), name); found {
@@ -257,7 +257,7 @@ func number(text, name string) (int, error) {
 	return 0, fmt.Errorf("%q is not among %q", name, text)
 }
 
-// proxies is how many a controller serves.
+// proxies returns how many proxies a controller serves.
 func (s *story) proxies(ctx context.Context, pod *corev1.Pod) (int, error) {
 	text, err := meshcluster.ProxyGet(ctx, s.kube, pod, api.PortHTTP, "/metrics")
 	if err != nil {
@@ -266,7 +266,7 @@ func (s *story) proxies(ctx context.Context, pod *corev1.Pod) (int, error) {
 	return number(string(text), "osm_proxy_connect_count ")
 }
 
-// busiest is the controller with the most proxies.
+// busiest returns the controller with the most proxies.
 func (s *story) busiest(t *testing.T) string {
 	t.Helper()
 	most, name := -1, ""

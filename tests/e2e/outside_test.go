@@ -36,7 +36,7 @@ const (
 )
 
 // outside runs two controllers of another mesh on this machine, with nothing but bootstrap before
-// them: they make one root, know the same mesh, and serve the same bytes, in both variants of xDS.
+// them: they create one root, see the same mesh, and serve the same bytes, in both variants of xDS.
 func (s *story) outside(t *testing.T) {
 	member := s.namespace(t, nsMember)
 	s.join(t, member)
@@ -64,7 +64,7 @@ func (s *story) outside(t *testing.T) {
 	if len(all[0]) == 0 {
 		t.Error("no configuration was served")
 	}
-	// The Lease holder writes the proxies' own certificates here too.
+	// The leader writes the proxies' own certificates here, too.
 	eventually(t, effectTime, func(ctx context.Context) string {
 		if _, err := s.kube.CoreV1().Secrets(member).Get(ctx, api.ProxySecretName(who.name), metav1.GetOptions{}); err != nil {
 			return err.Error()
@@ -73,14 +73,14 @@ func (s *story) outside(t *testing.T) {
 	})
 }
 
-// join makes a namespace a member of the other mesh, as `osm namespace add` would.
+// join adds a namespace to the other mesh, as `osm namespace add` would.
 func (s *story) join(t *testing.T, namespace string) {
 	t.Helper()
 	patch := []byte(`{"metadata":{"labels":{"` + api.LabelMonitoredBy + `":"` + outsideMesh + `"}}}`)
 	must(s.kube.CoreV1().Namespaces().Patch(t.Context(), namespace, types.MergePatchType, patch, metav1.PatchOptions{}))(t)
 }
 
-// absentPod is a pod of the mesh that no node will ever run: only its entry counts.
+// absentPod creates a pod of the mesh that no node will ever run: only the object matters.
 func (s *story) absentPod(t *testing.T, a app) string {
 	t.Helper()
 	template := a.template(s.env.testapp)
@@ -94,7 +94,7 @@ func (s *story) absentPod(t *testing.T, a app) string {
 	}
 	pod.Spec.NodeSelector = map[string]string{"e2e": "nowhere"}
 	name := must(s.kube.CoreV1().Pods(a.namespace).Create(t.Context(), pod, metav1.CreateOptions{}))(t).Name
-	// The steps that follow count the mesh's proxies.
+	// Later steps count the mesh's proxies.
 	t.Cleanup(func() {
 		if err := s.kube.CoreV1().Pods(a.namespace).Delete(withoutTest(t), name, metav1.DeleteOptions{}); err != nil {
 			t.Errorf("delete pod %s/%s: %v", a.namespace, name, err)
@@ -103,7 +103,7 @@ func (s *story) absentPod(t *testing.T, a app) string {
 	return name
 }
 
-// outsideController runs a controller until the step ends and returns where it serves xDS.
+// outsideController runs a controller until the step ends and returns its xDS address.
 func (s *story) outsideController(t *testing.T, log *slog.Logger) string {
 	t.Helper()
 	xds, http := freePort(t), freePort(t)
@@ -145,7 +145,7 @@ func (s *story) outsideRoot(t *testing.T) *ca.Root {
 	return must(ca.ParseRoot(secret.Data, time.Now()))(t)
 }
 
-// ask is a proxy of the pod that asks for everything, and returns a version by type and name; the
+// ask acts as the pod's proxy, subscribes to everything, and returns versions by type and name; the
 // state-of-the-world variant has to answer with the same number of clusters.
 func ask(t *testing.T, address string, root *ca.Root, who app, pod string) map[string]string {
 	t.Helper()

@@ -16,10 +16,10 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
 )
 
-// podTime is how long pods may take to become ready, or to go, on a small and busy machine.
+// podTime is how long pods may take to become ready, or to terminate, on a small and busy machine.
 const podTime = 3 * time.Minute
 
-// available says whether a pod can be counted on: ready, and not on its way out.
+// available reports whether a pod is ready and not terminating.
 func available(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && condition(pod, corev1.PodReady)
 }
@@ -30,7 +30,7 @@ func condition(pod *corev1.Pod, kind corev1.PodConditionType) bool {
 	})
 }
 
-// injected says whether the pod has a sidecar.
+// injected reports whether the pod has a sidecar.
 func injected(pod *corev1.Pod) bool {
 	return pod.Labels[api.LabelProxyUUID] != "" && slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool {
 		return c.Name == api.ContainerEnvoy
@@ -71,7 +71,7 @@ func (s *story) gone(t *testing.T, namespace, labels string) {
 	})
 }
 
-// describe says how pods are, and why they are not ready.
+// describe returns the state of pods, and why they are not ready.
 func describe(pods []*corev1.Pod) string {
 	var words []string
 	for _, pod := range pods {
@@ -94,8 +94,8 @@ func describe(pods []*corev1.Pod) string {
 	return strings.Join(words, "; ")
 }
 
-// direct leads to the agent in a pod for as long as the test lasts: by a port-forward, which
-// connects within the pod and so needs no leave of the mesh.
+// direct returns a client of the agent in a pod for the duration of the test, over a port-forward, which
+// connects inside the pod and so bypasses the mesh.
 func (s *story) direct(t *testing.T, pod *corev1.Pod) agent.Client {
 	t.Helper()
 	address, stop, err := meshcluster.Forward(t.Context(), s.config, pod.Namespace, pod.Name, agent.PortControl)

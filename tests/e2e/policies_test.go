@@ -26,14 +26,14 @@ const (
 	controlName       = "e2e-control"
 )
 
-// connection is one that an agent tries to open.
+// connection is a connection that an agent tries to open.
 type connection struct {
 	name, address string
 	open          bool
 }
 
-// policies sees that the mesh's NetworkPolicies are in force, in both directions: who has no business with a port cannot
-// even connect to it. That nothing else is in the way is shown by a policy that allows everything for a moment.
+// policies checks that the mesh's NetworkPolicies are enforced in both directions: a client that does not need a port cannot
+// even connect to it. A policy that temporarily allows everything proves that nothing else blocks the connection.
 func (s *story) policies(t *testing.T) {
 	controllers, injectors := s.listening(t, api.AppController), s.listening(t, api.AppInjector)
 	_, unmeshed := s.onlyPod(t, s.apps.unmeshedClient)
@@ -56,7 +56,7 @@ func (s *story) policies(t *testing.T) {
 	}
 }
 
-// policiesAreWhy sees that everything is open as soon as one more policy allows it, and closed again without.
+// policiesAreWhy checks that everything is open while an additional policy allows it, and closed again without it.
 func (s *story) policiesAreWhy(t *testing.T, from agent.Client, denied []connection) {
 	t.Helper()
 	open := slices.Clone(denied)
@@ -81,7 +81,7 @@ func tryAll(t *testing.T, from agent.Client, all []connection) {
 	}
 }
 
-// differences tries all at once, as each that is dropped takes seconds, and says which are not as they should be.
+// differences tries all concurrently, because each dropped one takes seconds, and lists those with an unexpected result.
 func differences(ctx context.Context, from agent.Client, all []connection) string {
 	lines := make([]string, len(all))
 	var trying sync.WaitGroup
@@ -97,7 +97,7 @@ func differences(ctx context.Context, from agent.Client, all []connection) strin
 	return strings.Join(slices.DeleteFunc(lines, func(line string) bool { return line == "" }), "; ")
 }
 
-// listening are the addresses of an app's pods.
+// listening returns the addresses of an app's pods.
 func (s *story) listening(t *testing.T, name string) []string {
 	t.Helper()
 	var ips []string
@@ -118,7 +118,7 @@ func someAvailable(pods []*corev1.Pod) string {
 	return "none is available: " + describe(pods)
 }
 
-// noSidecar is an agent in a namespace of the mesh that connects by itself, and not through a proxy.
+// noSidecar returns an agent in a namespace of the mesh that connects directly, not through a proxy.
 func (s *story) noSidecar(t *testing.T) agent.Client {
 	t.Helper()
 	a := app{namespace: nsClient, name: "bare", avoid: s.apps.quiet}
@@ -134,13 +134,13 @@ func (s *story) noSidecar(t *testing.T) agent.Client {
 	})
 	made, from := s.onlyPod(t, a)
 	if injected(made) {
-		t.Fatalf("pod %s/%s has a sidecar, though it does without", made.Namespace, made.Name)
+		t.Fatalf("pod %s/%s has a sidecar, though injection is disabled", made.Namespace, made.Name)
 	}
 	return from
 }
 
-// confined puts an agent into a pod of the control plane, as an intruder, and sees where it gets from there. The
-// container shares the pod's network, and stays until the pod goes.
+// confined puts an agent into a pod of the control plane, as an intruder would, and checks what it can reach. The
+// container shares the pod's network, and stays until the pod is deleted.
 func (s *story) confined(t *testing.T, name string) {
 	pod := until(t, s.pods(api.DefaultNamespace, "app="+name), podTime, someAvailable)[0]
 	intruder := s.intrude(t, pod)
@@ -162,7 +162,7 @@ func (s *story) confined(t *testing.T, name string) {
 	s.policiesAreWhy(t, intruder, slices.DeleteFunc(calls, func(c connection) bool { return c.open }))
 }
 
-// intrude runs an agent in a pod that runs already.
+// intrude runs an agent in a running pod.
 func (s *story) intrude(t *testing.T, pod *corev1.Pod) agent.Client {
 	t.Helper()
 	now := must(s.kube.CoreV1().Pods(pod.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{}))(t)
@@ -185,7 +185,7 @@ func (s *story) intrude(t *testing.T, pod *corev1.Pod) agent.Client {
 	return s.direct(t, pod)
 }
 
-// apiServer is an endpoint of the API server, as policies see it.
+// apiServer returns an endpoint of the API server, as policies see it.
 func (s *story) apiServer(t *testing.T) string {
 	t.Helper()
 	list := must(s.kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).
@@ -199,13 +199,13 @@ func (s *story) apiServer(t *testing.T) string {
 	return ""
 }
 
-// clusterDNS is the address of a pod that resolves names.
+// clusterDNS returns the address of a DNS pod.
 func (s *story) clusterDNS(t *testing.T) string {
 	t.Helper()
 	return until(t, s.pods(metav1.NamespaceSystem, "k8s-app=kube-dns"), podTime, someAvailable)[0].Status.PodIP
 }
 
-// allowAll has one more policy allow everything in the mesh's namespace while do runs: policies only ever add.
+// allowAll adds a policy that allows everything in the mesh's namespace while do runs: policies are additive.
 func (s *story) allowAll(t *testing.T, do func()) {
 	t.Helper()
 	policies := s.kube.NetworkingV1().NetworkPolicies(api.DefaultNamespace)
@@ -224,7 +224,7 @@ func (s *story) allowAll(t *testing.T, do func()) {
 	do()
 }
 
-// narrowed are the values that name the API server's address, where the nodes' network shows it as it is.
+// narrowed returns the values with the API server's address, if the nodes' network shows its real address.
 func (s *story) narrowed(t *testing.T) []string {
 	t.Helper()
 	if len(s.env.nodeControl) == 0 {

@@ -53,25 +53,25 @@ func TestProviders(t *testing.T) {
 	s.unchangedSince(t, before)
 }
 
-// provide is the life of the mesh. One controller is enough, and makes clear which identities it
+// provide runs the life of the mesh. One controller is enough, and makes clear which identities it
 // knows: what a replica has never signed for it cannot sign while the provider is away.
 func (s *story) provide(t *testing.T, p signer) {
 	record := s.record(t)
 	s.osm(t, slices.Concat([]string{"install"}, p.values, s.narrowed(t), s.env.imageValues())...)
-	s.foundPair(t)
+	s.deployPair(t)
 	if t.Failed() {
-		t.Fatal("without client and servers there is nothing more to see")
+		t.Fatal("without client and servers no step can run")
 	}
 	s.step(t, "leaves", func(t *testing.T) { s.leavesOf(t, p) })
 	if p.name != "" {
 		s.step(t, "provider away", func(t *testing.T) { s.providerAway(t, p) })
 	}
-	var early []canary.Place // what the controllers said that are about to go
+	var early []canary.Place // logs of controllers that are about to be replaced
 	s.step(t, "logs", func(t *testing.T) { early = s.logs(t) })
-	// Not before: a proxy that connects anew keeps the certificate that it has, and so the new replica
+	// Not earlier: a reconnecting proxy keeps its certificate, so the new replica
 	// has never had one signed for that identity.
 	s.step(t, "restart", s.restartAll)
-	s.step(t, "canary", func(t *testing.T) { s.sing(t, p, early) })
+	s.step(t, "canary", func(t *testing.T) { s.searchSecrets(t, p, early) })
 	s.step(t, "rights", func(t *testing.T) { s.fits(t, record, certManagerRights) })
 	s.step(t, "uninstall", func(t *testing.T) {
 		s.deleteNamespace(t, nsClient) // first, and at the same time: both take a while
@@ -80,8 +80,8 @@ func (s *story) provide(t *testing.T, p signer) {
 	})
 }
 
-// foundPair is a town of a client and two servers, all in the mesh.
-func (s *story) foundPair(t *testing.T) {
+// deployPair deploys a client and two servers, all in the mesh.
+func (s *story) deployPair(t *testing.T) {
 	t.Helper()
 	s.apps = testApps{
 		client: app{namespace: s.namespace(t, nsClient), name: "client"},
@@ -96,7 +96,7 @@ func (s *story) foundPair(t *testing.T) {
 	}
 }
 
-// leavesOf sees that every proxy presents what the provider's CA signed for its very identity.
+// leavesOf checks that every proxy presents a certificate that the provider's CA signed for its identity.
 func (s *story) leavesOf(t *testing.T, p signer) {
 	root := p.root(t)
 	pool := x509.NewCertPool()
@@ -118,7 +118,7 @@ func (s *story) leavesOf(t *testing.T, p signer) {
 	}
 }
 
-// leaf is the certificate for an identity that a proxy was sent; the one in its files does not count.
+// leaf returns the certificate that a proxy was sent for an identity, not the one in its files.
 func (s *story) leaf(t *testing.T, pod *corev1.Pod, id string) *x509.Certificate {
 	t.Helper()
 	var dump struct {
@@ -154,7 +154,7 @@ func (s *story) leaf(t *testing.T, pod *corev1.Pod, id string) *x509.Certificate
 	return nil
 }
 
-// loaded is the serial numbers, as lower-case hexadecimal numbers, of what a proxy says that it uses.
+// loaded returns the serial numbers, in lower-case hexadecimal, of the certificates that a proxy reports as in use.
 func (s *story) loaded(t *testing.T, pod *corev1.Pod) map[string]bool {
 	t.Helper()
 	type listed []struct {
@@ -205,8 +205,8 @@ func (s *story) restartAll(t *testing.T) {
 	load.stop(t)
 }
 
-// providerAway takes the provider away and brings it back, while traffic flows. What is known goes on;
-// what is new waits, and goes on by itself.
+// providerAway stops the provider and restarts it while traffic flows. Known identities keep working;
+// new ones wait, and continue by themselves.
 func (s *story) providerAway(t *testing.T, p signer) {
 	_, client := s.onlyPod(t, s.apps.client)
 	load := flow(t, client, s.apps.everything()...)
@@ -264,7 +264,7 @@ func (s *story) open(t *testing.T, a app) time.Time {
 	return made.CreationTimestamp.Time
 }
 
-// failures is how many certificates the controllers were not given.
+// failures returns how many certificate requests of the controllers failed.
 func (s *story) failures(t *testing.T) int {
 	t.Helper()
 	total := 0
@@ -279,7 +279,7 @@ func (s *story) failures(t *testing.T) int {
 	return total
 }
 
-// restartsOf counts those of all containers.
+// restartsOf counts the restarts of all containers.
 func restartsOf(pod *corev1.Pod) (n int32) {
 	for _, status := range pod.Status.ContainerStatuses {
 		n += status.RestartCount

@@ -20,8 +20,8 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/rights"
 )
 
-// recorder keeps every rule that the mesh's accounts have ever had, those of the install hook too, which are gone when
-// it is. What the accounts asked for is in the API server's audit log.
+// recorder keeps every rule that the mesh's accounts have ever had, including those of the install hook, which are deleted with
+// it. The accounts' requests are in the API server's audit log.
 type recorder struct {
 	log   string
 	since time.Time
@@ -36,7 +36,7 @@ type binding struct {
 	subjects        []rbacv1.Subject
 }
 
-// record begins to; nil on a cluster whose audit log nobody named.
+// record starts a recorder; it returns nil if no audit log is configured.
 func (s *story) record(t *testing.T) *recorder {
 	t.Helper()
 	if s.env.auditLog == "" {
@@ -86,7 +86,7 @@ func (r *recorder) keep(object any) {
 	}
 }
 
-// granted is every right that an account of the mesh has had.
+// granted returns every right that an account of the mesh has had.
 func (r *recorder) granted() []rights.Right {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -94,7 +94,7 @@ func (r *recorder) granted() []rights.Right {
 	for _, b := range r.bindings {
 		for _, subject := range b.subjects {
 			if subject.Namespace != api.DefaultNamespace {
-				continue // of another mesh, that lives too short a life to need everything
+				continue // of another mesh, which does not live long enough to need everything
 			}
 			all = append(all, rights.Of(userOf(subject.Namespace, subject.Name), b.namespace, r.rules[b.role])...)
 		}
@@ -102,7 +102,7 @@ func (r *recorder) granted() []rights.Right {
 	return all
 }
 
-// rulesOf is what an account had in a namespace, or in the whole cluster if that is "".
+// rulesOf returns an account's rules in a namespace, or in the whole cluster if that is "".
 func (r *recorder) rulesOf(account, namespace string) []rbacv1.PolicyRule {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -118,7 +118,7 @@ func userOf(namespace, account string) string {
 	return "system:serviceaccount:" + namespace + ":" + account
 }
 
-// asked reads the audit log, and the older files that it was moved to as it grew.
+// asked reads the audit log and its rotated files.
 func (r *recorder) asked(t *testing.T) []rights.Request {
 	t.Helper()
 	var all []rights.Request
@@ -130,8 +130,8 @@ func (r *recorder) asked(t *testing.T) []rights.Request {
 	return slices.DeleteFunc(all, func(q rights.Request) bool { return strings.HasPrefix(q.Agent, stolenAgent) })
 }
 
-// fits fails the story for every request of the mesh's accounts that was refused, and for every right that the story is
-// there to use and did not.
+// fits fails the story for every refused request of the mesh's accounts, and for every right that the story
+// should have used but did not.
 func (s *story) fits(t *testing.T, r *recorder, mine func(rights.Right) bool) {
 	if r == nil {
 		return
@@ -155,13 +155,13 @@ func (s *story) fits(t *testing.T, r *recorder, mine func(rights.Right) bool) {
 }
 
 // ofOtherMesh says whether a new leader asked about a proxy's Secret of the mesh that "outside" had. It looks for what an
-// earlier leader left behind, may read no Secret, and takes the policy's refusal for the answer.
+// earlier leader left behind, may not read Secrets, and takes the policy's refusal as the answer.
 func ofOtherMesh(request rights.Request) bool {
 	return request.Namespace == nsMember && request.Verb == "patch" && request.Resource == "secrets" &&
 		strings.HasPrefix(request.Name, "osm-proxy-") && strings.HasSuffix(request.User, ":"+api.AppController)
 }
 
-// lifeRights: a mesh's whole life uses every right but those that are known to be idle, and those really are.
+// lifeRights checks that a mesh's whole life uses every right except those known to be idle, and that those are idle.
 func (s *story) lifeRights(t *testing.T, r *recorder) {
 	unused := map[rights.Right]bool{}
 	s.fits(t, r, func(right rights.Right) bool {
@@ -175,21 +175,21 @@ func (s *story) lifeRights(t *testing.T, r *recorder) {
 	}
 }
 
-// rotationRights are idle until the root is rotated.
+// rotationRights are unused until the root is rotated.
 func rotationRights(right rights.Right) bool {
 	return slices.ContainsFunc(idleRights(), func(i idleRight) bool { return i.rotation && i.is(right) })
 }
 
-// certManagerRights are granted to a mesh with cert-manager only.
+// certManagerRights are granted only to a mesh with cert-manager.
 func certManagerRights(right rights.Right) bool {
-	// get is for a request whose creation or watch broke off, which no story brings about.
+	// get is for a request whose creation or watch was interrupted, which no story causes.
 	return right.Group == "cert-manager.io" && (right.Verb != "get" || right.Resource != "certificaterequests")
 }
 
 // idleRight is one that TestMesh does not use.
 type idleRight struct {
 	account, verb string
-	// object is the resource, its group and the name of the object, as far as there are any: "roots.config one".
+	// object is the resource, its group and the object's name, where present: "roots.config one".
 	object string
 	// rotation says that TestRotation uses it, and must; chance, that TestMesh might.
 	rotation, chance bool

@@ -12,7 +12,7 @@ import (
 
 const (
 	nsUser     = "e2e-user"
-	userSecret = "osm-proxy-mine" // looks like one of the mesh's, and is not
+	userSecret = "osm-proxy-mine" // looks like one of the mesh's, but is not
 )
 
 // createUserObjects creates what the user has before the mesh is installed and must keep after its removal: a namespace,
@@ -24,13 +24,13 @@ func (s *story) createUserObjects(t *testing.T) string {
 	return must(s.kube.CoreV1().Secrets(nsUser).Create(t.Context(), secret, metav1.CreateOptions{}))(t).ResourceVersion
 }
 
-// uninstall removes the mesh from under applications that run, and sees that they go on, that new
-// ones start, and that in the end nothing is left.
+// uninstall removes the mesh while applications run, and checks that they keep working, that new
+// ones start, and that nothing is left in the end.
 func (s *story) uninstall(t *testing.T, userVersion string, before inventory) {
 	_, client := s.onlyPod(t, s.apps.client)
 	load := flow(t, client, s.apps.everything()...)
 	if s.inventory(t).difference(before) == "" {
-		t.Fatal("with a mesh the cluster holds what it held without: the inventory does not see the mesh")
+		t.Fatal("the inventory is the same with and without a mesh: it does not see the mesh")
 	}
 	t.Log(s.osm(t, "uninstall", "mesh", "--force", "--delete-cluster-wide-resources", "--delete-namespace"))
 	load.more(t, 200)
@@ -38,7 +38,7 @@ func (s *story) uninstall(t *testing.T, userVersion string, before inventory) {
 
 	after := app{namespace: nsServer, name: "after"}
 	if pod := s.deploy(t, after, 1)[0]; injected(pod) {
-		t.Errorf("pod %s was given a sidecar though the mesh is gone", pod.Name)
+		t.Errorf("pod %s got a sidecar though the mesh is gone", pod.Name)
 	}
 	if version := must(s.kube.CoreV1().Secrets(nsUser).Get(t.Context(), userSecret, metav1.GetOptions{}))(t).ResourceVersion; version != userVersion {
 		t.Errorf("the user's own Secret %s was changed: version %s, was %s", userSecret, version, userVersion)
@@ -49,7 +49,7 @@ func (s *story) uninstall(t *testing.T, userVersion string, before inventory) {
 		}
 	}
 	s.unchangedSince(t, before)
-	t.Logf("all %d objects of before are there, and no other", len(before))
+	t.Logf("all %d earlier objects are there, and no others", len(before))
 }
 
 func (s *story) mine(t *testing.T) []string {
@@ -70,5 +70,5 @@ func (s *story) deleteNamespace(t *testing.T, name string) {
 	}
 }
 
-// withoutTest is a context that outlives the test, for its cleanup.
+// withoutTest returns a context that outlives the test, for cleanup.
 func withoutTest(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }

@@ -23,17 +23,17 @@ import (
 )
 
 const (
-	// rushInterval of each call while the root is rotated, and enoughCalls in all.
+	// rushInterval is the interval of each call during the rotation; enoughCalls is the total.
 	rushInterval = 25 * time.Millisecond
 	enoughCalls  = 50_000
-	// deliveryTime is how long the local cluster's kubelets may take to bring a Secret into a pod.
+	// deliveryTime is the maximum time that a Secret takes to reach a pod on the local cluster.
 	deliveryTime = 20 * time.Second
-	// deadlyTime is how long a rotation may take whose driver is killed again and again.
-	deadlyTime = 12 * time.Minute
+	// killTime is the maximum duration of a rotation whose leader is killed repeatedly.
+	killTime = 12 * time.Minute
 )
 
-// TestRotation replaces the root of a mesh under load: by another key, by Vault's, by that of an issuer
-// of cert-manager. In each phase the replica that drives is killed. No call may fail.
+// TestRotation replaces the root of a mesh under load: with another key, with Vault's, with that of an issuer
+// of cert-manager. In each phase the leader is killed. No call may fail.
 func TestRotation(t *testing.T) {
 	env := must(readEnvironment())(t)
 	s := &story{cluster: connect(t, env.kubeconfig), env: env}
@@ -50,9 +50,9 @@ func TestRotation(t *testing.T) {
 			"--set=osm.certificateProvider.secretDelivery=" + deliveryTime.String(),
 			"--set=osm.osmController.replicaCount=2", "--set=osm.injector.replicaCount=2",
 		}, env.imageValues())...)
-		s.foundPair(t)
+		s.deployPair(t)
 		if t.Failed() {
-			t.Fatal("without client and servers there is nothing more to see")
+			t.Fatal("without client and servers no step can run")
 		}
 		s.step(t, "two issuers", s.twoIssuers)
 		_, client := s.onlyPod(t, s.apps.client)
@@ -75,8 +75,8 @@ func TestRotation(t *testing.T) {
 	s.unchangedSince(t, before)
 }
 
-// twoIssuers sees that one server answers with what one replica signed, the other with what another
-// one did for the same name, and that the client takes both.
+// twoIssuers checks that two servers present certificates that different replicas signed for the same
+// name, and that the client accepts both.
 func (s *story) twoIssuers(t *testing.T) {
 	_, client := s.onlyPod(t, s.apps.client)
 	for attempt := 1; ; attempt++ {
@@ -105,7 +105,7 @@ func (s *story) twoIssuers(t *testing.T) {
 	}
 }
 
-// gonePod waits until a pod is not there any more.
+// gonePod waits until a pod is gone.
 func (s *story) gonePod(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	eventually(t, podTime, func(ctx context.Context) string {
@@ -117,7 +117,7 @@ func (s *story) gonePod(t *testing.T, pod *corev1.Pod) {
 	})
 }
 
-// line is what the command says of a pod's proxy, once it has acknowledged a certificate.
+// line returns the command's line about a pod's proxy, once it has acknowledged a certificate.
 func (s *story) line(t *testing.T, pod *corev1.Pod) rotation.Line {
 	t.Helper()
 	var found rotation.Line
@@ -137,7 +137,7 @@ func (s *story) line(t *testing.T, pod *corev1.Pod) rotation.Line {
 	return found
 }
 
-// rush is flow at a higher rate.
+// rush is like flow, at a higher rate.
 func rush(t *testing.T, from agent.Client, calls ...agent.Call) traffic {
 	t.Helper()
 	if err := from.StartLoad(t.Context(), agent.Load{Calls: calls, Interval: rushInterval}); err != nil {
@@ -148,7 +148,7 @@ func rush(t *testing.T, from agent.Client, calls ...agent.Call) traffic {
 	return f
 }
 
-// much waits for more calls than can end within one wait.
+// much waits for more calls than can finish within one wait.
 func (f traffic) much(t *testing.T, calls int) {
 	t.Helper()
 	const atOnce = 1000
@@ -157,19 +157,19 @@ func (f traffic) much(t *testing.T, calls int) {
 	}
 }
 
-// report is what the command prints at the end.
+// report is the final output of the command.
 type rotationReport struct {
 	Goal    string          `json:"goal"`
 	Done    bool            `json:"done"`
 	Proxies []rotation.Line `json:"proxies"`
 }
 
-// rotate replaces the root by the signer's with one command, and kills the replica that drives in each
-// phase meanwhile.
+// rotate replaces the root with the signer's in one command, and kills the leader once in each
+// phase.
 func (s *story) rotate(t *testing.T, load traffic, to signer, args ...string) {
 	begin := time.Now()
 	calls := load.more(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), deadlyTime)
+	ctx, cancel := context.WithTimeout(t.Context(), killTime)
 	defer cancel()
 	type outcome struct {
 		text []byte
@@ -177,7 +177,7 @@ func (s *story) rotate(t *testing.T, load traffic, to signer, args ...string) {
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		text, err := s.tryOSM(ctx, append([]string{"mesh", "rotate-root", "--yes", "--output=json", "--timeout=" + deadlyTime.String()}, args...)...)
+		text, err := s.tryOSM(ctx, append([]string{"mesh", "rotate-root", "--yes", "--output=json", "--timeout=" + killTime.String()}, args...)...)
 		done <- outcome{text, err}
 	}()
 	killed := map[rotation.Phase]string{}
@@ -189,7 +189,7 @@ func (s *story) rotate(t *testing.T, load traffic, to signer, args ...string) {
 		case end = <-done:
 			running = false
 		case <-tick.C:
-			s.strike(t, killed)
+			s.killLeaders(t, killed)
 		}
 	}
 	if end.err != nil {
@@ -197,12 +197,12 @@ func (s *story) rotate(t *testing.T, load traffic, to signer, args ...string) {
 	}
 	for _, phase := range []rotation.Phase{rotation.TrustBoth, rotation.SignNew, rotation.AllRenewed, rotation.DropOld} {
 		if killed[phase] == "" {
-			t.Errorf("nobody was killed in phase %s", phase)
+			t.Errorf("no leader was killed in phase %s", phase)
 		}
 	}
 	var report rotationReport
 	if err := json.Unmarshal(end.text, &report); err != nil || !report.Done {
-		t.Fatalf("the report says not that it is done: %v\n%s", err, end.text)
+		t.Fatalf("the report does not say that the rotation is done: %v\n%s", err, end.text)
 	}
 	s.reported(t, report)
 	s.leavesOf(t, to)
@@ -210,8 +210,8 @@ func (s *story) rotate(t *testing.T, load traffic, to signer, args ...string) {
 	t.Logf("%s signs after %s, %d calls succeeded meanwhile, %d failed; killed in %v", to.kind, since(begin), now.Succeeded-calls.Succeeded, now.Failed-calls.Failed, killed)
 }
 
-// strike kills the replica that drives, once in each phase, without grace.
-func (s *story) strike(t *testing.T, killed map[rotation.Phase]string) {
+// killLeaders kills the leader once in each phase, without grace.
+func (s *story) killLeaders(t *testing.T, killed map[rotation.Phase]string) {
 	t.Helper()
 	phase := s.phase(t)
 	if phase == rotation.Idle || killed[phase] != "" {
@@ -219,11 +219,11 @@ func (s *story) strike(t *testing.T, killed map[rotation.Phase]string) {
 	}
 	lease, err := s.kube.CoordinationV1().Leases(api.DefaultNamespace).Get(t.Context(), api.ControllerLease, metav1.GetOptions{})
 	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
-		return // nobody drives at the moment
+		return // there is no leader at the moment
 	}
 	holder := *lease.Spec.HolderIdentity
 	if slices.Contains([]string{killed[rotation.TrustBoth], killed[rotation.SignNew], killed[rotation.AllRenewed]}, holder) {
-		return // it is dead already, and its Lease has not run out yet
+		return // it is already dead, and its Lease has not expired yet
 	}
 	err = s.kube.CoreV1().Pods(api.DefaultNamespace).Delete(t.Context(), holder, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))})
 	if err != nil {
@@ -232,7 +232,7 @@ func (s *story) strike(t *testing.T, killed map[rotation.Phase]string) {
 	killed[phase] = holder
 }
 
-// phase is read off the roles, as they are at this moment.
+// phase derives the phase from the current roles.
 func (s *story) phase(t *testing.T) rotation.Phase {
 	t.Helper()
 	objects, err := meshprovider.MeshRoots(t.Context(), s.dynamic, api.DefaultNamespace)
@@ -258,7 +258,7 @@ func (s *story) phase(t *testing.T) rotation.Phase {
 	return rotation.DropOld
 }
 
-// reported sees that the report has a line for every proxy, and that it is true.
+// reported checks that the report has a correct line for every proxy.
 func (s *story) reported(t *testing.T, report rotationReport) {
 	t.Helper()
 	lines := map[string]rotation.Line{}

@@ -26,17 +26,17 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/canary"
 )
 
-// typeRelease is what Helm keeps its releases in.
+// typeRelease is the type of Secret that holds Helm's releases.
 const typeRelease corev1.SecretType = "helm.sh/release.v1"
 
 const canaryName = "canary"
 
-// sing looks for secrets everywhere but in Secrets. Before, it leaves one in several places: a search
-// that does not find that one would not find others. early are places that cannot be read any more.
-func (s *story) sing(t *testing.T, p signer, early []canary.Place) {
+// searchSecrets looks for secrets everywhere except in Secrets. First it plants one in several places: a search
+// that misses that one would miss others, too. early holds places that can no longer be read.
+func (s *story) searchSecrets(t *testing.T, p signer, early []canary.Place) {
 	searcher, secret := s.secrets(t)
 	s.plant(t, secret)
-	// Each place is one that a canary was left in, or has a word in it that shows that it is what it says.
+	// Each place either has a canary planted in it, or contains a word that proves what it is.
 	places := slices.Concat(early, s.objects(t), s.logs(t), s.releases(t), s.debug(t), s.commands(t, p))
 	size := 0
 	for _, place := range places {
@@ -53,14 +53,14 @@ func (s *story) sing(t *testing.T, p signer, early []canary.Place) {
 	}
 	for place, found := range planted {
 		if !found {
-			t.Errorf("the canary in %s was not found, so that nothing else was found is worth nothing", place)
+			t.Errorf("the canary in %s was not found, so finding nothing else proves nothing", place)
 		}
 	}
 	s.removePlanted(t)
 }
 
-// secrets has every private key and token in the cluster's Secrets looked for. It returns one of the
-// keys, too, to be left where it must be found.
+// secrets adds every private key and token in the cluster's Secrets to the search. It returns one of the
+// keys, to be planted where it must be found.
 func (s *story) secrets(t *testing.T) (*canary.Searcher, []byte) {
 	t.Helper()
 	searcher, one := canary.New(), []byte(nil)
@@ -95,7 +95,7 @@ func (s *story) secrets(t *testing.T) (*canary.Searcher, []byte) {
 	return searcher, block.Bytes
 }
 
-// plant leaves a key in a ConfigMap, in a release of Helm's, and in a pod, which also logs it.
+// plant puts a key into a ConfigMap, a Helm release, and a pod, which also logs it.
 func (s *story) plant(t *testing.T, secret []byte) {
 	t.Helper()
 	text := base64.StdEncoding.EncodeToString(secret)
@@ -105,7 +105,7 @@ func (s *story) plant(t *testing.T, secret []byte) {
 	must(s.kube.CoreV1().Secrets(api.DefaultNamespace).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: canaryName}, Type: typeRelease, Data: map[string][]byte{"release": pack(t, text)},
 	}, metav1.CreateOptions{}))(t)
-	// The program refuses what it does not know, and says so in its log.
+	// The program logs unknown arguments when it refuses them.
 	pod := app{namespace: api.DefaultNamespace, name: canaryName}.template(s.env.testapp, text).Spec
 	pod.ServiceAccountName, pod.RestartPolicy = "default", corev1.RestartPolicyNever
 	pod.Containers[0].Name = canaryName
@@ -143,8 +143,8 @@ func pack(t *testing.T, text string) []byte {
 	return []byte(base64.StdEncoding.EncodeToString(buf.Bytes()))
 }
 
-// objects are all ConfigMaps, the pods of the mesh and of its applications as the API shows them, and
-// what says how those pods are made, of which args and env are a part.
+// objects returns all ConfigMaps, the pods of the mesh and of its applications as the API shows them, and
+// the workloads that create those pods, including args and env.
 func (s *story) objects(t *testing.T) []canary.Place {
 	t.Helper()
 	var places []canary.Place
@@ -173,7 +173,7 @@ func (s *story) objects(t *testing.T) []canary.Place {
 	return places
 }
 
-// logs are those of every container in the mesh's namespace, and of the one before it.
+// logs returns the logs of every container in the mesh's namespace, and of its previous instance.
 func (s *story) logs(t *testing.T) []canary.Place {
 	t.Helper()
 	var places []canary.Place
@@ -196,7 +196,7 @@ func (s *story) logs(t *testing.T) []canary.Place {
 	return places
 }
 
-// releases are Helm's, unpacked.
+// releases returns Helm's releases, unpacked.
 func (s *story) releases(t *testing.T) []canary.Place {
 	t.Helper()
 	var places []canary.Place
@@ -213,14 +213,14 @@ func (s *story) releases(t *testing.T) []canary.Place {
 	return places
 }
 
-// debug is what a controller shows at its loopback address.
+// debug returns what a controller serves on its loopback address.
 func (s *story) debug(t *testing.T) []canary.Place {
 	t.Helper()
 	forwarder := &report.Forwarder{Config: s.config, Kube: s.kube}
 	var places []canary.Place
 	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(1)) {
 		for path, word := range map[string]string{
-			"/debug/xds": "server", "/debug/rotation": "", // the latter is not in every version
+			"/debug/xds": "server", "/debug/rotation": "", // not every version has the latter
 			"/debug/pprof/goroutine?debug=2": "goroutine", "/debug/pprof/heap?debug=1": "heap profile", "/debug/pprof/allocs?debug=1": "heap profile",
 		} {
 			text, err := forwarder.Fetch(t.Context(), report.Endpoint{Namespace: pod.Namespace, Pod: pod.Name, Port: api.PortDebug, Path: path})
@@ -236,7 +236,7 @@ func (s *story) debug(t *testing.T) []canary.Place {
 	return places
 }
 
-// commands are what the command line prints.
+// commands returns the output of the commands.
 func (s *story) commands(t *testing.T, p signer) []canary.Place {
 	t.Helper()
 	root := sha256.Sum256(p.root(t).Raw)
@@ -252,7 +252,7 @@ func (s *story) commands(t *testing.T, p signer) []canary.Place {
 		{[]string{"proxy", "get", "certs", pod.Name, "-n", pod.Namespace}, "serial_number"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), osmTime)
-		// It may fail and say why: one controller alone is not highly available.
+		// It may fail and say why: a single controller is not highly available.
 		text, err := s.tryOSM(ctx, row.args...)
 		cancel()
 		if err != nil {
@@ -265,10 +265,10 @@ func (s *story) commands(t *testing.T, p signer) []canary.Place {
 	return places
 }
 
-// expect sees that a text is what it should be, and no error's.
+// expect checks that a text is the expected page, and not an error.
 func expect(t *testing.T, name string, text []byte, word string) {
 	t.Helper()
 	if !bytes.Contains(text, []byte(word)) {
-		t.Errorf("%s does not hold %q, so it is not what is to be searched: %.300s", name, word, text)
+		t.Errorf("%s does not contain %q, so it is not the text to search: %.300s", name, word, text)
 	}
 }

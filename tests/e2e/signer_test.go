@@ -29,12 +29,12 @@ import (
 	meshcluster "github.com/osm-edge/osm/pkg/cli/cluster"
 )
 
-// signer is a certificate provider that runs on the cluster, ready to be asked.
+// signer is a certificate provider that runs on the cluster, ready for requests.
 type signer struct {
 	kind string
-	// values are arguments of osm install that lead to it.
+	// values are the arguments of osm install that select it.
 	values []string
-	// namespace and name of its Deployment; "" for the provider that is in the mesh itself.
+	// namespace and name of its Deployment; "" for the built-in provider.
 	namespace, name string
 	// root reads the CA's certificate from the provider, not from the mesh.
 	root func(*testing.T) *x509.Certificate
@@ -45,18 +45,18 @@ func (s *story) stage() *stage.Stage {
 	return &stage.Stage{Dynamic: s.dynamic, Mapper: mapper, Kube: s.kube, Progress: func(string) {}}
 }
 
-// deployTresor is for tests that have a row for each provider: the mesh brings this one along.
+// deployTresor is for tests with a row per provider: this one is built into the mesh.
 func (s *story) deployTresor(t *testing.T) signer {
 	t.Helper()
 	return s.startSigner(t, signer{kind: provider.KindTresor, root: s.secretRoot(api.DefaultNamespace, "osm-ca-bundle", "ca.crt")}, provider.Tresor())
 }
 
-// deployVault starts OpenBao, and has it removed when the test ends. Each call is answered by the same CA
-// until then. To do what an operator does, see vault.
+// deployVault starts OpenBao, and removes it when the test ends. The CA stays the same
+// until then. For an operator's requests, see vault.
 func (s *story) deployVault(t *testing.T) signer {
 	t.Helper()
 	if s.env.openbao == "" {
-		t.Skipf("SKIPPED: %s is not set: the cluster's nodes are of another architecture than the OpenBao that there is", varOpenBao)
+		t.Skipf("SKIPPED: %s is not set: the cluster's nodes have another architecture than the available OpenBao", varOpenBao)
 	}
 	deployment := must(provider.Vault(t.Context(), s.kube, s.env.openbao, time.Now()))(t)
 	return s.startSigner(t, signer{
@@ -67,12 +67,12 @@ func (s *story) deployVault(t *testing.T) signer {
 	}, deployment)
 }
 
-// deployCertManager starts cert-manager with an Issuer osm-ca in the mesh's namespace, and has it
-// removed when the test ends. The Issuer goes with the mesh's namespace.
+// deployCertManager starts cert-manager with an Issuer osm-ca in the mesh's namespace, and
+// removes it when the test ends. The Issuer is deleted with the mesh's namespace.
 func (s *story) deployCertManager(t *testing.T) signer {
 	t.Helper()
 	if s.env.certManager == "" {
-		t.Skipf("SKIPPED: %s is not set: the cluster's nodes are of another architecture than the cert-manager that there is", varCertManager)
+		t.Skipf("SKIPPED: %s is not set: the cluster's nodes have another architecture than the available cert-manager", varCertManager)
 	}
 	deployment := must(provider.CertManager(s.env.certManager, must(os.ReadFile(s.env.definitions))(t)))(t)
 	return s.startSigner(t, signer{
@@ -81,7 +81,7 @@ func (s *story) deployCertManager(t *testing.T) signer {
 	}, deployment)
 }
 
-// startSigner puts a provider on the cluster and completes the signer.
+// startSigner deploys a provider and completes the signer.
 func (s *story) startSigner(t *testing.T, p signer, deployment *provider.Deployment) signer {
 	t.Helper()
 	t.Cleanup(func() {
@@ -126,7 +126,7 @@ func (s *story) secretRoot(namespace, name, key string) func(*testing.T) *x509.C
 	}
 }
 
-// certificate reads the first one of a PEM file.
+// certificate parses the first certificate of a PEM file.
 func certificate(t *testing.T, text []byte) *x509.Certificate {
 	t.Helper()
 	block, _ := pem.Decode(text)
@@ -136,8 +136,8 @@ func certificate(t *testing.T, text []byte) *x509.Certificate {
 	return must(x509.ParseCertificate(block.Bytes))(t)
 }
 
-// vault does on OpenBao what an operator does, with the operator's token: reading with a body of nil,
-// or making, say, another engine or role with http.MethodPost. OpenBao forgets it when it is away.
+// vault sends a request to OpenBao with the operator's token: to read, with a nil body,
+// or to create an engine or role, with http.MethodPost. OpenBao loses changes when it stops.
 func (s *story) vault(t *testing.T, method, path string, body map[string]any) []byte {
 	t.Helper()
 	keys := must(s.kube.CoreV1().Secrets(provider.VaultNamespace).Get(t.Context(), provider.VaultKeys, metav1.GetOptions{}))(t).Data
@@ -169,7 +169,7 @@ func (s *story) vault(t *testing.T, method, path string, body map[string]any) []
 // test is over.
 func (s *story) awaitRemoval(t *testing.T) {
 	t.Helper()
-	left := "not looked"
+	left := "not checked"
 	err := wait.PollUntilContextTimeout(withoutTest(t), time.Second, podTime, true, func(ctx context.Context) (bool, error) {
 		list, err := s.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
 		if err != nil {

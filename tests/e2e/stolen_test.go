@@ -22,8 +22,8 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// stolenAgent is what clients with stolen tokens call themselves, so that what they tried is not taken for what the
-// accounts' rightful owners did.
+// stolenAgent is the user agent of clients with stolen tokens, so that their attempts are not counted as requests of the
+// accounts' owners.
 const stolenAgent = "osm-e2e-stolen"
 
 // attacker has the rights of one account, and no others.
@@ -32,7 +32,7 @@ type attacker struct {
 	dynamic dynamic.Interface
 }
 
-// withToken is an attacker with a token of the account, as it lies in the file system of each of its pods.
+// withToken returns an attacker with a token of the account, as mounted into each of its pods.
 func (s *story) withToken(t *testing.T, account string) attacker {
 	t.Helper()
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr(int64(600))}}
@@ -48,14 +48,14 @@ func newAttacker(t *testing.T, config *rest.Config) attacker {
 	return attacker{kube: must(kubernetes.NewForConfig(config))(t), dynamic: must(dynamic.NewForConfig(config))(t)}
 }
 
-// attempt is something that must be forbidden. Writes are dry, so that one which is not does no harm.
+// attempt is a request that must be forbidden. Writes are dry runs, so that one which succeeds does no harm.
 type attempt struct {
 	name string
 	do   func(ctx context.Context, with attacker) error
 }
 
-// expectForbidden makes every attempt and expects a refusal. An account that may do nothing at all would pass, too; what it may is proven by the rest
-// of the story.
+// expectForbidden makes every attempt and expects a refusal. An account without any rights would pass, too; the rest
+// of the story proves the rights that it has.
 func expectForbidden(t *testing.T, with attacker, attempts []attempt) {
 	t.Helper()
 	for _, a := range attempts {
@@ -106,7 +106,7 @@ func objects(group, name string) schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: group, Version: "v1", Resource: name}
 }
 
-// object is a manifest with no more than its kind and name.
+// object is a manifest with only its kind and name.
 func object(version, kind, name string) map[string]any {
 	return map[string]any{"apiVersion": version, "kind": kind, "metadata": map[string]any{"name": name}}
 }
@@ -149,8 +149,8 @@ func escalations() []attempt {
 	}
 }
 
-// withoutSettings leaves out what the install hook may and the parts that run may not. It may change the mesh's settings and its own
-// definitions, so those are left out of what is tried with its token.
+// withoutSettings leaves out the attempts that only the install hook may make: it may change the mesh's settings and its own
+// definitions.
 func withoutSettings(attempts []attempt) []attempt {
 	var rest []attempt
 	for _, a := range attempts {
@@ -161,7 +161,7 @@ func withoutSettings(attempts []attempt) []attempt {
 	return rest
 }
 
-// stolen tries what somebody could do who got hold of an account of the mesh.
+// stolen tries what an attacker could do with a stolen account of the mesh.
 func (s *story) stolen(t *testing.T, r *recorder) {
 	definition := objects("apiextensions.k8s.io", "customresourcedefinitions")
 	const meshRoots, meshSettings = "meshrootcertificates.config.openservicemesh.io", "meshconfigs.config.openservicemesh.io"
@@ -184,11 +184,11 @@ func (s *story) stolen(t *testing.T, r *recorder) {
 		))
 	})
 	if r == nil {
-		t.Log("the install hook's account is not tried: nobody has recorded its rules")
+		t.Log("the install hook's account is not tried: its rules were not recorded")
 		return
 	}
 	t.Run("install hook", func(t *testing.T) {
-		s.bringBackHook(t, r)
+		s.restoreHook(t, r)
 		with := s.withToken(t, api.AppBootstrap)
 		expectForbidden(t, with, append(withoutSettings(escalations()),
 			write("change another's definition", definition, "", "certificates.cert-manager.io", `{"metadata":{"labels":{"a":"b"}}}`),
@@ -198,15 +198,15 @@ func (s *story) stolen(t *testing.T, r *recorder) {
 			list("list pods", objects("", "pods"), ""),
 			read("read a proxy's Secret", objects("", "secrets"), nsServer, api.ProxySecretName(s.apps.server.name)),
 		))
-		// It is the account indeed: what the hook is there for it may.
+		// This is the hook's account: it may do the hook's work.
 		if err := read("", definition, "", meshSettings).do(t.Context(), with); err != nil {
 			t.Errorf("read the mesh's own definition: %v", err)
 		}
 	})
 }
 
-// bringBackHook makes the account that the install hook had, with the rules that it had. Helm has deleted both.
-func (s *story) bringBackHook(t *testing.T, r *recorder) {
+// restoreHook creates the install hook's account and rules again. Helm has deleted both.
+func (s *story) restoreHook(t *testing.T, r *recorder) {
 	t.Helper()
 	rbac, meta := s.kube.RbacV1(), metav1.ObjectMeta{Name: api.AppBootstrap, Namespace: api.DefaultNamespace}
 	wide := metav1.ObjectMeta{Name: "e2e-" + api.AppBootstrap}
@@ -247,7 +247,7 @@ func (s *story) bringBackHook(t *testing.T, r *recorder) {
 	})
 }
 
-// developer has an application developer's kubeconfig: the role edit in one namespace of the mesh.
+// developer uses an application developer's kubeconfig: the role edit in one namespace of the mesh.
 func (s *story) developer(t *testing.T) {
 	const name = "e2e-developer"
 	must(s.kube.RbacV1().RoleBindings(nsServer).Create(t.Context(), &rbacv1.RoleBinding{
@@ -259,7 +259,7 @@ func (s *story) developer(t *testing.T) {
 	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: []string{"system:authenticated"}}
 	with := newAttacker(t, config)
 	eventually(t, effectTime, func(ctx context.Context) string {
-		// The Secret of the developer's own application can be read: who may run pods under an account is that account.
+		// The developer can read the Secret of their own application: anyone who may run pods under an account is that account.
 		if err := read("", objects("", "secrets"), nsServer, api.ProxySecretName(s.apps.server.name)).do(ctx, with); err != nil {
 			return err.Error()
 		}

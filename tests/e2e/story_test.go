@@ -15,14 +15,14 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// story is what its steps share: the cluster, and the test apps, a client that talks to servers.
+// story is the state that its steps share: the cluster, and the test apps, a client that talks to servers.
 type story struct {
 	*cluster
 	env  environment
 	apps testApps
 }
 
-// TestMesh is the whole life of a mesh. Its steps may be chosen with -run 'TestMesh/drain'; the mesh
+// TestMesh runs the whole life of a mesh. Select steps with -run 'TestMesh/drain'; the mesh
 // is installed before and removed after them in any case.
 func TestMesh(t *testing.T) {
 	env := must(readEnvironment())(t)
@@ -57,7 +57,7 @@ func TestMesh(t *testing.T) {
 		s.step(t, "power failure", s.powerFailure)
 		s.step(t, "cut cable", s.cutCable)
 	} else {
-		t.Logf("network policies are not tried and no node is lost: %s does not name a program that can take one away", varNodeControl)
+		t.Logf("network policies and node failures are not tested: %s does not name a program that can stop a node", varNodeControl)
 	}
 	s.step(t, "drain", s.drain)
 	s.step(t, "lost controller", s.lostController)
@@ -69,7 +69,7 @@ func TestMesh(t *testing.T) {
 	s.step(t, "uninstall", func(t *testing.T) { s.uninstall(t, user, before) })
 }
 
-// empty refuses a cluster that has a mesh: this one would not be the only thing that changes it.
+// empty refuses a cluster that already has a mesh, because the story must be the only thing that changes it.
 func (s *story) empty(t *testing.T) {
 	t.Helper()
 	_, err := s.kube.CoreV1().Namespaces().Get(t.Context(), api.DefaultNamespace, metav1.GetOptions{})
@@ -82,7 +82,7 @@ func (s *story) empty(t *testing.T) {
 	}
 }
 
-// install is the command line of the high-availability documentation, and the images to test.
+// install runs the command from the high-availability documentation, with the images under test.
 func (s *story) install(t *testing.T) {
 	s.osm(t, append([]string{
 		"install",
@@ -96,7 +96,7 @@ func (s *story) install(t *testing.T) {
 	}
 }
 
-// controlPlane is the apps of which one pod must always be there.
+// controlPlane returns the apps of which one pod must always be available.
 func controlPlane() []string { return []string{api.AppController, api.AppInjector} }
 
 // cleanUp removes what a failed story left behind, so that the next one can use the cluster.
@@ -126,7 +126,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// shared is the node that most apps of the control plane have a pod on, by name if several do.
+// shared returns the node that runs pods of most apps of the control plane, the first by name if several do.
 func (s *story) shared(t *testing.T) string {
 	t.Helper()
 	pods := must(s.kube.CoreV1().Pods(api.DefaultNamespace).List(t.Context(), metav1.ListOptions{}))(t)
@@ -149,7 +149,7 @@ func (s *story) shared(t *testing.T) string {
 	return best
 }
 
-// spread sees that no two pods of an app share a node.
+// spread checks that no two pods of an app share a node.
 func (s *story) spread(t *testing.T) {
 	for _, name := range controlPlane() {
 		until(t, s.pods(api.DefaultNamespace, "app="+name), podTime, func(pods []*corev1.Pod) string {

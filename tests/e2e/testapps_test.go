@@ -42,11 +42,11 @@ const (
 	nsUnmeshed = "e2e-unmeshed"
 )
 
-// effectTime is how long a change may take to reach all proxies; it takes well below a second
+// effectTime is how long a change may take to reach all proxies; usually well below a second,
 // unless the machine is very busy.
 const effectTime = time.Minute
 
-// serverPorts is a port of the Service "server" for each protocol.
+// serverPorts returns a port of the Service "server" for each protocol.
 func serverPorts() []corev1.ServicePort {
 	return []corev1.ServicePort{
 		port("http", portHTTP, agent.PortHTTP),
@@ -97,13 +97,13 @@ func (s *story) onlyPod(t *testing.T, a app) (*corev1.Pod, agent.Client) {
 	return pod, s.direct(t, pod)
 }
 
-// at is a port of a Service of the town by its ClusterIP.
+// at returns the address of a Service port by ClusterIP.
 func (a testApps) at(service string, number int) string {
 	return fmt.Sprintf("%s:%d", a.addresses[service], number)
 }
 
-// everything is a call of each kind to the servers; by address, because DNS is not what is tested
-// and may itself be on a node that is drained.
+// everything returns a call of each kind to the servers, by address, because DNS is not under test
+// and may itself run on a node that is drained.
 func (a testApps) everything() []agent.Call {
 	return []agent.Call{
 		{Protocol: agent.HTTP, Address: a.at("server", portHTTP)},

@@ -16,10 +16,10 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
 )
 
-// protocols calls the servers in every way. That the server is told the client's identity proves
+// protocols calls the servers over every protocol. The client's identity at the server proves
 // mTLS: only the server's proxy writes it, from the certificate that it verified. The TCP protocols
-// have no place for it; there, the connection's source shows that the server's proxy made it, and
-// that proxy lets nobody in without a certificate (which "permissive mode" shows).
+// cannot carry it; there, the connection's source shows that the server's proxy made it, and
+// that proxy accepts nobody without a certificate (which "permissive mode" shows).
 func (s *story) protocols(t *testing.T) {
 	_, client := s.onlyPod(t, s.apps.client)
 	tests := []struct {
@@ -98,9 +98,9 @@ func (s *story) protocols(t *testing.T) {
 	})
 }
 
-// permissive turns permissive mode off and on again. There is no other policy yet, so off means
+// permissive disables and enables permissive mode. There is no other policy yet, so disabling it means
 // that nobody may talk to anybody. A pod outside the mesh is refused in both cases, because it has
-// no certificate to show: that is how it shall be, there is no mode in which mTLS is optional.
+// no certificate: this is intended, there is no mode in which mTLS is optional.
 func (s *story) permissive(t *testing.T) {
 	_, client := s.onlyPod(t, s.apps.client)
 	_, unmeshed := s.onlyPod(t, s.apps.unmeshedClient)
@@ -121,7 +121,7 @@ func (s *story) permissive(t *testing.T) {
 	s.unmeshedIsRefused(t, unmeshed)
 }
 
-// unmeshedIsRefused tries Services and by pods' own addresses; a server outside does answer it.
+// unmeshedIsRefused tries Services and pods' own addresses; a server outside the mesh does answer.
 func (s *story) unmeshedIsRefused(t *testing.T, unmeshed agent.Client) {
 	t.Helper()
 	call(t, unmeshed, agent.HTTP, s.apps.at("unmeshed-server", portHTTP))

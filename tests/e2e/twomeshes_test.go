@@ -19,8 +19,8 @@ const (
 	nsSecond   = "e2e-second"
 )
 
-// twoMeshes puts a second mesh beside the first and takes it away again while traffic flows in the first. A command that
-// gives a mesh's name with the other one's namespace finds neither.
+// twoMeshes installs a second mesh next to the first and removes it while traffic flows in the first. A command that
+// combines one mesh's name with the other one's namespace finds neither.
 func (s *story) twoMeshes(t *testing.T) {
 	second := []string{"--mesh-name=" + secondMesh, "--osm-namespace=" + nsSecond}
 	install := slices.Concat([]string{"install", "--enforce-single-mesh=false"}, second, s.narrowed(t), s.env.imageValues())
@@ -48,8 +48,8 @@ func (s *story) twoMeshes(t *testing.T) {
 	load.stop(t)
 }
 
-// meshObjects are the objects that the two meshes consist of: the cluster-wide ones, and those of their namespaces.
-// Namespaces of earlier steps may still be on their way out, and pods come and go with what scales them.
+// meshObjects returns the objects of the two meshes: the cluster-scoped ones, and those of their namespaces.
+// Namespaces of earlier steps may still be terminating, and pods come and go with scaling.
 func (s *story) meshObjects(ctx context.Context) (inventory, error) {
 	all, err := s.list(ctx)
 	maps.DeleteFunc(all, func(key, _ string) bool {

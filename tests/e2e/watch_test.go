@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// source is a set of objects of one kind that can be watched.
+// source is a watchable set of objects of one kind.
 type source struct {
 	client    rest.Interface
 	resource  string
@@ -58,7 +58,7 @@ func (c *cluster) nodes(name string) source {
 }
 
 // until watches objects until unmet returns "", and returns those that did it. When that does not
-// come to pass in time, the test ends with what unmet said last.
+// happen in time, the test fails with the last result of unmet.
 func until[T runtime.Object](t *testing.T, objects source, within time.Duration, unmet func([]T) string) []T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
@@ -103,7 +103,7 @@ func until[T runtime.Object](t *testing.T, objects source, within time.Duration,
 	}
 }
 
-// eventually is for what no watch shows, such as a request that begins to succeed: it tries once a
+// eventually is for conditions that no watch shows, such as a request that starts to succeed: it retries once a
 // second until unmet returns "".
 func eventually(t *testing.T, within time.Duration, unmet func(context.Context) string) {
 	t.Helper()
@@ -119,7 +119,7 @@ func eventually(t *testing.T, within time.Duration, unmet func(context.Context) 
 	}
 }
 
-// only is for objects that are watched by name: it says so while there is none.
+// only is for objects watched by name: it reports when there is none.
 func only[T runtime.Object](unmet func(T) string) func([]T) string {
 	return func(all []T) string {
 		if len(all) != 1 {

@@ -18,10 +18,10 @@ import (
 // container is the name of the agent's container in every pod.
 const container = "agent"
 
-// labelMine marks every namespace that the story makes, so that none is left behind.
+// labelMine marks every namespace that the story creates, so that none is left behind.
 const labelMine = "osm-e2e"
 
-// namespace makes one and sees to it that it goes again.
+// namespace creates a namespace and deletes it at the end.
 func (s *story) namespace(t *testing.T, name string) string {
 	t.Helper()
 	object := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{labelMine: "true"}}}
@@ -29,24 +29,24 @@ func (s *story) namespace(t *testing.T, name string) string {
 	return name
 }
 
-// app is agents that share a ServiceAccount of the same name.
+// app is a set of agents that share a ServiceAccount of the same name.
 type app struct {
 	namespace, name string
-	// avoid is a node that its pods must not run on; "" is none.
+	// avoid is a node that its pods must not run on; "" means none.
 	avoid string
 }
 
 func (a app) labels() map[string]string { return map[string]string{"app": a.name} }
 func (a app) selector() string          { return "app=" + a.name }
 
-// spiffe is the identity that a proxy vouches for.
+// spiffe returns the app's identity as a SPIFFE id.
 func (a app) spiffe() string { return "spiffe://cluster.local/ns/" + a.namespace + "/sa/" + a.name }
 
 func (a app) meta() metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: a.namespace, Name: a.name, Labels: a.labels()}
 }
 
-// template is a pod of the app that runs testapp with these arguments.
+// template returns a pod of the app that runs testapp with these arguments.
 func (a app) template(image string, args ...string) corev1.PodTemplateSpec {
 	spec := corev1.PodSpec{
 		ServiceAccountName:           a.name,
@@ -75,7 +75,7 @@ func (a app) template(image string, args ...string) corev1.PodTemplateSpec {
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: a.labels()}, Spec: spec}
 }
 
-// server is a pod of the app that serves until it is deleted.
+// server returns a pod of the app that serves until it is deleted.
 func (a app) server(image string) corev1.PodTemplateSpec {
 	template := a.template(image, "serve")
 	template.Spec.Containers[0].ReadinessProbe = httpProbe(agent.PathReady)
@@ -140,7 +140,7 @@ func (s *story) job(t *testing.T, a app, call agent.Call) {
 	}, metav1.CreateOptions{}))(t)
 }
 
-// serviceOf makes a Service of any name in front of the app. address is "" or None.
+// serviceOf creates a Service of any name for the app. address is "" or None.
 func (s *story) serviceOf(t *testing.T, a app, name, address string, ports ...corev1.ServicePort) *corev1.Service {
 	t.Helper()
 	object := &corev1.Service{
@@ -150,7 +150,7 @@ func (s *story) serviceOf(t *testing.T, a app, name, address string, ports ...co
 	return must(s.kube.CoreV1().Services(a.namespace).Create(t.Context(), object, metav1.CreateOptions{}))(t)
 }
 
-// port is a Service's; the name says what it speaks, unless protocol does.
+// port returns a Service port; the name defines the protocol, unless protocol does.
 func port(name string, number, target int32, protocol ...string) corev1.ServicePort {
 	p := corev1.ServicePort{Name: name, Port: number, TargetPort: intstr.FromInt32(target)}
 	if len(protocol) > 0 {
