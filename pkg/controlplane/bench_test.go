@@ -2,6 +2,7 @@ package controlplane_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,7 +12,9 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
+	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
 // sizes are the meshes that are measured.
@@ -22,9 +25,28 @@ func sizes() []struct{ services, pods int } {
 // BenchmarkPipeline is what a controller does for one change, from the object to the configuration of
 // every proxy.
 func BenchmarkPipeline(b *testing.B) {
-	changes := map[string]func(*testing.B, ingest.Objects, *ingest.State) func(){
+	for _, name := range []string{"readiness", "pod", "service"} {
+		for _, size := range sizes() {
+			b.Run(fmt.Sprintf("change=%s/services=%d/pods=%d", name, size.services, size.services*size.pods), func(b *testing.B) {
+				objects := regularMesh(size.services, size.pods)
+				state, builder := told(objects), envoy.NewBuilder(nil)
+				rebuild(b, state, builder)
+				change := changes()[name](objects, state)
+				b.ReportAllocs()
+				for b.Loop() {
+					change()
+					rebuild(b, state, builder)
+				}
+			})
+		}
+	}
+}
+
+// changes are what happens to a mesh again and again; each returns what makes it happen once.
+func changes() map[string]func(ingest.Objects, *ingest.State) func() {
+	return map[string]func(ingest.Objects, *ingest.State) func(){
 		// One endpoint turns unready, and ready again.
-		"readiness": func(_ *testing.B, objects ingest.Objects, state *ingest.State) func() {
+		"readiness": func(objects ingest.Objects, state *ingest.State) func() {
 			slice := objects.EndpointSlices[0]
 			ready := slice.Endpoints[0].Conditions.Ready
 			return func() {
@@ -33,7 +55,7 @@ func BenchmarkPipeline(b *testing.B) {
 			}
 		},
 		// A pod goes, and comes again.
-		"pod": func(_ *testing.B, objects ingest.Objects, state *ingest.State) func() {
+		"pod": func(objects ingest.Objects, state *ingest.State) func() {
 			pod, there := objects.Pods[0], true
 			return func() {
 				if there = !there; there {
@@ -44,7 +66,7 @@ func BenchmarkPipeline(b *testing.B) {
 			}
 		},
 		// A Service goes, and comes again.
-		"service": func(_ *testing.B, objects ingest.Objects, state *ingest.State) func() {
+		"service": func(objects ingest.Objects, state *ingest.State) func() {
 			service, there := objects.Services[0], true
 			return func() {
 				if there = !there; there {
@@ -55,21 +77,84 @@ func BenchmarkPipeline(b *testing.B) {
 			}
 		},
 	}
+}
+
+// BenchmarkGroups is what one change costs with 1000 Services of one pod and identity each, in so many
+// groups of identities with equal rights: each group may connect to its own members and to those of the
+// next group. It counts how many of the 1000 proxies are told.
+func BenchmarkGroups(b *testing.B) {
+	const services = 1000
+	for _, groups := range []int{1, 10, 1000} {
+		b.Run(fmt.Sprintf("change=none/groups=%d", groups), func(b *testing.B) {
+			snapshot, _ := told(regularMesh(services, 1)).Snapshot()
+			rules := groupRules(services, groups)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := envoy.NewBuilder(nil).Build(withRules(snapshot, rules)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 	for _, name := range []string{"readiness", "pod", "service"} {
-		for _, size := range sizes() {
-			b.Run(fmt.Sprintf("change=%s/services=%d/pods=%d", name, size.services, size.services*size.pods), func(b *testing.B) {
-				objects := regularMesh(size.services, size.pods)
-				state, builder := told(objects), envoy.NewBuilder(nil)
-				rebuild(b, state, builder)
-				change := changes[name](b, objects, state)
+		for _, groups := range []int{1, 10, 1000} {
+			b.Run(fmt.Sprintf("change=%s/groups=%d", name, groups), func(b *testing.B) {
+				objects := regularMesh(services, 1)
+				state, builder, rules := told(objects), envoy.NewBuilder(nil), groupRules(services, groups)
+				build := func() *envoy.Config {
+					snapshot, _ := state.Snapshot()
+					config, err := builder.Build(mesh.New(strict(snapshot), snapshot.Services(), snapshot.Workloads(), rules...))
+					if err != nil {
+						b.Fatal(err)
+					}
+					return config
+				}
+				last := build()
+				change := changes()[name](objects, state)
+				change()
+				now := build()
+				proxies := 0
+				for _, w := range now.Snapshot().Workloads() {
+					if view, _ := last.View(w.Name); !now.InForce(view.Shared) {
+						proxies++
+					}
+				}
 				b.ReportAllocs()
 				for b.Loop() {
 					change()
-					rebuild(b, state, builder)
+					build()
 				}
+				b.ReportMetric(float64(proxies), "proxies-told")
 			})
 		}
 	}
+}
+
+// strict are the snapshot's settings without permissive mode.
+func strict(snapshot *mesh.Snapshot) mesh.Settings {
+	settings := snapshot.Settings()
+	settings.Permissive = false
+	return settings
+}
+
+// groupRules lets the workloads of each group connect to those of the same and of the next one.
+func groupRules(services, groups int) []*mesh.Rule {
+	members := make([][]identity.Identity, groups)
+	for s := range services {
+		members[s%groups] = append(members[s%groups], identity.Identity{Namespace: "shop", ServiceAccount: fmt.Sprintf("service-%d", s)})
+	}
+	var rules []*mesh.Rule
+	for g := range groups {
+		from := members[g]
+		if groups > 1 {
+			from = append(append([]identity.Identity{}, from...), members[(g+groups-1)%groups]...)
+		}
+		for _, to := range members[g] {
+			rules = append(rules, &mesh.Rule{To: to, From: from})
+		}
+	}
+	slices.SortFunc(rules, (*mesh.Rule).Compare)
+	return rules
 }
 
 // BenchmarkStart is a controller's first configuration, from objects that it has all read.

@@ -224,6 +224,11 @@ func (ps *proxies) follow(t *testing.T, config *envoy.Config) {
 	t.Helper()
 	sameSettings := ps.settings == config.Snapshot().Settings()
 	ps.settings = config.Snapshot().Settings()
+	inForce := map[*envoy.Layer]bool{}
+	for _, w := range config.Snapshot().Workloads() {
+		view, _ := config.View(w.Name)
+		inForce[view.Shared] = true
+	}
 	last := ps.by
 	ps.by = map[mesh.PodName]*proxy{}
 	for _, w := range config.Snapshot().Workloads() {
@@ -243,8 +248,10 @@ func (ps *proxies) follow(t *testing.T, config *envoy.Config) {
 		case told && changes == 0 && sameSettings:
 			t.Errorf("%s is told to look at what it shares, which is the same", w.Name)
 		}
-		if !config.InForce(view.Shared) {
-			t.Errorf("what %s shares is not in force", w.Name)
+		for _, shared := range []*envoy.Layer{p.view.Shared, view.Shared} {
+			if config.InForce(shared) != inForce[shared] {
+				t.Errorf("what %s shares: in force: %t", w.Name, !inForce[shared])
+			}
 		}
 		p.view = view
 	}

@@ -44,10 +44,12 @@ type livePod struct {
 	t           *testing.T
 	pod, client *redirecttest.Namespace
 	identity    tls.Certificate // the client's, of the mesh
+	// issue makes a certificate of the mesh's root.
+	issue func(spiffeID string) (certPEM, keyPEM []byte)
 }
 
-// startPod starts the proxy of a pod at livePodIP.
-func startPod(t *testing.T, objects ingest.Objects, name mesh.PodName) *livePod {
+// startPod starts the proxy of a pod at livePodIP. With rules, permissive mode is off.
+func startPod(t *testing.T, objects ingest.Objects, name mesh.PodName, rules ...*mesh.Rule) *livePod {
 	t.Helper()
 	binary := envoyBinary(t)
 	p := &livePod{t: t, pod: redirecttest.New(t), client: redirecttest.New(t)}
@@ -60,7 +62,7 @@ func startPod(t *testing.T, objects ingest.Objects, name mesh.PodName) *livePod 
 	for _, problem := range problems {
 		t.Log(problem)
 	}
-	config, err := envoy.NewBuilder(nil).Build(snapshot)
+	config, err := envoy.NewBuilder(nil).Build(withRules(snapshot, rules))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +157,7 @@ func (p *livePod) writeSecrets(dir string) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, root, root, key.Public(), key)
 	must(p.t, err)
-	issue := func(id string) (certPEM, keyPEM []byte) {
+	p.issue = func(id string) (certPEM, keyPEM []byte) {
 		leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		must(p.t, err)
 		uri, err := url.Parse(id)
@@ -170,10 +172,8 @@ func (p *livePod) writeSecrets(dir string) {
 		must(p.t, err)
 		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leafDER}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
 	}
-	clientCert, clientKey := issue(liveClientID)
-	p.identity, err = tls.X509KeyPair(clientCert, clientKey)
-	must(p.t, err)
-	cert, leafKey := issue("spiffe://cluster.local/ns/bank/sa/vault")
+	p.become(liveClientID)
+	cert, leafKey := p.issue("spiffe://cluster.local/ns/bank/sa/vault")
 	inline := func(text []byte) map[string]any { return map[string]any{"inline_string": string(text)} }
 	const secret = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	for name, content := range map[string]map[string]any{
@@ -185,6 +185,14 @@ func (p *livePod) writeSecrets(dir string) {
 		must(p.t, err)
 		must(p.t, os.WriteFile(filepath.Join(dir, name+".json"), text, 0o644))
 	}
+}
+
+// become gives the client another identity.
+func (p *livePod) become(spiffeID string) {
+	p.t.Helper()
+	var err error
+	p.identity, err = tls.X509KeyPair(p.issue(spiffeID))
+	must(p.t, err)
 }
 
 // run starts Envoy as its own user, whose traffic is not redirected, and waits until it is ready.
@@ -270,8 +278,11 @@ type seen struct {
 }
 
 // serveApp is an application on a port of the pod's loopback that tells what it saw.
-func (p *livePod) serveApp(port int) {
-	listener := p.pod.Listen(p.t, fmt.Sprintf("127.0.0.1:%d", port))
+func (p *livePod) serveApp(port int) { p.serveAppAt("127.0.0.1", port) }
+
+// serveAppAt is one on another address of the pod's.
+func (p *livePod) serveAppAt(address string, port int) {
+	listener := p.pod.Listen(p.t, fmt.Sprintf("%s:%d", address, port))
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(seen{r.RequestURI, r.Header})
 	})}
