@@ -1,9 +1,9 @@
 // Package coalesce turns a storm of events into few runs of one function.
 //
-// The first urgent event after a quiet time runs the function at once; those that follow closely are
-// merged until none came for Window.Idle, or until the oldest of them has waited Window.Max. Events
-// that are not urgent wait for the next run, at most for Window.Lax. All are urgent while there are
-// few; the more there are, the longer a thing must have been quiet for its next event to be urgent.
+// The first urgent event after a quiet time runs the function at once. Those that follow closely are
+// merged until none arrives for Window.Idle, or until the oldest has waited for Window.Max. Events that
+// are not urgent wait for the next run, at most for Window.Lax. While there are few events all are urgent;
+// the more there are, the longer a thing must have been quiet for its next event to be urgent.
 //
 // The package carries no data: an event says only what changed, and the function reads the current
 // state for itself. Its invariant: after the last event the function runs once more, from its
@@ -26,14 +26,14 @@ type Window struct {
 	Idle time.Duration
 	// Max is the longest that an urgent event waits, however many follow it.
 	Max time.Duration
-	// Lax is the longest that an event waits that is not urgent; zero means Max. A run that an urgent
-	// event leads to takes it along.
+	// Lax is the longest that an event waits that is not urgent; zero means Max. A run for an urgent event
+	// includes it.
 	Lax time.Duration
-	// Urgent is how many runs a second may be for urgent events; zero means that all events are urgent.
+	// Urgent is the number of runs per second for urgent events; zero means that all events are urgent.
 	Urgent float64
 }
 
-// Validate says what is wrong with a Window.
+// Validate returns an error if the Window is invalid.
 func (w Window) Validate() error {
 	if w.Idle < 0 || w.Max < w.Idle || w.Lax != 0 && w.Lax < w.Max || w.Urgent < 0 {
 		return fmt.Errorf("coalescing window idle %v, max %v, lax %v, urgent %v: want 0 <= idle <= max <= lax (or lax 0), 0 <= urgent", w.Idle, w.Max, w.Lax, w.Urgent)
@@ -80,8 +80,8 @@ func New(w Window) (*Trigger, error) {
 	return t, nil
 }
 
-// Resize changes the window from the next wait on: what a run costs may change. A window that is not
-// valid is refused, and the last one stays.
+// Resize changes the window from the next wait on, because the cost of a run may change. An invalid window
+// is an error and leaves the last one in force.
 func (t *Trigger) Resize(w Window) error {
 	if err := w.Validate(); err != nil {
 		return err
@@ -96,8 +96,8 @@ func (t *Trigger) Resize(w Window) error {
 // Kick says that something changed that is always urgent. It never blocks.
 func (t *Trigger) Kick() { t.kick(func(time.Time) bool { return true }) }
 
-// Changed says that a thing changed, which is urgent unless it does so all the time. It never blocks,
-// and returns whether it was.
+// Changed says that a thing changed, which is urgent unless it changes all the time. It never blocks, and
+// returns whether the change was urgent.
 func (t *Trigger) Changed(thing string) (urgent bool) {
 	return t.kick(func(now time.Time) bool { return t.urgency.of(thing, now) })
 }
@@ -154,7 +154,7 @@ func (t *Trigger) settle(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// wait is how long the pending events have still to wait, as far as is known now.
+// wait is how long the pending events still have to wait, as far as is known now.
 func (t *Trigger) wait() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -7,14 +7,14 @@ const (
 	savings = 4
 	// quietAtHalf is how long a thing must have been quiet to be urgent when half of them are spent.
 	quietAtHalf = time.Second
-	// remembered is how long a thing is remembered: after that it is as quiet as can be.
+	// remembered is how long a thing is remembered. After that it counts as fully quiet.
 	remembered = time.Minute
 )
 
-// urgency says which events are worth a run of their own. While there are few, all are. The more of
-// the allowance is spent, the longer a thing must have been quiet for its next event to be urgent:
-// what changes all the time waits, and what changes once in a while does not wait for that. Not safe for
-// concurrent use; the zero urgency takes everything for urgent.
+// urgency decides which events are urgent. While there are few, all are. The more of the allowance is
+// spent, the longer a thing must have been quiet for its next event to be urgent: what changes all the
+// time waits, and what rarely changes does not wait for it. It is not safe for concurrent use. To the zero
+// urgency everything is urgent.
 type urgency struct {
 	rate   float64 // runs a second; 0 for no limit
 	left   float64 // runs; below 0 when things that are always urgent have overdrawn it
@@ -23,7 +23,7 @@ type urgency struct {
 	swept  time.Time            // when the old ones were forgotten last
 }
 
-// allow sets the rate. Who has not spent anything yet has saved all that can be.
+// allow sets the rate. The first call starts with full savings.
 func (u *urgency) allow(rate float64, now time.Time) {
 	u.fill(now)
 	if u.rate == 0 {

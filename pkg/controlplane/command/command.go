@@ -60,7 +60,7 @@ func (s *shared) rest() (*rest.Config, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = clientQPS, clientBurst
-	// Built-in kinds in their binary form: a third of the work and the garbage that JSON makes.
+	// Protobuf for built-in kinds: a third of the work and garbage of JSON.
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
 	return config, nil
 }
@@ -132,25 +132,25 @@ func newController(version serve.Version) *cobra.Command {
 	cmd.Flags().StringVar(&cfg.XDSAddress, "xds-address", fmt.Sprintf(":%d", api.PortXDS), "address for proxies (ADS over mTLS)")
 	cmd.Flags().StringVar(&cfg.HTTPAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
 	cmd.Flags().StringVar(&cfg.DebugAddress, "debug-address", fmt.Sprintf("127.0.0.1:%d", api.PortDebug), "loopback address for /debug/xds, /debug/rotation and /debug/pprof; empty for none")
-	cmd.Flags().StringVar(&cfg.EvidenceAddress, "evidence-address", "", fmt.Sprintf("address where the controller that rotates the root asks what this one has, such as :%d (mutual TLS); empty for none", api.PortEvidence))
-	cmd.Flags().DurationVar(&cfg.SecretDelivery, "secret-delivery", 3*time.Minute, "how long a changed Secret may take to reach running pods; each phase of a rotation waits that long")
-	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 20*time.Second, "time to hand proxies over after SIGTERM")
+	cmd.Flags().StringVar(&cfg.EvidenceAddress, "evidence-address", "", fmt.Sprintf("address where the leader asks for this replica's evidence during a root rotation, such as :%d (mutual TLS); empty for none", api.PortEvidence))
+	cmd.Flags().DurationVar(&cfg.SecretDelivery, "secret-delivery", 3*time.Minute, "time for a changed Secret to reach running pods; each phase of a rotation waits that long")
+	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 20*time.Second, "time to send proxies to other replicas after SIGTERM")
 	limits := mesh.Limits{}.WithDefaults()
 	cmd.Flags().DurationVar(&cfg.Sidecars.Handshake, "sidecar-handshake-timeout", limits.Handshake, "time that a peer of a sidecar has for its TLS handshake, 1s or more")
 	cmd.Flags().DurationVar(&cfg.Sidecars.RequestHeaders, "sidecar-request-headers-timeout", limits.RequestHeaders, "time that a peer of a sidecar has for a request's headers, 1s or more")
-	cmd.Flags().DurationVar(&cfg.Sidecars.StreamIdle, "sidecar-stream-idle-timeout", limits.StreamIdle, "how long a request or response of a sidecar's peer may rest, 1m or more")
-	cmd.Flags().Uint32Var(&cfg.Sidecars.Streams, "sidecar-max-streams", limits.Streams, "requests at a time on one HTTP/2 connection to a sidecar, 16 or more")
+	cmd.Flags().DurationVar(&cfg.Sidecars.StreamIdle, "sidecar-stream-idle-timeout", limits.StreamIdle, "how long a request or response of a sidecar's peer may be idle, 1m or more")
+	cmd.Flags().Uint32Var(&cfg.Sidecars.Streams, "sidecar-max-streams", limits.Streams, "concurrent requests on one HTTP/2 connection to a sidecar, 16 or more")
 	return cmd
 }
 
-// run gives a process its logger and its way to the API server.
+// run gives a process its logger and its connection to the API server.
 func (s *shared) run(cmd *cobra.Command, process func(context.Context, *rest.Config, *slog.Logger) error) error {
 	log, err := s.logger(cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
 	serve.LeaveHeadroom()
-	// client-go logs on its own, through klog, which can only be told for the whole process.
+	// client-go logs through klog, which can only be configured for the whole process.
 	klog.SetSlogLogger(log)
 	config, err := s.rest()
 	if err != nil {
@@ -184,7 +184,7 @@ func newRedirect() *cobra.Command {
 	rules := redirect.Default()
 	cmd := &cobra.Command{
 		Use:     "redirect",
-		Short:   "Lead the pod's TCP traffic through its proxy (the init container of injected pods)",
+		Short:   "Redirect the pod's TCP traffic to its proxy (the init container of injected pods)",
 		Example: "  osm-controlplane redirect --exclude-outbound-ports 3306,5432",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return redirect.Apply(rules) },

@@ -29,11 +29,11 @@ func (l *injectorLimits) bind(flags *pflag.FlagSet) {
 	quantity(&l.reviewMemory, "max-review-memory", bytes(defaults.ReviewMemory), "memory for all reviews at a time, by estimate; at least 8 times --max-review-size")
 	flags.IntVar(&l.containers, "max-containers", defaults.Containers, "containers of a pod, init containers included")
 	flags.IntVar(&l.probes, "max-probes", defaults.Probes, "probes of a pod that its sidecar answers")
-	flags.DurationVar(&l.timeout, "review-timeout", defaults.Read, "time in which a review must have arrived")
-	flags.IntVar(&l.connections, "max-connections", defaults.Connections, "connections to the webhook at a time")
-	flags.IntVar(&l.perSource, "max-connections-per-source", defaults.PerSource, "connections to the webhook at a time from one IP address")
+	flags.DurationVar(&l.timeout, "review-timeout", defaults.Read, "time for an admission review to arrive")
+	flags.IntVar(&l.connections, "max-connections", defaults.Connections, "concurrent connections to the webhook")
+	flags.IntVar(&l.perSource, "max-connections-per-source", defaults.PerSource, "concurrent connections to the webhook from one IP address")
 	quantity(&l.sidecarMemory, "sidecar-memory-limit", resource.MustParse(injector.DefaultSidecarMemory), "memory limit of sidecars, unless the MeshConfig sets their resources")
-	flags.IntVar(&l.sidecarConnections, "sidecar-max-connections", injector.DefaultSidecarConnections, "connections that a sidecar has at a time, in both directions")
+	flags.IntVar(&l.sidecarConnections, "sidecar-max-connections", injector.DefaultSidecarConnections, "concurrent connections of a sidecar, both directions together")
 }
 
 func (l *injectorLimits) review() injector.Limits {

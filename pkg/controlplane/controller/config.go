@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 
 	"github.com/osm-edge/osm/pkg/api"
@@ -19,7 +20,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
-// Config is what osm-controller is started with.
+// Config configures osm-controller.
 type Config struct {
 	// REST is the way to the API server; required.
 	REST *rest.Config
@@ -35,26 +36,29 @@ type Config struct {
 	CASecret string
 	// XDSAddress and HTTPAddress default to :15128 and :9091.
 	XDSAddress, HTTPAddress string
-	// DebugAddress is where people look into the process; empty for nowhere. It must be of loopback.
+	// DebugAddress serves debug pages and profiles; empty for nowhere. It must be a loopback address.
 	DebugAddress string
-	// EvidenceAddress is where the holder of the Lease asks what a rotation of the root waits for;
-	// empty for nowhere, which holds up every rotation.
+	// EvidenceAddress is where the leader asks for what a rotation of the root waits for; empty for
+	// nowhere, which blocks every rotation.
 	EvidenceAddress string
 	// Limits bound what one proxy may take; zero fields have defaults.
 	Limits xds.Limits
-	// SecretDelivery is how long the kubelet may take to bring a changed Secret into a running pod;
-	// zero means 3 minutes. Each phase of a rotation waits that long.
+	// SecretDelivery is how long the kubelet may take to update a mounted Secret in a running pod; zero
+	// means 3 minutes. Each phase of a rotation waits that long.
 	SecretDelivery time.Duration
-	// DrainPeriod bounds the way out, from the signal to the end; zero means 20 s.
+	// DrainPeriod bounds the shutdown, from the signal to the end; zero means 20 s.
 	DrainPeriod time.Duration
-	// Sidecars bounds what peers can make the mesh's sidecars keep; zero fields have defaults.
+	// Sidecars bounds what peers can make the mesh's sidecars hold; zero fields have defaults.
 	Sidecars mesh.Limits
 	// Holder names this replica in the Lease; empty means the host's name.
 	Holder  string
 	Version serve.Version
+	// Health and Metrics are what HTTPAddress shows; nil means new ones.
+	Health  *serve.Health
+	Metrics *prometheus.Registry
 	// Log is required.
 	Log *slog.Logger
-	// Level is Log's, for the MeshConfig to change; nil leaves it alone.
+	// Level is the level of Log, which the MeshConfig may change; nil leaves it alone.
 	Level *serve.LogLevel
 }
 
@@ -71,7 +75,7 @@ func (c Config) withDefaults() Config {
 	set(&c.XDSAddress, ":15128")
 	set(&c.HTTPAddress, ":9091")
 	if c.Holder == "" {
-		// Without a host name the replica cannot tell itself from others: Lease.Run says so.
+		// Without a host name a replica has no name of its own: Lease.Run returns an error then.
 		c.Holder, _ = os.Hostname()
 	}
 	if c.SecretDelivery == 0 {
@@ -83,13 +87,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate says what is missing.
+// Validate reports what is missing or out of range.
 func (c Config) Validate() error {
 	if c.REST == nil || c.Log == nil {
-		return errors.New("controller: the way to the API server and a log are required")
+		return errors.New("controller: REST and Log are required")
 	}
 	if c.DebugAddress != "" && !loopback(c.DebugAddress) {
-		return fmt.Errorf("controller: --debug-address %s: want host:port with a loopback host, such as 127.0.0.1:%d: profiles and names of pods are not for the whole cluster", c.DebugAddress, api.PortDebug)
+		return fmt.Errorf("controller: --debug-address %s: want host:port with a loopback host, such as 127.0.0.1:%d: profiles and pod names must not be visible to the whole cluster", c.DebugAddress, api.PortDebug)
 	}
 	if c.DrainPeriod < 0 || c.SecretDelivery < 0 {
 		return errors.New("controller: --drain-period and --secret-delivery must not be negative")

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -12,7 +11,6 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -31,30 +29,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
-// A burst of changes becomes one configuration; its first change goes out at once. A publication costs
-// something for each proxy, so the more proxies there are, the longer changes may be merged while they
-// never end, and those of what changes all the time the longest.
-const (
-	coalesceMin         = 10 * time.Millisecond // also the quiet that ends a burst
-	coalesceMax         = 250 * time.Millisecond
-	coalescePerProxy    = 25 * time.Microsecond
-	coalesceLaxPerProxy = 200 * time.Microsecond
-	// urgentMessages is how many messages a second may be for urgent changes: about half of a core.
-	urgentMessages = 13_000
-)
-
-// window is how changes are merged for so many proxies.
-func window(proxies int) coalesce.Window {
-	within := func(perProxy time.Duration) time.Duration {
-		return min(max(time.Duration(proxies)*perProxy, coalesceMin), coalesceMax)
-	}
-	return coalesce.Window{
-		Idle: coalesceMin, Max: within(coalescePerProxy), Lax: within(coalesceLaxPerProxy),
-		Urgent: urgentMessages / float64(max(proxies, 1)),
-	}
-}
-
-// settle is how long a leaving replica still serves, until it is no longer an endpoint.
+// settle is how long a draining replica keeps serving, until it is no longer an endpoint.
 const settle = 3 * time.Second
 
 // parts are the long-lived things of a running controller.
@@ -90,48 +65,24 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	p := &parts{cfg: cfg, registry: prometheus.NewRegistry(), health: serve.NewHealth(time.Now), accounts: wake.NewSignal(), hook: wake.NewSignal()}
-	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	refusals, err := serve.NewRefusals(p.registry, cfg.Log)
+	process, err := serve.NewProcess(serve.ProcessConfig{HTTPAddress: cfg.HTTPAddress, Version: cfg.Version, Health: cfg.Health, Metrics: cfg.Metrics, Log: cfg.Log})
 	if err != nil {
 		return err
 	}
-	p.refusals = refusals
-
-	// What serves outlives ctx: it ends when the drain is over.
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	group, serving := errgroup.WithContext(serving)
-	group.Go(func() error { return p.serveHTTP(serving) })
-
-	// A server that fails ends the start too, and the other way round.
-	starting, started := context.WithCancel(ctx)
-	defer started()
-	context.AfterFunc(serving, started)
-	err = p.start(starting, serving, group)
-	if err == nil {
+	p := &parts{cfg: cfg, registry: process.Metrics, health: process.Health, refusals: process.Refusals, accounts: wake.NewSignal(), hook: wake.NewSignal()}
+	return process.Run(ctx, func(starting, serving context.Context, group *errgroup.Group) error {
+		if err := p.start(starting, serving, group); err != nil {
+			return err
+		}
 		<-starting.Done()
-		err = p.drain(ctx)
-	}
-	stop()
-	if failed := group.Wait(); failed != nil && !errors.Is(failed, context.Canceled) {
-		return failed
-	}
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return nil // told to stop while starting: in order
-	}
-	return err
-}
-
-func (p *parts) serveHTTP(ctx context.Context) error {
-	handler := serve.Handler(p.health, p.registry, p.cfg.Version)
-	return serve.HTTPServer{Addr: p.cfg.HTTPAddress, Handler: handler, Refused: p.refusals.Of("http"), Log: p.cfg.Log}.Run(ctx)
+		return p.drain(ctx)
+	})
 }
 
 // debugTime bounds a profile.
 const debugTime = 5 * time.Minute
 
-// serveDebug lets people look at what each proxy holds and refuses, and at profiles.
+// serveDebug shows what each proxy holds and rejects, the state of a rotation, and profiles.
 func (p *parts) serveDebug(ctx context.Context) error {
 	if p.cfg.DebugAddress == "" {
 		return nil
@@ -140,14 +91,14 @@ func (p *parts) serveDebug(ctx context.Context) error {
 		debug.XDSPath:      func() any { return p.xds.Debug() },
 		debug.RotationPath: func() any { return p.driver.Debug(ctx) },
 	}
-	// A profile takes as long as was asked for.
+	// A profile takes as long as its request says.
 	limits := serve.Limits{Write: debugTime}
 	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(pages), Limits: limits, Log: p.cfg.Log}.Run(ctx)
 }
 
-// start brings the parts up one after another; what goes on by itself joins the group.
+// start starts the parts one after another. What runs in the background joins the group.
 func (p *parts) start(starting, serving context.Context, group *errgroup.Group) error {
-	root := p.health.Require("root CA", "its provider was not asked yet")
+	root := p.health.Require("root CA", "the certificate provider is not open yet")
 	objects := p.health.Require("objects", "reading the mesh from the API server")
 	proxies := p.health.Require("xDS", "the port is not open yet")
 
@@ -177,7 +128,7 @@ func (p *parts) start(starting, serving context.Context, group *errgroup.Group) 
 	return nil
 }
 
-// connect makes clients, metrics and the watch; it asks the API server nothing.
+// connect creates clients, metrics and the watch. It sends no request to the API server.
 func (p *parts) connect() error {
 	client, err := kubernetes.NewForConfig(p.cfg.REST)
 	if err != nil {
@@ -194,11 +145,11 @@ func (p *parts) connect() error {
 	if p.hooks, err = webhook.NewMetrics(p.registry); err != nil {
 		return err
 	}
-	if p.trigger, err = coalesce.New(window(0)); err != nil {
+	if p.trigger, err = coalesce.New(coalesce.FleetWindow(0)); err != nil {
 		return err
 	}
 	changes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "osm_changes_total", Help: "Changes of objects, by what happens with them: urgent ones go out at once, those of what changes all the time are merged for up to 250 ms.",
+		Name: "osm_changes_total", Help: "Changes of objects, by how they are published: urgent ones at once, those of objects that change all the time merged for up to 250 ms.",
 	}, []string{"as"})
 	p.registry.MustRegister(changes)
 	p.urgent, p.merged = changes.WithLabelValues("urgent"), changes.WithLabelValues("merged")
@@ -223,13 +174,13 @@ func (p *parts) changed(object string) {
 	}
 }
 
-// staleness tells people that the last snapshot is served on while the API server is away.
+// staleness notes in /readyz that the last snapshot is served while the API server is unavailable.
 func (p *parts) staleness() string {
 	since, err, failing := p.watch.Failing()
 	if !failing {
 		return ""
 	}
-	return fmt.Sprintf("no news from the API server for %s, serving the last snapshot: %v", time.Since(since).Round(time.Second), err)
+	return fmt.Sprintf("the API server has not answered for %s, serving the last snapshot: %v", time.Since(since).Round(time.Second), err)
 }
 
 func (p *parts) awaitObjects(ctx context.Context, condition *serve.Condition) error {
@@ -283,7 +234,7 @@ func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group
 	return nil
 }
 
-// drain leaves in order: unready first, then the proxies, spread over the rest of the period.
+// drain makes the replica unready, then sends its proxies away, spread over the rest of the period.
 func (p *parts) drain(ctx context.Context) error {
 	p.cfg.Log.Info("draining", "period", p.cfg.DrainPeriod.String(), "proxies", p.xds.Connected())
 	return serve.Drain{Health: p.health, Settle: min(settle, p.cfg.DrainPeriod/4), Period: p.cfg.DrainPeriod, Log: p.cfg.Log}.Run(ctx,

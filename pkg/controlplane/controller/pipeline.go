@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/coalesce"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
@@ -21,9 +22,6 @@ import (
 
 // rebuildLimit is how long one rebuild may take before liveness calls the loop dead.
 const rebuildLimit = 2 * time.Minute
-
-// reissueSpread is the time over which certificates of an old profile are replaced.
-const reissueSpread = 5 * time.Minute
 
 // pipeline runs the pure part: objects -> snapshot -> configuration, published to xDS.
 type pipeline struct {
@@ -120,7 +118,7 @@ func (l *pipeline) build() error {
 	l.current = snapshot
 	l.seen.Store(snapshot)
 	l.p.xds.Publish(config)
-	if err := l.p.trigger.Resize(window(l.p.xds.Connected())); err != nil {
+	if err := l.p.trigger.Resize(coalesce.FleetWindow(l.p.xds.Connected())); err != nil {
 		return err
 	}
 	l.built.Observe(time.Since(start).Seconds())
@@ -133,7 +131,7 @@ func (l *pipeline) build() error {
 func (l *pipeline) setProfile(p leafcache.Profile) {
 	l.p.leaves.SetProfile(p)
 	if l.current != nil && p != l.profile {
-		l.p.xds.Reissue(reissueSpread)
+		l.p.xds.Reissue(leafcache.MaxReissueTime)
 	}
 	l.profile = p
 }

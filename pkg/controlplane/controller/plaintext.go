@@ -7,7 +7,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/policy"
 )
 
-// plaintextNamed is how many Services osm_plaintext_endpoints names; it counts the others together.
+// plaintextNamed is how many Services osm_plaintext_endpoints names; all others are counted together.
 const plaintextNamed = 200
 
 // plaintext collects the number of endpoints of the mesh's Services that clients reach in plain text,

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
-	"github.com/osm-edge/osm/pkg/api/membership"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
@@ -44,18 +43,12 @@ func (p *parts) rootsChanged(change ca.Change) {
 		}
 	}
 	if change.Signer {
-		over := rootSpread(p.xds.Connected())
+		over := leafcache.ReissueTime(p.xds.Connected())
 		p.leaves.Reissue(over)
 		p.xds.Reissue(over)
 	}
 	p.accounts.Wake() // the proxies' Secrets hold the bundle and a leaf
 	p.hook.Wake()     // and so do the webhook and its Secret
-}
-
-// rootSpread is the time over which so many proxies get certificates of another root: ten a second,
-// which a provider can bear, and all within five minutes. The rotation waits for it.
-func rootSpread(proxies int) time.Duration {
-	return min(time.Duration(proxies)*100*time.Millisecond, reissueSpread)
 }
 
 func (p *parts) lease() kube.Lease {
@@ -127,41 +120,26 @@ func (p *parts) reportSecrets(r secrets.Result) {
 	p.pipeline.problems.report("proxy certificates", texts...)
 }
 
-// members says of each namespace whether it is the mesh's.
-func (p *parts) members() map[string]bool {
-	members := map[string]bool{}
-	for _, ns := range p.watch.Namespaces() {
-		members[ns.Name] = membership.Member(ns.Labels, p.cfg.MeshName)
-	}
-	return members
-}
-
 // meshAccounts are the ServiceAccounts of the mesh's namespaces.
 func (p *parts) meshAccounts() []secrets.Account {
-	members := p.members()
 	var accounts []secrets.Account
-	for _, account := range p.watch.ServiceAccounts() {
-		if members[account.Namespace] {
-			accounts = append(accounts, secrets.Account{
-				Identity: identity.Identity{Namespace: account.Namespace, ServiceAccount: account.Name},
-				UID:      account.UID,
-			})
-		}
+	for _, account := range p.watch.MemberAccounts() {
+		accounts = append(accounts, secrets.Account{Identity: identityOf(account), UID: account.UID})
 	}
 	return accounts
 }
 
-// otherAccounts are the ServiceAccounts outside the mesh. The control plane's own namespace is left
-// out: it never holds proxies' Secrets, and no right reaches there.
+// otherAccounts are the ServiceAccounts outside the mesh.
 func (p *parts) otherAccounts() []identity.Identity {
-	members := p.members()
 	var accounts []identity.Identity
-	for _, account := range p.watch.ServiceAccounts() {
-		if !members[account.Namespace] && account.Namespace != p.cfg.Namespace {
-			accounts = append(accounts, identity.Identity{Namespace: account.Namespace, ServiceAccount: account.Name})
-		}
+	for _, account := range p.watch.OtherAccounts() {
+		accounts = append(accounts, identityOf(account))
 	}
 	return accounts
+}
+
+func identityOf(account *corev1.ServiceAccount) identity.Identity {
+	return identity.Identity{Namespace: account.Namespace, ServiceAccount: account.Name}
 }
 
 // orderly drops the error of a loop that ended because it was told to.

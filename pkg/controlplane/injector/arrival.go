@@ -15,22 +15,22 @@ import (
 
 var errMethod = errors.New("want method POST")
 
-// arrival is one review on its way through the budgets: first its bytes have to fit, then what they
-// will become.
+// arrival is one review on its way through the budgets: first its bytes have to fit, then the memory that
+// decoding them takes.
 type arrival struct {
 	*webhook
 	source netip.Addr
 	held   []func()
 }
 
-// end gives back what is held.
+// end releases what is held.
 func (a *arrival) end() {
 	for _, giveBack := range a.held {
 		giveBack()
 	}
 }
 
-// serve returns the answer, encoded, or the refusal.
+// serve returns the encoded response, or the refusal.
 func (a *arrival) serve(in *http.Request) ([]byte, requestResult, error) {
 	body, err := a.read(in)
 	if err != nil {
@@ -45,13 +45,13 @@ func (a *arrival) serve(in *http.Request) ([]byte, requestResult, error) {
 	if err != nil {
 		return nil, resultMalformed, refused(reasonMalformed, "%w", err)
 	}
-	response, result := a.answer(in.Context(), a.source, review.Request)
+	response, result := a.respond(in.Context(), a.source, review.Request)
 	review.Request, review.Response = nil, response
 	answer, err := json.Marshal(review)
 	if err != nil {
 		return nil, resultError, fmt.Errorf("encode the answer: %w", err)
 	}
-	// The work ends here, before the wait: see halves. A slow reader holds the answer only.
+	// The work ends here, before the wait: see halves. A slow reader holds only the response.
 	done()
 	if err := a.hold(in.Context(), int64(len(answer)-len(body))); err != nil {
 		return nil, resultError, err
@@ -59,8 +59,8 @@ func (a *arrival) serve(in *http.Request) ([]byte, requestResult, error) {
 	return answer, result, nil
 }
 
-// read reads the body. It has to say how long it is, as the API server's do, because that much is set
-// aside for it.
+// read reads the body. The request must state its length, as the API server's do, because that much memory
+// is reserved for it.
 func (a *arrival) read(in *http.Request) ([]byte, error) {
 	if in.Method != http.MethodPost {
 		return nil, refused(reasonMalformed, "%w, not %s", errMethod, clip(in.Method, maxName))
@@ -89,23 +89,23 @@ func (a *arrival) hold(ctx context.Context, n int64) error {
 	if n <= 0 {
 		return nil
 	}
-	giveBack, err := a.turn(ctx, a.network, n)
+	giveBack, err := a.reserve(ctx, a.network, n)
 	if err == nil {
 		a.held = append(a.held, giveBack)
 	}
 	return err
 }
 
-// beginWork takes what the review may cost at most.
+// beginWork reserves the most that the review can cost.
 func (a *arrival) beginWork(ctx context.Context, body []byte) (done func(), err error) {
 	shape, err := measure(body)
 	if err != nil {
 		return nil, refused(reasonMalformed, "%w", err)
 	}
-	return a.turn(ctx, a.work, shape.cost(len(body)))
+	return a.reserve(ctx, a.work, shape.cost(len(body)))
 }
 
-func (a *arrival) turn(ctx context.Context, from *budget, n int64) (giveBack func(), err error) {
+func (a *arrival) reserve(ctx context.Context, from *budget, n int64) (giveBack func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, reviewWait)
 	defer cancel()
 	giveBack, err = from.take(ctx, a.source, n)

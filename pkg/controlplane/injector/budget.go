@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// halves of the memory: one for the network, one for work. Who holds a part of the first waits for
-	// the second, and who holds the second waits for nobody, so that all get on.
+	// halves of the memory: one for the network, one for work. A review that holds a part of the first may
+	// wait for the second, but never the other way round, so that there is no deadlock.
 	halves = 2
-	// sourceParts is the part of the network's half that one source may hold: a quarter.
+	// sourceParts bounds what one source may hold of the network's half: a quarter.
 	sourceParts = 4
 )
 
@@ -22,8 +22,8 @@ var (
 	errBusy    = errors.New("the injector is busy with other reviews: try again")
 )
 
-// budget is an amount that holders share. One source gets a share at most, so that who sends slow
-// or large reviews keeps only itself waiting.
+// budget is an amount of memory that reviews share. No source gets more than its share, so that a client
+// that sends slow or large reviews delays only itself.
 type budget struct {
 	total, share int64
 	gauge        prometheus.Gauge // nil is none
@@ -38,7 +38,7 @@ func newBudget(total, share int64, gauge prometheus.Gauge) *budget {
 	return &budget{total: total, share: share, gauge: gauge, sources: map[netip.Addr]int64{}, freed: make(chan struct{})}
 }
 
-// take waits until n is free for the source, or until ctx ends. What it returns gives n back.
+// take waits until n is free for the source, or until ctx ends. giveBack returns n.
 func (b *budget) take(ctx context.Context, source netip.Addr, n int64) (giveBack func(), err error) {
 	if n > b.share {
 		return nil, errTooMuch

@@ -24,12 +24,12 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
-// judgeEvery is how late the end of the certificate, or a jump of the wall clock, is noticed.
-const judgeEvery = 30 * time.Second
+// checkInterval bounds how late the expiry of the certificate, or a jump of the wall clock, is noticed.
+const checkInterval = 30 * time.Second
 
-// certificateCache follows the Secret with the webhook's certificate, the only one that an injector may
-// read. It serves the last one that was valid when it came: a Secret that is broken or gone changes
-// nothing, and while the controllers are away there is simply no other.
+// certificateCache follows the Secret with the webhook's certificate, the only Secret that an injector may
+// read. It serves the last certificate that was valid on arrival. A Secret that is broken or deleted changes
+// nothing, and while the controllers are unavailable no new certificate arrives.
 type certificateCache struct {
 	informer cache.SharedIndexInformer
 	secret   string // namespace/name
@@ -42,18 +42,18 @@ type certificateCache struct {
 
 	mu      sync.Mutex
 	held    *secrets.Served
-	expired bool // and told
+	expired bool // and logged
 }
 
 func newCertificateCache(client kubernetes.Interface, cfg Config) (*certificateCache, error) {
 	namespace := cfg.Settings.Namespace
 	c := &certificateCache{
 		secret: namespace + "/" + api.InjectorCertificateSecret, host: api.InjectorHost(namespace),
-		shows: cfg.Roots, log: cfg.Logger, now: clock(cfg.Now), first: make(chan struct{}),
+		shows: cfg.Roots, log: cfg.Log, now: cfg.Now, first: make(chan struct{}),
 	}
 	c.ready = cfg.Health.Require("webhook certificate", c.waiting(errors.New("is not there yet")))
 	expiry := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "osm_admission_certificate_expiry_timestamp_seconds", Help: "End of the certificate that the webhook serves, 0 while there is none.",
+		Name: "osm_admission_certificate_expiry_timestamp_seconds", Help: "When the certificate that the webhook serves expires, 0 while there is none.",
 	}, c.expiry)
 	if err := cfg.Metrics.Register(expiry); err != nil {
 		return nil, fmt.Errorf("register injector metrics: %w", err)
@@ -77,12 +77,12 @@ func newCertificateCache(client kubernetes.Interface, cfg Config) (*certificateC
 	return c, nil
 }
 
-// waiting words why there is no certificate.
+// waiting is the text that readiness shows while there is no certificate.
 func (c *certificateCache) waiting(err error) string {
 	return fmt.Sprintf("Secret %s, which the controller that holds the Lease writes: %v", c.secret, err)
 }
 
-// set takes what is in the Secret now, if the API server would accept it.
+// set adopts the certificate in the Secret, if the API server would accept it.
 func (c *certificateCache) set(object any) {
 	secret, ok := object.(*corev1.Secret)
 	if !ok || secret.Name != api.InjectorCertificateSecret {
@@ -90,7 +90,7 @@ func (c *certificateCache) set(object any) {
 	}
 	served, err := secrets.ParseServed(secret.Data, c.host, c.now().Round(0))
 	if err != nil {
-		c.log.Error("the webhook's certificate cannot be used, any former one is served on", "secret", c.secret, "error", err)
+		c.log.Error("cannot use the webhook's new certificate, keeping the last one", "secret", c.secret, "error", err)
 		c.unread(err)
 		return
 	}
@@ -104,15 +104,15 @@ func (c *certificateCache) set(object any) {
 	if c.shows != nil {
 		c.shows(served.Trust)
 	}
-	c.log.Info("the webhook's certificate", "serial", served.Certificate.Leaf.SerialNumber.Text(16), "notAfter", served.Certificate.Leaf.NotAfter, "signer", served.Trust.Fingerprint)
-	c.judge()
+	c.log.Info("serving a new webhook certificate", "serial", served.Certificate.Leaf.SerialNumber.Text(16), "notAfter", served.Certificate.Leaf.NotAfter, "signer", served.Trust.Fingerprint)
+	c.checkExpiry()
 }
 
 func (c *certificateCache) gone() {
-	c.log.Error("the Secret with the webhook's certificate is gone, the former one is served on", "secret", c.secret)
+	c.log.Error("the Secret with the webhook's certificate was deleted, keeping the last certificate", "secret", c.secret)
 }
 
-// unread tells readiness why there is no certificate, while there is none.
+// unread sets the reason that readiness shows, while there is no certificate.
 func (c *certificateCache) unread(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,22 +121,22 @@ func (c *certificateCache) unread(err error) {
 	}
 }
 
-// run notices the end of the certificate, until ctx ends.
+// run checks the expiry of the certificate until ctx ends.
 func (c *certificateCache) run(ctx context.Context) error {
-	ticker := time.NewTicker(judgeEvery)
+	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			c.judge()
+			c.checkExpiry()
 		}
 	}
 }
 
-// judge says whether the API server accepts what is served.
-func (c *certificateCache) judge() {
+// checkExpiry makes the replica ready or unready by whether the API server accepts the certificate.
+func (c *certificateCache) checkExpiry() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.held == nil {
@@ -147,11 +147,11 @@ func (c *certificateCache) judge() {
 		c.ready.Met()
 		return
 	}
-	text := c.waiting(fmt.Errorf("its certificate expired at %s and no other has come: look at the log of %s", end.UTC().Format(time.RFC3339), api.AppController))
+	text := c.waiting(fmt.Errorf("its certificate expired at %s and was not renewed: look at the log of %s", end.UTC().Format(time.RFC3339), api.AppController))
 	c.ready.Unmet(text)
 	if !c.expired {
 		c.expired = true
-		c.log.Error("the API server does not accept this webhook any more", "problem", text)
+		c.log.Error("the webhook's certificate has expired, the API server no longer accepts it", "problem", text)
 	}
 }
 
@@ -164,8 +164,8 @@ func (c *certificateCache) expiry() float64 {
 	return float64(c.held.Certificate.Leaf.NotAfter.Unix())
 }
 
-// certificate is for tls.Config.GetCertificate. One that has expired is served as well: the client's
-// complaint says what is wrong.
+// certificate is for tls.Config.GetCertificate. It also returns an expired certificate: the client's error
+// then says what is wrong.
 func (c *certificateCache) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

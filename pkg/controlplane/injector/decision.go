@@ -25,16 +25,16 @@ type Namespace struct {
 type decision struct {
 	inject bool
 	reason string
-	// foreign is set when the namespace is none of this mesh's business.
+	// foreign is set when the namespace does not belong to this mesh.
 	foreign bool
-	// asked is set when the pod's own annotation asks for what it does not get.
+	// asked is set when the pod's own annotation asks for a sidecar that it does not get.
 	asked bool
 }
 
 func skip(reason string) decision { return decision{reason: reason} }
 
-// decide never injects where it would break the cluster; else the pod's annotation wins over its
-// namespace's, and without either the pod is left alone.
+// decide never injects where it would break the cluster. Otherwise the pod's annotation overrides its
+// namespace's; without either there is no sidecar.
 func decide(pod *corev1.Pod, ns Namespace, s Settings) (decision, error) {
 	if reason := outside(ns, s); reason != "" {
 		return decision{reason: reason, foreign: true}, nil
@@ -59,7 +59,7 @@ func decide(pod *corev1.Pod, ns Namespace, s Settings) (decision, error) {
 	return decision{inject: enabled, reason: "the namespace's annotation " + api.AnnotationInjection}, nil
 }
 
-// outside says why a namespace is none of this mesh's business; empty if it is.
+// outside says why a namespace does not belong to this mesh, "" if it does.
 func outside(ns Namespace, s Settings) string {
 	system := []string{metav1.NamespaceSystem, metav1.NamespacePublic, s.Namespace}
 	switch {

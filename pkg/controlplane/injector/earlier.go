@@ -11,7 +11,7 @@ import (
 )
 
 // hasSidecar says whether a pod looks like a copy of an injected one, as kubectl debug --copy-to or a
-// restored backup makes. Looks are all there is to go by, so nothing of it is believed: see withoutSidecar.
+// restored backup creates. Nothing in it is trusted: see withoutSidecar.
 func hasSidecar(pod *corev1.Pod) bool {
 	envoy := func(c corev1.Container) bool {
 		return c.Name == api.ContainerEnvoy && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
@@ -22,9 +22,9 @@ func hasSidecar(pod *corev1.Pod) bool {
 		slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == api.ContainerInit })
 }
 
-// withoutSidecar takes away what bears the sidecar's names, so that the pod gets the injector's own
-// in their place, and not whatever its creator put there. It returns the pod that is left and the operations
-// that lead to it.
+// withoutSidecar removes everything with the sidecar's names, so that the pod gets the injector's own
+// instead of whatever its creator put there. It returns the remaining pod and the operations that remove
+// the rest.
 func withoutSidecar(pod *corev1.Pod) (*corev1.Pod, []Operation) {
 	rest := *pod
 	var operations []Operation
@@ -35,8 +35,8 @@ func withoutSidecar(pod *corev1.Pod) (*corev1.Pod, []Operation) {
 	return &rest, operations
 }
 
-// without returns the items that stay; the operations remove the others from the last to the first,
-// so that no index is shifted before it is used.
+// without returns the items that stay. The operations remove the others from last to first, so that no
+// index shifts before it is used.
 func without[T any](operations *[]Operation, field string, items []T, goes func(T) bool) []T {
 	for i := len(items) - 1; i >= 0; i-- {
 		if goes(items[i]) {
@@ -46,8 +46,8 @@ func without[T any](operations *[]Operation, field string, items []T, goes func(
 	return slices.DeleteFunc(slices.Clone(items), goes)
 }
 
-// checkRewritten refuses a probe that already asks the sidecar: what it asked of the application is
-// not known any more, and Envoy would ask itself.
+// checkRewritten refuses a probe that already points at the sidecar: the original probe is no longer known,
+// and Envoy would probe itself.
 func checkRewritten(kind probeKind, original *corev1.Probe) error {
 	get := original.HTTPGet
 	if get == nil || get.Host != "" || get.Port.IntValue() != int(kind.port) || !strings.HasPrefix(get.Path, kind.pathPrefix()) {

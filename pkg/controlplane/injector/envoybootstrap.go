@@ -49,7 +49,7 @@ const (
 	reconnectMax     = 30 * time.Second
 )
 
-// proxyBootstrap is what one pod's Envoy starts with.
+// proxyBootstrap is the bootstrap configuration of one pod's Envoy.
 type proxyBootstrap struct {
 	controllerHost string // resolved again and again
 	controllerPort uint32
@@ -72,7 +72,7 @@ func newProxyBootstrap(s Settings, found []probe) proxyBootstrap {
 	}
 }
 
-// config builds the bootstrap. It holds no node, which Envoy's arguments name, and no secret.
+// config builds the bootstrap. It contains no node, which Envoy's arguments name, and no secret.
 func (b proxyBootstrap) config() (*bootstrapv3.Bootstrap, error) {
 	clusters := []*clusterv3.Cluster{b.controllerCluster(), adminCluster()}
 	for _, p := range b.probes {
@@ -100,8 +100,8 @@ func (b proxyBootstrap) config() (*bootstrapv3.Bootstrap, error) {
 	return config, config.ValidateAll()
 }
 
-// adsConfig is the stream to the control plane: incremental, and with a jittered back-off, so that
-// a restarted control plane is not met by all proxies at once.
+// adsConfig is the stream to the control plane: incremental, and with a jittered back-off, so that not all
+// proxies reconnect to a restarted control plane at once.
 func adsConfig() *corev3.ApiConfigSource {
 	return &corev3.ApiConfigSource{
 		ApiType: corev3.ApiConfigSource_DELTA_GRPC, TransportApiVersion: corev3.ApiVersion_V3,
@@ -115,8 +115,8 @@ func adsConfig() *corev3.ApiConfigSource {
 	}
 }
 
-// fromADS waits for the first answer without limit: an Envoy that starts without configuration
-// would turn ready and swallow the pod's traffic.
+// fromADS waits for the first response without a limit: an Envoy without configuration would turn ready
+// and drop the pod's traffic.
 func fromADS() *corev3.ConfigSource {
 	return &corev3.ConfigSource{
 		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
@@ -143,13 +143,13 @@ func (b proxyBootstrap) controllerCluster() *clusterv3.Cluster {
 	}
 }
 
-// controllerTLS proves the pod's ServiceAccount and accepts nobody but the control plane.
+// controllerTLS proves the pod's ServiceAccount and accepts only the control plane.
 func (b proxyBootstrap) controllerTLS() *tlsv3.UpstreamTlsContext {
 	return &tlsv3.UpstreamTlsContext{
 		Sni: b.controllerName,
 		CommonTlsContext: &tlsv3.CommonTlsContext{
 			AlpnProtocols: []string{"h2"},
-			// As a client Envoy stops at TLS 1.2 unless told otherwise.
+			// As a client Envoy uses at most TLS 1.2 by default.
 			TlsParams: &tlsv3.TlsParameters{
 				TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
 				TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
@@ -170,8 +170,8 @@ func (b proxyBootstrap) controllerTLS() *tlsv3.UpstreamTlsContext {
 	}
 }
 
-// fileSecret watches the directory, because the kubelet renews a mounted Secret by swapping a
-// symbolic link beside the file.
+// fileSecret watches the directory, because the kubelet updates a mounted Secret by swapping a symbolic
+// link beside the file.
 func (b proxyBootstrap) fileSecret(name, file string) *tlsv3.SdsSecretConfig {
 	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
 		ResourceApiVersion: corev3.ApiVersion_V3,
@@ -202,7 +202,7 @@ func (b proxyBootstrap) text() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encode Envoy's bootstrap: %w", err)
 	}
-	// protojson changes its white space on purpose from build to build.
+	// protojson varies its white space on purpose from build to build.
 	var stable bytes.Buffer
 	stable.Grow(len(unstable))
 	if err := json.Compact(&stable, unstable); err != nil {

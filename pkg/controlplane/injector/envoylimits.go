@@ -29,7 +29,7 @@ const (
 	heapRequests    = 0.95
 	heapConnections = 0.98
 
-	// The static listeners wait for nobody longer than this.
+	// The static listeners wait at most this long for a client.
 	staticHeaderTimeout = 5 * time.Second
 	staticIdleTimeout   = 15 * time.Second
 	staticStreamTimeout = 15 * time.Second
@@ -92,9 +92,9 @@ func heapAction(name string, from float64) *overloadv3.OverloadAction {
 	}}}
 }
 
-// limitStatic makes a static listener one of its own right: floods of its connections end at its own limit,
-// and neither floods of the application's connections nor a full heap keep the kubelet from being answered,
-// which would restart a pod for being busy.
+// limitStatic gives a static listener limits of its own: a flood of its connections ends at its own limit, and
+// neither a flood of the application's connections nor a full heap keeps it from answering the kubelet, which
+// would restart a busy pod.
 func limitStatic(l *listenerv3.Listener) {
 	l.IgnoreGlobalConnLimit = true
 	l.BypassOverloadManager = true
@@ -112,8 +112,8 @@ func connectionLimits(listeners []*listenerv3.Listener) *bootstrapv3.LayeredRunt
 	}}}
 }
 
-// limitManager ends slow requests and drops what a stranger may not tell the application: these ports are
-// open to everyone who can reach the pod.
+// limitManager ends slow requests and drops headers that a stranger must not send to the application: these
+// ports are open to everyone who can reach the pod.
 func limitManager(m *hcmv3.HttpConnectionManager) {
 	m.CodecType = hcmv3.HttpConnectionManager_HTTP1
 	m.RequestHeadersTimeout = durationpb.New(staticHeaderTimeout)
@@ -130,7 +130,7 @@ func limitManager(m *hcmv3.HttpConnectionManager) {
 }
 
 // longestAnswer is how long a stream may wait for the application: as long as the slowest probe allows, since
-// Envoy ends an idle stream whatever time its route still has.
+// Envoy ends an idle stream regardless of its route's timeout.
 func longestAnswer(m *hcmv3.HttpConnectionManager) time.Duration {
 	longest := staticStreamTimeout
 	for _, host := range m.GetRouteConfig().GetVirtualHosts() {

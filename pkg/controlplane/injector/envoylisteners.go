@@ -76,7 +76,7 @@ func httpListener(name string, port uint32, filters []*hcmv3.HttpFilter, routes 
 	})
 	manager := &hcmv3.HttpConnectionManager{
 		StatPrefix: name, HttpFilters: filters,
-		// What the application sees of a probe is to be what the kubelet sent.
+		// The application must see the probe as the kubelet sent it.
 		GenerateRequestId:          wrapperspb.Bool(false),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_PASS_THROUGH,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
@@ -96,7 +96,7 @@ func httpListener(name string, port uint32, filters []*hcmv3.HttpFilter, routes 
 	return l
 }
 
-// adminRoute opens one page of the admin interface and nothing else of it.
+// adminRoute exposes one page of the admin interface and nothing else.
 func adminRoute(match *routev3.RouteMatch) *routev3.Route {
 	return &routev3.Route{
 		Match: match,
@@ -146,7 +146,7 @@ func (b proxyBootstrap) probeCluster(p probe) *clusterv3.Cluster {
 	}
 	if b.appOnPodIP {
 		host = podIPReference
-		// Without it the connection would be taken for a call of the pod to itself.
+		// Without it the redirect would treat the connection as a call of the pod to itself.
 		c.UpstreamBindConfig = &corev3.BindConfig{SourceAddress: address(api.InboundBind, 0).GetSocketAddress()}
 	}
 	c.LoadAssignment = assignment(c.Name, address(host, uint32(p.port)))
@@ -172,7 +172,7 @@ func (b proxyBootstrap) probeCluster(p probe) *clusterv3.Cluster {
 	return c
 }
 
-// healthCheck turns on the first answer: thresholds are the kubelet's to count.
+// healthCheck changes state on the first result: the kubelet counts towards its own thresholds.
 func (p probe) healthCheck() *corev3.HealthCheck {
 	interval := durationpb.New(healthInterval)
 	return &corev3.HealthCheck{

@@ -15,13 +15,13 @@ type Limits struct {
 	// ReviewBytes is the size of one review; 4 MiB. An API server takes 3 MiB of a client, and adds
 	// defaults and the managed fields.
 	ReviewBytes int64
-	// ReviewMemory is what all reviews at a time may take, by estimate; 96 MiB. One half is for
-	// bodies that are being read and answers that are being written, of which one source gets a
-	// quarter; the other half is for the work in between.
+	// ReviewMemory is the estimated memory that all concurrent reviews may take; 96 MiB. One half is for
+	// bodies being read and responses being written, of which one source gets a quarter; the other half is
+	// for the work in between.
 	ReviewMemory int64
-	// Containers and Probes are what one pod may have, init containers included; 100 and 150.
+	// Containers and Probes bound one pod, init containers included; 100 and 150.
 	Containers, Probes int
-	// Read is the time in which a review must have arrived; 5 s.
+	// Read is the time for a review to arrive; 5 s.
 	Read time.Duration
 	// Connections and PerSource bound the connections at a time, in all and from one IP address; 512 and 128.
 	Connections, PerSource int
@@ -36,11 +36,11 @@ const (
 	defaultConnections  = 512
 	defaultPerSource    = 128
 
-	// reviewWait is how long a review waits for its turn. The API server asks again a second later,
-	// until its own timeout, because the refusal says when.
+	// reviewWait is how long a review waits for memory. The refusal has a Retry-After, so the API server retries
+	// a second later, until its own timeout.
 	reviewWait = 2 * time.Second
 	retryAfter = "1"
-	// reviewWrite bounds how long an answer may take to be read.
+	// reviewWrite bounds how long a client may take to read the response.
 	reviewWrite = 15 * time.Second
 
 	// Namespaces that the cache does not know are looked up at the API server, a few at a time: a
@@ -76,7 +76,7 @@ func (l Limits) Validate() error {
 	positive("--max-connections-per-source", int64(l.PerSource))
 	d := l.WithDefaults()
 	if d.ReviewBytes*sourceParts*halves > d.ReviewMemory {
-		errs = append(errs, fmt.Errorf("--max-review-memory is %d: want at least %d times --max-review-size (%d), or the largest review would never have its turn",
+		errs = append(errs, fmt.Errorf("--max-review-memory is %d: want at least %d times --max-review-size (%d), or the largest review would never be admitted",
 			d.ReviewMemory, sourceParts*halves, d.ReviewBytes))
 	}
 	return errors.Join(errs...)
@@ -94,7 +94,7 @@ func (l Limits) checkContainers(pod *corev1.Pod) error {
 	return nil
 }
 
-// checkProbes refuses before anything is built of the probes.
+// checkProbes refuses a pod before anything is built from its probes.
 func (l Limits) checkProbes(found []probe) error {
 	n := len(found)
 	if limit := l.WithDefaults().Probes; n > limit {

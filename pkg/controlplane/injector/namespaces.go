@@ -13,8 +13,8 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// namespaceCache knows the namespaces of one mesh. For one that it has not heard of yet, as right
-// after its creation, it asks the API server.
+// namespaceCache holds the namespaces of one mesh. If one is missing, as right after its creation, it asks
+// the API server.
 type namespaceCache struct {
 	client   metadata.Interface
 	informer cache.SharedIndexInformer

@@ -33,7 +33,7 @@ type Operation struct {
 	Value any    `json:"value,omitempty"`
 }
 
-// Outcome is what became of a pod.
+// Outcome is what Patch decided about a pod.
 type Outcome string
 
 // The outcomes of Patch.
@@ -52,9 +52,9 @@ type Result struct {
 	Warnings []string
 }
 
-// Patch decides whether a pod is injected and how. It touches only what it must, so that fields
-// of newer Kubernetes versions, which it does not know, survive. An error means that the pod
-// must not be created as it is; it names the annotation, container or setting at fault.
+// Patch decides whether a pod is injected and how. It changes only what it must, so that fields of newer
+// Kubernetes versions survive. An error means that the pod must not be created as it is; it names the
+// annotation, container or setting at fault.
 func Patch(r Request, s Settings) (Result, error) {
 	d, err := decide(r.Pod, r.Namespace, s)
 	if err != nil {
@@ -171,9 +171,9 @@ func addToList(length int, field string, value any) []Operation {
 	return []Operation{{Op: "add", Path: "/spec/" + field + "/-", Value: value}}
 }
 
-// containerOperations puts both containers before the user's init containers, so that these are
-// in the mesh too. An Envoy that is no native sidecar starts after all of them; then the traffic
-// is redirected last, or they would talk to nobody.
+// containerOperations puts both containers before the user's init containers, so that these are in the mesh
+// too. An Envoy that is not a native sidecar starts after all of them; in that case the traffic is redirected
+// last, because init containers could reach nothing otherwise.
 func containerOperations(pod *corev1.Pod, s Settings, first, sidecar corev1.Container) []Operation {
 	inits := len(pod.Spec.InitContainers)
 	if s.PlainContainer {

@@ -75,8 +75,8 @@ func (p probe) clusterName() string {
 	return fmt.Sprintf("osm-probe-%s-%s-%d", p.kind.name, p.container, p.port)
 }
 
-// probes finds the probes that would meet the redirection: all but exec ones, those that leave for
-// another host, and those on ports that the redirection leaves alone.
+// probes finds the probes that the redirect would affect: all except exec probes, probes of another host, and
+// probes of excluded ports.
 func probes(pod *corev1.Pod, direct []uint16) ([]probe, error) {
 	found, err := probesOf(pod.Spec.InitContainers, "initContainers", direct)
 	if err != nil {
@@ -114,7 +114,7 @@ func probesOf(containers []corev1.Container, list string, direct []uint16) ([]pr
 	return found, nil
 }
 
-// newProbe reads the handler of a probe; ok is false for one that Envoy has no part in.
+// newProbe reads the handler of a probe; ok is false for one that does not go through Envoy.
 func newProbe(c *corev1.Container, original *corev1.Probe) (p probe, ok bool, err error) {
 	p.timeout = max(original.TimeoutSeconds, 1)
 	switch {
@@ -146,7 +146,7 @@ func (p *probe) readHTTP(c *corev1.Container, get *corev1.HTTPGetAction) (err er
 	return err
 }
 
-// checkText refuses what no argument of a program can hold.
+// checkText refuses text that cannot be part of a program's argument.
 func (p probe) checkText() error {
 	if strings.ContainsRune(p.path+p.service, 0) {
 		return errors.New("it contains a NUL character")
@@ -184,7 +184,7 @@ func resolvePort(c *corev1.Container, port intstr.IntOrString) (uint16, error) {
 	return uint16(number), nil
 }
 
-// handler is what the kubelet does instead: an HTTP GET of Envoy, with the original headers.
+// handler is the replacement: an HTTP GET to Envoy, with the original headers.
 func (p probe) handler() *corev1.HTTPGetAction {
 	return &corev1.HTTPGetAction{
 		Path: p.servedPath(), Port: intstr.FromInt32(int32(p.kind.port)),

@@ -32,7 +32,7 @@ func refusalReasons() []refusalReason {
 	}
 }
 
-// refusal is an error with the reason that it is counted under.
+// refusal is an error with the reason under which it is counted.
 type refusal struct {
 	reason refusalReason
 	err    error
@@ -60,7 +60,7 @@ const (
 	maxMessage = 4 << 10
 )
 
-// clip shortens a text that may be any length.
+// clip shortens a text of any length.
 func clip(text string, limit int) string {
 	if len(text) <= limit {
 		return text

@@ -11,12 +11,12 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// optOut ends the refusal of what is only wrong in a pod with a sidecar.
+// optOut ends refusals that concern only pods with a sidecar.
 const optOut = ", or set the pod's annotation " + api.AnnotationInjection + " to disabled"
 
-// checkReserved refuses a pod that uses for itself what is the sidecar's. What would be ambiguous is
-// a way around the mesh: a second envoy that counts as the first, a mount of the volume with the proxy's
-// key, a process whose traffic passes as the proxy's.
+// checkReserved refuses a pod that uses what is reserved for the sidecar. Ambiguity would be a way around the
+// mesh: a second envoy that counts as the first, a mount of the volume with the proxy's key, a process whose
+// traffic passes as the proxy's.
 func checkReserved(pod *corev1.Pod) error {
 	var errs []error
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -47,8 +47,8 @@ func checkReserved(pod *corev1.Pod) error {
 	return nil
 }
 
-// checkClaims refuses what no pod of the mesh's namespaces may say of itself, with or without a
-// sidecar: that it has one when the injector has not given it one, and that it wants a proxy's key.
+// checkClaims refuses what no pod in the mesh's namespaces may claim, with or without a sidecar: a sidecar
+// that the injector did not add, and a proxy's key.
 func checkClaims(pod *corev1.Pod, injected bool) error {
 	var errs []error
 	if _, claimed := pod.Labels[api.LabelProxyUUID]; claimed && !injected {

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
@@ -27,30 +30,44 @@ const (
 	shutdownTimeout = 5 * time.Second
 )
 
-// Config is what Run needs.
+// Config configures osm-injector.
 type Config struct {
 	// REST is the way to the API server; required.
 	REST *rest.Config
-	// Settings of the patches; their Mesh field is ignored, the API server's MeshConfig counts.
+	// Settings of the patches. Mesh is ignored, since the API server's MeshConfig counts, and
+	// PlainContainer is set for clusters that are too old for native sidecars.
 	Settings Settings
 	// Address is where the webhook listens, for example ":9090"; required.
 	Address string
-	// Roots shows which CAs the serving certificate is of and goes with; nil shows none.
+	// HTTPAddress is where /livez, /readyz, /metrics and /version are served; defaults to :9091.
+	HTTPAddress string
+	// Drain is how long the webhook keeps answering after ctx ended and the replica turned unready; zero
+	// is not at all.
+	Drain   time.Duration
+	Version serve.Version
+	// Health and Metrics are what HTTPAddress shows; nil means new ones.
+	Health  *serve.Health
+	Metrics *prometheus.Registry
+	// Roots is told which CAs the serving certificate is of; nil shows them as metrics.
 	Roots func(ca.Trust)
-	// Drain is how long the webhook keeps answering after ctx ended and readiness turned; zero is not at all.
-	Drain time.Duration
-	// Health gets the conditions that readiness waits for; required.
-	Health *serve.Health
-	// Refused hears of each connection over the limits; nil ignores them.
+	// Refused is told of each connection that the webhook refuses; nil counts and logs them.
 	Refused func(reason string, source netip.Addr)
-	// Metrics registers osm_admission_*; required.
-	Metrics prometheus.Registerer
-	// Logger is required.
-	Logger *slog.Logger
-	// Level is Logger's, for the MeshConfig to change; nil leaves it alone.
+	// Log is required.
+	Log *slog.Logger
+	// Level is the level of Log, which the MeshConfig may change; nil leaves it alone.
 	Level *serve.LogLevel
-	// Now is the clock of the duration metric and of the certificate's end; nil is time.Now.
+	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	if c.HTTPAddress == "" {
+		c.HTTPAddress = fmt.Sprintf(":%d", api.PortHTTP)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
 }
 
 // Validate reports everything that is wrong with c, joined.
@@ -63,28 +80,54 @@ func (c Config) Validate() error {
 	}
 	require(c.REST != nil, "no API server configuration")
 	require(c.Address != "", "--webhook-address is empty: want host:port, for example :9090")
-	require(c.Health != nil, "no health")
-	require(c.Metrics != nil, "no metrics registry")
-	require(c.Logger != nil, "no logger")
+	require(c.Log != nil, "no logger")
 	require(c.Drain >= 0, "--drain-period is negative: want 0 or more")
 	return errors.Join(errs...)
 }
 
-// Run serves the webhook until ctx ends and the drain is over. It listens only once it knows the
+// Run runs osm-injector until ctx ends and the drain is over. The webhook listens only once it knows the
 // mesh's namespaces and MeshConfig, before which it could only guess, and has its certificate.
-func Run(ctx context.Context, c Config) error {
-	if err := c.Validate(); err != nil {
+func Run(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("injector: %w", err)
 	}
-	p, err := newProcess(c)
+	process, err := serve.NewProcess(serve.ProcessConfig{HTTPAddress: cfg.HTTPAddress, Version: cfg.Version, Health: cfg.Health, Metrics: cfg.Metrics, Log: cfg.Log})
 	if err != nil {
 		return fmt.Errorf("injector: %w", err)
 	}
-	return p.run(ctx)
+	return process.Run(ctx, func(starting, _ context.Context, _ *errgroup.Group) error {
+		p, err := start(cfg, process)
+		if err != nil {
+			return fmt.Errorf("injector: %w", err)
+		}
+		return p.run(starting)
+	})
 }
 
-// process is a running injector.
-type process struct {
+// start makes the webhook inside a process.
+func start(cfg Config, process *serve.Process) (*server, error) {
+	started := process.Health.Require("webhook", "not started yet")
+	cfg.Health, cfg.Metrics = process.Health, process.Metrics
+	if cfg.Refused == nil {
+		cfg.Refused = process.Refusals.Of("webhook")
+	}
+	if cfg.Roots == nil {
+		roots, err := ca.NewMetrics(process.Metrics)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Roots = roots.ShowRoots
+	}
+	p, err := connect(cfg)
+	if err == nil {
+		started.Met()
+	}
+	return p, err
+}
+
+// server is the running webhook with its caches.
+type server struct {
 	cfg        Config
 	namespaces *namespaceCache
 	mesh       *meshConfigCache
@@ -94,7 +137,8 @@ type process struct {
 	synced     *serve.Condition
 }
 
-func newProcess(c Config) (*process, error) {
+// connect makes the clients and asks the API server what it can do.
+func connect(c Config) (*server, error) {
 	objects, err := metadata.NewForConfig(c.REST)
 	if err != nil {
 		return nil, fmt.Errorf("make metadata client: %w", err)
@@ -107,10 +151,14 @@ func newProcess(c Config) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make Secret client: %w", err)
 	}
+	if c.Settings.PlainContainer, err = needsPlainContainers(client); err != nil {
+		return nil, err
+	}
 	return assemble(c, objects, configs, client)
 }
 
-func assemble(c Config, objects metadata.Interface, configs dynamic.Interface, client kubernetes.Interface) (*process, error) {
+// assemble connects the parts of the webhook. It asks the API server nothing.
+func assemble(c Config, objects metadata.Interface, configs dynamic.Interface, client kubernetes.Interface) (*server, error) {
 	counts, err := newMetrics(c.Metrics)
 	if err != nil {
 		return nil, err
@@ -119,15 +167,15 @@ func assemble(c Config, objects metadata.Interface, configs dynamic.Interface, c
 	if err != nil {
 		return nil, err
 	}
-	mesh, err := newMeshConfigCache(configs, c.Settings.Namespace, c.Logger, c.Level)
+	mesh, err := newMeshConfigCache(configs, c.Settings.Namespace, c.Log, c.Level)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cfg: c, namespaces: namespaces, mesh: mesh, metrics: counts, synced: c.Health.Require("informers", "namespaces and MeshConfig not read yet")}
+	p := &server{cfg: c, namespaces: namespaces, mesh: mesh, metrics: counts, synced: c.Health.Require("informers", "namespaces and MeshConfig not read yet")}
 	if p.served, err = newCertificateCache(client, c); err != nil {
 		return nil, err
 	}
-	p.handler = newHandler(newWebhook(namespaces, p.settings, counts, c.Logger, clock(c.Now)))
+	p.handler = newHandler(newWebhook(namespaces, p.settings, counts, c.Log, c.Now))
 	return p, nil
 }
 
@@ -137,22 +185,15 @@ func newHandler(w *webhook) http.Handler {
 	return mux
 }
 
-func clock(now func() time.Time) func() time.Time {
-	if now == nil {
-		return time.Now
-	}
-	return now
-}
-
 // settings are the configured ones with the MeshConfig of the moment.
-func (p *process) settings() Settings {
+func (p *server) settings() Settings {
 	s := p.cfg.Settings
 	s.Mesh = *p.mesh.spec.Load()
 	return s
 }
 
 // run serves until ctx ends, and keeps the caches fresh until the last request is answered.
-func (p *process) run(ctx context.Context) error {
+func (p *server) run(ctx context.Context) error {
 	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, inner := errgroup.WithContext(inner)
@@ -178,7 +219,7 @@ func (p *process) run(ctx context.Context) error {
 
 // awaitSync reports whether the caches are filled and there is a certificate; otherwise one of the
 // contexts ended.
-func (p *process) awaitSync(ctx, inner context.Context) bool {
+func (p *server) awaitSync(ctx, inner context.Context) bool {
 	ticker := time.NewTicker(syncPoll)
 	defer ticker.Stop()
 	for !p.namespaces.informer.HasSynced() || !p.mesh.synced() {
@@ -203,26 +244,42 @@ func (p *process) awaitSync(ctx, inner context.Context) bool {
 
 // serve answers until ctx ended and the drain period passed, in which the API server learns that
 // this replica is no endpoint any more.
-func (p *process) serve(ctx, inner context.Context) error {
+func (p *server) serve(ctx, inner context.Context) error {
 	serving, end := context.WithCancel(inner)
 	defer end()
 	finished := make(chan error, 1)
 	limits := p.cfg.Settings.Limits.WithDefaults()
-	server := serve.HTTPServer{
+	webhook := serve.HTTPServer{
 		Limits:  serve.Limits{Read: limits.Read, Write: reviewWrite, Connections: limits.Connections, PerSource: limits.PerSource},
 		Refused: p.cfg.Refused,
-		Addr:    p.cfg.Address, Handler: p.handler, Log: p.cfg.Logger, Shutdown: shutdownTimeout,
+		Addr:    p.cfg.Address, Handler: p.handler, Log: p.cfg.Log, Shutdown: shutdownTimeout,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.served.certificate},
 	}
-	go func() { finished <- server.Run(serving) }()
+	go func() { finished <- webhook.Run(serving) }()
 	select {
 	case err := <-finished:
 		return err
 	case <-ctx.Done():
 	}
-	drain := serve.Drain{Health: p.cfg.Health, Settle: p.cfg.Drain, Period: p.cfg.Drain + shutdownTimeout, Log: p.cfg.Logger}
+	drain := serve.Drain{Health: p.cfg.Health, Settle: p.cfg.Drain, Period: p.cfg.Drain + shutdownTimeout, Log: p.cfg.Log}
 	return drain.Run(ctx, serve.Step{Name: "finish admission requests", Run: func(context.Context) error {
 		end()
 		return <-finished
 	}})
+}
+
+// nativeSidecars is the first minor version of Kubernetes 1 in which native sidecars are on by default.
+const nativeSidecars = 29
+
+// needsPlainContainers says whether the cluster is too old for native sidecars.
+func needsPlainContainers(client kubernetes.Interface) (bool, error) {
+	version, err := client.Discovery().ServerVersion()
+	if err != nil {
+		return false, fmt.Errorf("ask the API server for its version: %w", err)
+	}
+	minor, err := strconv.Atoi(strings.TrimRight(version.Minor, "+"))
+	if err != nil {
+		return false, fmt.Errorf("the API server's minor version %q is not a number", version.Minor)
+	}
+	return version.Major == "1" && minor < nativeSidecars, nil
 }

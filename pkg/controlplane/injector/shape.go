@@ -10,7 +10,7 @@ import (
 // maxDepth of nested values: a pod with managed fields has about twenty.
 const maxDepth = 100
 
-// shape is what decides how much larger than its text a JSON document becomes in memory.
+// shape decides how much memory a JSON document takes when decoded.
 type shape struct{ objects, values int64 }
 
 // measure counts objects and values without decoding anything, so that a review whose few bytes
@@ -65,12 +65,12 @@ const (
 	costPerProbe  = 96 << 10 // Envoy's route and cluster, and their JSON
 )
 
-// cost is what decoding a review of this text and shape and building the rest takes, but for its probes.
+// cost is the memory for decoding a review of this size and shape and building the rest, without its probes.
 func (s shape) cost(length int) int64 {
 	return costOfReview + costPerByte*int64(length) + costPerValue*s.values + costPerObject*s.objects
 }
 
-// probeCost is what the probes of a decoded pod add.
+// probeCost is the additional memory for the probes of a decoded pod.
 func probeCost(pod *corev1.Pod) int64 {
 	n := int64(0)
 	for _, c := range everyContainer(pod) {

@@ -24,7 +24,7 @@ const (
 	drainSeconds       = 30
 	defaultLogLevel    = "error"
 
-	// initMemory is several times what writing one nftables table takes.
+	// initMemory is several times the memory for writing one nftables table.
 	initMemory = "128Mi"
 
 	// startupFailures are the seconds that the first configuration may take before the kubelet
@@ -45,8 +45,8 @@ func certificateVolume(account string) corev1.Volume {
 	}}
 }
 
-// initContainer redirects the pod's traffic. Root and NET_ADMIN in the pod's own network
-// namespace are what the kernel asks for, and all that it gets.
+// initContainer redirects the pod's traffic. It gets root and NET_ADMIN in the pod's own network namespace,
+// which the kernel requires, and nothing else.
 func initContainer(s Settings, rules redirect.Rules) corev1.Container {
 	return corev1.Container{
 		Name: api.ContainerInit, Image: s.InitImage, ImagePullPolicy: s.pullPolicy(),
@@ -98,7 +98,7 @@ func sidecarArgs(s Settings, account, namespace, bootstrap string) []string {
 		"--service-cluster", account + "." + namespace,
 		"--concurrency", fmt.Sprint(concurrency(s.resources())),
 		"--drain-time-s", fmt.Sprint(drainSeconds),
-		// One Envoy per pod: the shared memory of hot restarts has no use and no place to be.
+		// One Envoy per pod: hot restart and its shared memory are not needed.
 		"--disable-hot-restart",
 	}
 }
@@ -124,8 +124,8 @@ func readyProbe(period, failures int32) *corev1.Probe {
 	}
 }
 
-// smallResources ask for little. Both containers of ours have a memory limit, which a quota on
-// limits.memory asks for, too.
+// smallResources has small requests. Both of our containers have a memory limit, which a quota on
+// limits.memory requires.
 func smallResources(memory resource.Quantity) corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},

@@ -23,13 +23,13 @@ const WebhookPath = "/mutate-pod-creation"
 
 // namespaceReader finds a pod's namespace.
 type namespaceReader interface {
-	// Known returns a namespace of the mesh without asking anybody.
+	// Known returns a namespace of the mesh from the cache.
 	Known(name string) (Namespace, bool)
-	// Namespace asks the API server if it must.
+	// Namespace asks the API server if the cache does not hold it.
 	Namespace(ctx context.Context, name string) (Namespace, error)
 }
 
-// webhook answers admission reviews. It writes nothing anywhere, so a dry run is like any other.
+// webhook answers admission reviews. It writes nothing, so a dry run needs no special case.
 type webhook struct {
 	namespaces namespaceReader
 	settings   func() Settings
@@ -60,8 +60,8 @@ const (
 	linesAtOnce    = 100
 )
 
-// ServeHTTP answers one review. What cannot be read is answered by an HTTP error, everything else
-// by a review.
+// ServeHTTP answers one review. The response to a malformed request is an HTTP error, to everything else a
+// review.
 func (w *webhook) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	start := w.now()
 	a := &arrival{webhook: w, source: sourceOf(in)}
@@ -74,12 +74,12 @@ func (w *webhook) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 	}
 	out.Header().Set("Content-Type", "application/json")
 	if _, err := out.Write(answer); err != nil {
-		w.complain("admission review not answered", "source", a.source.String(), "error", err)
+		w.complain("could not send an admission review", "source", a.source.String(), "error", err)
 	}
 }
 
-// decline answers by an HTTP error. The API server, which cannot tell what it means, treats all of
-// them by its failure policy, but tries again by itself when it is told when.
+// decline answers with an HTTP error. The API server applies its failure policy to all of them, but retries
+// by itself if there is a Retry-After.
 func (w *webhook) decline(out http.ResponseWriter, source netip.Addr, err error) {
 	reason := reasonOf(err)
 	w.metrics.refuse(reason, "")
@@ -104,7 +104,7 @@ func (w *webhook) decline(out http.ResponseWriter, source netip.Addr, err error)
 	http.Error(out, clip(err.Error(), maxMessage), status)
 }
 
-// complain logs what anybody can cause, but not as often as anybody can cause it.
+// complain logs, at a limited rate, what any client can cause.
 func (w *webhook) complain(message string, args ...any) {
 	if w.seldom.Allow() {
 		w.log.Warn(message, args...)
@@ -126,9 +126,9 @@ func decodeReview(body []byte) (*admissionv1.AdmissionReview, error) {
 	return review, nil
 }
 
-// answer never fails: an error becomes a refusal, and so does a panic, which would else take
-// every other request down with it and leave the pod's creator without a reason.
-func (w *webhook) answer(ctx context.Context, source netip.Addr, request *admissionv1.AdmissionRequest) (response *admissionv1.AdmissionResponse, result requestResult) {
+// respond never fails: an error becomes a refusal, and so does a panic, which would otherwise end all other
+// requests and give the pod's creator no reason.
+func (w *webhook) respond(ctx context.Context, source netip.Addr, request *admissionv1.AdmissionRequest) (response *admissionv1.AdmissionResponse, result requestResult) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			w.log.Error("panic in injection", "cause", cause, "namespace", clip(request.Namespace, maxName), "stack", string(debug.Stack()))
@@ -157,8 +157,8 @@ func (w *webhook) answer(ctx context.Context, source netip.Addr, request *admiss
 	return w.patch(Request{Pod: pod, Namespace: namespace, UID: request.UID}, request)
 }
 
-// takeProbes takes what the pod's probes cost. It does not wait: who holds a part of the work's half must
-// not wait for more of it. A pod with more probes than it may have is refused before anything is built.
+// takeProbes reserves the cost of the pod's probes. It does not wait: a review that holds a part of the work's
+// half must not wait for more of it. A pod with too many probes is refused before anything is built.
 func (w *webhook) takeProbes(source netip.Addr, pod *corev1.Pod) (giveBack func(), ok bool) {
 	cost := min(probeCost(pod), int64(w.limits.Probes)*costPerProbe)
 	if _, ok := w.work.tryTake(source, cost); !ok {
@@ -167,7 +167,8 @@ func (w *webhook) takeProbes(source netip.Addr, pod *corev1.Pod) (giveBack func(
 	return func() { w.work.give(source, cost) }, true
 }
 
-// namespace is the pod's; one that the cache does not know costs a turn at the API server.
+// namespace returns the pod's namespace. If the cache does not hold it, a slot for a request to the API
+// server is needed.
 func (w *webhook) namespace(ctx context.Context, source netip.Addr, name string) (Namespace, error) {
 	if known, ok := w.namespaces.Known(name); ok {
 		return known, nil
@@ -204,8 +205,8 @@ func (w *webhook) patch(r Request, request *admissionv1.AdmissionRequest) (*admi
 	return response, requestResult(patched.Outcome)
 }
 
-// offender is the label value of a refused pod's namespace. A review can name any, so only a namespace
-// of the mesh that the cache holds is named.
+// offender is the label value for a refused pod's namespace. A review can name any namespace, so only those
+// in the cache are used.
 func (w *webhook) offender(ns Namespace) string {
 	if _, ok := w.namespaces.Known(ns.Name); !ok {
 		return ""
@@ -219,7 +220,7 @@ func refuse(request *admissionv1.AdmissionRequest, code int32, reason metav1.Sta
 	}}
 }
 
-// podName is for logs; a pod of a controller has no name yet, only the start of one.
+// podName is for logs. A pod of a controller has no name yet, only the prefix of one.
 func podName(pod *corev1.Pod) string {
 	if pod.Name != "" {
 		return clip(pod.Name, maxName)

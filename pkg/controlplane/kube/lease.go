@@ -13,15 +13,15 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// Times of the Lease: how long it lasts without renewal, how long its holder tries to renew, and
-// how often everybody tries.
+// Times of the Lease: how long it is valid without renewal, how long the leader tries to renew it, and
+// how often every replica tries.
 const (
 	leaseDuration = 15 * time.Second
 	leaseRenew    = 10 * time.Second
 	leaseRetry    = 2 * time.Second
 )
 
-// Lease names the one object by which replicas agree on who writes.
+// Lease is the Kubernetes Lease by which replicas elect the leader, the one that writes.
 type Lease struct {
 	Client kubernetes.Interface
 	// Namespace and Name of the Lease object, Holder the name of this replica. All are required.
@@ -29,10 +29,9 @@ type Lease struct {
 	Log                     *slog.Logger
 }
 
-// Run calls write whenever this replica holds the Lease, with a context that ends when it no
-// longer does, and returns the cause of ctx's end. Losing the Lease costs nothing but the turn
-// to write.
-func (l Lease) Run(ctx context.Context, write func(context.Context)) error {
+// Run calls lead whenever this replica becomes the leader, with a context that ends when it no longer
+// is, and returns the cause of ctx's end. A replica that loses leadership keeps serving.
+func (l Lease) Run(ctx context.Context, lead func(context.Context)) error {
 	if l.Client == nil || l.Namespace == "" || l.Name == "" || l.Holder == "" || l.Log == nil {
 		return errors.New("kube: lease needs client, namespace, name, holder and log")
 	}
@@ -48,14 +47,14 @@ func (l Lease) Run(ctx context.Context, write func(context.Context)) error {
 			Name:            l.Name,
 			Callbacks: leaderelection.LeaderCallbacks{
 				OnStartedLeading: func(ctx context.Context) {
-					l.Log.Info("this replica writes from now on", "lease", l.Namespace+"/"+l.Name)
-					write(ctx)
+					l.Log.Info("acquired leadership", "lease", l.Namespace+"/"+l.Name)
+					lead(ctx)
 				},
-				OnStoppedLeading: func() { l.Log.Info("this replica does not write", "lease", l.Namespace+"/"+l.Name) },
+				OnStoppedLeading: func() { l.Log.Info("not the leader", "lease", l.Namespace+"/"+l.Name) },
 			},
 		})
 		if err != nil {
-			return fmt.Errorf("take part in Lease %s/%s: %w", l.Namespace, l.Name, err)
+			return fmt.Errorf("join the leader election of Lease %s/%s: %w", l.Namespace, l.Name, err)
 		}
 		elector.Run(ctx)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
 
-// lister is what every typed client of client-go offers.
+// lister is implemented by every typed client of client-go.
 type lister[L runtime.Object] interface {
 	List(context.Context, metav1.ListOptions) (L, error)
 	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
@@ -38,9 +38,9 @@ func listWatch[L runtime.Object](client lister[L], selector string) *cache.ListW
 	}
 }
 
-// current asks for what is, where a reflector would take what an API server has had at some time: a
-// replica that starts must not hand out a world that is older than the one proxies have, nor one
-// without the MeshConfig that was made a moment ago.
+// current asks for the most recent state where a reflector would accept any state from an API server's
+// cache: a replica that starts must not serve a state older than the one that proxies have, nor one without
+// the MeshConfig that was created a moment ago.
 func current(options metav1.ListOptions) metav1.ListOptions {
 	if options.ResourceVersion == "0" {
 		options.ResourceVersion = ""
@@ -48,12 +48,12 @@ func current(options metav1.ListOptions) metav1.ListOptions {
 	return options
 }
 
-// namespaceLists covers namespaces of any mesh and none: a namespace that leaves must be seen to.
+// namespaceLists covers all namespaces: one that leaves the mesh must be noticed.
 func namespaceLists(client kubernetes.Interface) *cache.ListWatch {
 	return listWatch(client.CoreV1().Namespaces(), "")
 }
 
-// podLists leaves out every pod without a proxy: in most clusters that is most of them.
+// podLists leaves out pods without a proxy, which in most clusters are the majority.
 func podLists(client kubernetes.Interface) *cache.ListWatch {
 	return listWatch(client.CoreV1().Pods(metav1.NamespaceAll), api.LabelProxyUUID)
 }
@@ -70,8 +70,8 @@ func sliceLists(client kubernetes.Interface) *cache.ListWatch {
 	return listWatch(client.DiscoveryV1().EndpointSlices(metav1.NamespaceAll), "")
 }
 
-// meshConfigLists follows the one MeshConfig of a namespace. While its CRD does not exist the list
-// is empty, not an error: a mesh without configuration denies everything, which is an answer.
+// meshConfigLists follows the one MeshConfig of a namespace. While its CRD does not exist the list is empty
+// instead of an error: a mesh without configuration denies everything, which is a valid state.
 func meshConfigLists(client dynamic.Interface, namespace string) *cache.ListWatch {
 	resource := client.Resource(v1alpha2.GroupVersionResource()).Namespace(namespace)
 	narrow := func(options metav1.ListOptions) metav1.ListOptions {
@@ -92,5 +92,5 @@ func meshConfigLists(client dynamic.Interface, namespace string) *cache.ListWatc
 	}
 }
 
-// meshConfigObject is what the informer of meshConfigLists expects from the API server.
+// meshConfigObject is the type that the informer of meshConfigLists expects.
 func meshConfigObject() runtime.Object { return &unstructured.Unstructured{} }

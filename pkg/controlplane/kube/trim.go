@@ -13,8 +13,8 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
 
-// The trim functions run on every object as it arrives. They keep what ingest reads and nothing
-// else: memory follows what is read, and a change to anything else is no change.
+// The trim functions run on every object as it arrives. They keep only what ingest reads: nothing else
+// takes memory, and a change to anything else does not count as a change.
 
 func trimMeta(meta metav1.ObjectMeta, keepLabels ...string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
@@ -64,8 +64,7 @@ func trimPod(object any) (any, error) {
 	return trimmed, nil
 }
 
-// injectedOnly keeps what tells that a pod was injected, and what was decided then: the arguments of
-// the redirect.
+// injectedOnly keeps what shows that a pod was injected, and the arguments of its redirect.
 func injectedOnly(containers []corev1.Container) []corev1.Container {
 	var kept []corev1.Container
 	for _, c := range containers {
@@ -141,7 +140,7 @@ func trimRef(ref *corev1.ObjectReference) *corev1.ObjectReference {
 	return &corev1.ObjectReference{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name, UID: ref.UID}
 }
 
-// trimMeshConfig also gives the object its Go type. One that does not fit stays as it came, for
+// trimMeshConfig also converts the object to its Go type. One that cannot be converted stays as it is, for
 // Watch.MeshConfig to find: an informer would drop it, and no configuration means "deny".
 func trimMeshConfig(object any) (any, error) {
 	raw, ok := object.(*unstructured.Unstructured)
@@ -156,7 +155,7 @@ func trimMeshConfig(object any) (any, error) {
 	return config, nil
 }
 
-// sameContent says whether two trimmed objects differ in nothing but their resource version.
+// sameContent says whether two trimmed objects are equal except for their resource versions.
 func sameContent(before, after any) bool {
 	b, okBefore := before.(metav1.Object)
 	a, okAfter := after.(runtime.Object)

@@ -35,17 +35,17 @@ type Config struct {
 	// Namespace is the mesh's own, where its MeshConfig is.
 	Namespace string
 	Log       *slog.Logger
-	// Changed is called after each change that something reads. It is told what changed: kind, namespace
-	// and name, but of pods only kind and namespace, since a new one has a new name each time.
+	// Changed is called after each relevant change, with what changed: kind, namespace and name. For pods it
+	// is only kind and namespace, since each new pod has a new name.
 	Changed func(object string)
 	// MembersChanged is called after changes of namespaces and ServiceAccounts only. Neither may block.
 	MembersChanged func()
 }
 
-// pods is the name of the source whose objects come and go under ever new names.
+// pods is the name of the source whose objects always have new names.
 const pods = "pods"
 
-// Watch follows the objects that a mesh is made of. Make one with New, then Run it.
+// Watch follows the objects that a mesh is made of. Create one with New, then Run it.
 type Watch struct {
 	cfg                                                  Config
 	sources                                              []*source
@@ -54,16 +54,15 @@ type Watch struct {
 	lastConfig atomic.Pointer[v1alpha2.MeshConfig]
 }
 
-// source is one kind that is followed, and whether asking the API server for it fails.
+// source follows one kind, and knows whether requests for it fail.
 type source struct {
 	name     string
 	informer cache.SharedIndexInformer
-	told     cache.InformerSynced // whether the handler was told of everything that was there first
+	synced   cache.InformerSynced // whether the handler has seen the initial list
 	failing  atomic.Pointer[failure]
 
 	mu sync.Mutex
-	// changed are the objects that Update has not looked at yet. However many events there are for
-	// one, it is there once.
+	// changed are the objects that Update has not read yet, each once however many events it had.
 	changed map[cache.ObjectName]struct{}
 }
 
@@ -88,7 +87,7 @@ func New(cfg Config, now func() time.Time) (*Watch, error) {
 	return w, nil
 }
 
-// kind is what there is to know about a kind of object to follow it.
+// kind describes how to follow a kind of object.
 type kind struct {
 	lists   *cache.ListWatch
 	client  any // what lists uses; a fake says by it which requests it does not know
@@ -116,13 +115,13 @@ func (w *Watch) follow(name string, k kind, changed func(string), now func() tim
 		DeleteFunc: note,
 	})
 	must(err)
-	src.told = handler.HasSynced
+	src.synced = handler.HasSynced
 	return src
 }
 
-// note remembers that an object is not as it was. What it is now, Update reads from the informer's
-// store, which is never behind an event; so neither the order of events nor a tombstone's content
-// matters. It returns what Config.Changed is told.
+// note remembers that an object changed. Update reads its state from the informer's store, which is never
+// behind an event, so neither the order of events nor a tombstone's content matters. It returns the
+// argument of Config.Changed.
 func (s *source) note(object any) string {
 	name, err := cache.DeletionHandlingObjectToName(object)
 	must(err)
@@ -144,21 +143,21 @@ func (s *source) take() map[cache.ObjectName]struct{} {
 	return taken
 }
 
-// must stops on what fails only when osm itself is wrong: an informer that is set up while it runs,
-// something in one that is no object.
+// must panics on errors that only a bug in osm can cause: an informer that is configured while it runs, or
+// that holds something else than an object.
 func must(err error) {
 	if err != nil {
 		panic(fmt.Sprintf("kube: informer misused: %v", err))
 	}
 }
 
-// noting notes whether the API server answers. It looks at each request itself: a reflector retries
-// a refused connection on its own, without ever calling its error handler.
+// noting notes whether the API server answers. It looks at each request: a reflector retries a refused
+// connection by itself, without calling its error handler.
 func (s *source) noting(lists *cache.ListWatch, now func() time.Time) *cache.ListWatch {
 	note := func(ctx context.Context, err error) {
 		switch {
 		case err == nil, apierrors.IsNotFound(err):
-			s.failing.Store(nil) // it answered, be it that it does not know the kind
+			s.failing.Store(nil) // it answered, if only that it does not know the kind
 		case ctx.Err() == nil:
 			s.failing.CompareAndSwap(nil, &failure{since: now(), err: err})
 		}
@@ -192,12 +191,12 @@ func (w *Watch) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// Waiting lists the kinds that have not been read once yet, sorted. When it is empty the Watch
-// has seen everything; a kind without objects has been read too.
+// Waiting lists the kinds that are not synced yet, sorted. When it is empty the Watch has seen everything. A
+// kind without objects counts as synced.
 func (w *Watch) Waiting() []string {
 	var waiting []string
 	for _, s := range w.sources {
-		if !s.told() {
+		if !s.synced() {
 			waiting = append(waiting, s.name)
 		}
 	}
@@ -208,8 +207,7 @@ func (w *Watch) Waiting() []string {
 	return waiting
 }
 
-// Failing returns since when the API server has not answered for a kind, and how; ok is false when
-// it answers for all.
+// Failing returns since when requests for some kind have failed, and the error; ok is false if none fails.
 func (w *Watch) Failing() (since time.Time, err error, ok bool) { //nolint:revive // the error is data here
 	for _, s := range w.sources {
 		if f := s.failing.Load(); f != nil && (!ok || f.since.Before(since)) {
@@ -219,7 +217,7 @@ func (w *Watch) Failing() (since time.Time, err error, ok bool) { //nolint:reviv
 	return since, err, ok
 }
 
-// Update tells state of everything that changed since the last Update.
+// Update applies everything that changed since the last Update to state.
 func (w *Watch) Update(state *ingest.State) {
 	update(w.namespaces, func(_, name string, ns *corev1.Namespace) { state.SetNamespace(name, ns) })
 	update(w.pods, state.SetPod)
@@ -245,8 +243,8 @@ func (w *Watch) ServiceAccounts() []*corev1.ServiceAccount {
 	return all[corev1.ServiceAccount](w.accounts)
 }
 
-// MeshConfig returns the mesh's configuration, nil while it has none. One that cannot be read
-// leaves the last good one in force.
+// MeshConfig returns the mesh's configuration, nil if there is none. An invalid one leaves the last good one
+// in force.
 func (w *Watch) MeshConfig() *v1alpha2.MeshConfig {
 	if len(all[unstructured.Unstructured](w.config)) > 0 {
 		return w.lastConfig.Load()
@@ -259,7 +257,7 @@ func (w *Watch) MeshConfig() *v1alpha2.MeshConfig {
 	return config
 }
 
-// unreadable says whether there is a MeshConfig that cannot be read, and none from before.
+// unreadable says whether there is only an invalid MeshConfig, and no earlier one.
 func (w *Watch) unreadable() bool {
 	return len(all[unstructured.Unstructured](w.config)) > 0 && w.lastConfig.Load() == nil
 }
@@ -269,7 +267,7 @@ func (w *Watch) Namespaces() []*corev1.Namespace { return all[corev1.Namespace](
 
 func all[T any](s *source) []*T {
 	var objects []*T
-	// Everything is selected, so there is no error that could come of it.
+	// Selecting everything cannot fail.
 	_ = cache.ListAll(s.informer.GetStore(), labels.Everything(), func(object any) {
 		if typed, ok := object.(*T); ok {
 			objects = append(objects, typed)

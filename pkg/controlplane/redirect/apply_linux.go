@@ -22,8 +22,8 @@ const (
 	offsetTCPDestination, lengthPort           = 2, 2
 )
 
-// Apply validates r and writes it into the network namespace of the calling thread, replacing what
-// an earlier call wrote. It needs CAP_NET_ADMIN there.
+// Apply validates r and writes it to the network namespace of the calling thread. It replaces what an
+// earlier call wrote, and needs CAP_NET_ADMIN there.
 func Apply(r Rules) error {
 	if err := r.Validate(); err != nil {
 		return fmt.Errorf("redirection rules: %w", err)
@@ -33,7 +33,7 @@ func Apply(r Rules) error {
 		return fmt.Errorf("open nftables over netlink: %w", err)
 	}
 	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	// Deleting what does not exist would fail the transaction, hence the first add.
+	// Deleting a table that does not exist would fail the transaction, so it is added first.
 	conn.AddTable(table)
 	conn.DelTable(table)
 	conn.AddTable(table)
@@ -115,14 +115,14 @@ func interfaceName(name string) []byte {
 	return padded
 }
 
-// portIs asks for TCP first: the other protocols keep something else at that offset.
+// portIs checks for TCP first: other protocols have something else at that offset.
 func portIs(p uint16) []expr.Any {
 	return append(metaIs(expr.MetaKeyL4PROTO, expr.CmpOpEq, []byte{unix.IPPROTO_TCP}),
 		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: offsetTCPDestination, Len: lengthPort},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binaryutil.BigEndian.PutUint16(p)})
 }
 
-// address compares the masked address; the family is asked for first, since the table sees both.
+// address compares the masked address. It checks the family first, since the table sees both.
 func (m match) address(offset4, offset6 uint32, op expr.CmpOp) []expr.Any {
 	proto, offset, length := byte(unix.NFPROTO_IPV4), offset4, uint32(length4)
 	if !m.prefix.Addr().Is4() {

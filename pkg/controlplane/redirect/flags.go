@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// BindFlags adds the init container's flags to flags; parsing them writes to r, whose present
-// values are the defaults.
+// BindFlags adds the init container's flags to flags. Parsing them writes to r, whose current values are
+// the defaults.
 func (r *Rules) BindFlags(flags *pflag.FlagSet) {
 	flags.Uint32Var(&r.ProxyUID, "proxy-uid", r.ProxyUID, "user whose own connections are not redirected")
 	flags.Uint16Var(&r.InboundPort, "inbound-port", r.InboundPort, "port of the proxy's inbound listener")
@@ -43,7 +43,7 @@ func (r Rules) Args() []string {
 	return args
 }
 
-// list is a flag that holds comma-separated values; given twice, the second replaces the first.
+// list is a flag with comma-separated values. If it is given twice, the second replaces the first.
 type list[T any] struct {
 	values *[]T
 	parse  func(string) (T, error)

@@ -8,8 +8,8 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// chainName is a chain of the table. prerouting and output hang on the kernel's hooks; inbound is
-// entered from both, since a pod that calls itself never passes prerouting.
+// chainName is a chain of the table. The kernel's hooks call prerouting and output. Both go to inbound,
+// since a pod that calls itself never passes prerouting.
 type chainName string
 
 const (
@@ -45,7 +45,7 @@ const (
 	matchOtherDestination
 )
 
-// match is one condition; which of the operands counts is up to the kind.
+// match is one condition; the kind says which operand counts.
 type match struct {
 	kind   matchKind
 	name   string
@@ -65,7 +65,7 @@ func otherDestination(p netip.Prefix) match {
 }
 func line(c chainName, v verdict, m ...match) rule { return rule{chain: c, matches: m, verdict: v} }
 
-// proxyPorts are the ports of Envoy itself. Outbound is not among them: nobody outside may speak to it.
+// proxyPorts are Envoy's own ports. Outbound is not among them: no client outside the pod may reach it.
 func proxyPorts(inbound uint16) []uint16 {
 	return []uint16{
 		api.PortEnvoyAdmin, inbound, api.PortEnvoyMetrics,
@@ -126,10 +126,9 @@ func planOutput(r Rules) []rule {
 	return lines
 }
 
-// planProxy is about Envoy's own connections. They leave as they are, and so do those to the
-// application at the pod's own IP, which come from api.InboundBind; but not the pod's calls to
-// its own Service: Envoy then speaks mesh TLS to the pod's own address, over lo, and it is the
-// inbound listener, not the application, that must answer.
+// planProxy handles Envoy's own connections. They pass, and so do those to the application at the pod's own
+// IP, which come from api.InboundBind. The pod's calls to its own Service do not: Envoy then speaks mesh TLS
+// to the pod's own address, over lo, and the inbound listener has to answer, not the application.
 func planProxy(r Rules) []rule {
 	bind := netip.MustParseAddr(api.InboundBind)
 	lines := []rule{line(chainOutput, verdict{}, outInterface("lo"), source(netip.PrefixFrom(bind, bind.BitLen())))}

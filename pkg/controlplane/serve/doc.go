@@ -1,5 +1,5 @@
-// Package serve is the outside of a control-plane process: health, metrics and version over
-// HTTP, servers that end with their context, and the order of steps in which a process leaves.
+// Package serve is the frame of a control-plane process: health, metrics and version over HTTP, servers
+// that end with their context, and the order in which a process starts (Process) and drains (Drain).
 //
 // It knows neither Kubernetes nor Envoy. Its invariant: readiness says whether this replica may
 // be sent work and names everything that it waits for; liveness says only whether the process's

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// Step is one part of leaving, for example "stop accepting streams" or "close streams".
+// Step is one step of a drain, for example "close streams".
 type Step struct {
 	Name string
-	// Run does the step and returns when it is done or when ctx ends, whichever is first.
+	// Run does the step and returns when it is done or ctx ends, whichever comes first.
 	Run func(ctx context.Context) error
 }
 
-// Drain is how a replica leaves: it turns unready, gives endpoints time to disappear, and then
+// Drain shuts a replica down: the replica turns unready, waits until it is no longer an endpoint, and then
 // takes the steps one after another, all within Period.
 type Drain struct {
 	// Health turns unready first.
 	Health *Health
-	// Settle is the time between turning unready and the first step, in which clients learn that
-	// this replica is no longer an endpoint while it still serves those that did not.
+	// Settle is the time between turning unready and the first step. The replica keeps serving while
+	// clients learn that it is no longer an endpoint.
 	Settle time.Duration
 	// Period bounds the whole, Settle included. It has to be shorter than the pod's
 	// terminationGracePeriodSeconds.

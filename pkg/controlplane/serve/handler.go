@@ -21,11 +21,11 @@ func Handler(h *Health, metrics prometheus.Gatherer, version Version) http.Handl
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		alive, stuck := h.Alive()
-		answer(w, alive, stuck)
+		writeStatus(w, alive, stuck)
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		ready, waiting := h.Ready()
-		answer(w, ready, append(waiting, prefixed("note: ", h.Notes())...))
+		writeStatus(w, ready, append(waiting, prefixed("note: ", h.Notes())...))
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
@@ -35,8 +35,8 @@ func Handler(h *Health, metrics prometheus.Gatherer, version Version) http.Handl
 	return mux
 }
 
-// answer writes "ok" or "not ok" and the lines below it.
-func answer(w http.ResponseWriter, ok bool, lines []string) {
+// writeStatus writes "ok" or "not ok" and the lines below it.
+func writeStatus(w http.ResponseWriter, ok bool, lines []string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	status, head := http.StatusOK, "ok"

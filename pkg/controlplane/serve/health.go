@@ -140,7 +140,7 @@ func (h *Health) Alive() (bool, []string) {
 	var stuck []string
 	for _, b := range h.heartbeats {
 		if silent := h.now().Sub(b.last); silent > b.limit {
-			stuck = append(stuck, fmt.Sprintf("%s: no sign of life for %v, allowed are %v", b.name, age(silent), b.limit))
+			stuck = append(stuck, fmt.Sprintf("%s: no heartbeat for %v, the limit is %v", b.name, age(silent), b.limit))
 		}
 	}
 	return len(stuck) == 0, stuck

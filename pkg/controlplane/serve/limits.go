@@ -71,8 +71,8 @@ func NewRefusals(registerer prometheus.Registerer, log *slog.Logger) (*Refusals,
 	return r, nil
 }
 
-// Of returns what a server of that name calls for each connection that it refuses. The log names the
-// address, once a minute at most. A nil Refusals returns nil.
+// Of returns the function that a server of that name calls for each connection that it refuses. The log
+// names the address, at most once a minute. A nil Refusals returns nil.
 func (r *Refusals) Of(server string) func(reason string, source netip.Addr) {
 	if r == nil {
 		return nil
@@ -92,8 +92,8 @@ func (r *Refusals) Of(server string) func(reason string, source netip.Addr) {
 	}
 }
 
-// limitedListener closes at once what is over the limits. Unlike a listener that stops to accept,
-// it leaves no queue in which honest clients would wait behind the others.
+// limitedListener closes connections over the limits at once. Unlike a listener that stops accepting, it
+// leaves no queue in which honest clients would wait behind others.
 type limitedListener struct {
 	net.Listener
 	limits  Limits
@@ -133,7 +133,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit counts a connection in, or says why not.
+// admit counts a connection, or returns why it is refused.
 func (l *limitedListener) admit(source netip.Addr) (reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

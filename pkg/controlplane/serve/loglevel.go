@@ -25,8 +25,8 @@ func NewLogLevel(name string) (*LogLevel, error) {
 // Level returns the level in force.
 func (l *LogLevel) Level() slog.Level { return l.current.Level() }
 
-// Override puts the named level in force; a name that is empty, or no level's, that of the start.
-// A nil LogLevel ignores it.
+// Override puts the named level in force. With an empty or unknown name the level is again the one that the
+// process was started with. A nil LogLevel ignores the call.
 func (l *LogLevel) Override(name string) {
 	if l == nil {
 		return

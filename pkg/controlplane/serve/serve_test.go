@@ -106,7 +106,7 @@ func TestLivez(t *testing.T) {
 	c.advance(30 * time.Second)
 	check("at the limit", 200, "ok")
 	c.advance(2 * time.Second)
-	check("over the limit", 503, "event loop: no sign of life for 32s, allowed are 30s")
+	check("over the limit", 503, "event loop: no heartbeat for 32s, the limit is 30s")
 	loop.Beat()
 	check("turns again", 200, "ok")
 	c.advance(time.Hour)

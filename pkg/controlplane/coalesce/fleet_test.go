@@ -1,16 +1,16 @@
-package controller
+package coalesce
 
 import (
 	"testing"
 	"time"
 )
 
-// TestWindow: whatever the number of proxies, the window is one that coalesce takes, no change waits for
+// TestFleetWindow: whatever the number of proxies, the window is valid, no change waits
 // longer than the 250 ms that are promised, and a small fleet's changes are all urgent in practice.
-func TestWindow(t *testing.T) {
-	last := window(0)
+func TestFleetWindow(t *testing.T) {
+	last := FleetWindow(0)
 	for n := 0; n <= 200_000; n = n*2 + 1 {
-		w := window(n)
+		w := FleetWindow(n)
 		if err := w.Validate(); err != nil {
 			t.Errorf("%d proxies: %v", n, err)
 		}
@@ -22,7 +22,7 @@ func TestWindow(t *testing.T) {
 		}
 		last = w
 	}
-	if w := window(100); w.Urgent < 100 {
+	if w := FleetWindow(100); w.Urgent < 100 {
 		t.Errorf("100 proxies: only %v urgent publications a second", w.Urgent)
 	}
 }

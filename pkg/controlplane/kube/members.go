@@ -1,0 +1,41 @@
+package kube
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/osm-edge/osm/pkg/api/membership"
+)
+
+// MemberAccounts returns the ServiceAccounts in the namespaces of the mesh.
+func (w *Watch) MemberAccounts() []*corev1.ServiceAccount {
+	members := w.members()
+	return w.accountsIn(func(namespace string) bool { return members[namespace] })
+}
+
+// OtherAccounts returns the ServiceAccounts outside the mesh. The control plane's own namespace is left
+// out: it never holds proxies' Secrets, and no right reaches there.
+func (w *Watch) OtherAccounts() []*corev1.ServiceAccount {
+	members := w.members()
+	return w.accountsIn(func(namespace string) bool { return !members[namespace] && namespace != w.cfg.Namespace })
+}
+
+// members are the names of the mesh's namespaces.
+func (w *Watch) members() map[string]bool {
+	members := map[string]bool{}
+	for _, ns := range w.Namespaces() {
+		if membership.Member(ns.Labels, w.cfg.MeshName) {
+			members[ns.Name] = true
+		}
+	}
+	return members
+}
+
+func (w *Watch) accountsIn(wanted func(namespace string) bool) []*corev1.ServiceAccount {
+	var accounts []*corev1.ServiceAccount
+	for _, account := range w.ServiceAccounts() {
+		if wanted(account.Namespace) {
+			accounts = append(accounts, account)
+		}
+	}
+	return accounts
+}
