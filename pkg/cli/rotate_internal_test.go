@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/osm-edge/osm/pkg/cli/command"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // script is a rotation as a follower sees it: one entry a round, the last one again and again.
@@ -40,9 +40,9 @@ func (s script) follow(t *testing.T, limit time.Duration) (told string, rounds i
 				rounds++
 				return s[at()].roots, s[at()].fault
 			},
-			look: func(context.Context) (rotationPage, string, error) {
+			look: func(context.Context) (rotation.State, string, error) {
 				now := s[at()]
-				return rotationPage{Step: now.step}, now.pod, now.lost
+				return rotation.State{Step: now.step}, now.pod, now.lost
 			},
 		}
 		_, err = f.run(ctx)
@@ -145,7 +145,7 @@ func TestFollowEnds(t *testing.T) {
 // The way to the leader is opened once, and anew after a fault or for another leader; every way that
 // was opened is closed.
 func TestLeaseHolder(t *testing.T) {
-	answer := `{"step": {"phase": "idle"}}`
+	answer := `{"leads": true, "step": {"phase": "idle"}}`
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, answer)
 	}))

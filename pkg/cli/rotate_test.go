@@ -69,7 +69,7 @@ func TestRotateMeanwhile(t *testing.T) {
 			if code := osm.run(t, "install", "--set", "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http,osm.vault.host=v"); code != 0 {
 				t.Fatal(osm.err.String())
 			}
-			holder := debugServer(t, `{"step": {"phase": "idle"}}`)
+			holder := debugServer(t, `{"leads": true, "step": {"phase": "idle"}}`)
 			osm.env.Forward = func(context.Context, string, string, int) (string, func(), error) { return holder, func() {}, nil }
 			server.Apply(apitest.Object{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": apitest.Object{"name": "osm-controller", "namespace": "osm-system"}, "spec": apitest.Object{"holderIdentity": "osm-controller-0"}})
 			server.Fix(func(s *apitest.Server) {

@@ -10,7 +10,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // shownWaits is how many of those who are waited for are named.
@@ -21,15 +21,15 @@ const shownWaits = 3
 type follower struct {
 	goal  string
 	roots func(context.Context) ([]rotation.Root, error)
-	look  func(context.Context) (page rotationPage, pod string, err error)
+	look  func(context.Context) (page rotation.State, pod string, err error)
 	every time.Duration
 	tell  *teller
 }
 
 // run returns the last page that was seen, also beside an error: of a rotation that somebody else
 // has turned round, or because ctx ended.
-func (f *follower) run(ctx context.Context) (rotationPage, error) {
-	var last rotationPage
+func (f *follower) run(ctx context.Context) (rotation.State, error) {
+	var last rotation.State
 	ticker := time.NewTicker(f.every)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -50,7 +50,7 @@ func (f *follower) run(ctx context.Context) (rotationPage, error) {
 
 // round looks once. The page is nil when nobody shows it. Faults on the way are told, and are no
 // error: nothing depends on this command.
-func (f *follower) round(ctx context.Context) (page *rotationPage, over bool, err error) {
+func (f *follower) round(ctx context.Context) (page *rotation.State, over bool, err error) {
 	roots, err := f.roots(ctx)
 	if err != nil {
 		f.tell.lost(ctx, err)

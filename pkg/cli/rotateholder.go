@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // lookTime is how long the leading controller may take to show a rotation once.
@@ -19,19 +20,6 @@ const lookTime = 15 * time.Second
 
 // maxPage is how long that page may be: a line for each of some hundred thousand proxies.
 const maxPage = 64 << 20
-
-// rotationPath is where a controller shows a rotation.
-const rotationPath = "/debug/rotation"
-
-// rotationPage is what the leading controller shows of the mesh's roots.
-type rotationPage struct {
-	Leads   *bool           `json:"leads,omitempty"` // false when it does not lead; absent otherwise
-	At      time.Time       `json:"at"`
-	Roots   []rotation.Root `json:"roots"`
-	Step    rotation.Step   `json:"step"`
-	Proxies []rotation.Line `json:"proxies"`
-	Error   string          `json:"error"` // why the rest is of an earlier look
-}
 
 // errNoPage says that the controller does not know the page.
 var errNoPage = errors.New("it does not show rotations")
@@ -50,7 +38,7 @@ type leaseHolder struct {
 
 // look asks the controller that leads now, and says which that is. After an error the next look
 // opens a new way.
-func (h *leaseHolder) look(ctx context.Context) (page rotationPage, pod string, err error) {
+func (h *leaseHolder) look(ctx context.Context) (page rotation.State, pod string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookTime, fmt.Errorf("no answer within %s", lookTime))
 	defer cancel()
 	if pod, err = h.lease(ctx); err != nil {
@@ -66,7 +54,7 @@ func (h *leaseHolder) look(ctx context.Context) (page rotationPage, pod string, 
 	return page, pod, nil
 }
 
-func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotationPage, err error) {
+func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotation.State, err error) {
 	if h.pod != pod {
 		h.close()
 	}
@@ -77,7 +65,7 @@ func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotationPage, e
 		}
 		h.pod = pod
 	}
-	answer, err := cluster.Ask(ctx, h.address, rotationPath, maxPage)
+	answer, err := cluster.Ask(ctx, h.address, debug.RotationPath, maxPage)
 	switch {
 	case ctx.Err() != nil: // why it ended says more than what failed because of that
 		return page, context.Cause(ctx)
@@ -91,7 +79,7 @@ func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotationPage, e
 	if err := json.Unmarshal(answer.Body, &page); err != nil {
 		return page, fmt.Errorf("read the answer: %w", err)
 	}
-	if page.Leads != nil && !*page.Leads {
+	if !page.Leads {
 		return page, errors.New("it does not lead, or does not know yet that it does")
 	}
 	if page.Error != "" {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/output"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // rotationReport is what programs are given.
@@ -28,7 +28,7 @@ type rotationReport struct {
 }
 
 // report is a page that the controller showed, for programs. It may not know of the goal yet.
-func (r *rotating) report(goal string, page rotationPage) rotationReport {
+func (r *rotating) report(goal string, page rotation.State) rotationReport {
 	report := rotationReport{Mesh: r.mesh.Name, Goal: goal, Phase: cmp.Or(page.Step.Phase, rotation.Idle), Proxies: append([]rotation.Line{}, page.Proxies...), Waiting: []rotation.Wait{}}
 	if page.Step.Goal == goal {
 		report.Done, report.Blocked = page.Step.Phase == rotation.Done, page.Step.Blocked

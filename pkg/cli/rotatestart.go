@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // replicaTime is how long all replicas together may take to show that they are there.
@@ -96,7 +96,7 @@ func (r *rotating) readRelease() error {
 }
 
 // look asks the leading controller, with a hint for one that is too old.
-func (r *rotating) look(ctx context.Context) (rotationPage, string, error) {
+func (r *rotating) look(ctx context.Context) (rotation.State, string, error) {
 	page, pod, err := r.holder.look(ctx)
 	if errors.Is(err, errNoPage) {
 		err = fmt.Errorf("%w; the control plane is older than this osm, upgrade it first: %s", err, r.command("upgrade"))

@@ -13,7 +13,8 @@
 //
 // Beside it: identity (who a workload is), ca (roots, trust and leaves; below it the providers tresor, vault and certmanager,
 // leafcache, which renews the workloads' leaves, and secrets, which keeps certificates in Secrets),
-// provider (opens the CA that the flags name: the built-in one, Vault or cert-manager), serve (health, metrics, drain), wake (the signal between goroutines), injector and redirect (the pod's side), webhook (what the
+// provider (opens the provider that signs and loads the roots of the mesh), rotation (how the mesh gets to another root: phases,
+// evidence, plan; its edge is rotation/collect and rotation/driver), serve (health, metrics, drain), wake (the signal between goroutines), injector and redirect (the pod's side), webhook (what the
 // API server needs to call injectors), bootstrap (the install hook) and controller, which knows all of them and holds no logic.
 //
 // # The words

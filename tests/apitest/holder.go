@@ -15,7 +15,7 @@ const (
 // last one again and again.
 type Page struct {
 	Pod string
-	// Body is the answer. What it says of its "roots", a role or that one is not wanted any more, is
+	// Body is the answer; "leads" is true unless it says otherwise. What it says of its "roots", a role or that one is not wanted any more, is
 	// written to the MeshRootCertificates of those names, as the driver would do.
 	Body Object
 	// NextHolder, if it is not empty, holds the Lease from then on.
@@ -47,7 +47,9 @@ func (s *Server) page(pod, path string) (string, bool) {
 			s.store(leases, lease)
 		}
 	}
-	body, err := json.Marshal(page.Body)
+	shown := Object{"leads": true}
+	maps.Copy(shown, page.Body)
+	body, err := json.Marshal(shown)
 	return string(body), err == nil && !page.Broken
 }
 

@@ -17,7 +17,7 @@ import (
 
 	"github.com/osm-edge/osm/demo/provider"
 	"github.com/osm-edge/osm/pkg/api"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	meshprovider "github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
 )

@@ -22,7 +22,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
-	"github.com/osm-edge/osm/pkg/controlplane/rotate"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation/driver"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
@@ -52,7 +52,7 @@ type parts struct {
 	merged   prometheus.Counter // and those that waited for others
 	dirty    atomic.Bool        // an object changed since the last configuration was built
 	accounts wake.Signal        // the ServiceAccounts of the mesh may have changed
-	driver   *rotate.Driver
+	driver   *driver.Driver
 	secrets  atomic.Pointer[secrets.ProxyController] // what writes them, while this replica holds the Lease
 	hook     wake.Signal                             // the roots have changed, for the webhook
 	hooks    *webhook.Metrics

@@ -4,33 +4,31 @@ import (
 	"context"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
-
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
-	"github.com/osm-edge/osm/pkg/controlplane/mesh"
-	"github.com/osm-edge/osm/pkg/controlplane/rotate"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation/collect"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation/driver"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
-// newDriver is what rotates the root while this replica holds the Lease.
-func (p *parts) newDriver() *rotate.Driver {
-	collector := &rotate.Collector{
+// newDriver returns what rotates the root while this replica is the leader.
+func (p *parts) newDriver() *driver.Driver {
+	collector := &collect.Collector{
 		Client: p.client, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
 		Roots: p.roots, Self: p.cfg.Holder, Own: p.evidence, Now: time.Now,
 	}
-	return rotate.NewDriver(rotate.Config{
+	return driver.New(driver.Config{
 		Dynamic: p.dynamic, Namespace: p.cfg.Namespace, Roots: p.provider, Collect: collector.Collect,
 		Delivery: p.cfg.SecretDelivery, Now: time.Now, Log: p.cfg.Log,
 	})
 }
 
-// serveEvidence lets the holder of the Lease see what this replica and its proxies have.
+// serveEvidence shows the leader what this replica and its proxies have.
 func (p *parts) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 	if p.cfg.EvidenceAddress == "" {
 		return nil
 	}
-	handler := rotate.Handler(p.cfg.Namespace, p.cfg.TrustDomain, p.roots.Trust, p.evidence)
+	handler := collect.Handler(p.cfg.Namespace, p.cfg.TrustDomain, p.roots.Trust, p.evidence)
 	return serve.HTTPServer{Addr: p.cfg.EvidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Refused: p.refusals.Of("evidence"), Log: p.cfg.Log}.Run(ctx)
 }
 
@@ -38,17 +36,14 @@ func (p *parts) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 func (p *parts) evidence(ctx context.Context) rotation.Replica {
 	self := rotation.Replica{Name: p.cfg.Holder, Component: rotation.Controller, At: time.Now()}
 	signer := func() string { return p.roots.Trust().Fingerprint }
-	return rotate.Basics(ctx, self, p.provider, signer, func(r *rotation.Replica) {
-		connected := map[mesh.PodName]bool{}
-		for _, e := range p.xds.Evidence() {
+	return collect.Replica(ctx, self, p.provider, signer, func(r *rotation.Replica) {
+		connected := map[string]bool{}
+		r.Proxies = p.xds.Evidence()
+		for _, e := range r.Proxies {
 			connected[e.Pod] = true
-			r.Proxies = append(r.Proxies, rotation.Proxy{
-				Pod: e.Pod.String(), Identity: e.Identity.String(), Trusts: e.Trusts,
-				Serial: e.Serial, Root: e.Root, NotAfter: e.NotAfter, At: e.At,
-			})
 		}
 		for _, pod := range p.pipeline.runningPods() {
-			if !connected[pod] {
+			if !connected[pod.String()] {
 				r.Unknown = append(r.Unknown, pod.String())
 			}
 		}
@@ -56,8 +51,8 @@ func (p *parts) evidence(ctx context.Context) rotation.Replica {
 	})
 }
 
-// written is what this replica wrote as the holder of the Lease; leads is false until it knows what the
-// injectors' Secret holds.
+// written is what this replica wrote as the leader; leads is false until it knows what the injectors'
+// Secret holds.
 func (p *parts) written() (secrets []rotation.Secret, leads bool) {
 	writer, serving := p.secrets.Load(), p.serving.Load()
 	if writer == nil || serving == nil {
@@ -67,14 +62,6 @@ func (p *parts) written() (secrets []rotation.Secret, leads bool) {
 	if !known {
 		return nil, false
 	}
-	injectors.Since = time.Time{} // injectors follow their Secret, and show what they serve
-	return secretsOf(append(writer.Evidence(), injectors)), true
-}
-
-func secretsOf(evidence []secrets.Evidence) []rotation.Secret {
-	secrets := make([]rotation.Secret, len(evidence))
-	for i, e := range evidence {
-		secrets[i] = rotation.Secret{Account: e.Account, Trusts: e.Trusts, Signer: e.Signer, Serial: e.Serial, Since: e.Since}
-	}
-	return secrets
+	injectors.Since = time.Time{} // injectors watch their Secret, and present what it holds
+	return append(writer.Evidence(), injectors), true
 }

@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // keeper holds the roots of the mesh: those that there are to be, those that are loaded, and the

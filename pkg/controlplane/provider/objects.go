@@ -14,7 +14,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // Installation is the name of the root that the flags say, in a mesh without MeshRootCertificates.

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
@@ -135,7 +135,7 @@ func (p *Provider) Loaded() (roots []rotation.Loaded, problems map[string]string
 
 // Serving is the fingerprint of the CA that signed this replica's own serving certificates; if
 // there are several, of one that is not the signer's. It replaces those that are of a former one.
-func (p *Provider) Serving(ctx context.Context) (string, error) {
+func (p *Provider) RefreshServing(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	certs := p.serving
 	p.mu.Unlock()

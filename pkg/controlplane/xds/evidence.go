@@ -8,41 +8,27 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
-	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// ProxyEvidence is what a connected proxy acknowledged of its secrets: what a rotation of the root
-// waits for. What is only on its way to the proxy, and what it refused, is not in it. A proxy that comes
-// from another stream has acknowledged what it reports to hold, in the versions that it reports.
-type ProxyEvidence struct {
-	Pod      mesh.PodName
-	Identity identity.Identity
-	// Trusts are the fingerprints (SHA-256 in hex) of the CAs in the trust bundle, sorted; nil when
-	// that is not known. While another bundle is on its way they are the CAs that are in both, since
-	// the proxy may use either. They are shared: not to be changed.
-	Trusts []string
-	// Serial is the workload certificate's serial number in hex, "" when the proxy has none. Of a
-	// certificate that the proxy brought it is the first 16 digits, all that the version carries.
-	Serial string
-	// Root is the fingerprint of the CA that signed it, "" when that is none of those known. Of a
-	// certificate that the proxy brought it is the trusted CA whose fingerprint begins as its version does.
-	Root     string
-	NotAfter time.Time
-	// At is when the proxy last acknowledged one of the two, or said that it holds it.
-	At time.Time
-}
-
-// Evidence lists all streams, sorted by pod, also those whose proxies acknowledged nothing yet. A pod
-// is in it twice while the server has not noticed that the older of its streams is dead.
-func (s *Server) Evidence() []ProxyEvidence {
+// Evidence returns what the connected proxies have acknowledged of their secrets, sorted by pod. What was
+// only sent, and what a proxy refused, is not in it. A proxy that comes from another stream has
+// acknowledged what it reports to hold, in the versions that it reports: of such a certificate the serial
+// number is only the first 16 digits, and the root is the trusted CA whose fingerprint begins as the version
+// does. While another bundle is on its way, Trusts are the CAs in both, since the proxy may use either.
+// Trusts are shared: they must not be changed.
+//
+// Proxies that have acknowledged nothing yet are in the list. A pod is in it twice until the server
+// notices that the older of its streams is dead.
+func (s *Server) Evidence() []rotation.Proxy {
 	trust := s.trust.Load()
 	streams := s.all()
-	evidence := make([]ProxyEvidence, 0, len(streams))
+	evidence := make([]rotation.Proxy, 0, len(streams))
 	for _, st := range streams {
 		evidence = append(evidence, st.evidence(trust))
 	}
-	slices.SortFunc(evidence, func(a, b ProxyEvidence) int { return cmp.Or(a.Pod.Compare(b.Pod), a.At.Compare(b.At)) })
+	slices.SortFunc(evidence, func(a, b rotation.Proxy) int { return cmp.Or(strings.Compare(a.Pod, b.Pod), a.At.Compare(b.At)) })
 	return evidence
 }
 
@@ -57,31 +43,30 @@ func (s *Server) ConnectedPods() []mesh.PodName {
 	return slices.Compact(pods)
 }
 
-// all returns the streams of this moment.
+// all returns the current streams.
 func (s *Server) all() []*stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.AppendSeq(make([]*stream, 0, len(s.streams)), maps.Keys(s.streams))
 }
 
-// certificate is what is known of a workload certificate. It never changes: all streams that send it
-// share it.
+// certificate describes a workload certificate. It is immutable: all streams that send it share it.
 type certificate struct {
-	// root is the fingerprint of the CA that signed it, "" when that is not known; prefix are its first
-	// digits, all that is known of the CA of a certificate that a proxy brought.
+	// root is the fingerprint of the CA that signed it, "" if that is not known; prefix are its first
+	// digits, which are all that is known if a proxy brought the certificate.
 	root, prefix string
 	serial       string
 	notAfter     time.Time
 }
 
-// secretsHeld are a proxy's secrets: those that were sent last, or those that it acknowledged last.
+// secretsHeld are the secrets that were last sent to a proxy, or that it last acknowledged.
 type secretsHeld struct {
 	trust *trusted
 	cert  *certificate
 	at    time.Time
 }
 
-// reported notes what a proxy that comes from another stream holds. st.mu is held.
+// reported records the secrets of a proxy that comes from another stream. st.mu is held.
 func (st *stream) reported(versions map[string]string, now time.Time) {
 	if h, ok := parseCertVersion(versions[envoy.SecretWorkload]); ok {
 		st.acked.cert, st.acked.at = &certificate{prefix: h.root, serial: h.serial, notAfter: h.notAfter}, now
@@ -91,7 +76,7 @@ func (st *stream) reported(versions map[string]string, now time.Time) {
 	}
 }
 
-// acknowledged notes what the proxy took of the secrets that were sent last. st.mu is held.
+// acknowledged records which of the secrets sent last the proxy accepted. st.mu is held.
 func (st *stream) acknowledged(said ack, now time.Time) {
 	if !said.accepted || said.typ != envoy.Secrets {
 		return
@@ -105,12 +90,12 @@ func (st *stream) acknowledged(said ack, now time.Time) {
 	}
 }
 
-// evidence is the stream's line; trust is in which a brought certificate's CA is looked for.
-func (st *stream) evidence(trust *trusted) ProxyEvidence {
+// evidence is that of one proxy. The CA of a certificate that the proxy brought is looked up in trust.
+func (st *stream) evidence(trust *trusted) rotation.Proxy {
 	st.mu.Lock()
 	acked, sent := st.acked, st.sent.trust
 	st.mu.Unlock()
-	e := ProxyEvidence{Pod: st.peer.pod, Identity: st.peer.identity, At: acked.at}
+	e := rotation.Proxy{Pod: st.peer.pod.String(), Identity: st.peer.identity.String(), At: acked.at}
 	if acked.trust != nil {
 		e.Trusts = acked.trust.trusts
 		if sent != nil && sent != acked.trust {
@@ -123,8 +108,8 @@ func (st *stream) evidence(trust *trusted) ProxyEvidence {
 	return e
 }
 
-// beginning is the fingerprint of the trusted CA that begins with the digits of a version, "" when
-// there is none.
+// beginning is the fingerprint of the trusted CA that begins with the digits of a version, "" if there is
+// none.
 func (t *trusted) beginning(prefix string) string {
 	if len(prefix) != rootPrefix {
 		return ""

@@ -19,6 +19,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // refuse waits for the next response and refuses it.
@@ -172,7 +173,7 @@ func TestEvidenceOfWhatAProxyBrought(t *testing.T) {
 				d := r.askSecrets(t.Context(), "service0-0", holds)
 				defer d.close()
 				e := r.only()
-				want := ProxyEvidence{Pod: e.Pod, Identity: e.Identity, Serial: serial, NotAfter: h.notAfter, At: time.Now()}
+				want := rotation.Proxy{Pod: e.Pod, Identity: e.Identity, Serial: serial, NotAfter: h.notAfter, At: time.Now()}
 				if c.trusts {
 					want.Trusts = []string{r.before.Trust().Fingerprint}
 				}
@@ -263,7 +264,7 @@ func TestEvidenceMeanwhile(t *testing.T) {
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		for ctx.Err() == nil {
-			if all := m.Evidence(); !slices.IsSortedFunc(all, func(a, b ProxyEvidence) int { return a.Pod.Compare(b.Pod) }) {
+			if all := m.Evidence(); !slices.IsSortedFunc(all, func(a, b rotation.Proxy) int { return strings.Compare(a.Pod, b.Pod) }) {
 				t.Error("evidence is not sorted by pod")
 			}
 		}

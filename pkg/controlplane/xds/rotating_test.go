@@ -8,13 +8,12 @@ import (
 	"testing/synctest"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
-	"github.com/osm-edge/osm/pkg/controlplane/identity"
-	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
 // rotating is a replica whose roots a test changes.
@@ -80,7 +79,7 @@ func (r *rotating) reissue() {
 }
 
 // only is the evidence of the only stream.
-func (r *rotating) only() ProxyEvidence {
+func (r *rotating) only() rotation.Proxy {
 	r.t.Helper()
 	synctest.Wait()
 	all := r.Evidence()
@@ -88,15 +87,14 @@ func (r *rotating) only() ProxyEvidence {
 		r.t.Fatalf("evidence of %d streams, want one", len(all))
 	}
 	e := all[0]
-	want := identity.Identity{Namespace: "shop", ServiceAccount: "service0"}
-	if e.Pod != (mesh.PodName{Namespace: "shop", Name: "service0-0"}) || e.Identity != want {
+	if e.Pod != "shop/service0-0" || e.Identity != "shop/service0" {
 		r.t.Errorf("evidence of %s as %s", e.Pod, e.Identity)
 	}
 	return e
 }
 
 // wants compares the only stream's evidence: the CAs it trusts and the one that signed.
-func (r *rotating) wants(when string, root *authority, trusts ...*authority) ProxyEvidence {
+func (r *rotating) wants(when string, root *authority, trusts ...*authority) rotation.Proxy {
 	r.t.Helper()
 	e := r.only()
 	var fingerprints []string

@@ -17,6 +17,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 const (
@@ -87,14 +88,14 @@ type ProxyController struct {
 	swept   bool
 
 	reading  sync.Mutex
-	evidence []Evidence // of the last Reconcile
+	evidence []rotation.Secret // of the last Reconcile
 }
 
 // record is what the controller knows of one Secret.
 type record struct {
 	owner    types.UID
 	uid      types.UID // of the Secret; empty while none is known to exist
-	holds    Evidence
+	holds    contents
 	nextAt   time.Time // when to probe again
 	renewAt  time.Time
 	failures int

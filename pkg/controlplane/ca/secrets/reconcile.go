@@ -53,7 +53,7 @@ func (p *ProxyController) ensure(ctx context.Context, account Account, r *record
 	}
 	if secret != nil {
 		renewAt, reason := p.fit(secret, account, p.target.trust)
-		holds := evidenceOf(account.Identity, secret, p.target.trust)
+		holds := contentsOf(account.Identity, secret, p.target.trust)
 		if reason == nil && !p.target.met(holds) && !p.now().Before(p.target.rewriteAt(account.Identity)) {
 			reason = errors.New("the roots have changed")
 		}
@@ -77,18 +77,18 @@ func (p *ProxyController) write(ctx context.Context, account Account, r *record)
 	if err != nil {
 		return p.fail(ctx, account.Identity, r, err)
 	}
-	holds := evidenceOf(account.Identity, secret, trust)
+	holds := contentsOf(account.Identity, secret, trust)
 	holds.Since = p.now()
 	p.settle(account.Identity, r, secret, holds, renewalOf(leaf))
 	return written
 }
 
 // settle records a Secret that is in order.
-func (p *ProxyController) settle(id identity.Identity, r *record, secret *corev1.Secret, holds Evidence, renewAt time.Time) {
+func (p *ProxyController) settle(id identity.Identity, r *record, secret *corev1.Secret, holds contents, renewAt time.Time) {
 	if holds.Since.IsZero() {
 		holds.Since = p.now()
 	}
-	if r.holds.Signer == holds.Signer && r.holds.Bundle == holds.Bundle {
+	if r.holds.Signer == holds.Signer && r.holds.bundle == holds.bundle {
 		holds.Since = r.holds.Since
 	}
 	// Half of the pause is jitter, so that Secrets written together are not always probed together.

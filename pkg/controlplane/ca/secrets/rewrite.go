@@ -32,6 +32,6 @@ func (t target) rewriteAt(id identity.Identity) time.Time {
 }
 
 // met reports whether a Secret holds what it is to hold.
-func (t target) met(holds Evidence) bool {
-	return holds.Bundle == t.bundle && holds.Signer == t.trust.Fingerprint
+func (t target) met(holds contents) bool {
+	return holds.bundle == t.bundle && holds.Signer == t.trust.Fingerprint
 }

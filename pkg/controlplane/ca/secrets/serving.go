@@ -19,6 +19,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // ServingConfig configures a ServingController.
@@ -50,7 +51,7 @@ type ServingController struct {
 	cfg ServingConfig
 
 	mu    sync.Mutex
-	holds Evidence // as of the last Reconcile
+	holds rotation.Secret // as of the last Reconcile
 }
 
 // NewServingController returns a controller that knows nothing of its Secret until Reconcile.
@@ -69,7 +70,7 @@ func NewServingController(cfg ServingConfig) (*ServingController, error) {
 }
 
 // Evidence returns what the Secret holds, as of the last Reconcile; ok is false while that is not known.
-func (s *ServingController) Evidence() (evidence Evidence, ok bool) {
+func (s *ServingController) Evidence() (evidence rotation.Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.holds, s.holds.Serial != ""
@@ -114,7 +115,7 @@ func (s *ServingController) write(ctx context.Context, owner types.UID, trust ca
 }
 
 func (s *ServingController) record(secret *corev1.Secret, trust ca.Trust) {
-	holds := evidenceOf(s.cfg.Identity, secret, trust)
+	holds := contentsOf(s.cfg.Identity, secret, trust).Secret
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holds = holds

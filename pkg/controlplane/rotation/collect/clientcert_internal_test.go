@@ -1,4 +1,4 @@
-package rotate
+package collect
 
 import (
 	"context"
@@ -6,11 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
-	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 )
 
 // fakeAuthority counts what it issues.
@@ -32,9 +28,9 @@ func (f *fakeAuthority) Issue(_ context.Context, r ca.Request) (*ca.Leaf, error)
 	return &ca.Leaf{Issued: now, NotAfter: now.Add(r.TTL), RenewAt: now.Add(r.TTL / 2)}, nil
 }
 
-// TestProof: the provider is asked for the collector's certificate when that is due or another CA
-// signs, not for each look, and an outage does not stop the looks before it expires.
-func TestProof(t *testing.T) {
+// TestClientCert: the client certificate is renewed when it is due or a different CA signs, not for each
+// collection, and an outage of the provider stops no collection before the certificate expires.
+func TestClientCert(t *testing.T) {
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }
 	roots := &fakeAuthority{signer: "a", now: clock}
@@ -57,29 +53,9 @@ func TestProof(t *testing.T) {
 	} {
 		now = now.Add(step.passes)
 		roots.signer, roots.away = step.signer, step.away
-		leaf, err := c.prove(t.Context())
+		leaf, err := c.clientCert(t.Context())
 		if (err != nil) != step.fails || roots.issued != step.issued || !step.fails && !now.Before(leaf.NotAfter) {
 			t.Errorf("%s: %d issued and error %v, want %d and error %v", step.name, roots.issued, err, step.issued, step.fails)
 		}
-	}
-}
-
-// TestTurnedRound: when a rotation is turned round, the root that it led to does not go on saying
-// that it makes progress.
-func TestTurnedRound(t *testing.T) {
-	next := rotation.Root{Name: "next", Role: rotation.Passive}
-	object := &v1alpha2.MeshRootCertificate{}
-	object.Status = statusOf(object, next, rotation.Step{Goal: "next", Phase: rotation.TrustBoth})
-	if !meta.IsStatusConditionTrue(object.Status.Conditions, conditionProgressing) {
-		t.Fatalf("on its way there: %+v", object.Status)
-	}
-	object.Status = statusOf(object, next, rotation.Step{Goal: "old", Phase: rotation.TrustBoth})
-	c := meta.FindStatusCondition(object.Status.Conditions, conditionProgressing)
-	if c == nil || c.Status != "False" || c.Reason != "Ended" {
-		t.Errorf("turned round: %+v", c)
-	}
-	never := statusOf(&v1alpha2.MeshRootCertificate{}, next, rotation.Step{Goal: "old", Phase: rotation.TrustBoth})
-	if len(never.Conditions) != 0 {
-		t.Errorf("no rotation ever led here: %+v", never.Conditions)
 	}
 }

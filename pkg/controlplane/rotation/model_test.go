@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // delivery is how long the kubelets of the model take at most.

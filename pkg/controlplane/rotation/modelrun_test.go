@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // TestModel lets rotations and aborts go on amid failures. At every moment everybody can verify

@@ -1,4 +1,4 @@
-package rotate_test
+package driver_test
 
 import (
 	"context"
@@ -32,10 +32,11 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
-	"github.com/osm-edge/osm/pkg/controlplane/rotate"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation/collect"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation/driver"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
 	"github.com/osm-edge/osm/tests/realapi"
@@ -49,9 +50,9 @@ const (
 	patience  = 60 * time.Second
 )
 
-// town is a mesh on a real API server: replicas of the control plane with real roots, certificates
+// cluster is a mesh on a real API server: replicas of the control plane with real roots, certificates
 // and evidence over mutual TLS; its proxies take at once what they are sent, unless held back.
-type town struct {
+type cluster struct {
 	t       *testing.T
 	client  *kubernetes.Clientset
 	dynamic dynamic.Interface
@@ -65,107 +66,107 @@ type town struct {
 
 // replica is one process of the control plane, as far as roots are concerned.
 type replica struct {
-	town     *town
+	cluster  *cluster
 	name     string
 	app      string
 	provider *provider.Provider
-	driver   *rotate.Driver
+	driver   *driver.Driver
 	serving  *secrets.ServingController
 	hooks    *webhook.Metrics
 	leads    atomic.Bool
 }
 
-func newTown(t *testing.T) *town {
+func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	server := realapi.Start(t)
-	w := &town{t: t, client: server.Client(t)}
+	c := &cluster{t: t, client: server.Client(t)}
 	var err error
-	w.dynamic, err = dynamic.NewForConfig(server.Config())
+	c.dynamic, err = dynamic.NewForConfig(server.Config())
 	must(t, err)
 	extensions, err := apiextensions.NewForConfig(server.Config())
 	must(t, err)
 	must(t, bootstrap.ApplyCRDs(t.Context(), extensions.ApiextensionsV1().CustomResourceDefinitions(), slog.New(slog.DiscardHandler)))
-	_, err = w.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	_, err = c.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
 	must(t, err)
-	w.port = listener.Addr().(*net.TCPAddr).Port
+	c.port = listener.Addr().(*net.TCPAddr).Port
 	must(t, listener.Close())
-	return w
+	return c
 }
 
 // add starts a replica at an address of loopback.
-func (w *town) add(name, app, ip string) *replica {
-	w.t.Helper()
-	r := &replica{town: w, name: name, app: app}
+func (c *cluster) add(name, app, ip string) *replica {
+	c.t.Helper()
+	r := &replica{cluster: c, name: name, app: app}
 	health := serve.NewHealth(time.Now)
-	opened, err := provider.Open(w.t.Context(), provider.Config{
-		Client: w.client, Dynamic: w.dynamic, Namespace: namespace, Mesh: "osm", TrustDomain: api.DefaultDomain,
+	opened, err := provider.Open(c.t.Context(), provider.Config{
+		Client: c.client, Dynamic: c.dynamic, Namespace: namespace, Mesh: "osm", TrustDomain: api.DefaultDomain,
 		CASecret: api.CABundleSecret, Ready: health.Require("root CA", "not asked"), Log: slog.New(slog.DiscardHandler),
 	})
-	must(w.t, err)
+	must(c.t, err)
 	r.provider = opened
-	cert, err := opened.ServingCert(w.t.Context(), ca.ServingConfig{
+	cert, err := opened.ServingCert(c.t.Context(), ca.ServingConfig{
 		Identity: identity.Identity{Namespace: namespace, ServiceAccount: app}, DNSNames: []string{app + "." + namespace + ".svc"},
 	})
-	must(w.t, err)
-	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(w.port)))
-	must(w.t, err)
+	must(c.t, err)
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(c.port)))
+	must(c.t, err)
 	r.serving, err = secrets.NewServingController(secrets.ServingConfig{
-		Client: w.client, Authority: opened.Roots, Mesh: "osm", TrustDomain: api.DefaultDomain, Name: api.InjectorCertificateSecret, Label: api.LabelInjectorCertificate,
+		Client: c.client, Authority: opened.Roots, Mesh: "osm", TrustDomain: api.DefaultDomain, Name: api.InjectorCertificateSecret, Label: api.LabelInjectorCertificate,
 		Identity: identity.Identity{Namespace: namespace, ServiceAccount: api.AppInjector}, Host: api.InjectorHost(namespace),
 	})
-	must(w.t, err)
+	must(c.t, err)
 	r.hooks, err = webhook.NewMetrics(prometheus.NewRegistry())
-	must(w.t, err)
-	collector := &rotate.Collector{
-		Client: w.client, Namespace: namespace, Mesh: "osm", TrustDomain: api.DefaultDomain, Roots: opened.Roots,
-		Self: name, Own: r.own, Port: w.port, WebhookPort: w.port, Now: time.Now,
+	must(c.t, err)
+	collector := &collect.Collector{
+		Client: c.client, Namespace: namespace, Mesh: "osm", TrustDomain: api.DefaultDomain, Roots: opened.Roots,
+		Self: name, Own: r.own, Port: c.port, WebhookPort: c.port, Now: time.Now,
 	}
-	r.driver = rotate.NewDriver(rotate.Config{
-		Dynamic: w.dynamic, Namespace: namespace, Roots: opened, Collect: collector.Collect,
+	r.driver = driver.New(driver.Config{
+		Dynamic: c.dynamic, Namespace: namespace, Roots: opened, Collect: collector.Collect,
 		Delivery: time.Nanosecond, Every: 100 * time.Millisecond, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
-	w.run(opened.Run)
-	w.run(func(ctx context.Context) error {
-		return serve.HTTPServer{Handler: rotate.Handler(namespace, api.DefaultDomain, opened.Roots.Trust, r.own), TLS: cert.MutualTLS()}.Serve(ctx, listener)
+	c.run(opened.Run)
+	c.run(func(ctx context.Context) error {
+		return serve.HTTPServer{Handler: collect.Handler(namespace, api.DefaultDomain, opened.Roots.Trust, r.own), TLS: cert.MutualTLS()}.Serve(ctx, listener)
 	})
-	w.pod(name, app, ip)
-	w.mu.Lock()
-	w.replicas = append(w.replicas, r)
-	w.mu.Unlock()
-	opened.Roots.Subscribe(func(ca.Change) { w.checkInvariant() })
+	c.pod(name, app, ip)
+	c.mu.Lock()
+	c.replicas = append(c.replicas, r)
+	c.mu.Unlock()
+	opened.Roots.Subscribe(func(ca.Change) { c.checkInvariant() })
 	return r
 }
 
 // run runs something until the test ends.
-func (w *town) run(work func(context.Context) error) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+func (c *cluster) run(work func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.t.Context()))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = work(ctx) // the cause of ctx
 	}()
-	w.t.Cleanup(func() { cancel(); <-done })
+	c.t.Cleanup(func() { cancel(); <-done })
 }
 
-func (w *town) pod(name, app, ip string) {
-	w.t.Helper()
-	pod, err := w.client.CoreV1().Pods(namespace).Create(w.t.Context(), &corev1.Pod{
+func (c *cluster) pod(name, app, ip string) {
+	c.t.Helper()
+	pod, err := c.client.CoreV1().Pods(namespace).Create(c.t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{api.LabelApp: app, api.LabelInstance: "osm"}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
 	}, metav1.CreateOptions{})
-	must(w.t, err)
+	must(c.t, err)
 	pod.Status.Phase, pod.Status.PodIP, pod.Status.PodIPs = corev1.PodRunning, ip, []corev1.PodIP{{IP: ip}}
-	_, err = w.client.CoreV1().Pods(namespace).UpdateStatus(w.t.Context(), pod, metav1.UpdateOptions{})
-	must(w.t, err)
+	_, err = c.client.CoreV1().Pods(namespace).UpdateStatus(c.t.Context(), pod, metav1.UpdateOptions{})
+	must(c.t, err)
 }
 
 // own is what the replica and its one proxy have.
 func (r *replica) own(ctx context.Context) rotation.Replica {
 	signer := func() string { return r.provider.Roots.Trust().Fingerprint }
-	return rotate.Basics(ctx, rotation.Replica{At: time.Now()}, r.provider, signer, func(e *rotation.Replica) {
-		trust := r.town.trustOf(r)
+	return collect.Replica(ctx, rotation.Replica{At: time.Now()}, r.provider, signer, func(e *rotation.Replica) {
+		trust := r.cluster.trustOf(r)
 		pod := "apps/of-" + r.name
 		e.Proxies = []rotation.Proxy{{Pod: pod, Identity: "apps/default", Trusts: trust.Fingerprints(), Root: trust.Fingerprint, Serial: "ab", At: e.At}}
 		injectors, known := r.serving.Evidence()
@@ -177,73 +178,73 @@ func (r *replica) own(ctx context.Context) rotation.Replica {
 }
 
 // trustOf is what the replica's proxy holds.
-func (w *town) trustOf(r *replica) ca.Trust {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if now := r.provider.Roots.Trust(); !w.lagging || r != w.replicas[0] {
+func (c *cluster) trustOf(r *replica) ca.Trust {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := r.provider.Roots.Trust(); !c.lagging || r != c.replicas[0] {
 		return now
 	}
-	return w.held
+	return c.held
 }
 
 // lag holds the proxy of the first replica back, or lets it go on.
-func (w *town) lag(lagging bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.lagging, w.held = lagging, w.replicas[0].provider.Roots.Trust()
+func (c *cluster) lag(lagging bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lagging, c.held = lagging, c.replicas[0].provider.Roots.Trust()
 }
 
 // checkInvariant: whoever signs is trusted by every replica, and by every proxy.
-func (w *town) checkInvariant() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, signing := range w.replicas {
+func (c *cluster) checkInvariant() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, signing := range c.replicas {
 		signer := signing.provider.Roots.Trust().Fingerprint
-		for _, r := range w.replicas {
+		for _, r := range c.replicas {
 			if !slices.Contains(r.provider.Roots.Trust().Fingerprints(), signer) {
-				w.t.Errorf("%s signs with %.8s, which %s does not trust", signing.name, signer, r.name)
+				c.t.Errorf("%s signs with %.8s, which %s does not trust", signing.name, signer, r.name)
 			}
 		}
-		if w.lagging && !slices.Contains(w.held.Fingerprints(), signer) {
-			w.t.Errorf("%s signs with %.8s, which the proxy that lags does not trust", signing.name, signer)
+		if c.lagging && !slices.Contains(c.held.Fingerprints(), signer) {
+			c.t.Errorf("%s signs with %.8s, which the proxy that lags does not trust", signing.name, signer)
 		}
 	}
 }
 
 // webhook makes the webhook's configuration, as the chart does.
-func (w *town) webhook() {
-	w.t.Helper()
+func (c *cluster) webhook() {
+	c.t.Helper()
 	none := admissionv1.SideEffectClassNone
-	_, err := w.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(w.t.Context(), &admissionv1.MutatingWebhookConfiguration{
+	_, err := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(c.t.Context(), &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: api.WebhookConfigName("osm")},
 		Webhooks: []admissionv1.MutatingWebhook{{
 			Name: api.WebhookName, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
 			ClientConfig: admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Name: api.AppInjector, Namespace: namespace}},
 		}},
 	}, metav1.CreateOptions{})
-	must(w.t, err)
+	must(c.t, err)
 }
 
 // injector starts a webhook that presents what is in the Secret at the time.
-func (w *town) injector(name, ip string) {
-	w.t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(w.port)))
-	must(w.t, err)
+func (c *cluster) injector(name, ip string) {
+	c.t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(c.port)))
+	must(c.t, err)
 	config := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		served, err := w.served(hello.Context())
+		served, err := c.served(hello.Context())
 		if err != nil {
 			return nil, err
 		}
 		return &served.Certificate, nil
 	}}
-	w.run(func(ctx context.Context) error {
+	c.run(func(ctx context.Context) error {
 		return serve.HTTPServer{Handler: http.NotFoundHandler(), TLS: config}.Serve(ctx, listener)
 	})
-	w.pod(name, api.AppInjector, ip)
+	c.pod(name, api.AppInjector, ip)
 }
 
-func (w *town) served(ctx context.Context) (*secrets.Served, error) {
-	secret, err := w.client.CoreV1().Secrets(namespace).Get(ctx, api.InjectorCertificateSecret, metav1.GetOptions{})
+func (c *cluster) served(ctx context.Context) (*secrets.Served, error) {
+	secret, err := c.client.CoreV1().Secrets(namespace).Get(ctx, api.InjectorCertificateSecret, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -260,14 +261,14 @@ func (r *replica) keepWebhook(ctx context.Context) error {
 		}
 	})()
 	return webhook.New(webhook.Config{
-		Mesh: "osm", Webhooks: r.town.client.AdmissionregistrationV1().MutatingWebhookConfigurations(), Certificate: r.serving, Roots: r.provider.Roots,
+		Mesh: "osm", Webhooks: r.cluster.client.AdmissionregistrationV1().MutatingWebhookConfigurations(), Certificate: r.serving, Roots: r.provider.Roots,
 		Owner: func() types.UID { return "" }, Metrics: r.hooks, Log: slog.New(slog.DiscardHandler),
 	}).Run(ctx, changed)
 }
 
 // presented is what the API server would make of the injectors: it never meets a certificate that its
 // bundle does not hold.
-func (w *town) presented(ctx context.Context) error {
+func (c *cluster) presented(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -276,40 +277,40 @@ func (w *town) presented(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		served, err := w.served(ctx)
+		served, err := c.served(ctx)
 		if err != nil {
 			continue // not written yet
 		}
-		hook, err := w.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookConfigName("osm"), metav1.GetOptions{})
+		hook, err := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, api.WebhookConfigName("osm"), metav1.GetOptions{})
 		if err != nil {
 			continue // the end of ctx
 		}
-		now, err := w.served(ctx)
+		now, err := c.served(ctx)
 		if err != nil || now.Certificate.Leaf.SerialNumber.Cmp(served.Certificate.Leaf.SerialNumber) != 0 {
 			continue // it changed meanwhile
 		}
 		trusted := ca.Trust{Bundle: hook.Webhooks[0].ClientConfig.CABundle}.Fingerprints()
 		if signer := served.Trust.Fingerprint; !slices.Contains(trusted, signer) {
-			w.t.Errorf("injectors serve what %.8s signed, and the API server trusts %.8s", signer, trusted)
+			c.t.Errorf("injectors serve what %.8s signed, and the API server trusts %.8s", signer, trusted)
 		}
 	}
 }
 
 // ask asks for a rotation to a root.
-func (w *town) ask(name string) {
-	w.t.Helper()
+func (c *cluster) ask(name string) {
+	c.t.Helper()
 	patch := `{"metadata":{"annotations":{"` + v1alpha2.AnnotationRotateTo + `":"` + time.Now().UTC().Format(time.RFC3339Nano) + `"}}}`
-	_, err := w.roots().Patch(w.t.Context(), name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{})
-	must(w.t, err)
+	_, err := c.roots().Patch(c.t.Context(), name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{})
+	must(c.t, err)
 }
 
-func (w *town) roots() dynamic.ResourceInterface {
-	return w.dynamic.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace(namespace)
+func (c *cluster) roots() dynamic.ResourceInterface {
+	return c.dynamic.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace(namespace)
 }
 
 // make makes the object of a root of Tresor.
-func (w *town) make(name, secret string, role v1alpha2.RootRole) {
-	w.t.Helper()
+func (c *cluster) make(name, secret string, role v1alpha2.RootRole) {
+	c.t.Helper()
 	object := &v1alpha2.MeshRootCertificate{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha2.GroupVersion().String(), Kind: v1alpha2.RootCertificateKind},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
@@ -317,16 +318,16 @@ func (w *town) make(name, secret string, role v1alpha2.RootRole) {
 	}
 	object.Spec.Provider.Tresor = &v1alpha2.TresorProviderSpec{CA: v1alpha2.TresorCASpec{SecretRef: v1alpha2.SecretRef{Name: secret, Namespace: namespace}}}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	must(w.t, err)
-	_, err = w.roots().Create(w.t.Context(), &unstructured.Unstructured{Object: content}, metav1.CreateOptions{})
-	must(w.t, err)
+	must(c.t, err)
+	_, err = c.roots().Create(c.t.Context(), &unstructured.Unstructured{Object: content}, metav1.CreateOptions{})
+	must(c.t, err)
 }
 
 // objects are the roots as the API server has them, by name.
-func (w *town) objects() map[string]v1alpha2.MeshRootCertificate {
-	w.t.Helper()
-	list, err := provider.MeshRoots(w.t.Context(), w.dynamic, namespace)
-	must(w.t, err)
+func (c *cluster) objects() map[string]v1alpha2.MeshRootCertificate {
+	c.t.Helper()
+	list, err := provider.MeshRoots(c.t.Context(), c.dynamic, namespace)
+	must(c.t, err)
 	objects := map[string]v1alpha2.MeshRootCertificate{}
 	for _, object := range list {
 		objects[object.Name] = object
@@ -335,12 +336,12 @@ func (w *town) objects() map[string]v1alpha2.MeshRootCertificate {
 }
 
 // await waits until the objects are as they should.
-func (w *town) await(what string, is func(map[string]v1alpha2.MeshRootCertificate) bool) {
-	w.t.Helper()
+func (c *cluster) await(what string, is func(map[string]v1alpha2.MeshRootCertificate) bool) {
+	c.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(patience); ; <-tick.C {
-		objects := w.objects()
+		objects := c.objects()
 		if is(objects) {
 			return
 		}
@@ -352,7 +353,7 @@ func (w *town) await(what string, is func(map[string]v1alpha2.MeshRootCertificat
 					states = append(states, c.Reason+": "+c.Message)
 				}
 			}
-			w.t.Fatalf("after %v not: %s\n%s", patience, what, strings.Join(states, "\n"))
+			c.t.Fatalf("after %v not: %s\n%s", patience, what, strings.Join(states, "\n"))
 		}
 	}
 }

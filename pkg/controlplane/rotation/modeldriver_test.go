@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // driver is whoever plans, at some replica; it is slow, and there may be two for a while.

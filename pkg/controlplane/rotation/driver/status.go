@@ -1,4 +1,4 @@
-package rotate
+package driver
 
 import (
 	"cmp"
@@ -12,16 +12,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// conditionProgressing says how a rotation gets on, on the object that it leads to.
+// conditionProgressing is the condition on the root that a rotation leads to.
 const conditionProgressing = "Progressing"
 
-// refreshMessage is how often a message that changes all the time is written.
+// refreshMessage is the minimum pause between two writes that change only a message.
 const refreshMessage = 15 * time.Second
 
-// statusOf is what an object's status is to be.
+// statusOf is the new status of an object.
 func statusOf(object *v1alpha2.MeshRootCertificate, root rotation.Root, step rotation.Step) v1alpha2.MeshRootCertificateStatus {
 	status := *object.Status.DeepCopy()
 	status.State = string(root.Role)
@@ -35,7 +35,7 @@ func statusOf(object *v1alpha2.MeshRootCertificate, root rotation.Root, step rot
 	switch {
 	case root.Name == step.Goal:
 		meta.SetStatusCondition(&status.Conditions, condition(object, step))
-	case meta.IsStatusConditionTrue(status.Conditions, conditionProgressing): // it was turned round
+	case meta.IsStatusConditionTrue(status.Conditions, conditionProgressing): // the rotation was turned around
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type: conditionProgressing, Status: metav1.ConditionFalse, Reason: "Ended", ObservedGeneration: object.Generation,
 			Message: "no rotation leads to this root any more",
@@ -56,22 +56,23 @@ func condition(object *v1alpha2.MeshRootCertificate, step rotation.Step) metav1.
 	default:
 		c.Reason = "Waiting"
 	}
-	const most = 4096 // of a message: names of pods can be many
-	c.Message = c.Message[:min(len(c.Message), most)]
+	const maxMessage = 4096 // there can be many pods
+	c.Message = c.Message[:min(len(c.Message), maxMessage)]
 	return c
 }
 
-// writeStatus writes a status that says something else than the object's, and brings the object up
-// to date. The objects of a quiet mesh are not written.
+// writeStatus writes a status that differs from the object's, and updates the object. If nothing happens
+// in a mesh, nothing is written.
 func (d *Driver) writeStatus(ctx context.Context, object *v1alpha2.MeshRootCertificate, status v1alpha2.MeshRootCertificateStatus) error {
-	if !d.says(&object.Status, &status) {
+	if !d.differs(&object.Status, &status) {
 		return nil
 	}
 	return d.patch(ctx, object, "the status", map[string]any{"status": status}, "status")
 }
 
-// says tells whether the newer status is worth a write: a message alone is, once in a while.
-func (d *Driver) says(before, after *v1alpha2.MeshRootCertificateStatus) bool {
+// differs reports whether the new status is worth a write. A change of only the message is written once
+// per refreshMessage.
+func (d *Driver) differs(before, after *v1alpha2.MeshRootCertificateStatus) bool {
 	if reflect.DeepEqual(before, after) {
 		return false
 	}
@@ -82,14 +83,14 @@ func (d *Driver) says(before, after *v1alpha2.MeshRootCertificateStatus) bool {
 	if was == nil || is == nil || was.Reason != is.Reason || was.Status != is.Status {
 		return true
 	}
-	if d.cfg.Now().Sub(d.worded) < refreshMessage {
+	if d.cfg.Now().Sub(d.reworded) < refreshMessage {
 		return false
 	}
-	d.worded = d.cfg.Now()
+	d.reworded = d.cfg.Now()
 	return true
 }
 
-// write changes a role, or removes the wish when the rotation is over.
+// write changes a role, or clears the request when the rotation is over.
 func (d *Driver) write(ctx context.Context, object *v1alpha2.MeshRootCertificate, w *rotation.Write) error {
 	patch := map[string]any{"spec": map[string]any{"role": string(w.To)}}
 	if w.ClearWanted {
@@ -98,11 +99,11 @@ func (d *Driver) write(ctx context.Context, object *v1alpha2.MeshRootCertificate
 	if err := d.patch(ctx, object, "the role", patch); err != nil {
 		return err
 	}
-	d.cfg.Log.Info("rotation of the root: written", "root", w.Root, "from", w.From, "to", w.To, "over", w.ClearWanted, "why", w.Why)
+	d.cfg.Log.Info("root rotation: role written", "root", w.Root, "from", w.From, "to", w.To, "over", w.ClearWanted, "why", w.Why)
 	return nil
 }
 
-// patch writes into the object as it was read: if somebody changed it since, nothing is written.
+// patch writes into the object as it was read. If the object has changed since, it is a conflict.
 func (d *Driver) patch(ctx context.Context, object *v1alpha2.MeshRootCertificate, what string, patch map[string]any, subresources ...string) error {
 	metadata, _ := patch["metadata"].(map[string]any)
 	if metadata == nil {
@@ -123,5 +124,5 @@ func (d *Driver) patch(ctx context.Context, object *v1alpha2.MeshRootCertificate
 	return nil
 }
 
-// fieldManager is who the API server says changed an object.
+// fieldManager is the field manager of the writes.
 const fieldManager = "osm-controller"

@@ -7,8 +7,8 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
 
-// RootOf reads a root off its object: its role and when it was asked for. The fingerprint is the
-// one that the control plane last reported.
+// RootOf reads a root from its object: its role and when it was requested. The fingerprint is the one in
+// the status, which the control plane last reported.
 func RootOf(object *v1alpha2.MeshRootCertificate) Root {
 	root := Root{Name: object.Name, Role: Role(object.Spec.Role), Fingerprint: object.Status.Fingerprint}
 	text, asked := object.Annotations[v1alpha2.AnnotationRotateTo]

@@ -1,4 +1,4 @@
-package rotate
+package collect
 
 import (
 	"context"
@@ -9,16 +9,16 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// Path is where a replica tells what it has.
+// Path is where a replica serves its evidence.
 const Path = "/evidence"
 
-// Handler answers the mesh's controllers, and nobody else: names of pods and certificates are not
-// for the whole cluster. It belongs behind a server that demands client certificates. A connection may be
-// older than what is trusted now, or outlive its certificate: each request is judged anew.
+// Handler serves evidence to the mesh's controllers and to nobody else: names of pods and certificates
+// are not for the whole cluster. Its server must require client certificates. Every request is
+// authenticated again, since a connection may outlive its certificate or the trust in its CA.
 func Handler(namespace string, domain identity.TrustDomain, trust func() ca.Trust, own func(context.Context) rotation.Replica) http.Handler {
 	allowed := identity.Identity{Namespace: namespace, ServiceAccount: api.AppController}
 	mux := http.NewServeMux()
@@ -35,22 +35,23 @@ func Handler(namespace string, domain identity.TrustDomain, trust func() ca.Trus
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(own(r.Context())) // the client has gone: it will ask again
+		_ = json.NewEncoder(w).Encode(own(r.Context())) // the client is gone: it will ask again
 	})
 	return mux
 }
 
-// Provider is what a replica knows of its roots; *provider.Provider is one.
-type Provider interface {
+// Roots are the roots of a replica; *provider.Provider implements it.
+type Roots interface {
+	// Loaded returns the roots in use, and why other roots are not loaded, by name.
 	Loaded() (roots []rotation.Loaded, problems map[string]string)
-	Serving(ctx context.Context) (fingerprint string, err error)
+	// RefreshServing renews stale serving certificates and returns the fingerprint of their CA.
+	RefreshServing(ctx context.Context) (fingerprint string, err error)
 }
 
-// Basics is what a controller reports, beside the name and the time in self. add fills in
-// the rest; it runs between two looks at the roots, which have to agree: what is reported is then of
-// these roots.
-func Basics(ctx context.Context, self rotation.Replica, roots Provider, signer func() string, add func(*rotation.Replica)) rotation.Replica {
-	serving, err := roots.Serving(ctx)
+// Replica completes the evidence of a controller, whose name and time are in self. add fills in the
+// rest. The roots are read before and after add: if they differ, the evidence is an error.
+func Replica(ctx context.Context, self rotation.Replica, roots Roots, signer func() string, add func(*rotation.Replica)) rotation.Replica {
+	serving, err := roots.RefreshServing(ctx)
 	if err != nil {
 		self.Error = err.Error()
 		return self

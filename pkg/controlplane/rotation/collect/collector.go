@@ -1,4 +1,4 @@
-package rotate
+package collect
 
 import (
 	"cmp"
@@ -22,16 +22,16 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 const (
-	// askTime is how long a replica may take to answer.
-	askTime = 10 * time.Second
-	// maxAnswer bounds an answer, in bytes: about 500 for each proxy.
-	maxAnswer = 64 << 20
-	// clientLife is how long the certificate that proves who asks is good.
+	// Timeout is how long a replica may take to answer.
+	Timeout = 10 * time.Second
+	// maxResponse is the maximum size of a response: about 500 bytes for each proxy.
+	maxResponse = 64 << 20
+	// clientLife is the lifetime of the client certificate.
 	clientLife = time.Hour
 )
 
@@ -40,23 +40,24 @@ type Collector struct {
 	Client          kubernetes.Interface
 	Namespace, Mesh string
 	TrustDomain     identity.TrustDomain
-	// Roots sign the certificate that proves who asks, and verify who answers.
+	// Roots sign the client certificate, and verify the servers.
 	Roots ca.Authority
-	// Self is this replica's pod, which Own speaks for.
+	// Self is the pod of this replica, whose evidence Own returns.
 	Self string
 	Own  func(context.Context) rotation.Replica
-	// Port is where controllers answer, and WebhookPort where injectors serve; zero means
+	// Port is the evidence port of controllers, and WebhookPort the port of injectors; zero means
 	// api.PortEvidence and api.PortWebhook.
 	Port, WebhookPort int
 	Now               func() time.Time
 
-	// proof is the certificate that proves who asks, and prover the CA that signed it.
-	proof  *ca.Leaf
-	prover string
+	// cert is the client certificate, and signer the CA that signed it.
+	cert   *ca.Leaf
+	signer string
 }
 
-// Collect asks everybody at the same time. Who does not answer is in the evidence with an error; only
-// a list of the replicas that cannot be read is an error. Not safe for concurrent use.
+// Collect asks all replicas at the same time. A replica that does not answer is in the evidence with an
+// error. Collect fails only if the replicas cannot be listed or no client certificate can be issued.
+// It is not safe for concurrent use.
 func (c *Collector) Collect(ctx context.Context) (rotation.Evidence, error) {
 	pods, err := c.pods(ctx)
 	if err != nil {
@@ -78,7 +79,7 @@ func (c *Collector) Collect(ctx context.Context) (rotation.Evidence, error) {
 	return evidence, nil
 }
 
-// pods are the replicas of the control plane that exist, also those that are on their way out.
+// pods are the pods of the control plane, including those that are terminating.
 func (c *Collector) pods(ctx context.Context) ([]corev1.Pod, error) {
 	list, err := c.Client.CoreV1().Pods(c.Namespace).List(ctx, metav1.ListOptions{
 		LabelSelector: api.LabelApp + " in (" + api.AppController + "," + api.AppInjector + ")," + api.LabelInstance + "=" + c.Mesh,
@@ -91,9 +92,9 @@ func (c *Collector) pods(ctx context.Context) ([]corev1.Pod, error) {
 	}), nil
 }
 
-// replica is what one replica reports, under the name of its pod.
+// replica is the evidence of one replica, under the name of its pod.
 func (c *Collector) replica(ctx context.Context, client *http.Client, pod *corev1.Pod) rotation.Replica {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	var r rotation.Replica
 	var err error
@@ -101,7 +102,7 @@ func (c *Collector) replica(ctx context.Context, client *http.Client, pod *corev
 	case pod.Name == c.Self:
 		r = c.Own(ctx)
 	case pod.Labels[api.LabelApp] == api.AppInjector:
-		r, err = c.present(ctx, pod)
+		r, err = c.injector(ctx, pod)
 	default:
 		r, err = c.ask(ctx, client, pod)
 	}
@@ -116,7 +117,7 @@ func (c *Collector) ask(ctx context.Context, client *http.Client, pod *corev1.Po
 	if pod.Status.PodIP == "" {
 		return r, errors.New("its pod has no address yet")
 	}
-	// The host names who is to answer: it is what the certificate is checked for.
+	// The server's certificate is verified for this host.
 	url := "https://" + pod.Labels[api.LabelApp] + "." + c.Namespace + ".svc" + Path
 	ctx = context.WithValue(ctx, addressKey{}, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(cmp.Or(c.Port, api.PortEvidence))))
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -128,7 +129,7 @@ func (c *Collector) ask(ctx context.Context, client *http.Client, pod *corev1.Po
 		return r, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
 		return r, err
 	}
@@ -136,14 +137,14 @@ func (c *Collector) ask(ctx context.Context, client *http.Client, pod *corev1.Po
 		return r, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
 	}
 	if err := json.Unmarshal(body, &r); err != nil {
-		return r, fmt.Errorf("what it answers is no evidence: %w", err)
+		return r, fmt.Errorf("decode its evidence: %w", err)
 	}
 	return r, nil
 }
 
-// present takes an injector at what its webhook presents to the API server: it holds no root that it
-// could tell of.
-func (c *Collector) present(ctx context.Context, pod *corev1.Pod) (rotation.Replica, error) {
+// injector is the evidence of an injector: the CA of the certificate that its webhook presents. An
+// injector holds no root.
+func (c *Collector) injector(ctx context.Context, pod *corev1.Pod) (rotation.Replica, error) {
 	if pod.Status.PodIP == "" {
 		return rotation.Replica{}, errors.New("its pod has no address yet")
 	}
@@ -161,32 +162,32 @@ func (c *Collector) present(ctx context.Context, pod *corev1.Pod) (rotation.Repl
 	return rotation.Replica{Serving: trust.SignerOf(served.ConnectionState().PeerCertificates), At: c.Now()}, nil
 }
 
-// addressKey is the context's key for the address that a request goes to.
+// addressKey is the context key of the address that a request is sent to.
 type addressKey struct{}
 
-// prove returns the certificate that proves that a controller asks. The provider is asked for another
-// one when it is due or another CA signs; while it gives none, the last one does.
-func (c *Collector) prove(ctx context.Context) (*ca.Leaf, error) {
+// clientCert returns the client certificate, which proves that a controller asks. It is renewed when it
+// is due or a different CA signs. While renewal fails, the last one is used until it expires.
+func (c *Collector) clientCert(ctx context.Context) (*ca.Leaf, error) {
 	now, signer := c.Now(), c.Roots.Trust().Fingerprint
-	if c.proof != nil && c.prover == signer && now.Before(c.proof.RenewAt) {
-		return c.proof, nil
+	if c.cert != nil && c.signer == signer && now.Before(c.cert.RenewAt) {
+		return c.cert, nil
 	}
 	leaf, err := c.Roots.Issue(ctx, ca.Request{
 		Identity: identity.Identity{Namespace: c.Namespace, ServiceAccount: api.AppController}, TTL: clientLife, Usage: ca.UsageProxy,
 	})
 	switch {
 	case err == nil:
-		c.proof, c.prover = leaf, signer
-	case c.proof == nil || !now.Before(c.proof.NotAfter):
+		c.cert, c.signer = leaf, signer
+	case c.cert == nil || !now.Before(c.cert.NotAfter):
 		return nil, fmt.Errorf("issue the certificate that collects evidence: %w", err)
 	}
-	return c.proof, nil
+	return c.cert, nil
 }
 
-// httpClient proves that a controller asks, and accepts whom the roots of this moment vouch for. It
-// keeps no connection: roots change.
+// httpClient presents the client certificate and accepts servers that the current roots trust. It keeps
+// no connection, since roots change.
 func (c *Collector) httpClient(ctx context.Context) (*http.Client, error) {
-	leaf, err := c.prove(ctx)
+	leaf, err := c.clientCert(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +206,7 @@ func (c *Collector) httpClient(ctx context.Context) (*http.Client, error) {
 	}}, nil
 }
 
-// webhook is what the API server verifies injectors with.
+// webhook is the bundle by which the API server verifies injectors.
 func (c *Collector) webhook(ctx context.Context) rotation.Webhook {
 	w := rotation.Webhook{Name: api.WebhookNamePrefix + c.Mesh}
 	config, err := c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, w.Name, metav1.GetOptions{})

@@ -28,21 +28,21 @@ type Root struct {
 	Role Role   `json:"role"`
 	// Fingerprint is the CA's; it may be empty while the root is inactive.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	// WantedAt is when somebody asked for a rotation to this root, or back to it; zero is never.
-	// The root that was asked for last is where the rotation goes. It is stored with the root.
+	// WantedAt is when a rotation to this root, or back to it, was requested; zero means never. The root
+	// that was requested last is the goal. The time is stored with the root.
 	WantedAt time.Time `json:"wantedAt,omitzero"`
 	// Problem says why the root cannot be used; empty when it can.
 	Problem string `json:"problem,omitempty"`
 }
 
-// newest orders roots by when they were asked for, the last first, then by name.
+// newest orders roots by the time of the request, the latest first, then by name.
 func newest(a, b Root) int {
 	return cmp.Or(b.WantedAt.Compare(a.WantedAt), strings.Compare(a.Name, b.Name))
 }
 
-// Signer is the root that every replica signs with. While two are active, as between two writes,
-// it is the one that was asked for last: all replicas choose the same. Without an active root a
-// replica goes on with what it signed with before; ok is false then.
+// Signer is the root that every replica signs with. While two roots are active, as between two writes, it
+// is the one requested last, so that all replicas choose the same. Without an active root ok is false, and
+// a replica keeps its signer.
 func Signer(roots []Root) (root Root, ok bool) {
 	active := withRole(roots, Active)
 	if len(active) == 0 {
@@ -51,7 +51,7 @@ func Signer(roots []Root) (root Root, ok bool) {
 	return slices.MinFunc(active, newest), true
 }
 
-// Trusted are the roots that every replica hands out as trusted, sorted by name.
+// Trusted are the roots that every replica distributes as trusted, sorted by name.
 func Trusted(roots []Root) []Root {
 	trusted := append(withRole(roots, Active), withRole(roots, Passive)...)
 	slices.SortFunc(trusted, func(a, b Root) int { return strings.Compare(a.Name, b.Name) })
@@ -62,7 +62,7 @@ func withRole(roots []Root, role Role) []Root {
 	return slices.DeleteFunc(slices.Clone(roots), func(r Root) bool { return r.Role != role })
 }
 
-// Goal is the root that a rotation leads to; ok is false when nobody asked for one.
+// Goal is the root that a rotation leads to; ok is false if none was requested.
 func Goal(roots []Root) (root Root, ok bool) {
 	if len(roots) == 0 {
 		return Root{}, false
@@ -71,8 +71,8 @@ func Goal(roots []Root) (root Root, ok bool) {
 	return goal, !goal.WantedAt.IsZero()
 }
 
-// Abort returns the root to ask for in order to go back. It is possible as long as the former root
-// is still trusted; after that only a rotation of its own leads back to it.
+// Abort returns the root to request in order to go back. It fails if the previous root is no longer
+// trusted; then only a new rotation leads back to it.
 func Abort(roots []Root) (Root, error) {
 	goal, ok := Goal(roots)
 	if !ok {
@@ -103,7 +103,7 @@ func names(roots []Root) string {
 	return strings.Join(list, " and ")
 }
 
-// check says what is wrong with a set of roots as such.
+// check returns an error if the set of roots is invalid.
 func check(roots []Root) error {
 	seen := map[string]bool{}
 	for _, r := range roots {

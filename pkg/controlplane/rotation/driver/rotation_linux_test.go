@@ -1,4 +1,4 @@
-package rotate_test
+package driver_test
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
-	"github.com/osm-edge/osm/pkg/controlplane/rotate"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation/collect"
 )
 
 type objects = map[string]v1alpha2.MeshRootCertificate
@@ -27,53 +27,53 @@ type objects = map[string]v1alpha2.MeshRootCertificate
 // and is named, and the way back works until the old root is dropped. All the while whoever signs is
 // trusted by everybody.
 func TestRotation(t *testing.T) {
-	w := newTown(t)
-	first := w.add("osm-controller-a", api.AppController, "127.0.0.2")
-	second := w.add("osm-controller-b", api.AppController, "127.0.0.3")
-	w.webhook()
-	w.injector("osm-injector-a", "127.0.0.4")
-	w.run(w.presented)
+	c := newCluster(t)
+	first := c.add("osm-controller-a", api.AppController, "127.0.0.2")
+	second := c.add("osm-controller-b", api.AppController, "127.0.0.3")
+	c.webhook()
+	c.injector("osm-injector-a", "127.0.0.4")
+	c.run(c.presented)
 	old := first.provider.Roots.Trust().Fingerprint
-	w.make("one", api.CABundleSecret, v1alpha2.RootRoleActive)
-	w.make("two", api.CABundleSecret+"-next", v1alpha2.RootRoleInactive)
-	w.run(w.meddle)
+	c.make("one", api.CABundleSecret, v1alpha2.RootRoleActive)
+	c.make("two", api.CABundleSecret+"-next", v1alpha2.RootRoleInactive)
+	c.run(c.meddle)
 
-	w.lag(true)
-	w.ask("two")
-	lead := w.lead(first)
-	w.await("it waits for the proxy that lags, by name", func(o objects) bool {
+	c.lag(true)
+	c.ask("two")
+	lead := c.lead(first)
+	c.await("it waits for the proxy that lags, by name", func(o objects) bool {
 		two := o["two"]
 		c := two.Status.Conditions
 		return two.Spec.Role == v1alpha2.RootRolePassive && len(c) == 1 && c[0].Reason == "Waiting" && strings.Contains(c[0].Message, "apps/of-osm-controller-a")
 	})
 	lead()
-	lead = w.lead(second)
-	w.lag(false)
-	w.await("two signs", func(o objects) bool { return o["two"].Spec.Role == v1alpha2.RootRoleActive })
-	w.lag(true) // it trusts both, but its certificate is the old one's
+	lead = c.lead(second)
+	c.lag(false)
+	c.await("two signs", func(o objects) bool { return o["two"].Spec.Role == v1alpha2.RootRoleActive })
+	c.lag(true) // it trusts both, but its certificate is the old one's
 	lead()
-	lead = w.lead(first)
-	w.await("one is passive", func(o objects) bool { return o["one"].Spec.Role == v1alpha2.RootRolePassive })
+	lead = c.lead(first)
+	c.await("one is passive", func(o objects) bool { return o["one"].Spec.Role == v1alpha2.RootRolePassive })
 
-	w.ask("one") // back
-	w.lag(false)
-	w.await("back with one", func(o objects) bool {
+	c.ask("one") // back
+	c.lag(false)
+	c.await("back with one", func(o objects) bool {
 		return o["one"].Spec.Role == v1alpha2.RootRoleActive && o["two"].Spec.Role == v1alpha2.RootRoleInactive && len(o["one"].Annotations) == 1 && len(o["two"].Annotations) == 1
 	})
 	if now := second.provider.Roots.Trust().Fingerprint; now != old {
 		t.Errorf("%.8s signs after the way back, want %.8s", now, old)
 	}
 
-	w.ask("two") // once more, to the end
-	w.await("two signs again", func(o objects) bool { return o["two"].Spec.Role == v1alpha2.RootRoleActive })
+	c.ask("two") // once more, to the end
+	c.await("two signs again", func(o objects) bool { return o["two"].Spec.Role == v1alpha2.RootRoleActive })
 	lead()
-	lead = w.lead(second)
-	w.await("two alone", func(o objects) bool {
+	lead = c.lead(second)
+	c.await("two alone", func(o objects) bool {
 		_, asked := o["two"].Annotations[v1alpha2.AnnotationRotateTo]
 		return o["one"].Spec.Role == v1alpha2.RootRoleInactive && !asked && o["two"].Status.State == "active"
 	})
 	state := second.driver.Debug(t.Context())
-	if !state.Leads || len(state.Lines) != 2 || state.Lines[0].Root != "two" || len(state.Lines[0].Trusts) != 1 || state.Step.Phase == "all-renewed" {
+	if !state.Leads || len(state.Proxies) != 2 || state.Proxies[0].Root != "two" || len(state.Proxies[0].Trusts) != 1 || state.Step.Phase == "all-renewed" {
 		t.Errorf("shown at the end: %+v", state)
 	}
 	if first.driver.Debug(t.Context()).Leads {
@@ -83,7 +83,7 @@ func TestRotation(t *testing.T) {
 }
 
 // meddle changes the objects as anybody might, so that the driver meets conflicts.
-func (w *town) meddle(ctx context.Context) error {
+func (c *cluster) meddle(ctx context.Context) error {
 	tick := time.NewTicker(900 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -94,7 +94,7 @@ func (w *town) meddle(ctx context.Context) error {
 		}
 		patch := `{"metadata":{"annotations":{"meddler":"` + strconv.Itoa(i) + `"}}}`
 		for _, name := range []string{"one", "two"} {
-			if _, err := w.roots().Patch(ctx, name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
+			if _, err := c.roots().Patch(ctx, name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
 				return err
 			}
 		}
@@ -102,8 +102,8 @@ func (w *town) meddle(ctx context.Context) error {
 }
 
 // lead has a replica drive until the function that it returns is called.
-func (w *town) lead(r *replica) (end func()) {
-	ctx, cancel := context.WithCancel(w.t.Context())
+func (c *cluster) lead(r *replica) (end func()) {
+	ctx, cancel := context.WithCancel(c.t.Context())
 	r.leads.Store(true)
 	var work sync.WaitGroup
 	work.Go(func() { _ = r.driver.Run(ctx) }) // the cause of ctx
@@ -117,8 +117,8 @@ func (w *town) lead(r *replica) (end func()) {
 
 // TestEvidenceIsForControllersOnly: a proxy's certificate does not do, nor none.
 func TestEvidenceIsForControllersOnly(t *testing.T) {
-	w := newTown(t)
-	r := w.add("osm-controller-a", api.AppController, "127.0.0.2")
+	c := newCluster(t)
+	r := c.add("osm-controller-a", api.AppController, "127.0.0.2")
 	for name, test := range map[string]struct {
 		who    *identity.Identity
 		status int // 0: no answer
@@ -136,7 +136,7 @@ func TestEvidenceIsForControllersOnly(t *testing.T) {
 				config.Certificates = []tls.Certificate{leaf.TLS()}
 			}
 			client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true, DisableKeepAlives: true}}
-			resp, err := client.Get("https://" + net.JoinHostPort("127.0.0.2", strconv.Itoa(w.port)) + rotate.Path)
+			resp, err := client.Get("https://" + net.JoinHostPort("127.0.0.2", strconv.Itoa(c.port)) + collect.Path)
 			if err != nil {
 				if test.status != 0 {
 					t.Fatal(err)

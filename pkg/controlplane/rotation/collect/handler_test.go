@@ -1,4 +1,4 @@
-package rotate_test
+package collect_test
 
 import (
 	"context"
@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
-	"github.com/osm-edge/osm/pkg/controlplane/rotate"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation/collect"
 	"github.com/osm-edge/osm/tests/catest"
 )
 
@@ -29,7 +29,7 @@ func TestHandlerJudgesEachRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(rotate.Handler("osm-system", "cluster.local", roots.Trust, func(context.Context) rotation.Replica {
+	server := httptest.NewUnstartedServer(collect.Handler("osm-system", "cluster.local", roots.Trust, func(context.Context) rotation.Replica {
 		return rotation.Replica{Name: "secret"}
 	}))
 	server.TLS = serving.MutualTLS()
@@ -49,7 +49,7 @@ func TestHandlerJudgesEachRequest(t *testing.T) {
 	}
 	ask := func(c *http.Client) int {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+rotate.Path, http.NoBody)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+collect.Path, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}

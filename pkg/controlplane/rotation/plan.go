@@ -7,55 +7,55 @@ import (
 	"time"
 )
 
-// Phase is how far a rotation is.
+// Phase is the progress of a rotation.
 type Phase string
 
 // The phases, in their order.
 const (
-	// Idle: nobody asked for a rotation.
+	// Idle: nobody has requested a rotation.
 	Idle Phase = "idle"
 	// TrustBoth: the new root becomes trusted everywhere; the old one signs.
 	TrustBoth Phase = "trust-both"
 	// SignNew: the new root takes over signing.
 	SignNew Phase = "sign-new"
-	// AllRenewed: everything that the old root signed is replaced.
+	// AllRenewed: every certificate signed by the old root is replaced.
 	AllRenewed Phase = "all-renewed"
 	// DropOld: the old root is no longer trusted. From here there is no way back.
 	DropOld Phase = "drop-old"
-	// Done: everybody trusts the new root alone.
+	// Done: everybody trusts only the new root.
 	Done Phase = "done"
 )
 
-// Step is where a rotation is and what comes next: a Write, or else Waiting, or else Blocked, or
-// nothing because it is Idle or Done.
+// Step is the phase of a rotation and what comes next: a Write, or Waiting, or Blocked, or nothing if it
+// is Idle or Done.
 type Step struct {
 	Phase Phase `json:"phase"`
 	// Goal is the name of the root that the rotation leads to.
 	Goal string `json:"goal,omitempty"`
-	// Write is what to change now; nil for nothing.
+	// Write is the change to make now, or nil.
 	Write *Write `json:"write,omitempty"`
-	// Waiting are those without whom it does not go on, sorted.
+	// Waiting lists whom the rotation waits for, sorted.
 	Waiting []Wait `json:"waiting,omitempty"`
-	// Blocked says what a user has to fix before it goes on.
+	// Blocked says what a user has to fix before the rotation continues.
 	Blocked string `json:"blocked,omitempty"`
-	// Abortable says whether Abort leads back.
+	// Abortable reports whether Abort can turn the rotation around.
 	Abortable bool `json:"abortable"`
 }
 
-// Write is a change of one root's object. It holds for the object as it was read: write it with
-// that resource version only, and on a conflict read and plan anew.
+// Write is a change of one root's object as it was read: write it with that resource version, and on a
+// conflict read and plan again.
 type Write struct {
 	Root string `json:"root"`
-	// From and To are the roles; they are equal when only the wish is to be cleared.
+	// From and To are the roles. They are equal if only the request is cleared.
 	From Role `json:"from"`
 	To   Role `json:"to"`
-	// ClearWanted asks for the time of the wish to be removed: the rotation is over.
+	// ClearWanted asks to remove the time of the request: the rotation is over.
 	ClearWanted bool `json:"clearWanted,omitempty"`
 	// Why is the reason, for the log and the report.
 	Why string `json:"why"`
 }
 
-// Wait is somebody who is waited for.
+// Wait is a participant that the rotation waits for.
 type Wait struct {
 	// Kind is replica, proxy, secret or webhook.
 	Kind string `json:"kind"`
@@ -69,8 +69,8 @@ type Wait struct {
 	At     time.Time `json:"at,omitzero"`
 }
 
-// defaultDelivery is how long a Secret may take to reach a running proxy: the kubelet looks once a
-// minute, at a copy that may be a minute old.
+// defaultDelivery is how long a Secret may take to reach a running proxy: the kubelet syncs once a
+// minute, from a cache that may be a minute old.
 const defaultDelivery = 3 * time.Minute
 
 // Planner plans. Its zero value is ready.
@@ -101,19 +101,19 @@ func (p Planner) Plan(roots []Root, evidence Evidence) Step {
 		step.Blocked = fmt.Sprintf("root %s cannot be used: %s", goal.Name, goal.Problem)
 		return step
 	}
-	inquiry := &inquiry{planner: p, roots: roots, goal: goal, evidence: evidence}
+	checker := &checker{planner: p, roots: roots, goal: goal, evidence: evidence}
 	switch step.Phase {
 	case TrustBoth:
-		p.trustBoth(&step, goal, inquiry)
-	case SignNew: // every replica signs with the new root since it became active
+		p.trustBoth(&step, goal, checker)
+	case SignNew: // every replica signs with the new root since that became active
 		step.Write = change(withRole(others, Active)[0], Passive, "root "+goal.Name+" signs")
 	case AllRenewed:
-		if step.Waiting = inquiry.renewed(); len(step.Waiting) == 0 {
+		if step.Waiting = checker.unrenewed(); len(step.Waiting) == 0 {
 			step.Phase = DropOld
 			step.Write = change(others[0], Inactive, "nothing that it signed is in use")
 		}
 	case DropOld:
-		if step.Waiting = inquiry.alone(); len(step.Waiting) == 0 {
+		if step.Waiting = checker.trustingOthers(); len(step.Waiting) == 0 {
 			step.Phase = Done
 			step.Write = clearOldest(roots)
 		}
@@ -121,7 +121,7 @@ func (p Planner) Plan(roots []Root, evidence Evidence) Step {
 	return step
 }
 
-// phaseOf reads the phase off the roles.
+// phaseOf derives the phase from the roles.
 func phaseOf(goal Root, others []Root) Phase {
 	switch {
 	case goal.Role != Active:
@@ -134,12 +134,12 @@ func phaseOf(goal Root, others []Root) Phase {
 	return DropOld
 }
 
-func (p Planner) trustBoth(step *Step, goal Root, inquiry *inquiry) {
+func (p Planner) trustBoth(step *Step, goal Root, checker *checker) {
 	if goal.Role == Inactive {
 		step.Write = change(goal, Passive, "a rotation to it was asked for")
 		return
 	}
-	if step.Waiting = inquiry.trusted(); len(step.Waiting) == 0 {
+	if step.Waiting = checker.untrusting(); len(step.Waiting) == 0 {
 		step.Write = change(goal, Active, "everybody trusts it")
 	}
 }
@@ -148,17 +148,17 @@ func change(root Root, to Role, why string) *Write {
 	return &Write{Root: root.Name, From: root.Role, To: to, Why: why}
 }
 
-// clearOldest removes the wishes of a rotation that is over. The goal's goes last, so that none of
-// an earlier one comes to count again.
+// clearOldest clears the requests of a rotation that is over, the goal's last, so that no earlier request
+// takes effect again.
 func clearOldest(roots []Root) *Write {
-	wished := slices.DeleteFunc(slices.Clone(roots), func(r Root) bool { return r.WantedAt.IsZero() })
-	oldest := slices.MaxFunc(wished, newest)
+	requested := slices.DeleteFunc(slices.Clone(roots), func(r Root) bool { return r.WantedAt.IsZero() })
+	oldest := slices.MaxFunc(requested, newest)
 	write := change(oldest, oldest.Role, "the rotation is over")
 	write.ClearWanted = true
 	return write
 }
 
-// String is one line for people.
+// String describes the step in one line.
 func (s Step) String() string {
 	switch {
 	case s.Blocked != "":
@@ -177,7 +177,7 @@ func (s Step) String() string {
 	return string(s.Phase)
 }
 
-// String names who is waited for, and why.
+// String names the participant and what is missing.
 func (w Wait) String() string {
 	text := fmt.Sprintf("%s %s (%s)", w.Kind, w.Name, w.For)
 	if w.Serial != "" {

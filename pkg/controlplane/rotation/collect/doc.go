@@ -1,0 +1,9 @@
+// Package collect gathers the evidence of a rotation from the whole control plane.
+//
+//   - Handler serves the evidence of one controller: what that replica and its proxies have.
+//   - Collector is the leader's side: it asks all controllers, looks at the certificate that each
+//     injector presents, and reads the webhook configuration.
+//
+// It does not judge the evidence: package rotation does. Its invariant: only the mesh's own controllers
+// are shown evidence, and a replica that does not answer is in the result with an error.
+package collect
