@@ -1,4 +1,4 @@
-# The table of contents: what can be done here. Everything runs on a fresh machine.
+# The available commands. Everything runs on a fresh machine.
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,7 +9,7 @@ GOLDEN   = $$(grep -rl --include='*_test.go' 'flag.Bool("update"' $(1) | xargs -
 ##@ Use
 demo: ## a local cluster (or yours, with KUBECONFIG and IMAGE_REGISTRY), the mesh, the bookstore; PROVIDER=vault or cert-manager signs
 	@scripts/demo.sh
-demo-down: ## remove everything that make demo made
+demo-down: ## remove everything that make demo created
 	@scripts/demo-down.sh
 
 ##@ Build
@@ -28,13 +28,13 @@ test: ## unit, golden, story and property tests of all modules, with the race de
 	@scripts/test.sh
 fuzz: ## every fuzz target for FUZZTIME=60s each, those that match FUZZ=regexp only
 	@scripts/fuzz.sh
-lint: ## formatting, vet, golangci-lint and generated files that are out of date
+lint: ## formatting, vet, golangci-lint, and whether generated files are up to date
 	@scripts/lint.sh
-gate: ## what a fixed trace costs in messages, bytes and work, against a committed file
+gate: ## the cost of a fixed trace in messages, bytes and work, against a committed file
 	@scripts/gate.sh
-e2e: ## the whole on a real cluster of three nodes
+e2e: ## end-to-end tests on a real cluster of three nodes
 	@scripts/e2e.sh
-bench: ## the fleet simulator's table of budgets, then the benchmarks beside the code (an hour)
+bench: ## the fleet simulator's table of budgets, then the Go benchmarks (an hour)
 	@scripts/sim.sh
 	@go test -run '^$$' -bench . -benchmem ./pkg/controlplane/...
 

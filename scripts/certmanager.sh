@@ -11,7 +11,7 @@ say() { printf 'certmanager.sh: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
 if [[ -n "${CERT_MANAGER:-}" ]]; then
-  "$CERT_MANAGER" crds >/dev/null || die "CERT_MANAGER=$CERT_MANAGER does not run or has no definitions beside it: unset it to have it compiled"
+  "$CERT_MANAGER" crds >/dev/null || die "CERT_MANAGER=$CERT_MANAGER does not run or has no definitions next to it: unset it to compile the program"
   printf '%s\n' "$CERT_MANAGER"
   exit
 fi
@@ -20,7 +20,7 @@ command -v go >/dev/null || die "Go is missing: install the version that go.mod 
 # GOWORK=off: a workspace around the repository must not change what is pinned here.
 export CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=readonly
 
-# The key covers whatever the result depends on, so that a change is never answered from the cache.
+# The key covers everything that the result depends on, so that a change never hits the cache.
 key="$({ go env GOVERSION GOOS GOARCH; cat "${BASH_SOURCE[0]}" "$module"/go.mod "$module"/go.sum "$module"/*.go; } | sha256sum | cut -c1-16)"
 target="$cache/cert-manager-$key"
 if [[ -x "$target/certmanager" && -s "$target/crds.yaml" ]]; then
@@ -39,8 +39,8 @@ upstream="$(go list -C "$module" -m -f '{{.Dir}}' github.com/cert-manager/cert-m
 cat "$upstream"/deploy/crds/*.yaml >"$work/crds.yaml"
 chmod 0755 "$work"
 
-# A rename within one folder: another run sees all of it or nothing. When another run was first,
-# its result is as good.
+# A rename within one folder: another run sees all of it or nothing. If another run was first,
+# its result is equivalent.
 mv -T "$work" "$target" 2>/dev/null || [[ -x "$target/certmanager" ]] || die "could not keep the program as $target"
 say "kept as $target"
 printf '%s\n' "$target/certmanager"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what a fresh Debian 12 with Go, pip and root lacks for all tests, the local cluster's
-# included. It does nothing where all is there, and says what is missing where it cannot help.
+# Installs what a fresh Debian 12 with Go, pip and root lacks for all tests, including the local
+# cluster's. It does nothing if nothing is missing, and lists what is missing if it cannot install it.
 set -euo pipefail
 
 # program:package; a program that is on the PATH counts, wherever it comes from.
@@ -32,5 +32,5 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 install=(apt-get install -y --no-install-recommends "${missing[@]}")
-# The package list may be stale or absent: refresh it once before giving up.
+# The package list may be stale or missing: refresh it once before giving up.
 "${install[@]}" >&2 || { apt-get update >&2 && "${install[@]}" >&2; }

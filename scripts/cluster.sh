@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced after lib.sh: the images of this checkout, and how they get to a cluster.
+# Sourced after lib.sh: builds the images of this checkout and delivers them to a cluster.
 
 # images ARGS...: builds and delivers images; sets NAME_ref of each.
 images() {
@@ -19,8 +19,8 @@ images() {
   done <<<"$lines"
 }
 
-# programs NAMES: sets given to the flags of bin/images that name the programs which somebody else
-# released and which these comma-separated images need; what is missing is fetched or compiled.
+# programs NAMES: sets given to the flags of bin/images that name the third-party programs
+# that these comma-separated images need; missing ones are fetched or compiled.
 programs() {
   local file
   given=()
@@ -50,9 +50,9 @@ local_images() {
 }
 
 # pushed_images NAMES: builds the images and pushes them to IMAGE_REGISTRY, for a cluster that is
-# not ours. Envoy is not among them: such a cluster pulls the official image.
+# not ours. Envoy is not included: such a cluster pulls the official image.
 pushed_images() {
-  [[ -n "${IMAGE_REGISTRY:-}" ]] || die "KUBECONFIG is set but IMAGE_REGISTRY is not: set it to a registry[/prefix] that the cluster can pull from, or unset KUBECONFIG to have a cluster made on this machine"
+  [[ -n "${IMAGE_REGISTRY:-}" ]] || die "KUBECONFIG is set but IMAGE_REGISTRY is not: set it to a registry[/prefix] that the cluster can pull from, or unset KUBECONFIG to create a cluster on this machine"
   local given
   programs "$1"
   images --push "$IMAGE_REGISTRY" --only "$1" --arch "${IMAGE_ARCH:-$(go env GOHOSTARCH)}" "${given[@]}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes what scripts/demo.sh made: the whole local cluster, or, from the cluster that KUBECONFIG
+# Removes what scripts/demo.sh created: the whole local cluster, or, from the cluster that KUBECONFIG
 # names, the bookstore and the mesh. It succeeds when there is nothing to remove.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

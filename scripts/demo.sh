@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# The demo in one command: a cluster, the mesh with autoscaling and disruption budgets, and the
+# Runs the demo in one command: a cluster, the mesh with autoscaling and disruption budgets, and the
 # bookstore in it, then one screen that shows what runs. Running it again brings everything up to
 # the current sources.
 #
-# Without KUBECONFIG it makes a cluster of three nodes on this machine. With KUBECONFIG it uses
-# that cluster, and needs a registry to push to that the cluster can pull from:
+# Without KUBECONFIG it creates a cluster of three nodes on this machine. With KUBECONFIG it uses
+# that cluster, and needs a registry that the cluster can pull from:
 #   IMAGE_REGISTRY  registry[/prefix]; the credentials are those of `docker login`
 #   IMAGE_ARCH      architecture of the cluster's nodes (default: this machine's)
 #   SIDECAR_IMAGE   Envoy image (default: the chart's)
-# In both cases DEMO_SVG names a file to draw the final screen into, and PROVIDER says who signs the
+# In both cases DEMO_SVG names a file for a picture of the final screen, and PROVIDER selects who signs the
 # mesh's certificates: tresor (the built-in CA, the default), vault or cert-manager. On the local
-# cluster the provider is brought along; on yours you bring it, and name in
-#   PROVIDER_VALUES a file with the chart values that lead to it (docs/certificates.md)
+# cluster the provider is deployed for you; on yours you provide it, and set
+#   PROVIDER_VALUES to a file with the chart values for it (docs/certificates.md)
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/cluster.sh
@@ -43,7 +43,7 @@ on_local_cluster() {
 
 on_given_cluster() {
   if [[ -n "$provider_image" ]]; then
-    [[ -f "${PROVIDER_VALUES:-}" ]] || die "PROVIDER=$provider on a cluster of yours: bring the provider, and set PROVIDER_VALUES to a file with the chart values that lead to it (see docs/certificates.md)"
+    [[ -f "${PROVIDER_VALUES:-}" ]] || die "PROVIDER=$provider on your own cluster: deploy the provider, and set PROVIDER_VALUES to a file with the chart values for it (see docs/certificates.md)"
   fi
   say "building images and pushing them to ${IMAGE_REGISTRY:-a registry}"
   build images
@@ -58,11 +58,11 @@ say "building bin/osm and bin/demo"
 build osm
 build demo
 
-# Another provider has another root: the pods that run would not trust it, nor it them.
+# Another provider has another root: running pods and new ones would not trust each other.
 has="$(bin/demo provider show)"
-[[ -z "$has" || "$has" == "$provider" ]] || die "the mesh that runs is signed by $has: say PROVIDER=$has, or make demo-down first"
+[[ -z "$has" || "$has" == "$provider" ]] || die "$has signs the running mesh: set PROVIDER=$has, or run make demo-down first"
 
-# deploy_provider brings a provider to the local cluster and writes the chart values that lead to it.
+# deploy_provider deploys a provider to the local cluster and writes the chart values for it.
 deploy_provider() {
   local crds
   say "deploying the certificate provider $provider"

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
 # Runs the end-to-end tests: a mesh from its installation to its removal, on a real cluster.
 #
-# Without KUBECONFIG it makes a local cluster of three nodes for itself, beside the demo's, and
-# removes it at the end; one that is there already is used and left. With KUBECONFIG it uses that
+# Without KUBECONFIG it creates its own local cluster of three nodes, next to the demo's, and
+# removes it at the end; an existing one is used and kept. With KUBECONFIG it uses that
 # cluster, WHICH MUST BE FOR TESTS ONLY (a node is drained, every Secret's fence is tried), and:
 #   IMAGE_REGISTRY  registry[/prefix] to push to; the credentials are those of `docker login`
 #   IMAGE_ARCH      architecture of the cluster's nodes (default: this machine's)
 #   SIDECAR_IMAGE   Envoy image (default: the chart's)
-# The certificate providers come along as images; on a cluster whose nodes are of another architecture
-# than this machine they cannot, and their tests are skipped.
-# Arguments go to `go test`, such as -run 'TestMesh/drain'. What is needed to understand a failure
-# is left in out/e2e.
+# The certificate providers run from images; on a cluster whose nodes have another architecture
+# than this machine they cannot run, and their tests are skipped.
+# Arguments are passed to `go test`, such as -run 'TestMesh/drain'. Evidence of a failure
+# is in out/e2e.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # shellcheck source=scripts/cluster.sh
 source scripts/cluster.sh
 
-# Without arguments all stories run, those of the providers on a cluster of their own: each compares
-# what is left with what was there before, and should not find what another one left.
+# Without arguments all stories run, those of the providers on their own cluster: each compares the
+# cluster with its state before, and must not find objects that another story left.
 if [[ $# -eq 0 ]]; then
   scripts/e2e.sh -run '^TestMesh$'
   exec scripts/e2e.sh -run '^(TestProviders|TestRotation)$'
@@ -27,12 +27,12 @@ if ! command -v go >/dev/null; then
   die "Go is needed to build the programs: install the version that go.mod names"
 fi
 
-# Of the cluster that is made: a name and addresses that no other one has.
+# Unique name and addresses of the new cluster.
 cluster=(--name e2e --octet 60)
 out="$root/out/e2e"
 made=false
 
-# finish keeps what the cluster's daemons said if the tests failed, and removes what was made.
+# finish keeps the logs of the cluster's daemons if the tests failed, and removes what was created.
 finish() {
   local code=$? logs
   trap - EXIT

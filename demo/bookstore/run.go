@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// maxOrders bounds the sales that wait for the warehouse.
+// maxOrders limits the sales that wait for the warehouse.
 const maxOrders = 64
 
 const (
@@ -38,7 +38,7 @@ type endpoint struct {
 	handler  http.Handler
 }
 
-// Run plays the role of c until ctx ends, then serves on for c.Drain, unready, and returns nil
+// Run plays the role of c until ctx ends, then keeps serving for c.Drain, unready, and returns nil
 // once all requests are answered.
 func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
@@ -104,7 +104,7 @@ func (a *app) serve(ctx context.Context, group *errgroup.Group, e endpoint) {
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		// Other proxies learn of the pod's end a moment later than it does.
+		// Other proxies learn of the pod's end a moment later than the pod itself.
 		drain := time.NewTimer(a.config.Drain)
 		defer drain.Stop()
 		<-drain.C

@@ -22,14 +22,14 @@ const (
 	headerClient      = "Client-App"
 )
 
-// maxAnswer bounds how much of an answer is read before its connection is reused.
+// maxAnswer limits how much of an answer is read before its connection is reused.
 const maxAnswer = 64 << 10
 
 // shop buys a book every interval until ctx ends.
 func (a *app) shop(ctx context.Context) {
 	tick := time.NewTicker(a.config.Interval)
 	defer tick.Stop()
-	// Looking before every purchase would make two requests a visit, and a proxy that takes turns
+	// Looking before every purchase would make two requests per visit, and a proxy that alternates
 	// between two versions would then send all the purchases to the same one.
 	for look := true; ; look = !look {
 		select {

@@ -15,7 +15,7 @@ const (
 	CertManagerCASecret  = "osm-ca-key"
 )
 
-// CertManager is cert-manager's controllers, and the Issuer osm-ca whose CA cert-manager makes itself.
+// CertManager returns cert-manager's controllers, and the Issuer osm-ca whose CA cert-manager creates itself.
 // definitions is the YAML of its CustomResourceDefinitions.
 func CertManager(image string, definitions []byte) (*Deployment, error) {
 	if image == "" {

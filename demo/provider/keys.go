@@ -19,9 +19,9 @@ const (
 	tokenBytes = 16
 	// serialBits is less than the 20 bytes that RFC 5280 allows, so that the number is never negative.
 	serialBits = 127
-	// life of everything here; whoever keeps a demo for longer has other worries.
+	// life of everything here; a demo does not run longer.
 	life = 10 * 365 * 24 * time.Hour
-	// skew tolerates clocks that are behind this machine's.
+	// skew tolerates clocks behind this machine's.
 	skew = time.Hour
 )
 
@@ -33,7 +33,7 @@ func randomHex(size int) (string, error) {
 	return hex.EncodeToString(raw), nil
 }
 
-// authority is a CA of its own.
+// authority is a separate CA.
 type authority struct {
 	cert            *x509.Certificate
 	key             crypto.Signer

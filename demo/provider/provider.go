@@ -24,7 +24,7 @@ const (
 	KindCertManager = "cert-manager"
 )
 
-// Kinds are all providers that there are.
+// Kinds lists all providers.
 func Kinds() []string { return []string{KindTresor, KindVault, KindCertManager} }
 
 //go:embed manifests
@@ -32,17 +32,17 @@ var files embed.FS
 
 const decodeBuffer = 4096
 
-// Deployment is a provider that is ready to be put on a cluster.
+// Deployment is a provider that is ready to be deployed on a cluster.
 type Deployment struct {
-	// Objects are the provider, in an order in which they can be created one by one.
+	// Objects are the provider's objects, in the order of their creation.
 	Objects []*unstructured.Unstructured
-	// Issuers are in the mesh's namespace, the namespace itself first; they go when the mesh goes.
+	// Issuers are in the mesh's namespace, the namespace itself first; they are deleted with the mesh.
 	Issuers []*unstructured.Unstructured
-	// Values are what the chart must be told, below the key "osm". No secret is among them.
+	// Values are the chart values below the key "osm". They contain no secret.
 	Values map[string]any
 }
 
-// Start puts the provider on the cluster and waits until it can sign.
+// Start deploys the provider on the cluster and waits until it can sign.
 func (d *Deployment) Start(ctx context.Context, s *stage.Stage, timeout time.Duration) error {
 	if err := s.Apply(ctx, append(append([]*unstructured.Unstructured{}, d.Objects...), d.Issuers...)); err != nil {
 		return err
@@ -61,12 +61,12 @@ func (d *Deployment) Start(ctx context.Context, s *stage.Stage, timeout time.Dur
 	return nil
 }
 
-// Remove takes the provider off again, and leaves the mesh's namespace alone.
+// Remove removes the provider, and leaves the mesh's namespace alone.
 func (d *Deployment) Remove(ctx context.Context, s *stage.Stage, timeout time.Duration) error {
 	return s.Remove(ctx, d.Objects, timeout)
 }
 
-// WriteValues writes the chart values as the YAML file that `osm install -f` takes.
+// WriteValues writes the chart values as a YAML file for `osm install -f`.
 func (d *Deployment) WriteValues(w io.Writer) error {
 	text, err := sigsyaml.Marshal(map[string]any{"osm": d.Values})
 	if err == nil {
@@ -78,12 +78,12 @@ func (d *Deployment) WriteValues(w io.Writer) error {
 	return nil
 }
 
-// Tresor is the provider that the mesh brings along: there is nothing to deploy.
+// Tresor is the provider built into the mesh: there is nothing to deploy.
 func Tresor() *Deployment {
 	return &Deployment{Values: map[string]any{"certificateProvider": map[string]any{"kind": KindTresor}}}
 }
 
-// manifest fills one of the package's files in and decodes it.
+// manifest fills in one of the package's files and decodes it.
 func manifest(name string, values map[string]string) ([]*unstructured.Unstructured, error) {
 	t, err := template.New(name).Option("missingkey=error").ParseFS(files, "manifests/"+name)
 	if err != nil {

@@ -23,13 +23,13 @@ const (
 	VaultName      = "openbao"
 	VaultHost      = VaultName + "." + VaultNamespace + ".svc"
 	VaultPort      = 8200
-	// VaultKeys is the Secret that all its keys are in; see the constants below.
+	// VaultKeys is the Secret with all its keys; see the constants below.
 	VaultKeys = "openbao-keys"
 )
 
 // Keys of the Secret VaultKeys.
 const (
-	// KeyOperatorToken lets do everything.
+	// KeyOperatorToken has all rights.
 	KeyOperatorToken = "operator-token"
 	// KeyTLSCA verifies the server; the chart calls it osm.vault.caBundle.
 	KeyTLSCA = "tls-ca.crt"
@@ -39,8 +39,8 @@ const (
 	keySeal = "seal"
 )
 
-// Vault is OpenBao with a CA, a role that signs for the mesh, and a login for the controller's
-// ServiceAccount. The keys are those that are on the cluster, new ones, valid from now, if there are none.
+// Vault returns OpenBao with a CA, a role that signs for the mesh, and a login for the controller's
+// ServiceAccount. It uses the keys on the cluster, or new ones, valid from now, if there are none.
 func Vault(ctx context.Context, kube kubernetes.Interface, image string, now time.Time) (*Deployment, error) {
 	if image == "" {
 		return nil, errors.New("OpenBao image is empty: give the reference that bin/images printed for osm-openbao")

@@ -11,9 +11,9 @@ import (
 
 const awaitInterval = 3 * time.Second
 
-// Await collects until nothing is missing, and returns that report. Each time something else is
-// missing, progress hears of it. When timeout is over it returns the last report, which may be
-// nil, and an error that names something that is missing.
+// Await collects until nothing is missing, and returns that report. Whenever the missing part
+// changes, it calls progress. After timeout it returns the last report, which may be
+// nil, and an error that names a missing item.
 func (c *Collector) Await(ctx context.Context, timeout time.Duration, progress func(string)) (*Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -26,7 +26,7 @@ func (c *Collector) Await(ctx context.Context, timeout time.Duration, progress f
 		case ctx.Err() != nil:
 			return false, nil // cut short by the timeout: what was missing before still is
 		case err != nil:
-			state = err.Error() // an API server that is away comes back, or the timeout ends this
+			state = err.Error() // an unavailable API server comes back, or the timeout ends this
 		default:
 			latest = r
 			state = shorten(r.Missing())
@@ -43,7 +43,7 @@ func (c *Collector) Await(ctx context.Context, timeout time.Duration, progress f
 	return latest, nil
 }
 
-// shorten names the first thing that is missing and the number of the others: the screen lists all.
+// shorten names the first missing item and the number of the others: the screen lists all.
 func shorten(missing []string) string {
 	if len(missing) < 2 {
 		return strings.Join(missing, "")

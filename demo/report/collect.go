@@ -45,7 +45,7 @@ const pagePort = 8080
 
 func componentNames() []string { return []string{api.AppController, api.AppInjector} }
 
-// Collect makes one report. An app that cannot be asked is in it with the reason; only what the
+// Collect makes one report. An unreachable app is in it with the reason; only what the
 // API server does not answer is an error.
 func (c *Collector) Collect(ctx context.Context) (*Report, error) {
 	r := &Report{Time: c.Now().UTC(), Mesh: Mesh{Namespace: c.Namespace}}
@@ -244,7 +244,7 @@ func (c *Collector) app(ctx context.Context, p player) (*App, error) {
 	return a, nil
 }
 
-// proxyCerts is what of Envoy's /certs is of interest.
+// proxyCerts is the relevant part of Envoy's /certs.
 type proxyCerts struct {
 	Certificates []struct {
 		CertChain []struct {

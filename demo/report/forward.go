@@ -20,7 +20,7 @@ const (
 )
 
 // Forwarder fetches from inside pods through the API server's port-forward. The API server's
-// proxy would not do: it connects to the pod from outside the mesh and is refused, while a
+// proxy does not work: it connects to the pod from outside the mesh and is refused, while a
 // port-forward connects within the pod, where nothing is redirected.
 type Forwarder struct {
 	Config *rest.Config

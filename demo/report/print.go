@@ -45,7 +45,7 @@ func ansi(s style) string {
 	return ""
 }
 
-// WriteJSON writes everything that the report knows, and under "missing" what Missing lists.
+// WriteJSON writes the whole report, with the result of Missing under "missing".
 func (r *Report) WriteJSON(w io.Writer) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
@@ -69,7 +69,7 @@ const (
 )
 
 // WriteSVG draws the screen as a terminal window with command as what was typed. The picture
-// needs no font but a monospaced one and no script.
+// needs only a monospaced font, and no script.
 func (r *Report) WriteSVG(w io.Writer, command string) error {
 	lines := append([]line{{{"$ ", dim}, {command, title}}}, r.screen()...)
 	columns := 0

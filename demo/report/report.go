@@ -1,9 +1,9 @@
 // Package report observes a running demo and shows it on one screen: as text, as JSON and as a
 // picture.
 //
-// It reads only, and only through the API server; it changes nothing and judges nothing but
-// whether the demo's promises hold yet. Its invariant: whatever it shows was read from the cluster
-// for that very screen; what could not be read is named as missing, never filled in.
+// It only reads, and only through the API server; it changes nothing and checks nothing except
+// whether the demo's promises hold yet. Its invariant: everything that it shows was read from the cluster
+// for this screen; facts that could not be read are listed as missing, never filled in.
 package report
 
 import (
@@ -41,7 +41,7 @@ type Mesh struct {
 	Version   string `json:"version"`
 	// Provider is who signs, as the chart names it: tresor, vault or cert-manager.
 	Provider string `json:"provider"`
-	// Root is the SHA-256, in hexadecimal, of the CA that a controller says it signs with; "" when none says so.
+	// Root is the SHA-256, in hexadecimal, of the CA that a controller reports to sign with; "" if none does.
 	Root string `json:"root"`
 }
 
@@ -144,7 +144,7 @@ type peer struct {
 	requests int64
 }
 
-// Missing lists what the demo promises and the report does not show yet; it is empty when all is
+// Missing lists what the demo promises but the report does not show yet; it is empty when all is
 // there.
 func (r *Report) Missing() []string {
 	var missing []string
@@ -220,8 +220,8 @@ func lastFault(a App) string {
 	return " (its last fault: " + a.Counts.LastFault + ")"
 }
 
-// player is an app and what must be seen of it. The thief is bound to nothing: whether it gets
-// books is the policy's business.
+// player is an app with its promises. The thief has none: whether it gets
+// books is up to the policy.
 type player struct {
 	namespace, name string
 	buysFrom        []string // identities that it must have got a book from

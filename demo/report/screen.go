@@ -173,7 +173,7 @@ func outcome(r bookstore.Role) string {
 	return "counted"
 }
 
-// breakdown tells the books by the other side, unless that is the app itself.
+// breakdown lists the books by the other side, unless that is the app itself.
 func breakdown(c *bookstore.Counts) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(c.Books)) {
@@ -194,7 +194,7 @@ func (r *Report) peerTable() []line {
 	return table(rows)
 }
 
-// serialDigits is how much of a serial number fits the screen; JSON has all of it.
+// serialDigits is how much of a serial number fits on the screen; JSON has all of it.
 const serialDigits = 16
 
 func (r *Report) certificateTable() []line {

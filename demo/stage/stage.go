@@ -1,7 +1,7 @@
-// Package stage puts the demo's objects on a cluster and takes them off again.
+// Package stage deploys the demo's objects on a cluster and removes them.
 //
 // It knows objects and rollouts, not what the demo shows, and it never touches the mesh. Its
-// invariant: doing the same again changes nothing and succeeds.
+// invariant: repeating an operation changes nothing and succeeds.
 package stage
 
 import (
@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// fieldManager owns what the demo applies.
+// fieldManager owns the fields that the demo applies.
 const fieldManager = "osm-demo"
 
 const pollInterval = time.Second
@@ -31,12 +31,12 @@ type Stage struct {
 	Dynamic dynamic.Interface
 	Mapper  meta.RESTMapper
 	Kube    kubernetes.Interface
-	// Progress receives a sentence whenever there is something new to tell.
+	// Progress receives a sentence on every change.
 	Progress func(string)
 }
 
-// Apply makes the objects be as given, one after the other, by server-side apply. An object may be of
-// a kind that one before it defines.
+// Apply applies the objects one after the other by server-side apply. An object may be of
+// a kind that an earlier one defines.
 func (s *Stage) Apply(ctx context.Context, objects []*unstructured.Unstructured) error {
 	defined := map[string]bool{} // API groups
 	for _, o := range objects {
@@ -71,10 +71,10 @@ func (s *Stage) resource(o *unstructured.Unstructured) (dynamic.ResourceInterfac
 	return s.Dynamic.Resource(mapping.Resource).Namespace(o.GetNamespace()), nil
 }
 
-// definitionTime is how long the API server may take to serve a kind that it was told of.
+// definitionTime is how long the API server may take to serve a newly defined kind.
 const definitionTime = time.Minute
 
-// newResource waits for a kind that was defined a moment ago.
+// newResource waits for a newly defined kind.
 func (s *Stage) newResource(ctx context.Context, o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	var resource dynamic.ResourceInterface
 	var last error
@@ -100,7 +100,7 @@ func describe(o *unstructured.Unstructured) string {
 }
 
 // WaitRolledOut waits until every Deployment among the objects runs its latest pods, and none
-// older. It gives up after timeout, saying what its pods wait for.
+// older. It gives up after timeout, and says what the pods are waiting for.
 func (s *Stage) WaitRolledOut(ctx context.Context, objects []*unstructured.Unstructured, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -123,7 +123,7 @@ func (s *Stage) waitDeployment(ctx context.Context, namespace, name string) erro
 		if err == nil {
 			status = pending(d)
 		} else if !apierrors.IsNotFound(err) {
-			status = err.Error() // an API server that is away comes back, or the timeout ends this
+			status = err.Error() // an unavailable API server comes back, or the timeout ends this
 		}
 		if status == "" {
 			s.Progress(fmt.Sprintf("Deployment %s/%s is rolled out", namespace, name))
@@ -142,13 +142,13 @@ func (s *Stage) waitDeployment(ctx context.Context, namespace, name string) erro
 	return nil
 }
 
-// WaitReady waits until the object says in its status that its condition Ready holds.
+// WaitReady waits until the object's condition Ready is true.
 func (s *Stage) WaitReady(ctx context.Context, o *unstructured.Unstructured, timeout time.Duration) error {
 	resource, err := s.resource(o)
 	if err != nil {
 		return fmt.Errorf("wait for %s: %w", describe(o), err)
 	}
-	last := "it says nothing of being ready"
+	last := "it has no condition Ready"
 	err = wait.PollUntilContextTimeout(ctx, pollInterval, timeout, true, func(ctx context.Context) (bool, error) {
 		now, err := resource.Get(ctx, o.GetName(), metav1.GetOptions{})
 		if err != nil {
@@ -171,7 +171,7 @@ func (s *Stage) WaitReady(ctx context.Context, o *unstructured.Unstructured, tim
 	return nil
 }
 
-// pending says what keeps a Deployment from being rolled out, "" if nothing does.
+// pending says why a Deployment is not rolled out yet, "" if it is.
 func pending(d *appsv1.Deployment) string {
 	want := int32(1)
 	if d.Spec.Replicas != nil {
@@ -193,7 +193,7 @@ func pending(d *appsv1.Deployment) string {
 
 const diagnosisTimeout = 5 * time.Second
 
-// podsWaitFor lists, for an error message, what the containers in a namespace wait for.
+// podsWaitFor lists, for an error message, what the containers in a namespace are waiting for.
 func (s *Stage) podsWaitFor(ctx context.Context, namespace string) string {
 	ctx, cancel := context.WithTimeout(ctx, diagnosisTimeout)
 	defer cancel()
@@ -219,7 +219,7 @@ func (s *Stage) podsWaitFor(ctx context.Context, namespace string) string {
 }
 
 // Remove deletes the objects, last first, and waits until they are gone or timeout is over.
-// What is not there counts as removed.
+// Missing objects count as removed.
 func (s *Stage) Remove(ctx context.Context, objects []*unstructured.Unstructured, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -249,7 +249,7 @@ func (s *Stage) remove(ctx context.Context, o *unstructured.Unstructured) error 
 	return nil
 }
 
-// isGone holds as well when there is no such kind any more.
+// isGone is also true if the kind no longer exists.
 func isGone(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }
 
 func (s *Stage) waitGone(ctx context.Context, o *unstructured.Unstructured) error {

@@ -22,10 +22,10 @@ import (
 const builtMetric = "osm_resources_built_total"
 
 const (
-	// settled is how long nothing must come before a step counts as over: more than a control plane
+	// settled is how long nothing must arrive before a step is over: more than a control plane
 	// waits for further changes before it pushes.
 	settled = 700 * time.Millisecond
-	// overdue is how long what the golden file expects may take on a slow machine.
+	// overdue is how long the expected messages may take on a slow machine.
 	overdue = 20 * time.Second
 )
 
@@ -53,7 +53,7 @@ type gateReading struct {
 	built       map[string]float64
 }
 
-// gate runs a fixed trace on a small mesh and compares what it costs with the golden file.
+// gate runs a fixed trace on a small mesh and compares its cost with the golden file.
 func (s *session) gate(ctx context.Context, out io.Writer) error {
 	file := s.Golden
 	if file == "" {
@@ -81,7 +81,7 @@ func (s *session) gate(ctx context.Context, out io.Writer) error {
 		_, err := fmt.Fprintf(out, "gate: %d counts as expected\n", len(expected))
 		return err
 	}
-	return fmt.Errorf("gate: the control plane's work differs from %s; if that is meant, run again with -update:\n  %s",
+	return fmt.Errorf("gate: the control plane's work differs from %s; if this is intended, run again with -update:\n  %s",
 		file, strings.Join(differences, "\n  "))
 }
 
@@ -117,8 +117,8 @@ func (s *session) measureGate(ctx context.Context, expected []report.Count) ([]r
 	for _, f := range g.fleets {
 		f.Route(g.replicas[0].XDS, g.replicas[1].XDS)
 	}
-	// What it takes to start is not counted: the API server may know a MeshConfig that was written a
-	// moment ago a moment later, and then a replica builds twice.
+	// The start is not counted: the API server may serve a MeshConfig that was written a
+	// moment ago only later, and then a replica builds twice.
 	if g.before, err = g.readAll(); err != nil {
 		return nil, err
 	}
@@ -205,8 +205,8 @@ func (g *gateRun) services() error {
 	return g.world.RemoveService(g.ctx, s, g.after("service removed: "))
 }
 
-// reconnects lets proxies come back with and without what they had, and to the only replica that is
-// left. Whether a replica still has the leaf certificate that it gave a proxy before depends on how
+// reconnects lets proxies come back with and without their state, and to the only replica that is
+// left. Whether a replica still has the leaf certificate that it gave a proxy depends on how
 // soon the proxy comes back, which Envoy's back-off leaves to chance: secrets are not counted.
 func (g *gateRun) reconnects() error {
 	g.loose = true
@@ -242,7 +242,7 @@ func (g *gateRun) reconnects() error {
 
 // awaitStreams waits until the replicas say that n proxies are connected.
 func (g *gateRun) awaitStreams(n int) error {
-	// The streams that were cut must have been noticed before new ones can be counted.
+	// The replicas must notice the cut streams before new ones can be counted.
 	if err := g.wait(settled); err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func (g *gateRun) after(prefix string) world.After {
 	return func(write string) error { return g.finish(prefix + write) }
 }
 
-// do makes a change and counts what it causes.
+// do makes a change and counts its effects.
 func (g *gateRun) do(step string, change func() error) error {
 	g.step = step
 	if err := change(); err != nil {
@@ -264,7 +264,7 @@ func (g *gateRun) do(step string, change func() error) error {
 	return g.finish(step)
 }
 
-// finish waits until all that a step caused has come, and counts it.
+// finish waits until all effects of a step have arrived, and counts them.
 func (g *gateRun) finish(step string) error {
 	g.step = step
 	g.log("%s", step)
@@ -285,7 +285,7 @@ func (g *gateRun) finish(step string) error {
 	}
 }
 
-// enough says whether the step has caused as many messages as are expected of it.
+// enough reports whether the step has caused the expected number of messages.
 func (g *gateRun) enough(step string, counts []report.Count) bool {
 	for _, want := range g.expected {
 		if want.Step == step && want.Unit == "messages" && !slices.ContainsFunc(counts, func(got report.Count) bool {
@@ -309,7 +309,7 @@ func (g *gateRun) readAll() (gateReading, error) {
 	return r, nil
 }
 
-// addBuilt keeps the counters of replicas apart: one that is killed must not look like work undone.
+// addBuilt keeps the counters of replicas separate: a killed replica must not look like negative work.
 func addBuilt(sum map[string]float64, replica *server.Replica, m server.Metrics) {
 	byType, _ := m.ByLabel(builtMetric, "type")
 	for kind, n := range byType {
@@ -317,7 +317,7 @@ func addBuilt(sum map[string]float64, replica *server.Replica, m server.Metrics)
 	}
 }
 
-// count is what came since the last step.
+// count returns what arrived since the last step.
 func (g *gateRun) count(step string, now gateReading) []report.Count {
 	var counts []report.Count
 	for _, who := range []struct {

@@ -27,16 +27,16 @@ const (
 )
 
 const (
-	// besieged is the number of rounds of each kind, in turns: with attackers and without.
-	besieged = 3
-	// newcomers are the proxies whose first configuration is timed.
+	// attackRounds is the number of rounds with attackers, alternating with as many without.
+	attackRounds = 3
+	// newcomers is the number of new proxies whose first configuration is timed.
 	newcomers = 50
-	// bearable is how much worse honest proxies may fare beside attackers.
-	bearable = 1.5
+	// maxSlowdown is the maximum slowdown of honest proxies under attack.
+	maxSlowdown = 1.5
 )
 
-// siege is what the rounds of one kind have shown.
-type siege struct {
+// roundResults holds the results of the rounds of one kind.
+type roundResults struct {
 	latencies []time.Duration
 	onboard   []float64 // seconds
 	cpu       []float64 // CPUs
@@ -44,7 +44,7 @@ type siege struct {
 	logged    []float64 // bytes in all
 }
 
-// hostilePods: how do honest proxies fare beside a hostile pod of the mesh and one outside it?
+// hostilePods: how do a hostile pod of the mesh and one outside it affect honest proxies?
 func hostilePods(r *rig) error {
 	f, err := r.connected()
 	if err != nil {
@@ -72,13 +72,13 @@ func hostilePods(r *rig) error {
 	if err != nil {
 		return err
 	}
-	quiet, attacked, outcomes := siege{}, siege{}, map[string]hostile.Outcome{}
-	for round := range besieged {
-		r.log("round %d of %d: without attackers", round+1, besieged)
+	quiet, attacked, outcomes := roundResults{}, roundResults{}, map[string]hostile.Outcome{}
+	for round := range attackRounds {
+		r.log("round %d of %d: without attackers", round+1, attackRounds)
 		if err := quiet.logs(r, func() error { return quiet.round(r, f, fresh) }); err != nil {
 			return err
 		}
-		r.log("round %d of %d: with attackers", round+1, besieged)
+		r.log("round %d of %d: with attackers", round+1, attackRounds)
 		err := attacked.logs(r, func() error {
 			return r.underAttack(evil, outcomes, func() error { return attacked.round(r, f, fresh) })
 		})
@@ -89,13 +89,13 @@ func hostilePods(r *rig) error {
 			return err
 		}
 	}
-	r.judgeSiege(quiet, attacked)
-	r.judge("honest proxies: streams refused or connections lost", float64(harm(f.Stats().Sub(before))), "", 0)
+	r.compareRounds(quiet, attacked)
+	r.judge("honest proxies: streams refused or connections lost", float64(hindered(f.Stats().Sub(before))), "", 0)
 	return r.tell(outcomes, evil, named)
 }
 
-// round measures what honest proxies notice.
-func (s *siege) round(r *rig, f, fresh *fleet.Fleet) error {
+// round measures the service that honest proxies get.
+func (s *roundResults) round(r *rig, f, fresh *fleet.Fleet) error {
 	before, err := r.read(f)
 	if err != nil {
 		return err
@@ -125,8 +125,8 @@ func (s *siege) round(r *rig, f, fresh *fleet.Fleet) error {
 	return nil
 }
 
-// logs notes how much the server logs during some work.
-func (s *siege) logs(r *rig, work func() error) error {
+// logs records how much the server logs during some work.
+func (s *roundResults) logs(r *rig, work func() error) error {
 	said, err := r.server().LogSize()
 	if err != nil {
 		return err
@@ -139,12 +139,12 @@ func (s *siege) logs(r *rig, work func() error) error {
 	return err
 }
 
-// judgeSiege compares the two kinds of rounds.
-func (r *rig) judgeSiege(quiet, attacked siege) {
+// compareRounds compares the two kinds of rounds.
+func (r *rig) compareRounds(quiet, attacked roundResults) {
 	compare := func(metric string, was, is float64, unit string) {
 		r.add(metric+", without attackers", was, unit)
 		r.add(metric+", with", is, unit)
-		r.judge(metric+", with / without", is/was, "x", bearable)
+		r.judge(metric+", with / without", is/was, "x", maxSlowdown)
 	}
 	for _, q := range []struct {
 		name string
@@ -156,13 +156,13 @@ func (r *rig) judgeSiege(quiet, attacked siege) {
 	r.add("server CPU, without attackers", report.Median(quiet.cpu), "CPUs")
 	r.add("server CPU, with", report.Median(attacked.cpu), "CPUs")
 	r.add("RSS, without attackers", quiet.rss[0]/mebi, "MiB")
-	r.judge("RSS, with", slices.Max(attacked.rss)/mebi, "MiB", bearable*200)
+	r.judge("RSS, with", slices.Max(attacked.rss)/mebi, "MiB", maxSlowdown*200)
 	r.add("log of a round, without attackers", slices.Max(quiet.logged)/kilo, "kB")
 	r.judge("log of a round, with", slices.Max(attacked.logged)/kilo, "kB", 50)
 }
 
 // harm is how often honest proxies were hindered.
-func harm(s fleet.Stats) int64 {
+func hindered(s fleet.Stats) int64 {
 	n := s.Refusals()
 	for _, lost := range s.Lost {
 		n += lost
@@ -170,7 +170,7 @@ func harm(s fleet.Stats) int64 {
 	return n
 }
 
-// offenders are who the server names, and how often.
+// offenders returns the clients that the server names, and how often.
 func (r *rig) offenders() (map[string]float64, error) {
 	m, err := r.server().Metrics(r.ctx)
 	if err != nil {
@@ -185,7 +185,7 @@ func (r *rig) offenders() (map[string]float64, error) {
 	return named, nil
 }
 
-// tell reports what the attackers tried and what the server says of it, beside what it said before.
+// tell reports what the attackers tried and which refusals the server counted meanwhile.
 func (r *rig) tell(outcomes map[string]hostile.Outcome, evil world.Pod, before map[string]float64) error {
 	for _, kind := range slices.Sorted(maps.Keys(outcomes)) {
 		o := outcomes[kind]
@@ -241,7 +241,7 @@ func offenderOf(series string) (string, bool) {
 	return offender, ok && found
 }
 
-// underAttack runs work while the attackers are at it, and adds up what they did.
+// underAttack runs work during attacks, and adds up what the attackers did.
 func (r *rig) underAttack(evil world.Pod, sum map[string]hostile.Outcome, work func() error) error {
 	plan, err := r.plan(evil)
 	if err != nil {
@@ -253,7 +253,7 @@ func (r *rig) underAttack(evil world.Pod, sum map[string]hostile.Outcome, work f
 	if err != nil {
 		return fmt.Errorf("start the attackers: %w", err)
 	}
-	// In a cluster they have processors of their own.
+	// In a cluster they have their own processors.
 	cmd := exec.CommandContext(ctx, "nice", "-n", "19", self, "-attack")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, r.errs
@@ -266,7 +266,7 @@ func (r *rig) underAttack(evil world.Pod, sum map[string]hostile.Outcome, work f
 	}
 	err = json.NewEncoder(in).Encode(plan)
 	if err == nil {
-		err = r.wait(5 * time.Second) // they get going
+		err = r.wait(5 * time.Second) // until the attacks are in full swing
 	}
 	if err == nil {
 		err = work()
@@ -286,7 +286,7 @@ func (r *rig) underAttack(evil world.Pod, sum map[string]hostile.Outcome, work f
 	return nil
 }
 
-// plan is what the attackers have to know.
+// plan returns the attackers' instructions.
 func (r *rig) plan(evil world.Pod) (hostile.Plan, error) {
 	proxies, err := r.proxies(evil)
 	if err != nil {

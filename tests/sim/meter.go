@@ -8,7 +8,7 @@ import (
 	"github.com/osm-edge/osm/tests/sim/server"
 )
 
-// reading is what is read at one moment; the difference of two is what something cost.
+// reading is a snapshot of all counters; the difference of two is the cost of something.
 type reading struct {
 	at     time.Time
 	server time.Duration // CPU of all replicas
@@ -29,7 +29,7 @@ func (r *rig) read(f *fleet.Fleet) (reading, error) {
 	return reading{at: time.Now(), server: cpu, client: self.CPU, stats: f.Stats()}, nil
 }
 
-// since is what it cost since an earlier reading.
+// since returns the cost since an earlier reading.
 func (r *rig) since(before reading, f *fleet.Fleet) (reading, error) {
 	now, err := r.read(f)
 	if err != nil {
@@ -56,8 +56,8 @@ func (r *rig) judge(metric string, value float64, unit string, goal float64) {
 	r.report.Judge(r.scenario.name, metric, value, unit, goal)
 }
 
-// memory reports what the first replica holds, after the time that its runtime takes to give back
-// what it needed for a moment. Nothing makes it collect its garbage.
+// memory reports the first replica's memory, after the time that its runtime takes to return
+// temporary memory. Nothing forces a garbage collection.
 func (r *rig) memory() (server.Usage, error) {
 	if err := r.wait(r.Settle); err != nil {
 		return server.Usage{}, err

@@ -8,7 +8,7 @@ import (
 	"github.com/osm-edge/osm/tests/sim/server"
 )
 
-// onboard: what does it cost to bring all proxies up, and to have them?
+// onboard: what does it cost to bring up all proxies, and to keep them?
 func onboard(r *rig) error {
 	if err := r.bringUp(2); err != nil {
 		return err
@@ -40,7 +40,7 @@ func wide(r *rig) error {
 	return nil
 }
 
-// bringUp connects all proxies at once and reports what that cost; goal is in milliseconds of CPU
+// bringUp connects all proxies at once and reports the cost; goal is in milliseconds of CPU
 // per proxy.
 func (r *rig) bringUp(goal float64) error {
 	f := r.usualFleet()
@@ -76,7 +76,7 @@ func (r *rig) bringUp(goal float64) error {
 	return nil
 }
 
-// large: ten thousand proxies on one replica, and a mesh that changes all the time.
+// large: ten thousand proxies on one replica, and a mesh that changes continuously.
 func large(r *rig) error {
 	f := r.usualFleet()
 	proxies, err := r.firstProxies()
@@ -87,7 +87,7 @@ func large(r *rig) error {
 	if err != nil {
 		return err
 	}
-	// In groups: that all of them start in one instant is another scenario.
+	// In groups: a simultaneous start is another scenario.
 	const group = 250
 	for i := 0; i < len(proxies); i += group {
 		f.Add(proxies[i:min(i+group, len(proxies))]...)

@@ -12,7 +12,7 @@ import (
 	"github.com/osm-edge/osm/tests/sim/world"
 )
 
-// Options are what a run was asked for.
+// Options are the parameters of a run.
 type Options struct {
 	Programs server.Programs
 	// Names of the scenarios.
@@ -25,8 +25,8 @@ type Options struct {
 	JSON bool
 	// List prints the scenarios and runs none.
 	List bool
-	// Attack makes this process the attackers of the scenario hostile: it reads a plan and writes what came
-	// of it. The scenario starts it.
+	// Attack makes this process the attackers of the scenario hostile: it reads a plan and writes the
+	// outcome. The scenario starts it.
 	Attack bool
 	// Strict makes a figure over its goal an error.
 	Strict bool
@@ -34,10 +34,10 @@ type Options struct {
 	Keep bool
 	Seed uint64
 
-	// What overrides a scenario's own size; zero means as it is.
+	// These override a scenario's own size; zero means no change.
 	Services, Pods, Proxies, Replicas int
 	Events                            int
-	// Duration of the scenarios that last, Settle the time until steady memory is read.
+	// Duration of the timed scenarios; Settle is the time before steady memory is read.
 	Duration, Settle time.Duration
 	// Changes and Reconnects of the soak.
 	Changes, Reconnects int
@@ -113,7 +113,7 @@ func (o Options) validate() error {
 	return err
 }
 
-// choose returns the scenarios that were asked for.
+// choose returns the requested scenarios.
 func (o Options) choose() ([]scenario, error) {
 	known := scenarios()
 	if len(o.Names) == 1 && o.Names[0] == "all" {
@@ -134,7 +134,7 @@ func (o Options) choose() ([]scenario, error) {
 	return chosen, nil
 }
 
-// sized is the scenario with the size that was asked for.
+// sized returns the scenario with the requested size.
 func (o Options) sized(s scenario) scenario {
 	override(&s.shape.Services, o.Services)
 	override(&s.shape.Pods, o.Pods)
@@ -170,15 +170,15 @@ func scenarios() []scenario {
 	return []scenario{
 		{name: "onboard-1000", about: "1000 proxies connect at once and get their first configuration", shape: usual, proxies: 1000, run: onboard},
 		{name: "unready-1000", about: "one endpoint becomes unready while 1000 proxies are connected", shape: usual, proxies: 1000, events: 10, run: unready},
-		{name: "lone-500", about: "lone endpoint changes reach 500 proxies", shape: usual, proxies: 500, events: 40, run: lone},
+		{name: "lone-500", about: "single endpoint changes reach 500 proxies", shape: usual, proxies: 500, events: 40, run: lone},
 		{name: "churn-1000", about: "the same to 1000 proxies while 50 other endpoints change per second", shape: usual, proxies: 1000, events: 40, run: churn},
-		{name: "storm-2000", about: "2000 proxies lose their control plane at once and come back", shape: world.Shape{Services: 100, Pods: 20}, proxies: 2000, run: storm},
+		{name: "storm-2000", about: "2000 proxies lose their control plane at once and reconnect", shape: world.Shape{Services: 100, Pods: 20}, proxies: 2000, run: storm},
 		{name: "wide-1000", about: "1000 proxies connect to a mesh of 1000 services", shape: world.Shape{Services: 1000, Pods: 1}, proxies: 1000, run: wide},
 		{name: "fleet-10000", about: "10,000 connected proxies, 10 changes per second", shape: world.Shape{Services: 100, Pods: 100}, proxies: 10000, lasts: 30 * time.Second, timeout: 30 * time.Minute, run: large},
-		{name: "unseen", about: "changes that no proxy can see, or that it did not ask for", shape: usual, proxies: 200, events: 5, run: unseen},
+		{name: "unseen", about: "changes that no proxy can see, or that it is not subscribed to", shape: usual, proxies: 200, events: 5, run: unseen},
 		{name: "failover-1000", about: "1000 proxies move to another replica when theirs is killed", shape: usual, proxies: 1000, replicas: 2, run: failover},
 		{name: "podchurn-1000", about: "pods are replaced at 10 per second, with their proxies", shape: usual, proxies: 1000, lasts: 30 * time.Second, run: podChurn},
-		{name: "hostile", about: "1000 honest proxies beside a hostile pod of the mesh and one outside it", shape: world.Shape{Services: 100, Pods: 11}, proxies: 1000, events: 15, run: hostilePods},
+		{name: "hostile", about: "1000 honest proxies, with a hostile pod of the mesh and one outside it", shape: world.Shape{Services: 100, Pods: 11}, proxies: 1000, events: 15, run: hostilePods},
 		{name: "soak", about: "many changes and reconnects; memory and goroutines at the end as at the beginning", shape: world.Shape{Services: 50, Pods: 4}, proxies: 100, timeout: 4 * time.Hour, run: soak},
 	}
 }

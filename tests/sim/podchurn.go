@@ -14,7 +14,7 @@ import (
 )
 
 // podChurn: what does a rolling restart cost? Each step replaces one pod: the new one comes with its
-// proxy, becomes an endpoint, the old one ceases to be one and goes with its proxy.
+// proxy and becomes an endpoint; the old one stops being one and disappears with its proxy.
 func podChurn(r *rig) error {
 	f, err := r.connected()
 	if err != nil {
@@ -95,7 +95,7 @@ func (r *rig) replacePod(ctx context.Context, f *fleet.Fleet, s *world.Service) 
 	if err := r.world.RemoveEndpoint(ctx, s, old); err != nil {
 		return err
 	}
-	// A pod whose proxy is not among the connected ones may go, too.
+	// A pod without a connected proxy may be replaced, too.
 	_ = f.Remove(old.String())
 	return r.world.DeletePod(ctx, old)
 }

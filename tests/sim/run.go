@@ -33,7 +33,7 @@ func Run(ctx context.Context, args []string, out, errs io.Writer) error {
 	if o.Attack {
 		return hostile.Run(ctx, os.Stdin, out)
 	}
-	// The client is not what is measured: memory is cheaper than its garbage collector's time.
+	// The client is not measured: its memory is cheaper than its garbage collector's time.
 	debug.SetGCPercent(200)
 	klog.SetOutput(errs)
 	if o.Profile != "" {
@@ -105,7 +105,7 @@ func (s *session) log(format string, args ...any) {
 	fmt.Fprintf(s.errs, "%8s  %s\n", time.Since(s.began).Round(100*time.Millisecond), fmt.Sprintf(format, args...))
 }
 
-// all runs the scenarios that were asked for. One that fails does not keep the others from running.
+// all runs the requested scenarios. A failed one does not keep the others from running.
 func (s *session) all(ctx context.Context, out io.Writer) error {
 	chosen, err := s.choose()
 	if err != nil {
@@ -135,7 +135,7 @@ func (s *session) all(ctx context.Context, out io.Writer) error {
 	return errors.Join(failed...)
 }
 
-// one runs a scenario on processes of its own.
+// one runs a scenario with its own processes.
 func (s *session) one(ctx context.Context, c scenario, to *report.Report) error {
 	if c.timeout == 0 {
 		c.timeout = 15 * time.Minute
@@ -151,7 +151,7 @@ func (s *session) one(ctx context.Context, c scenario, to *report.Report) error 
 		return err
 	}
 	r.judge("contents under the version of another", float64(r.catalog.Conflicts()), "", 0)
-	// Times mean little on a machine that was doing something else.
+	// Times mean little on a busy machine.
 	ended, then, err := otherwiseBusy()
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func (s *session) one(ctx context.Context, c scenario, to *report.Report) error 
 	return nil
 }
 
-// play runs the scenario and ends everything that it started.
+// play runs the scenario and stops everything that it started.
 func (r *rig) play() error {
 	defer r.down()
 	if err := r.up(); err != nil {
@@ -169,7 +169,7 @@ func (r *rig) play() error {
 	return r.scenario.run(r)
 }
 
-// otherwiseBusy is what other programs have used so far. Nothing of the run's own may be running.
+// otherwiseBusy is the CPU time of other programs so far. None of the run's own processes may be running.
 func otherwiseBusy() (at time.Time, used time.Duration, err error) {
 	used, err = server.Others()
 	return time.Now(), used, err

@@ -102,7 +102,7 @@ func TestDriftComparesTheSecondTenthWithTheLast(t *testing.T) {
 	}
 }
 
-// TestGateCounts gives the gate two readings and looks at what it makes of them.
+// TestGateCounts gives the gate two readings and checks the resulting counts.
 func TestGateCounts(t *testing.T) {
 	g := &gateRun{before: gateReading{built: map[string]float64{"a eds": 5, "b eds": 5}}}
 	g.before.delta.Messages[fleet.EDS] = 10

@@ -20,7 +20,7 @@ type sample struct {
 }
 
 // soak: does the replica hold more at the end than at the beginning? It is compared twice: at rest,
-// when all proxies are connected and nothing is under way, and under load. Nothing makes the replica
+// when all proxies are connected and nothing is in progress, and under load. Nothing makes the replica
 // collect its garbage, so single readings under load jump: medians over a stretch of the run are compared.
 func soak(r *rig) error {
 	f, err := r.connected()
@@ -28,7 +28,7 @@ func soak(r *rig) error {
 		return err
 	}
 	l := &soakLoad{rig: r, fleet: f}
-	// The first tenth warms up what is allocated once.
+	// The first tenth warms up one-time allocations.
 	begin, err := l.upTo(r.Changes/10, r.Reconnects/10)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ type soakLoad struct {
 	samples []sample // under load
 }
 
-// upTo goes on until so many changes have been made and connections cut in all, then waits until
+// upTo continues until that many changes were made and connections cut in total, then waits until
 // everything is at rest, and reads the replica.
 func (l *soakLoad) upTo(changes, reconnects int) (atRest sample, err error) {
 	ctx, stop := context.WithCancel(l.ctx)
@@ -113,13 +113,13 @@ func (l *soakLoad) median(from, to float64, of func(sample) float64) float64 {
 	return report.Median(values)
 }
 
-// write makes one writer's share of the changes: mostly readiness, some that nobody reads, and now
-// and then a pod that is replaced.
+// write makes one writer's share of the changes: mostly readiness, some that nobody reads, and
+// sometimes a replaced pod.
 func (l *soakLoad) write(ctx context.Context, writer, writers int, changes int64) error {
 	random := l.random(uint64(100 + writer))
 	harmless := l.world.Unseen()[:3]
 	for n := 0; l.made.Load() < changes; n++ {
-		// Each writer has services of its own.
+		// Each writer has its own services.
 		own := writer + writers*random.IntN(len(l.world.Services)/writers)
 		s := l.world.Services[own]
 		var err error
@@ -159,7 +159,7 @@ func (r *rig) replaceLast(ctx context.Context, service int) error {
 }
 
 // watch cuts connections in step with the changes and takes samples until ctx ends; then it cuts
-// what is left to cut.
+// the remaining ones.
 func (l *soakLoad) watch(ctx context.Context, reconnects int) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -188,7 +188,7 @@ func (l *soakLoad) watch(ctx context.Context, reconnects int) {
 	}
 }
 
-// cutUpTo cuts connections until so many were cut in all. Half of the proxies come back as new ones.
+// cutUpTo cuts connections until that many were cut in total. Half of the proxies come back as new ones.
 func (l *soakLoad) cutUpTo(n int) {
 	for ; l.cut < n; l.cut++ {
 		l.fleet.CutOne(l.cut, l.cut%2 == 0)

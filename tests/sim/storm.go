@@ -45,13 +45,13 @@ func (r *rig) coldStorm(f *fleet.Fleet) error {
 }
 
 // warmStorm kills the replica and starts it again; the proxies hold what they had. They are fully
-// configured when all of them have a change that was made after they came back.
+// configured when all of them have a change that was made after they reconnected.
 func (r *rig) warmStorm(f *fleet.Fleet) error {
 	if err := r.quiet(time.Second, f); err != nil {
 		return err
 	}
 	r.server().Kill()
-	// The new process begins at zero, so all that it has used is the storm's.
+	// The new process starts at zero, so all of its CPU time belongs to the storm.
 	before := reading{at: time.Now(), stats: f.Stats()}
 	self, err := r.read(f)
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *rig) awaitConnected(n int) error {
 	return fmt.Errorf("wait for proxies: %d of %d are connected: %w", are, n, ctx.Err())
 }
 
-// afterStorm reports what the storm cost.
+// afterStorm reports the cost of the storm.
 func (r *rig) afterStorm(name string, before reading, f *fleet.Fleet) error {
 	if err := r.quiet(time.Second, f); err != nil {
 		return err

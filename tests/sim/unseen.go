@@ -8,7 +8,7 @@ import (
 	"github.com/osm-edge/osm/tests/sim/report"
 )
 
-// unseen: what is sent because of changes that make no difference to a proxy?
+// unseen: what is sent for changes that do not affect any proxy?
 func unseen(r *rig) error {
 	if err := r.world.CreateOutside(r.ctx); err != nil {
 		return err
@@ -31,7 +31,7 @@ func unseen(r *rig) error {
 				return err
 			}
 		}
-		// A control plane may take its time to send what it should not.
+		// A control plane may send late what it should not send.
 		if err := r.wait(2 * time.Second); err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func unseen(r *rig) error {
 		r.judge(change.Name+": bytes", float64(bytes), "B", 0)
 		r.add(change.Name+": server CPU of one", report.Milliseconds(cost.server)/float64(r.scenario.events), "ms")
 	}
-	// That nothing came means something only if what can be seen does come.
+	// Receiving nothing proves something only if visible changes do arrive.
 	latencies, err := r.toggle(f, r.world.Services[0], 0)
 	r.judge("proxies that miss a change that they can see", float64(f.Size()-len(latencies)), "", 0)
 	if err != nil {
@@ -53,7 +53,7 @@ func unseen(r *rig) error {
 	return r.unasked()
 }
 
-// unasked changes endpoints that one proxy of a second fleet did not ask for.
+// unasked changes endpoints that one proxy of a second fleet is not subscribed to.
 func (r *rig) unasked() error {
 	f := r.usualFleet()
 	proxies, err := r.firstProxies()

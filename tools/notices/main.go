@@ -1,4 +1,4 @@
-// Command notices prints the licences of everything that is compiled into the given packages.
+// Command notices prints the licenses of everything that is compiled into the given packages.
 package main
 
 import (

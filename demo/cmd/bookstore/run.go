@@ -18,7 +18,7 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 	config := bookstore.Config{Listen: new(net.ListenConfig).Listen, Client: &http.Client{}, Now: time.Now, Log: log}
 	flags := flag.NewFlagSet("bookstore", flag.ContinueOnError)
 	role := flags.String("role", "", fmt.Sprintf("one of %v", bookstore.Roles()))
-	flags.StringVar(&config.Identity, "identity", "", "name that the process goes by (default: its role)")
+	flags.StringVar(&config.Identity, "identity", "", "name of the process (default: its role)")
 	flags.StringVar(&config.ServiceAddress, "service-address", ":14001", "where a bookstore or bookwarehouse serves")
 	flags.StringVar(&config.PageAddress, "page-address", ":8080", "where the web page, /raw and the probes are served")
 	flags.StringVar(&config.StoreURL, "bookstore", "http://bookstore.bookstore:14001", "where a bookbuyer or bookthief shops")

@@ -127,7 +127,7 @@ func deploy(ctx context.Context, s *stage.Stage, objects []*unstructured.Unstruc
 func (r *root) removeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "remove",
-		Short: "Delete the demo's namespaces and all in them",
+		Short: "Delete the demo's namespaces and everything in them",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			namespaces, err := manifests.Namespaces()
@@ -163,7 +163,7 @@ func (r *root) summaryCommand() *cobra.Command {
 	return cmd
 }
 
-// summary shows what there is even when the wait was in vain: the screen then names what is
+// summary shows the screen even if the wait failed: it then names what is
 // missing, and so does the error.
 func (r *root) summary(ctx context.Context, o summaryOptions) error {
 	if o.output != "text" && o.output != "json" {
@@ -201,7 +201,7 @@ func (r *root) show(found *report.Report, output string) error {
 	return found.WriteText(r.stdout, colour)
 }
 
-// draw writes the picture next to its place first, so that a failure leaves the old one alone.
+// draw writes the picture to a temporary file first, so that a failure leaves the old one alone.
 func draw(found *report.Report, file, command string) error {
 	part, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part")
 	if err != nil {

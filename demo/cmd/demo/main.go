@@ -1,5 +1,5 @@
-// Command demo puts the bookstore on a cluster, shows what the mesh does for it on one screen,
-// and takes it off again.
+// Command demo deploys the bookstore on a cluster, shows on one screen what the mesh does for it,
+// and removes it again.
 package main
 
 import (

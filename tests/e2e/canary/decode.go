@@ -10,7 +10,7 @@ import (
 // alignments is how many characters of base64 stand for whole bytes.
 const alignments = 4
 
-// decodings are what a text may stand for, piece by piece.
+// decodings returns what the pieces of a text may encode.
 func decodings(text []byte) [][]byte {
 	// A piece goes on over line breaks, JSON's escapes of them, and the indentation that follows.
 	piece := regexp.MustCompile(`[A-Za-z0-9+/_-]{24,}(?:(?:\\+[nr]|[\r\n])+[ \t]*[A-Za-z0-9+/_-]+)*`)
@@ -23,7 +23,7 @@ func decodings(text []byte) [][]byte {
 			all = append(all, raw)
 		}
 		run = standard.Replace(run)
-		// Nobody knows where in a run the encoding begins: a word may stand right before it.
+		// The encoding may start anywhere in a run: a word may directly precede it.
 		for offset := range alignments {
 			part := run[offset:]
 			if len(part)%alignments == 1 {

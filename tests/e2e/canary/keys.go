@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// AddPEM has every private key in a PEM file looked for, by its secret number and not by how the file
+// AddPEM adds every private key in a PEM file, by its secret number and not by how the file
 // writes it. It returns how many there were.
 func (s *Searcher) AddPEM(name string, text []byte) (int, error) {
 	count := 0

@@ -13,7 +13,7 @@ import (
 	"unicode"
 )
 
-// Place is a text that somebody may read who must not learn a secret.
+// Place is a text that may be read by somebody who must not learn a secret.
 type Place struct {
 	Name string
 	Text []byte
@@ -24,25 +24,25 @@ type Finding struct{ Place, Secret string }
 
 func (f Finding) String() string { return fmt.Sprintf("%s shows %s", f.Place, f.Secret) }
 
-// minSecret is the length below which a secret is found by chance.
+// minSecret is the length below which a match may be a coincidence.
 const minSecret = 12
 
 // maxDepth is how many encodings may lie around a secret, such as a PEM file in a Secret's base64 in a
 // manifest in Helm's gzip in its base64 in the Secret's.
 const maxDepth = 5
 
-// Searcher knows what to look for.
+// Searcher knows which secrets to look for.
 type Searcher struct {
 	names  []string
 	values [][]byte
 	rules  []rule
 }
 
-// rule finds secrets that nobody has told of.
+// rule finds unknown secrets.
 type rule struct {
 	name    string
 	pattern *regexp.Regexp
-	// plausible tells a secret from a word that looks like one; nil takes all.
+	// plausible distinguishes a secret from a word that looks like one; nil accepts all.
 	plausible func([]byte) bool
 }
 
@@ -50,22 +50,22 @@ type rule struct {
 func New() *Searcher {
 	return &Searcher{rules: []rule{
 		{name: "a private key in PEM", pattern: regexp.MustCompile(`PRIVATE KEY-----`)},
-		// What SEC 1 and PKCS #8 have in common: version 1, then the number: 32 octets, or 48.
+		// Common to SEC 1 and PKCS #8: version 1, then the number: 32 octets, or 48.
 		{name: "an ECDSA private key", pattern: regexp.MustCompile(`(?s)\x02\x01\x01\x04[\x20\x30].{16}`)},
 		{name: "a token of Vault", pattern: regexp.MustCompile(`\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{24,}`), plausible: random},
 		{name: "a JSON web token", pattern: regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`)},
 	}}
 }
 
-// random holds for what has digits and letters of both cases, as no name of a method has.
+// random accepts strings with digits and letters of both cases, unlike method names.
 func random(token []byte) bool {
 	return bytes.ContainsFunc(token, unicode.IsDigit) && bytes.ContainsFunc(token, unicode.IsUpper) && bytes.ContainsFunc(token, unicode.IsLower)
 }
 
-// Add has a known secret looked for. It is refused if it is so short that chance would find it.
+// Add adds a known secret. It refuses one so short that matches would be coincidences.
 func (s *Searcher) Add(name string, secret []byte) error {
 	if len(secret) < minSecret {
-		return fmt.Errorf("secret %s has %d bytes: chance would find it", name, len(secret))
+		return fmt.Errorf("secret %s has %d bytes: matches would be coincidences", name, len(secret))
 	}
 	lower := hex.EncodeToString(secret)
 	for _, form := range [][]byte{secret, []byte(lower), []byte(strings.ToUpper(lower))} {
@@ -77,7 +77,7 @@ func (s *Searcher) Add(name string, secret []byte) error {
 // Known counts the secrets that were added.
 func (s *Searcher) Known() int { return len(slices.Compact(slices.Sorted(slices.Values(s.names)))) }
 
-// Search returns what is found, each secret once a place.
+// Search returns the findings, each secret once per place.
 func (s *Searcher) Search(places ...Place) []Finding {
 	var findings []Finding
 	for _, place := range places {
@@ -90,7 +90,7 @@ func (s *Searcher) Search(places ...Place) []Finding {
 	return findings
 }
 
-// look notes what a text holds, and what lies below its encodings.
+// look records the findings in a text and in everything encoded in it.
 func (s *Searcher) look(text []byte, depth int, found map[string]bool) {
 	for i, value := range s.values {
 		if bytes.Contains(text, value) {

@@ -59,7 +59,7 @@ func zipped(text string) string {
 	return buf.String()
 }
 
-// forms are the ways in which a key may come to light, the body of the PEM without its frame among them.
+// forms returns the forms in which a key may be exposed, including the body of the PEM without its frame.
 func forms(t *testing.T, der []byte) map[string]string {
 	t.Helper()
 	text := string(encodedPEM(der))
@@ -107,7 +107,7 @@ func TestFindsAKnownKey(t *testing.T) {
 	}
 }
 
-// TestFindsAnyKey: leaves' keys are in memories only, so nobody can tell the search of them.
+// TestFindsAnyKey: leaves' keys exist only in memory, so the search cannot be told about them.
 func TestFindsAnyKey(t *testing.T) {
 	for form, text := range forms(t, pkcs8(t, ecKey(t))) {
 		if found := canary.New().Search(canary.Place{Name: "log", Text: []byte(text)}); len(found) == 0 {

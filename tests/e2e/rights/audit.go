@@ -16,15 +16,15 @@ import (
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 )
 
-// Request is what somebody asked of the API server.
+// Request is a request to the API server.
 type Request struct {
 	User string
-	// Agent is what the client called itself.
+	// Agent is the client's user agent.
 	Agent           string
 	Verb            string
 	Group, Resource string
 	Namespace, Name string
-	// Refused says that it was forbidden, by RBAC or by an admission policy.
+	// Refused reports whether it was forbidden, by RBAC or by an admission policy.
 	Refused bool
 }
 
@@ -37,7 +37,7 @@ func (q Request) String() string {
 }
 
 // Read reads the requests for objects out of an audit log, as lines of JSON, from a moment on. A last line without an
-// end is one that is being written, and left out.
+// end is still being written, and is left out.
 func Read(log io.Reader, from time.Time) ([]Request, error) {
 	var asked []Request
 	lines := bufio.NewReader(log)
@@ -64,13 +64,13 @@ func Read(log io.Reader, from time.Time) ([]Request, error) {
 	}
 }
 
-// created says whether somebody made an object by patching or updating it, as server-side apply does. The API server asks
-// for the right to create it then, too, and notes nothing of that.
+// created reports whether a patch or update created the object, as server-side apply does. The API server then also checks
+// the right to create it, but does not log that.
 func created(event *auditv1.Event) bool {
 	return event.Verb != "create" && event.ResponseStatus != nil && event.ResponseStatus.Code == http.StatusCreated
 }
 
-// refused says whether somebody lacked a right. Whoever writes into a namespace that is being deleted does not.
+// refused reports whether the user lacked a right. Writes into a terminating namespace are refused for another reason.
 func refused(status *metav1.Status) bool {
 	if status == nil || status.Code != http.StatusForbidden {
 		return false

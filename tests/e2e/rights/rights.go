@@ -1,5 +1,5 @@
-// Package rights compares what accounts were granted with what they asked for: a right that nobody used is one too many,
-// and a request that was refused is one too few. It knows RBAC's rules and the API server's audit log, and reads no
+// Package rights compares the rights of accounts with their requests: an unused right is one too many,
+// and a refused request is one too few. It knows RBAC's rules and the API server's audit log, and reads no
 // cluster itself.
 package rights
 
@@ -14,7 +14,7 @@ import (
 
 // Right is one verb of one rule on one resource, and perhaps on one object.
 type Right struct {
-	// User is who has it, such as system:serviceaccount:osm-system:osm-controller.
+	// User has the right, such as system:serviceaccount:osm-system:osm-controller.
 	User string
 	// Namespace that it holds in; "" is the whole cluster.
 	Namespace string
@@ -33,7 +33,7 @@ func (r Right) String() string {
 	return fmt.Sprintf("%s may %s %s %s", r.User, r.Verb, r.Object(), where)
 }
 
-// Object is the resource, its group and the object's name, as far as there are any: "leases.coordination.k8s.io one".
+// Object is the resource, its group and the object's name, where present: "leases.coordination.k8s.io one".
 func (r Right) Object() string { return thing(r.Group, r.Resource, r.Name) }
 
 func thing(group, resource, name string) string {
@@ -46,7 +46,7 @@ func thing(group, resource, name string) string {
 	return resource
 }
 
-// Of takes rules apart that a user has in a namespace, or in the whole cluster if that is "".
+// Of splits the rules of a user in a namespace, or in the whole cluster if that is "", into rights.
 func Of(user, namespace string, rules []rbacv1.PolicyRule) []Right {
 	var all []Right
 	for _, rule := range rules {
@@ -67,8 +67,8 @@ func Of(user, namespace string, rules []rbacv1.PolicyRule) []Right {
 	return all
 }
 
-// allows says whether the right is needed for the request. One on everything in the cluster is not, if it is asked for
-// in the user's own namespace, where a Role would do.
+// allows reports whether the request needs the right. A cluster-wide right is not needed for a request
+// in the user's own namespace, where a Role would suffice.
 func (r Right) allows(q Request) bool {
 	if r.User != q.User || r.Verb != q.Verb || r.Group != q.Group || r.Resource != q.Resource || (r.Name != "" && r.Name != q.Name) {
 		return false
@@ -89,15 +89,15 @@ func home(user string) string {
 	return namespace
 }
 
-// Report is what does not fit.
+// Report lists the mismatches.
 type Report struct {
 	// Unused are rights that no request needed, sorted.
 	Unused []Right
-	// Refused are requests that users who have any right made in vain, each once.
+	// Refused are the refused requests of users with any right, each once.
 	Refused []Request
 }
 
-// Compare holds rights against requests. A request that was refused does not use a right.
+// Compare compares rights with requests. A refused request does not use a right.
 func Compare(granted []Right, asked []Request) Report {
 	used, users := map[Right]bool{}, map[string]bool{}
 	for _, right := range granted {

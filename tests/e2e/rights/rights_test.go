@@ -107,6 +107,6 @@ func TestRead(t *testing.T) {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	if _, err := Read(strings.NewReader("nonsense\n"), time.Time{}); err == nil || !strings.Contains(err.Error(), "line 1") {
-		t.Errorf("a log of nonsense was read: %v", err)
+		t.Errorf("an invalid log was accepted: %v", err)
 	}
 }

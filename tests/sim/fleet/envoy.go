@@ -21,7 +21,7 @@ const (
 	backoffMax  = 30 * time.Second
 )
 
-// What connecting may take.
+// Limits of connecting.
 const connectTimeout = 10 * time.Second
 
 // envoy is one fake Envoy. Its variant and its random numbers belong to its goroutine.
@@ -40,7 +40,7 @@ type envoy struct {
 
 	mu     sync.Mutex
 	conn   net.Conn // the open one
-	forget bool     // it is to forget what it holds before it comes back
+	forget bool     // forget the state before the next connection
 	lives  int      // how often it was told to
 }
 
@@ -65,7 +65,7 @@ func (e *envoy) pause(ctx context.Context) {
 	}
 }
 
-// connected makes a connection and uses it for stream after stream as long as it is good.
+// connected opens a connection and uses it for one stream after another as long as it works.
 func (e *envoy) connected(ctx context.Context) error {
 	conn, target, err := e.dial(ctx)
 	if err != nil {
@@ -116,7 +116,7 @@ func (e *envoy) dial(ctx context.Context) (net.Conn, string, error) {
 	return conn, target, nil
 }
 
-// address is the Envoy's own: pods have one each, and the control plane judges strangers by theirs.
+// address is the Envoy's own: each pod has one, and the control plane limits unauthenticated clients by address.
 func (e *envoy) address() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(127, 1, byte(e.index>>8), byte(e.index))}
 }
@@ -138,14 +138,14 @@ func (e *envoy) cut(forget bool) {
 		e.configuredAt.Store(0)
 	}
 	if e.conn != nil {
-		// The raw connection: a TLS goodbye would wait for a writer.
+		// Close the raw connection: a TLS close_notify would wait for a writer.
 		if c, ok := e.conn.(interface{ NetConn() net.Conn }); ok {
 			c.NetConn().Close()
 		}
 	}
 }
 
-// begin returns which life this is, after forgetting the last one if that is over.
+// begin returns the current life, after forgetting the last one if it is over.
 func (e *envoy) begin() (life int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Proxy is who one fake Envoy is.
+// Proxy is the identity of one fake Envoy.
 type Proxy struct {
 	// Node is the id that it gives, namespace/pod.
 	Node string
 	// TLS proves its identity and names the server that it accepts.
 	TLS *tls.Config
-	// Only narrows the endpoint resources that it asks for; nil means that it asks for all that its
+	// Only narrows the endpoint resources that it subscribes to; nil means all that its
 	// clusters need.
 	Only func(name string) bool
 }
@@ -30,7 +30,7 @@ const (
 	StateOfTheWorld
 )
 
-// Config says what a fleet is like.
+// Config describes a fleet.
 type Config struct {
 	Protocol Protocol
 	// Targets are the addresses of the control plane; each connection goes to one of them at random.
@@ -124,7 +124,7 @@ func (f *Fleet) target(random *rand.Rand) (string, error) {
 	return f.targets[random.IntN(len(f.targets))], nil
 }
 
-// Cut closes all connections at once. With forget the proxies come back as new ones, which hold
+// Cut closes all connections at once. With forget the proxies come back as new ones that hold
 // nothing.
 func (f *Fleet) Cut(forget bool) {
 	for _, e := range f.all() {
@@ -194,7 +194,7 @@ func (f *Fleet) fail(err error) {
 	}
 }
 
-// Err is what was wrong with a response, nil if all were good.
+// Err returns the first error in a response, nil if all were good.
 func (f *Fleet) Err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -112,7 +112,7 @@ func TestDeltaAsksLikeEnvoy(t *testing.T) {
 		"cds nonce=1", "eds +a,b", "sds +leaf")
 	exchange(t, d, deltaResponse(t, EDS, "2", nil, versioned{"a", "e1", assignment("a")}), "eds nonce=2")
 	exchange(t, d, deltaResponse(t, SDS, "3", nil, versioned{"leaf", "l1", staticCluster("leaf")}), "sds nonce=3")
-	// Only with the last cluster warm come the listeners. A name that does not exist is answered, too.
+	// Listeners come only after the last cluster is warm. A name that does not exist is answered, too.
 	exchange(t, d, deltaResponse(t, EDS, "4", []string{"b"}), "eds nonce=4", "lds")
 	if d.configured() {
 		t.Error("configured without listeners")
@@ -127,7 +127,7 @@ func TestDeltaAsksLikeEnvoy(t *testing.T) {
 		t.Error("not configured with everything")
 	}
 
-	// A cluster that goes takes its endpoints with it.
+	// A removed cluster removes its endpoints.
 	exchange(t, d, deltaResponse(t, CDS, "8", []string{"a"}), "cds nonce=8", "eds -a")
 	begins(t, d, "cds node=ns/pod has=b@b1,s@s1", "eds +b", "sds +leaf has=leaf@l1", "lds has=l@l1", "rds +q,r has=q@q1,r@r1")
 	if !d.configured() {
@@ -171,7 +171,7 @@ func TestSotwAsksLikeEnvoy(t *testing.T) {
 	if !s.configured() {
 		t.Error("not configured with everything")
 	}
-	// What a response of clusters does not hold is gone.
+	// Clusters missing from a response are gone.
 	exchange(t, s, sotwResponse(t, CDS, "v6", "6", edsCluster(t, "b")), "cds version=v6 nonce=6", "eds version=v2 nonce=2 names=b")
 	begins(t, s, "cds node=ns/pod version=v6", "eds version=v2 names=b", "sds version=v3 names=leaf", "lds version=v4", "rds version=v5 names=r")
 	s.forget()

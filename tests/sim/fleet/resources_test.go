@@ -26,7 +26,7 @@ func ads() *corev3.ConfigSource {
 	return &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}}
 }
 
-// edsCluster is a cluster whose endpoints come by EDS and whose certificate, "leaf", by SDS.
+// edsCluster is a cluster with endpoints from EDS and its certificate, "leaf", from SDS.
 func edsCluster(t testing.TB, name string) *clusterv3.Cluster {
 	t.Helper()
 	return &clusterv3.Cluster{
@@ -44,7 +44,7 @@ func staticCluster(name string) *clusterv3.Cluster {
 	return &clusterv3.Cluster{Name: name, ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}}
 }
 
-// routedListener is a listener whose routes come by RDS.
+// routedListener is a listener with routes from RDS.
 func routedListener(t testing.TB, name string, routes ...string) *listenerv3.Listener {
 	t.Helper()
 	l := &listenerv3.Listener{Name: name}
@@ -98,7 +98,7 @@ func TestLearn(t *testing.T) {
 		})
 	}
 	if _, err := learn(CDS, []byte{0xff}); err == nil {
-		t.Error("learnt from what is no cluster")
+		t.Error("learned from something that is not a cluster")
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/osm-edge/osm/tests/sim/server"
 )
 
-// controlPlane is as much of an incremental xDS server as the tests need, on the gRPC library.
+// controlPlane is the part of an incremental xDS server that the tests need, on the gRPC library.
 type controlPlane struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	t       *testing.T
@@ -67,7 +67,7 @@ func newControlPlane(t *testing.T) *controlPlane {
 	return c
 }
 
-// clientTLS trusts the root by the server's chain alone: its certificate has no DNS name.
+// clientTLS verifies only the server's chain: its certificate has no DNS name.
 func clientTLS(t *testing.T, root *server.Authority) *tls.Config {
 	t.Helper()
 	pair, err := root.Client("spiffe://test/client")

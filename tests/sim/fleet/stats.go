@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 )
 
-// Stats are what a fleet has received since its beginning, by kind, and what it took.
+// Stats counts what a fleet has received since its start, by kind, and the cost.
 type Stats struct {
 	Messages, Bytes, Resources, Removed [NumKinds]int64
 	// Connections and Streams that were opened.
@@ -19,7 +19,7 @@ type Stats struct {
 	Refused, Lost map[string]int64
 }
 
-// Sub returns what came since an earlier time.
+// Sub returns the difference from an earlier reading.
 func (s Stats) Sub(earlier Stats) Stats {
 	for k := range NumKinds {
 		s.Messages[k] -= earlier.Messages[k]
@@ -72,7 +72,7 @@ func (s Stats) Refusals() int64 {
 	return n
 }
 
-// Troubles names refusals and losses in words.
+// Troubles describes refusals and losses.
 func (s Stats) Troubles() string {
 	var parts []string
 	for _, what := range []struct {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Plan is what to attack, and how.
+// Plan says what to attack, and how.
 type Plan struct {
 	// Target is the address of the port, ServerName what its certificate says, and Root the CA (PEM).
 	Target, ServerName string
@@ -26,7 +26,7 @@ type Plan struct {
 	Lasts time.Duration
 }
 
-// Outcome is what one kind of attack tried and what came of it.
+// Outcome counts the attempts of one kind of attack and their results.
 type Outcome struct {
 	Tried int64 `json:"tried"`
 	// Cut is how many attempts the server ended, with an error, a status or a closed connection.
@@ -35,7 +35,7 @@ type Outcome struct {
 	Held int64 `json:"held"`
 }
 
-// attack is one kind of harm.
+// attack is one kind of attack.
 type attack struct {
 	name string
 	// every is the time between attempts; at most held of them are open at a time, each for a while.
@@ -50,7 +50,7 @@ type attacker struct {
 	meshed, bare *tls.Config
 }
 
-// Run attacks until ctx ends, in or the time is over, and writes what came of it as JSON.
+// Run attacks until ctx ends, in ends, or the time is over, and writes the outcome as JSON.
 func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	var plan Plan
 	decoder := json.NewDecoder(in)
@@ -79,7 +79,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(outcomes)
 }
 
-// run tries again and again.
+// run repeats the attack.
 func (k attack) run(ctx context.Context, a *attacker, o *Outcome) {
 	var mu sync.Mutex
 	var open int64
@@ -127,7 +127,7 @@ func (a *attacker) dial(ctx context.Context, from string) (net.Conn, error) {
 	return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext(ctx, "tcp", a.Target)
 }
 
-// untilClosed reads, and throws away, until the server closes the connection or ctx ends.
+// untilClosed reads and discards until the server closes the connection or ctx ends.
 func untilClosed(ctx context.Context, conn net.Conn) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	_, err := io.Copy(io.Discard, conn)

@@ -68,8 +68,8 @@ func (a *attacker) ask(s stream, url string, names ...string) error {
 	return s.Send(&discoveryv3.DeltaDiscoveryRequest{Node: &corev3.Node{Id: a.Node}, TypeUrl: url, ResourceNamesSubscribe: names})
 }
 
-// insiders are the attacks of a pod of the mesh.
-func insiders() []attack {
+// meshedAttacks returns the attacks of a pod of the mesh.
+func meshedAttacks() []attack {
 	streams := func(use func(context.Context, *attacker, stream) error) func(context.Context, *attacker) error {
 		return func(ctx context.Context, a *attacker) error {
 			return a.withStream(ctx, func(s stream) error { return use(ctx, a, s) })
@@ -138,7 +138,7 @@ func insiders() []attack {
 	}
 }
 
-func attacks() []attack { return append(insiders(), strangers()...) }
+func attacks() []attack { return append(meshedAttacks(), unmeshedAttacks()...) }
 
 // drain reads to the end of a stream.
 func drain(ctx context.Context, s stream, answer func(*discoveryv3.DeltaDiscoveryResponse) error) error {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// strangers are the attacks of a pod that has no certificate.
-func strangers() []attack {
+// unmeshedAttacks returns the attacks of a pod without a certificate.
+func unmeshedAttacks() []attack {
 	bare := func(say func(context.Context, *attacker, net.Conn) error) func(context.Context, *attacker) error {
 		return func(ctx context.Context, a *attacker) error {
 			conn, err := a.dial(ctx, a.Unmeshed)

@@ -22,7 +22,7 @@ type Count struct {
 // number and ECDSA signature are a few bytes longer or shorter by chance. Nothing else is random.
 const tolerance = 0.02
 
-// same says whether two counts of the same thing are equal, as far as it is not random.
+// same reports whether two counts of the same thing are equal, except for randomness.
 func (c Count) same(o Count) bool {
 	if strings.HasSuffix(c.What, " sds") && c.Unit == "bytes" && c.N > 0 {
 		return math.Abs(float64(o.N)/float64(c.N)-1) <= tolerance
@@ -80,7 +80,7 @@ func ReadCounts(text string) ([]Count, error) {
 	return counts, nil
 }
 
-// Differences says what differs from the golden counts, in their order.
+// Differences lists the differences from the golden counts, in their order.
 func Differences(got, want []Count) []string {
 	index := map[string]Count{}
 	for _, c := range got {

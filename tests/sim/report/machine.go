@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Machine is where a run took place. A figure without it means nothing.
+// Machine describes where a run took place. A figure means nothing without it.
 type Machine struct {
 	CPUs   int    `json:"cpus"`
 	Model  string `json:"model"`
@@ -17,7 +17,7 @@ type Machine struct {
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 	Commit string `json:"commit"`
-	// Load is the load average before the run: what else the machine was doing.
+	// Load is the load average before the run, caused by other programs.
 	Load string `json:"load"`
 }
 
@@ -26,7 +26,7 @@ func (m Machine) String() string {
 	return fmt.Sprintf("%d CPUs (%s), %s, Linux %s, %s, commit %s, load before %s", m.CPUs, m.Model, m.Memory, m.Kernel, m.Go, m.Commit, m.Load)
 }
 
-// Here describes this machine and the checkout at repo. What cannot be found out is "unknown".
+// Here describes this machine and the checkout at repo. Unavailable facts are "unknown".
 func Here(ctx context.Context, repo string) Machine {
 	return Machine{
 		CPUs: runtime.NumCPU(), Go: runtime.Version(),

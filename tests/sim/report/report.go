@@ -19,14 +19,14 @@ type Row struct {
 	Metric   string  `json:"metric"`
 	Value    float64 `json:"value"`
 	Unit     string  `json:"unit,omitempty"`
-	// Goal is the most that Value should be; nil means that it is only reported.
+	// Goal is the maximum of Value; nil means that it is only reported.
 	Goal *float64 `json:"goal,omitempty"`
 }
 
-// OK says whether the figure is within its goal.
+// OK reports whether the figure is within its goal.
 func (r Row) OK() bool { return r.Goal == nil || r.Value <= *r.Goal }
 
-// ratio is how far the figure is from its goal, "" where that has no meaning.
+// ratio is the figure relative to its goal, "" where that has no meaning.
 func (r Row) ratio() string {
 	if r.Goal == nil || *r.Goal == 0 {
 		return ""
@@ -58,7 +58,7 @@ func (r Row) MarshalJSON() ([]byte, error) {
 // Report is the result of a run.
 type Report struct {
 	Machine Machine `json:"machine"`
-	// Server says what was judged.
+	// Server names the program under test.
 	Server string    `json:"server"`
 	Began  time.Time `json:"began"`
 	Rows   []Row     `json:"rows"`
@@ -69,12 +69,12 @@ func (r *Report) Add(scenario, metric string, value float64, unit string) {
 	r.Rows = append(r.Rows, Row{Scenario: scenario, Metric: metric, Value: value, Unit: unit})
 }
 
-// Judge adds a figure and the most that it should be.
+// Judge adds a figure and its goal.
 func (r *Report) Judge(scenario, metric string, value float64, unit string, goal float64) {
 	r.Rows = append(r.Rows, Row{Scenario: scenario, Metric: metric, Value: value, Unit: unit, Goal: &goal})
 }
 
-// Over counts the figures that are beyond their goal.
+// Over counts the figures over their goal.
 func (r *Report) Over() int {
 	n := 0
 	for _, row := range r.Rows {

@@ -46,7 +46,7 @@ func TestTextAndJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.String() != string(want) {
-			t.Errorf("%s differs; run with -update if that is meant:\n%s", name, got.String())
+			t.Errorf("%s differs; run with -update if this is intended:\n%s", name, got.String())
 		}
 	}
 	if over := example().Over(); over != 2 {

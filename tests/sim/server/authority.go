@@ -22,7 +22,7 @@ import (
 // lifetime is longer than any run.
 const lifetime = 48 * time.Hour
 
-// Authority signs certificates. It is not the code under test: what is judged must not judge itself.
+// Authority signs certificates. It is independent of the code under test.
 type Authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
@@ -59,7 +59,7 @@ func LoadAuthority(certPEM, keyPEM []byte) (*Authority, error) {
 	return &Authority{cert: pair.Leaf, key: key}, nil
 }
 
-// Pool trusts the root alone.
+// Pool trusts only the root.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)

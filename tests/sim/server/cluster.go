@@ -17,13 +17,13 @@ import (
 // ServiceNetwork is where the API server of a Cluster lets ClusterIPs be.
 const ServiceNetwork = "10.96.0.0/16"
 
-// startup bounds the start of each process.
+// startup limits the start of each process.
 const startup = 2 * time.Minute
 
 // Cluster is an API server with its storage. It has no nodes and no controllers: what those would
 // write, the simulator writes.
 type Cluster struct {
-	// Kubeconfig is the file with which anybody is its administrator.
+	// Kubeconfig is an administrator's kubeconfig file.
 	Kubeconfig string
 	// REST is the same for this process; it has no rate limit of its own.
 	REST *rest.Config
@@ -57,12 +57,12 @@ func StartCluster(ctx context.Context, dir string, programs Programs) (*Cluster,
 func (c *Cluster) Stop() {
 	for _, p := range []*Process{c.apiserv, c.etcd} {
 		if p != nil {
-			p.Kill() // there is nothing in them that is worth a goodbye
+			p.Kill() // they need no orderly shutdown
 		}
 	}
 }
 
-// startEtcd does not wait for the disk: the data is of no use after the run.
+// startEtcd does not wait for the disk: nobody needs the data after the run.
 func (c *Cluster) startEtcd(ctx context.Context, program string, port, peer int) error {
 	url, peers := fmt.Sprintf("http://127.0.0.1:%d", port), fmt.Sprintf("http://127.0.0.1:%d", peer)
 	var err error
@@ -115,7 +115,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, program string, etcd, port
 }
 
 // admin writes the file of the only user: a member of system:masters, whom the API server does not
-// make wait behind others.
+// queue behind others.
 func (c *Cluster) admin(file string) (token string, err error) {
 	token, err = randomToken()
 	if err != nil {

@@ -49,14 +49,14 @@ type Replica struct {
 	*Process
 	// XDS is the address for proxies.
 	XDS string
-	// Debug is where it can be looked into (/debug/pprof), "" where it cannot.
+	// Debug is the debug address (/debug/pprof), "" if there is none.
 	Debug string
 
 	http string
 }
 
 // StartReplica starts an osm-controller and returns before it is ready. Its addresses are those of
-// again if it is not nil: the replica comes back where it was.
+// again if it is not nil: the replica comes back at the same address.
 func (c *Cluster) StartReplica(programs Programs, name string, again *Replica) (*Replica, error) {
 	r := &Replica{}
 	if again != nil {
@@ -79,7 +79,7 @@ func (c *Cluster) StartReplica(programs Programs, name string, again *Replica) (
 	return r, nil
 }
 
-// choose finds addresses that are free.
+// choose finds free addresses.
 func (r *Replica) choose(programs Programs) error {
 	ports, err := FreePorts(3)
 	if err != nil {
@@ -93,7 +93,7 @@ func (r *Replica) choose(programs Programs) error {
 	return nil
 }
 
-// Ready waits until the replica says that it is.
+// Ready waits until the replica is ready.
 func (r *Replica) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startup)
 	defer cancel()
@@ -103,7 +103,7 @@ func (r *Replica) Ready(ctx context.Context) error {
 	})
 }
 
-// Usage is what the kernel says of the replica.
+// Usage returns the kernel's accounting of the replica.
 func (r *Replica) Usage() (Usage, error) { return UsageOf(r.PID()) }
 
 // Metrics scrapes the replica.
@@ -111,7 +111,7 @@ func (r *Replica) Metrics(ctx context.Context) (Metrics, error) {
 	return scrape(ctx, "http://"+r.http+"/metrics")
 }
 
-// Root reads the mesh's root, which the first replica makes.
+// Root reads the mesh's root, which the first replica creates.
 func (c *Cluster) Root(ctx context.Context) (*Authority, error) {
 	client, err := kubernetes.NewForConfig(c.REST)
 	if err != nil {
@@ -139,5 +139,5 @@ func ProxyTLS(root *Authority, namespace, account string) (*tls.Config, error) {
 	}, nil
 }
 
-// Grace is how long a process may take to end in order.
+// Grace is how long a process may take to shut down.
 const Grace = 30 * time.Second

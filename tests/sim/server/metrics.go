@@ -34,7 +34,7 @@ func (m Metrics) ByLabel(name, label string) (values map[string]float64, ok bool
 	return values, len(values) > 0
 }
 
-// parseMetrics reads the text format, as much of it as is needed: samples without timestamps.
+// parseMetrics reads the needed part of the text format: samples without timestamps.
 func parseMetrics(text string) (Metrics, error) {
 	m := Metrics{}
 	for line := range strings.Lines(text) {

@@ -36,7 +36,7 @@ func Start(name, dir string, argv ...string) (*Process, error) {
 	}
 	go func() {
 		defer close(p.done)
-		_ = p.cmd.Wait() // how it ended is for the one who waits for it to say
+		_ = p.cmd.Wait() // whoever waits for it reports how it ended
 	}()
 	return p, nil
 }
@@ -54,11 +54,11 @@ func (p *Process) Kill() {
 		return
 	default:
 	}
-	_ = p.cmd.Process.Kill() // the only error is that it has ended
+	_ = p.cmd.Process.Kill() // fails only if it has already ended
 	<-p.done
 }
 
-// Stop asks the process to end, and kills it when it takes longer than grace.
+// Stop asks the process to end, and kills it if it takes longer than grace.
 func (p *Process) Stop(grace time.Duration) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {

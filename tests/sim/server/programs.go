@@ -14,11 +14,11 @@ import (
 	"strings"
 )
 
-// Programs are the paths of what a run needs.
+// Programs holds the paths of the programs that a run needs.
 type Programs struct {
 	Etcd, APIServer, ControlPlane string
 
-	// help is what the control plane says of its controller's flags: older versions, which a run may
+	// help is the control plane's help for its controller's flags: older versions, which a run may
 	// be compared with, do not have all of them.
 	help string
 }
@@ -60,10 +60,10 @@ func (p Programs) Find(ctx context.Context, repo, dir string) (Programs, error) 
 	return p, nil
 }
 
-// debugs says whether the controller has an address for people who look into it.
+// debugs reports whether the controller has a debug address.
 func (p Programs) debugs() bool { return strings.Contains(p.help, "--debug-address") }
 
-// apiServer asks the local cluster's tool, and lets it compile what it does not have.
+// apiServer gets the program from the local cluster's tool, which compiles it if needed.
 func apiServer(ctx context.Context, repo string) (string, error) {
 	ask := func() (string, error) {
 		return goTool(ctx, filepath.Join(repo, "demo", "cluster"), "run", "./cmd/cluster", "path", "kube-apiserver", "--repo", repo)

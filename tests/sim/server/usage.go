@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// Usage is what the kernel says of a process.
+// Usage is the kernel's accounting of a process.
 type Usage struct {
 	// CPU is user and system time since its start.
 	CPU time.Duration
-	// RSS is the memory that it holds now, PeakRSS the most that it has held, in bytes.
+	// RSS is its current memory, PeakRSS the maximum so far, in bytes.
 	RSS, PeakRSS int64
 }
 
@@ -71,7 +71,7 @@ func sumTicks(fields []string) (time.Duration, error) {
 	return time.Duration(sum) * tick, nil
 }
 
-// Others is the CPU time that the machine has spent on anything but this process and its children
+// Others is the CPU time that the machine has spent on anything except this process and its children
 // that have ended, since it came up. What grows between two readings was taken from the run.
 func Others() (time.Duration, error) {
 	machine, err := os.ReadFile("/proc/stat")
@@ -93,7 +93,7 @@ func Others() (time.Duration, error) {
 	return busy - own - children, nil
 }
 
-// parseMachine sums all times but those of doing nothing; what a hypervisor gave to others counts.
+// parseMachine sums all times except idle ones; time that a hypervisor gave to others counts.
 func parseMachine(text string) (time.Duration, error) {
 	line, _, _ := strings.Cut(text, "\n")
 	fields := strings.Fields(line)

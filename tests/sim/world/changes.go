@@ -12,7 +12,7 @@ import (
 )
 
 // SetReady makes one endpoint of a service ready or not, as the endpoint controller does when a
-// readiness probe changes its mind.
+// readiness probe changes its result.
 func (w *World) SetReady(ctx context.Context, s *Service, pod int, ready bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,7 +23,7 @@ func (w *World) SetReady(ctx context.Context, s *Service, pod int, ready bool) e
 	return w.writeSlice(ctx, s, sliceObject(s))
 }
 
-// Toggle turns the readiness of one endpoint round and says what it is now.
+// Toggle inverts the readiness of one endpoint and returns the new value.
 func (w *World) Toggle(ctx context.Context, s *Service, pod int) (ready bool, err error) {
 	s.mu.Lock()
 	ready = !s.pods[pod].Ready
@@ -31,7 +31,7 @@ func (w *World) Toggle(ctx context.Context, s *Service, pod int) (ready bool, er
 	return ready, w.SetReady(ctx, s, pod, ready)
 }
 
-// AddPod makes a pod that is not an endpoint yet.
+// AddPod creates a pod that is not an endpoint yet.
 func (w *World) AddPod(ctx context.Context, s *Service) (Pod, error) {
 	pod := w.newPod(s)
 	return pod, w.createPod(ctx, s, pod)
@@ -51,7 +51,7 @@ func (w *World) AddEndpoint(ctx context.Context, s *Service, pod Pod) error {
 	return w.writeSlice(ctx, s, sliceObject(s))
 }
 
-// RemoveEndpoint takes a pod out of its service; the pod stays.
+// RemoveEndpoint removes a pod from its service; the pod stays.
 func (w *World) RemoveEndpoint(ctx context.Context, s *Service, pod Pod) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,18 +195,18 @@ func (w *World) CreateOutside(ctx context.Context) error {
 	if err := w.createNamespace(ctx, namespaceObject(outside, nil)); err != nil {
 		return err
 	}
-	return w.createService(ctx, w.outsider())
+	return w.createService(ctx, w.outsideService())
 }
 
-// outsider is a service of the namespace outside; its pod has no proxy.
-func (w *World) outsider() *Service {
+// outsideService is a service of the namespace outside; its pod has no proxy.
+func (w *World) outsideService() *Service {
 	s := &Service{Namespace: outside, Name: "stranger", index: 20000}
 	s.pods = []Pod{{Namespace: outside, Name: "stranger", Account: "stranger", Addr: podAddr(4000, 1), Ready: true}}
 	return s
 }
 
 func (w *World) statusOutside(ctx context.Context, n int) error {
-	s := w.outsider()
+	s := w.outsideService()
 	return w.writeStatus(ctx, podObject(s, s.pods[0]), n)
 }
 
@@ -217,7 +217,7 @@ func (w *World) serviceOutside(ctx context.Context, n int) error {
 }
 
 func (w *World) endpointsOutside(ctx context.Context, n int) error {
-	s := w.outsider()
+	s := w.outsideService()
 	s.pods[0].Addr = podAddr(4000, 1+n%200)
 	return w.writeSlice(ctx, s, sliceObject(s))
 }

@@ -110,8 +110,8 @@ func sliceObject(s *Service) *discoveryv1.EndpointSlice {
 	return slice
 }
 
-// podObject is a pod, with as much ballast as a real one has: a control plane that keeps whole pods
-// has to pay for it. In the mesh it is injected.
+// podObject returns a pod with as much ballast as a real one: a control plane that keeps whole pods
+// pays for it. In the mesh it is injected.
 func podObject(s *Service, pod Pod) *corev1.Pod {
 	object := injectedPod(s, pod)
 	if pod.Namespace == outside {

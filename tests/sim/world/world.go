@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Shape is how large a mesh is.
+// Shape is the size of a mesh.
 type Shape struct {
 	// Services, each with its ServiceAccount and as many Pods.
 	Services, Pods int
@@ -35,7 +35,7 @@ func (s Shape) withDefaults() Shape {
 	return s
 }
 
-// Validate says what is out of range.
+// Validate checks the ranges.
 func (s Shape) Validate() error {
 	if s.Services < 1 || s.Services > 10000 || s.Pods < 1 || s.Pods > maxPods || s.Namespaces > s.Services {
 		return fmt.Errorf("shape %+v: want 1 to 10000 services, 1 to %d pods each and no more namespaces than services", s, maxPods)
@@ -82,7 +82,7 @@ type World struct {
 	born int // pods that were ever made
 }
 
-// writers is how many requests are sent at the same time.
+// writers is the number of concurrent requests.
 const writers = 8
 
 // New returns a world that has no objects yet. config must have no rate limit.
@@ -117,7 +117,7 @@ func (w *World) Pods() []Pod {
 	return pods
 }
 
-// Create makes the mesh's namespace, the namespaces of the services, and the services.
+// Create creates the mesh's namespace, the namespaces of the services, and the services.
 func (w *World) Create(ctx context.Context, meshNamespace string) error {
 	if err := w.createNamespace(ctx, namespaceObject(meshNamespace, nil)); err != nil {
 		return err

@@ -15,8 +15,8 @@ import (
 // Libraries lists the shared libraries that a dynamic binary loads on this machine, its loader
 // included, each at the path where the loader looks for it. A static binary has none.
 //
-// The loader itself is asked, so the answer is what will happen at run time; the binary must be
-// of this machine's architecture.
+// The loader itself answers, so the result is what happens at run time; the binary must be
+// for this machine's architecture.
 func Libraries(ctx context.Context, binary string) ([]string, error) {
 	loader, err := interpreter(binary)
 	if err != nil || loader == "" {

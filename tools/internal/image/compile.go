@@ -22,7 +22,7 @@ type Program struct {
 }
 
 // Compile builds the program without cgo into the file output. The same sources give the same
-// bytes wherever they lie. It fails when the result still needs a dynamic loader, because an
+// bytes in any folder. It fails if the result still needs a dynamic loader, because an
 // image FROM scratch has none.
 func Compile(ctx context.Context, p Program, output string) error {
 	abs, err := filepath.Abs(output)
@@ -31,7 +31,7 @@ func Compile(ctx context.Context, p Program, output string) error {
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", p.linkerFlags(), "-o", abs, p.Package) //nolint:gosec // arguments come from the project's own table
 	cmd.Dir = p.Root
-	// Neither a workspace around the sources nor somebody's flags may change what is built.
+	// Neither a workspace around the sources nor the user's flags may change the result.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+p.Arch, "GOWORK=off", "GOFLAGS=-mod=readonly")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -56,7 +56,7 @@ func (p Program) linkerFlags() string {
 	return strings.Join(flags, " ")
 }
 
-// interpreter returns the dynamic loader that the ELF file asks for, or "" for a static binary.
+// interpreter returns the dynamic loader that the ELF file requests, or "" for a static binary.
 func interpreter(file string) (string, error) {
 	f, err := elf.Open(file)
 	if err != nil {

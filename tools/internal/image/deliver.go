@@ -20,8 +20,8 @@ const (
 	tagDigits = 12
 )
 
-// Reference names img as <registry>/<repository>:<tag>. An empty tag stands for one made
-// of the image's digest, so that other content always has another name and nodes never keep a stale
+// Reference names img as <registry>/<repository>:<tag>. An empty tag means one derived
+// from the image's digest, so that different content always has a different name and nodes never keep a stale
 // image under an old one.
 func Reference(registry, repository, tag string, img v1.Image) (name.Tag, error) {
 	if tag == "" {
@@ -69,8 +69,8 @@ func WriteArchive(file string, ref name.Tag, img v1.Image) (err error) {
 	return nil
 }
 
-// Push sends img to its registry, with the credentials that `docker login` and its kin left
-// behind. What the registry has already is not sent again.
+// Push sends img to its registry, with the credentials that `docker login` and similar tools left
+// behind. Layers that the registry already has are not sent again.
 func Push(ctx context.Context, ref name.Tag, img v1.Image) error {
 	if err := remote.Write(ref, img, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return fmt.Errorf("push %s: %w", ref, err)

@@ -1,4 +1,4 @@
-// Package image makes the project's container images from binaries, without Docker and without root.
+// Package image builds the project's container images from binaries, without Docker and without root.
 //
 // It compiles Go programs, gathers files into one layer, and hands the result to a file or a
 // registry. It is not a general builder: it knows no base images, no build steps and no cache.

@@ -48,7 +48,7 @@ type Spec struct {
 	Created time.Time
 }
 
-// Build makes the image that spec describes.
+// Build creates the image that spec describes.
 func Build(spec Spec) (v1.Image, error) {
 	if err := spec.validate(); err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ import (
 	"github.com/google/licensecheck"
 )
 
-// Part is one module that is compiled in, or a part of one that came from somewhere else.
+// Part is one compiled-in module, or a part of one that was copied from elsewhere.
 type Part struct {
 	// Module is its path, Version its version; of the standard library it is empty.
 	Module, Version string
@@ -36,7 +36,7 @@ type Text struct {
 	Content string
 }
 
-// platforms are those that the programs are built for. Each compiles in a little of its own.
+// platforms are the platforms of the programs. Each compiles in some code of its own.
 func platforms() []string { return []string{"linux/amd64", "darwin/arm64", "windows/amd64"} }
 
 // allowed are the licences that may be part of a program under Apache-2.0, and why.
@@ -51,7 +51,7 @@ func allowed() map[string]string {
 	}
 }
 
-// pkg is what `go list` says of a package.
+// pkg is a package as described by `go list`.
 type pkg struct {
 	Dir    string
 	Module *struct {
@@ -119,7 +119,7 @@ func list(ctx context.Context, root, platform string, packages []string) ([]pkg,
 	}
 }
 
-// passedOn matches the names of files that must go along with a program.
+// passedOn matches the names of files that must accompany a program.
 var passedOn = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|unlicense|copyright)([.-].*)?$`)
 
 // add takes the texts of a package's folder and of those above it, up to the module's. What was copied
@@ -178,7 +178,7 @@ func tidy(text string) string {
 // enough is how much of a text must be known wording, in percent, for it to count as that licence.
 const enough = 75
 
-// judge finds out the licences and refuses what must not be shipped.
+// judge identifies the licenses and refuses what must not be shipped.
 func (p *Part) judge() error {
 	slices.SortFunc(p.Texts, func(a, b Text) int { return cmp.Compare(a.Name, b.Name) })
 	names := map[string]bool{}
@@ -188,17 +188,17 @@ func (p *Part) judge() error {
 		}
 		found := licensecheck.Scan([]byte(text.Content))
 		if len(found.Match) == 0 || found.Percent < enough {
-			return fmt.Errorf("module %s: %s is no licence that is known (%.0f %% of it is): read it, and leave the module out or extend the list", p.Module, text.Name, found.Percent)
+			return fmt.Errorf("module %s: %s is not a known license (%.0f %% of it matches): read it, and leave the module out or extend the list", p.Module, text.Name, found.Percent)
 		}
 		for _, match := range found.Match {
 			if allowed()[match.ID] == "" {
-				return fmt.Errorf("module %s: %s is under %s, which is not on the list of licences that may be combined with Apache-2.0", p.Module, text.Name, match.ID)
+				return fmt.Errorf("module %s: %s is under %s, which is not on the list of licenses that may be combined with Apache-2.0", p.Module, text.Name, match.ID)
 			}
 			names[match.ID] = true
 		}
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("module %s has no licence file: it must not be shipped", p.Module)
+		return fmt.Errorf("module %s has no license file: it must not be shipped", p.Module)
 	}
 	p.Licences = slices.Sorted(maps.Keys(names))
 	return nil
@@ -208,7 +208,7 @@ func isNotice(name string) bool {
 	return strings.HasPrefix(strings.ToLower(filepath.Base(name)), "notice")
 }
 
-// Standard is Go's standard library, whose licence lies in Go's own folder.
+// Standard is Go's standard library, whose license is in Go's own folder.
 func Standard(version, root string) (Part, error) {
 	cmd := exec.Command("go", "env", "GOROOT")
 	cmd.Dir = root

@@ -17,7 +17,7 @@ here once. The file is generated: run "make generate" after a change of go.mod.
 // rule stands between the texts.
 var rule = strings.Repeat("-", 80)
 
-// Write writes the table of the parts, then each distinct text once under the names of those it is of.
+// Write writes the table of the parts, then each distinct text once under the names of its parts.
 func Write(w io.Writer, parts []Part) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprint(out, preamble+"\n")
@@ -30,13 +30,13 @@ func Write(w io.Writer, parts []Part) error {
 	return out.Flush()
 }
 
-// shared is a text and whose it is.
+// shared is a text with its owners.
 type shared struct {
 	content string
 	owners  []string
 }
 
-// distinct returns each text once, in the order in which they come first. Line breaks do not count.
+// distinct returns each text once, in the order of first occurrence. Line breaks are ignored.
 func distinct(parts []Part) []*shared {
 	var order []*shared
 	known := map[string]*shared{}

@@ -53,7 +53,7 @@ func Detect(mounts string) (Host, error) {
 	return h, nil
 }
 
-// Dirs is where path lies in each hierarchy.
+// Dirs returns the folder of path in each hierarchy.
 func (h Host) Dirs(path string) []string {
 	var dirs []string
 	for _, mount := range h.legacy {
@@ -180,8 +180,8 @@ func readPIDs(file string) ([]int, error) {
 	return pids, nil
 }
 
-// Kill ends every process in path and below it with SIGKILL and returns when none is left. What is in a cgroup of
-// the cluster was started by the cluster, so no process of anybody else can be hit.
+// Kill kills every process in path and below it with SIGKILL and returns when none is left. All processes in a cgroup of
+// the cluster were started by the cluster, so no other process can be hit.
 func (h Host) Kill(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
@@ -228,7 +228,7 @@ func (h Host) Remove(path string) error {
 	return nil
 }
 
-// rmdir retries: the kernel lets go of a group shortly after its last process has gone.
+// rmdir retries: the kernel releases a group shortly after its last process has ended.
 func rmdir(dir string) error {
 	var err error
 	for range 100 {

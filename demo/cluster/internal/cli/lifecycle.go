@@ -35,12 +35,12 @@ func (a *app) up() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Bring the cluster up, or repair and enlarge it",
-		Long: `up compiles what is not in the cache, starts what does not run and returns when every node is ready, CoreDNS
+		Long: `up compiles what is not in the cache, starts what is not running and returns when every node is ready, CoreDNS
 resolves names and the metrics API answers. It may be interrupted and run again at any point; on a healthy
 cluster it only checks. Nodes that were stopped or cut are started and healed.`,
 		Example: `  cluster up
   cluster up --nodes 5                       # also enlarges a running cluster
-  cluster up --name second --octet 220       # a second cluster beside the first`,
+  cluster up --name second --octet 220       # a second cluster next to the first`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.nodesGiven, f.octetGiven = cmd.Flags().Changed("nodes"), cmd.Flags().Changed("octet")
@@ -92,7 +92,7 @@ func (a *app) runUp(ctx context.Context, f upFlags) error {
 	return nil
 }
 
-// choosePlan keeps what an existing cluster has unless a flag says otherwise, and refuses what it cannot become.
+// choosePlan keeps an existing cluster's plan unless a flag changes it, and refuses changes that are not possible.
 func choosePlan(name string, f upFlags, old plan.Cluster, exists bool) (plan.Cluster, error) {
 	want := plan.Cluster{Name: name, Octet: f.octet, Nodes: f.nodes}
 	if exists && !f.nodesGiven {
@@ -113,7 +113,7 @@ func choosePlan(name string, f upFlags, old plan.Cluster, exists bool) (plan.Clu
 	return want, nil
 }
 
-// ready makes sure that the machine can run a cluster, installing what it lacks after saying so.
+// ready makes sure that the machine can run a cluster, and installs missing packages after saying so.
 func (a *app) ready(ctx context.Context, out *progress.Printer, install bool) error {
 	m := host.Inspect()
 	if err := m.Check(install); err != nil || len(m.Missing) == 0 {
@@ -127,7 +127,7 @@ func (a *app) ready(ctx context.Context, out *progress.Printer, install bool) er
 	return host.Inspect().Check(false)
 }
 
-// assemble compiles what is missing and says where every program and image lies.
+// assemble compiles what is missing and returns the paths of all programs and images.
 func (a *app) assemble(ctx context.Context, out *progress.Printer, want plan.Cluster) (cluster.State, error) {
 	state := cluster.State{Plan: want, Programs: map[string]string{}}
 	chain, err := a.toolchain()
@@ -174,9 +174,9 @@ func buildModule(ctx context.Context, out *progress.Printer, chain toolchain.Too
 	return dir, err
 }
 
-// compileModule compiles m and says how far it is, since that can take a quarter of an hour.
+// compileModule compiles m and reports progress, because that can take a quarter of an hour.
 func compileModule(ctx context.Context, out *progress.Printer, chain toolchain.Toolchain, m toolchain.Module) (string, error) {
-	out.Say("looking for what has to be compiled of %s (it is downloaded the first time)", m.Name)
+	out.Say("checking what to compile of %s (downloaded the first time)", m.Name)
 	pending, all, err := chain.Pending(ctx, m)
 	if err != nil {
 		return "", err
@@ -185,11 +185,11 @@ func compileModule(ctx context.Context, out *progress.Printer, chain toolchain.T
 	if later := toolchain.After(m.Name); len(later) > 0 {
 		next = strings.Join(later, ", ")
 	}
-	out.Say("compiling %s: %d of %d packages are left; then: %s. Ctrl-C is safe, the next run goes on from here", m.Name, pending, all, next)
+	out.Say("compiling %s: %d of %d packages are left; then: %s. Ctrl-C is safe, the next run continues from here", m.Name, pending, all, next)
 	return chain.Build(ctx, m, out.Count(m.Name, all-pending, all, "packages"))
 }
 
-// explain turns an interrupted run into a sentence that says how to go on.
+// explain turns an interrupted run into a sentence that says how to continue.
 func explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return errors.New("interrupted; run `cluster up` to go on or `cluster down` to remove what there is")
@@ -206,9 +206,9 @@ func (a *app) down() *cobra.Command {
 	var octet int
 	cmd := &cobra.Command{
 		Use:   "down",
-		Short: "End and remove the cluster without a trace",
-		Long: `down ends every process of the cluster and removes its namespaces, links, mounts, cgroups and files, and restores
-the kernel settings its kubelets changed. It also works on a cluster that came up only in part, or not at all.
+		Short: "Stop and remove the cluster without a trace",
+		Long: `down kills every process of the cluster and removes its namespaces, links, mounts, cgroups and files, and restores
+the kernel settings that its kubelets changed. It also works on a cluster that came up only partly, or not at all.
 Compiled programs stay in the cache.`,
 		Example: `  cluster down
   cluster down --name second`,
@@ -249,7 +249,7 @@ func (a *app) runDown(ctx context.Context, octet int) error {
 func (a *app) build() *cobra.Command {
 	return &cobra.Command{
 		Use:     "build",
-		Short:   "Compile Kubernetes, CoreDNS and metrics-server into the cache, and nothing else",
+		Short:   "Only compile Kubernetes, CoreDNS and metrics-server into the cache",
 		Example: "  cluster build",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -24,7 +24,7 @@ const (
 	stateBase   = "osm-cluster"
 )
 
-// app is the command line's own configuration.
+// app is the configuration of the command line.
 type app struct {
 	out, err io.Writer
 	state    string
@@ -108,7 +108,7 @@ func (a *app) toolchain() (toolchain.Toolchain, error) {
 	return toolchain.Toolchain{Repo: repo, Cache: a.cache}, err
 }
 
-// open loads the cluster and takes its lock.
+// open loads the cluster and acquires its lock.
 func (a *app) open() (*cluster.Cluster, error) {
 	site, err := a.site()
 	if err != nil {
@@ -121,7 +121,7 @@ func (a *app) open() (*cluster.Cluster, error) {
 	return cluster.Open(site, state, a.progress())
 }
 
-// enter is hidden: daemons start through it, people do not.
+// enter is hidden: only daemons start through it.
 func enter() *cobra.Command {
 	return &cobra.Command{
 		Use: proc.EnterCommand + " NAMESPACE CGROUP,... -- PROGRAM [ARG...]", Hidden: true,

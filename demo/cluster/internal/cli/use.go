@@ -21,7 +21,7 @@ func (a *app) status() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show what runs, and whether it is healthy",
+		Short: "Show the cluster's components, and whether they are healthy",
 		Example: `  cluster status
   cluster status -o json | jq .healthy`,
 		Args: cobra.NoArgs,
@@ -97,8 +97,8 @@ func nodeState(n cluster.NodeReport) string {
 func (a *app) load() *cobra.Command {
 	return &cobra.Command{
 		Use:   "load IMAGE.tar...",
-		Short: "Import image archives (docker or OCI) into every node",
-		Long: `load imports archives into the containerd of every node at once. Images keep the names they have in the archive,
+		Short: "Import image archives (Docker or OCI) into every node",
+		Long: `load imports archives into the containerd of all nodes concurrently. Images keep their names from the archive,
 so that pods with imagePullPolicy IfNotPresent or Never find them.`,
 		Example: "  cluster load app.tar sidecar.tar",
 		Args:    cobra.MinimumNArgs(1),
@@ -108,7 +108,7 @@ so that pods with imagePullPolicy IfNotPresent or Never find them.`,
 	}
 }
 
-// change runs do on the cluster while holding its lock.
+// change runs do on the cluster under its lock.
 func (a *app) change(do func(*cluster.Cluster) error) error {
 	c, err := a.open()
 	if err != nil {
@@ -144,7 +144,7 @@ func (a *app) kubeconfig() *cobra.Command {
 func (a *app) path() *cobra.Command {
 	return &cobra.Command{
 		Use:   "path PROGRAM",
-		Short: "Print where a program lies (kubectl, kube-apiserver, etcd, ...)",
+		Short: "Print the path of a program (kubectl, kube-apiserver, etcd, ...)",
 		Long:  "path prints the path of a program that `cluster build` has compiled or a package has installed. It needs no cluster.",
 		Example: `  $(cluster path kubectl) get pods -A
   cluster path kube-apiserver`,

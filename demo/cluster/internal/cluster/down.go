@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/demo/cluster/internal/plan"
 )
 
-// Down ends and removes everything of the cluster, however little of it there is.
+// Down stops and removes everything that exists of the cluster.
 func (c *Cluster) Down(ctx context.Context, site Site) error {
 	steps := []struct {
 		what string
@@ -35,7 +35,7 @@ func (c *Cluster) Down(ctx context.Context, site Site) error {
 	return nil
 }
 
-// endProcesses kills what is recorded and then whatever else lives in the cluster's cgroups: shims, pods, and daemons
+// endProcesses kills the recorded processes and then all others in the cluster's cgroups: shims, pods, and daemons
 // whose record was lost.
 func (c *Cluster) endProcesses(ctx context.Context) error {
 	names := []string{}
@@ -50,7 +50,7 @@ func (c *Cluster) endProcesses(ctx context.Context) error {
 	return errors.Join(c.daemons.Stop(ctx, 0, names...), c.cgroups.Kill(ctx, c.Plan.Cgroup()))
 }
 
-// everyNode counts to the largest possible node, as the state file may be lost or older than the cluster.
+// everyNode counts to the largest possible node, because the state file may be lost or older than the cluster.
 func (c *Cluster) everyNode() []plan.Machine {
 	largest := c.Plan
 	largest.Nodes = plan.MaxNodes
@@ -75,7 +75,7 @@ func (c *Cluster) removeNetwork() error {
 	return errors.Join(network.RemoveHostLink(c.Plan), network.Remove(c.Plan, c.Plan.Master()))
 }
 
-// restoreHost leaves the machine's settings to the last cluster to go down.
+// restoreHost restores the machine's settings when the last cluster goes down.
 func (c *Cluster) restoreHost(site Site) error {
 	if err := host.Sweep(c.dir); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (c *Cluster) removeState(site Site) error {
 	if err := os.Remove(site.lockFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove lock: %w", err)
 	}
-	// The folder above goes if no other cluster lives in it.
+	// The parent folder is removed if no other cluster is in it.
 	if err := syscall.Rmdir(filepath.Clean(site.Dir)); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove %s: %w", site.Dir, err)
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/osm-edge/osm/demo/cluster/internal/render"
 )
 
-// joinNode starts the node and returns when the API server calls it ready. The part that needs no API server runs
+// joinNode starts the node and returns when the API server reports it ready. The part that needs no API server runs
 // before ready is closed.
 func (c *Cluster) joinNode(ctx context.Context, api *kubeapi.Client, node plan.Machine, ready <-chan struct{}) error {
 	err := c.progress.Step(node.Name+": namespace, containerd and images", func() error { return c.startRuntime(ctx, node) })
@@ -39,7 +39,7 @@ func (c *Cluster) startRuntime(ctx context.Context, node plan.Machine) error {
 	if err != nil {
 		return err
 	}
-	if len(processes) == 0 { // switched off, or the machine was: what only lives in memory must go
+	if len(processes) == 0 { // the node or the machine was off: remove state that lives only in memory
 		if err := c.forgetRuntime(node); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (c *Cluster) startOn(node plan.Machine, daemons ...render.Daemon) error {
 	return nil
 }
 
-// importMissing gives the node the images that its first pods need, unless it has them.
+// importMissing imports the images that the node's first pods need, unless it has them.
 func (c *Cluster) importMissing(ctx context.Context, node plan.Machine) error {
 	names, err := c.ctr(ctx, node, "images", "list", "--quiet")
 	if err != nil {
@@ -131,7 +131,7 @@ func (c *Cluster) ctr(ctx context.Context, node plan.Machine, args ...string) ([
 	return output, nil
 }
 
-// LoadImages imports the archives into every node at once.
+// LoadImages imports the archives into all nodes concurrently.
 func (c *Cluster) LoadImages(ctx context.Context, archives []string) error {
 	for _, archive := range archives {
 		if _, err := os.Stat(archive); err != nil {
@@ -153,7 +153,7 @@ func (c *Cluster) LoadImages(ctx context.Context, archives []string) error {
 	return errors.Join(work.Wait(), errors.Join(failed...))
 }
 
-// StopNode is a power failure: every process of the node is gone at once, with its memory and its cable.
+// StopNode simulates a power failure: every process of the node is killed at once, and its cable is unplugged.
 func (c *Cluster) StopNode(ctx context.Context, node plan.Machine) error {
 	if err := c.cgroups.Kill(ctx, c.Plan.MachineCgroup(node)); err != nil {
 		return err
@@ -176,7 +176,7 @@ func (c *Cluster) unplug(node plan.Machine) error {
 	return network.Remove(c.Plan, node)
 }
 
-// forgetRuntime removes what a reboot would: mounts, running containers, leases of pod addresses. Images, the kubelet's
+// forgetRuntime removes what a reboot would: mounts, running containers, allocations of pod addresses. Images, the kubelet's
 // files and logs stay.
 func (c *Cluster) forgetRuntime(node plan.Machine) error {
 	dir := c.layout.MachineDir(node)
@@ -195,7 +195,7 @@ func (c *Cluster) forgetRuntime(node plan.Machine) error {
 	return c.cgroups.Remove(c.Plan.MachineCgroup(node))
 }
 
-// StartNode switches the node on again and waits until it is ready.
+// StartNode starts the node again and waits until it is ready.
 func (c *Cluster) StartNode(ctx context.Context, node plan.Machine) error {
 	api, err := c.API()
 	if err != nil {
@@ -206,8 +206,8 @@ func (c *Cluster) StartNode(ctx context.Context, node plan.Machine) error {
 	return c.joinNode(ctx, api, node, on)
 }
 
-// CutNode pulls the node's cable: its processes run on and nobody hears them.
+// CutNode unplugs the node's cable: its processes keep running but are unreachable.
 func (c *Cluster) CutNode(node plan.Machine) error { return network.SetPlugged(c.Plan, node, false) }
 
-// HealNode plugs the cable in again.
+// HealNode plugs the cable back in.
 func (c *Cluster) HealNode(node plan.Machine) error { return network.SetPlugged(c.Plan, node, true) }

@@ -1,6 +1,6 @@
-// Package cluster brings a whole cluster up, changes it, and takes it down, by means of the packages that each know one
-// part. It prints nothing but progress. Invariant: every operation may be interrupted anywhere and begun again, because
-// each step first looks at what is there, and the state file is written before anything it describes.
+// Package cluster brings up, changes and takes down a whole cluster, using the packages that each know one
+// part. It prints only progress. Invariant: every operation may be interrupted at any point and restarted, because
+// each step first checks what is there, and the state file is written before anything that it describes.
 package cluster
 
 import (
@@ -24,10 +24,10 @@ import (
 
 const stateFile = "cluster.json"
 
-// ErrAbsent says that no cluster of the name has been brought up.
+// ErrAbsent means that there is no cluster of this name.
 var ErrAbsent = errors.New("there is no such cluster")
 
-// State is what one command must know of the commands before it.
+// State is what one command must know of earlier commands.
 type State struct {
 	Plan     plan.Cluster      `json:"plan"`
 	Programs map[string]string `json:"programs"`
@@ -48,7 +48,7 @@ type Cluster struct {
 	lock     *os.File
 }
 
-// Site is where clusters are kept and how one of them is called.
+// Site is the folder of clusters and the name of one of them.
 type Site struct {
 	// Dir holds a folder for each cluster.
 	Dir  string
@@ -79,7 +79,7 @@ func (s Site) Load() (State, error) {
 	return state, nil
 }
 
-// Before is how the machine looked before this cluster: as it looks now, or, if others run, as it looked before them.
+// Before is the machine's state before this cluster: its current state, or, if other clusters run, its state before them.
 func (s Site) Before() (host.Before, error) {
 	others, err := s.others()
 	if err != nil {
@@ -119,10 +119,10 @@ func (s Site) save(state State) error {
 	return os.Rename(file+".tmp", file)
 }
 
-// plainPath keeps out what would have to be quoted in the daemons' configuration files.
+// plainPath accepts only paths that need no quoting in the daemons' configuration files.
 var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._+-]+$`)
 
-// Open takes the cluster's lock, so that no two commands change it at once.
+// Open acquires the cluster's lock, so that no two commands change it at once.
 func Open(site Site, state State, out *progress.Printer) (*Cluster, error) {
 	// Containerd's longest socket below this folder must fit the kernel's 108 bytes.
 	if dir := site.ClusterDir(); len(dir) > 70 || !plainPath.MatchString(dir) {
@@ -170,7 +170,7 @@ func lock(path string) (*os.File, error) {
 	return file, nil
 }
 
-// Close lets other commands at the cluster. The daemons run on.
+// Close releases the lock. The daemons keep running.
 func (c *Cluster) Close() error { return c.lock.Close() }
 
 func (c *Cluster) unit(m plan.Machine, namespace string, d render.Daemon) proc.Unit {

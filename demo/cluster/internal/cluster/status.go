@@ -26,13 +26,13 @@ type Report struct {
 	Nodes        []NodeReport   `json:"nodes"`
 }
 
-// DaemonReport is one daemon; PID is 0 when it does not run.
+// DaemonReport is the state of one daemon; PID is 0 if it does not run.
 type DaemonReport struct {
 	Name string `json:"name"`
 	PID  int    `json:"pid"`
 }
 
-// NodeReport is one node.
+// NodeReport is the state of one node.
 type NodeReport struct {
 	Name          string         `json:"name"`
 	Address       string         `json:"address"`
@@ -43,7 +43,7 @@ type NodeReport struct {
 	Daemons       []DaemonReport `json:"daemons"`
 }
 
-// Inspect looks at the cluster that state describes, without its lock and without changing anything.
+// Inspect reports on the cluster that state describes, without its lock and without changing anything.
 func Inspect(ctx context.Context, site Site, state State) (Report, error) {
 	c := &Cluster{State: state, dir: site.ClusterDir()}
 	c.layout = render.Layout{Plan: state.Plan, Dir: c.dir, Programs: state.Programs, CNIBin: state.CNIBin}

@@ -26,7 +26,7 @@ const (
 	metricsAPI  = "v1beta1.metrics.k8s.io"
 )
 
-// Up makes what is missing and waits until the cluster serves: nodes ready, names resolving, metrics available.
+// Up creates what is missing and waits until the cluster works: nodes ready, names resolving, metrics available.
 func (c *Cluster) Up(ctx context.Context, site Site) error {
 	if err := site.save(c.State); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (c *Cluster) prepare() error {
 	return nil
 }
 
-// issue makes the certificates, and for each that is a user of its own a kubeconfig.
+// issue creates the certificates, and a kubeconfig for each user.
 func (c *Cluster) issue(authority *pki.Authority) error {
 	for _, leaf := range c.services() {
 		if err := authority.Issue(leaf); err != nil {
@@ -110,7 +110,7 @@ func (c *Cluster) issue(authority *pki.Authority) error {
 	return nil
 }
 
-// services are the API server's own certificates: the one it shows, and those it comes with to kubelets and to
+// services are the API server's own certificates: the one that it serves with, and those that it presents to kubelets and to
 // aggregated APIs.
 func (c *Cluster) services() []pki.Leaf {
 	return []pki.Leaf{
@@ -124,7 +124,7 @@ func (c *Cluster) services() []pki.Leaf {
 	}
 }
 
-// users bear the names and groups that RBAC's built-in roles and the node authorizer expect. A node's certificate also
+// users have the names and groups that RBAC's built-in roles and the node authorizer expect. A node's certificate also
 // serves its kubelet.
 func (c *Cluster) users() []pki.Leaf {
 	users := []pki.Leaf{
@@ -143,7 +143,7 @@ func (c *Cluster) users() []pki.Leaf {
 	return users
 }
 
-// writeFiles leaves a file alone that is as it should be: kube-proxy ends itself when its configuration is written.
+// writeFiles leaves an unchanged file alone: kube-proxy exits when its configuration is written.
 func writeFiles(dir string, files map[string][]byte) error {
 	for name, content := range files {
 		path := filepath.Join(dir, name)
@@ -216,7 +216,7 @@ func (c *Cluster) apply(ctx context.Context, manifests []byte) error {
 	return nil
 }
 
-// waitServing returns once the cluster can be used, or says what it lacks.
+// waitServing returns once the cluster is usable, or says what is missing.
 func (c *Cluster) waitServing(ctx context.Context, api *kubeapi.Client) error {
 	if err := c.progress.Step("CoreDNS answers kubernetes.default", func() error {
 		return c.wait(ctx, "CoreDNS to resolve kubernetes.default", c.resolve)
@@ -228,8 +228,8 @@ func (c *Cluster) waitServing(ctx context.Context, api *kubeapi.Client) error {
 	})
 }
 
-// resolve asks the ClusterIP, and so proves kube-proxy, the routes and CoreDNS at once. A CoreDNS pod turns ready some
-// time before it knows any Service, hence the question instead of a look at the pod.
+// resolve queries the ClusterIP, and so proves kube-proxy, the routes and CoreDNS at once. A CoreDNS pod turns ready some
+// time before it knows any Service, hence the query instead of a check of the pod.
 func (c *Cluster) resolve(ctx context.Context) error {
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer

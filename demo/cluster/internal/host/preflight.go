@@ -1,6 +1,6 @@
-// Package host knows the one machine the cluster runs on: whether it can, which packages it lacks, what the daemons
+// Package host knows the machine that the cluster runs on: whether it is able to, which packages it lacks, what the daemons
 // change outside the cluster's folders, and how to undo that. It starts no daemon.
-// Invariant: what Restore and Sweep remove or reset was made or changed by this cluster.
+// Invariant: Restore and Sweep remove or reset only what this cluster created or changed.
 package host
 
 import (
@@ -18,22 +18,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wayOut ends every sentence that says a local cluster cannot be had.
+// wayOut ends every sentence that says that a local cluster is not possible.
 const wayOut = "set KUBECONFIG (and IMAGE_REGISTRY) to a cluster of yours and run `make demo` against it"
 
-// Machine is what decides whether a cluster can run; tests fill it by hand.
+// Machine holds the facts that decide whether a cluster can run; tests fill it by hand.
 type Machine struct {
 	OS   string
 	Root bool
-	// Namespaces says whether a network namespace can be made, which containers often forbid.
+	// Namespaces reports whether network namespaces can be created, which containers often forbid.
 	Namespaces bool
-	// Missing are the packages that lack a program the cluster needs.
+	// Missing are the packages whose programs are missing.
 	Missing []string
-	// Installer says whether apt-get is there.
+	// Installer reports whether apt-get is available.
 	Installer bool
 }
 
-// Inspect looks at the machine this program runs on.
+// Inspect collects the facts about this machine.
 func Inspect() Machine {
 	m := Machine{OS: runtime.GOOS, Root: os.Geteuid() == 0, Missing: missing()}
 	_, err := exec.LookPath("apt-get")
@@ -45,14 +45,14 @@ func Inspect() Machine {
 func canUnshare() bool {
 	result := make(chan error)
 	go func() {
-		runtime.LockOSThread() // the thread is spoilt and ends with this goroutine
+		runtime.LockOSThread() // the thread cannot be reused and ends with this goroutine
 		result <- unix.Unshare(unix.CLONE_NEWNET)
 	}()
 	return <-result == nil
 }
 
-// Check returns nil if a cluster can run here, packages being installed if install is set; or one sentence that
-// says what is in the way and what to do instead.
+// Check returns nil if a cluster can run here, assuming that packages are installed if install is set, or one sentence that
+// says what prevents it and what to do instead.
 func (m Machine) Check(install bool) error {
 	var reason string
 	switch {
@@ -138,7 +138,7 @@ func apt(ctx context.Context, log io.Writer, args ...string) error {
 	return nil
 }
 
-// Removable says whether what a cluster left can be removed with this program's rights.
+// Removable reports whether this program may remove a cluster's leftovers.
 func (m Machine) Removable() error {
 	if m.OS != "linux" || !m.Root {
 		return errors.New("removing a cluster needs Linux and root (try sudo)")

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Before is what the machine looked like before the cluster, as far as the cluster's daemons change it.
+// Before is the machine's state before the cluster, as far as the cluster's daemons change it.
 type Before struct {
 	// Tunables are kernel settings that the kubelet sets for the whole machine, by path below /proc/sys.
 	Tunables map[string]string `json:"tunables"`
@@ -38,7 +38,7 @@ func outside() []string {
 	}
 }
 
-// Record notes how the machine looks now.
+// Record records the machine's current state.
 func Record() (Before, error) {
 	b := Before{Tunables: map[string]string{}}
 	for _, key := range tunables() {
@@ -84,7 +84,7 @@ func Unmount(dir string) error {
 		return fmt.Errorf("list mounts: %w", err)
 	}
 	for _, point := range slices.Backward(mountsBelow(mounts, dir)) {
-		// What lay inside another mount may have gone with it.
+		// A mount inside another one may be gone with it.
 		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("unmount %s: %w", point, err)
 		}
@@ -109,7 +109,7 @@ func mountsBelow(mountinfo []byte, dir string) []string {
 }
 
 // SweepShims removes the sockets of the containerd shims that have run under the containerd state folder state. Their
-// path is a hash, so the bundles must still be there to tell it.
+// path is a hash, so the bundles must still be there to compute it.
 func SweepShims(state string) error {
 	addresses, err := filepath.Glob(filepath.Join(state, "io.containerd.runtime.v2.task", "*", "*", "address"))
 	if err != nil {

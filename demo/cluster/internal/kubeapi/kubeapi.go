@@ -1,4 +1,4 @@
-// Package kubeapi asks the API server the few questions that `up` and `status` have. It is not a Kubernetes client:
+// Package kubeapi makes the few API server queries that `up` and `status` need. It is not a Kubernetes client:
 // everything else goes through kubectl. Invariant: it only reads.
 package kubeapi
 
@@ -26,7 +26,7 @@ type Client struct {
 // Credentials are PEM files.
 type Credentials struct{ CA, Cert, Key string }
 
-// Node is what `status` shows of a node.
+// Node is the part of a node that `status` shows.
 type Node struct {
 	Name          string `json:"name"`
 	Ready         bool   `json:"ready"`
@@ -59,11 +59,11 @@ func New(server string, with Credentials) (*Client, error) {
 		return nil, fmt.Errorf("load credentials for %s: no certificate in %s", server, with.CA)
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, Certificates: []tls.Certificate{pair}}
-	// No proxy: the server's address exists on this machine alone.
+	// No proxy: the server's address exists only on this machine.
 	return &Client{server: server, http: &http.Client{Timeout: timeout, Transport: &http.Transport{TLSClientConfig: config}}}, nil
 }
 
-// Ready returns nil once the API server says it is ready.
+// Ready returns nil once the API server is ready.
 func (c *Client) Ready(ctx context.Context) error { return c.read(ctx, "/readyz", nil) }
 
 // Nodes lists the nodes in the order of the API.
@@ -86,7 +86,7 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 }
 
 // KubeletAnswers returns nil if the API server reaches the node's kubelet. A node's Ready condition alone would not
-// tell: it outlives the kubelet by the time it takes to notice a death.
+// tell: it stays true for a while after the kubelet's death.
 func (c *Client) KubeletAnswers(ctx context.Context, node string) error {
 	return c.read(ctx, "/api/v1/nodes/"+node+"/proxy/healthz", nil)
 }

@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// lifetime is generous for a cluster that is meant to be thrown away.
+// lifetime is generous for a throw-away cluster.
 const lifetime = 365 * 24 * time.Hour
 
 // Authority signs the certificates of one cluster and keeps them in a folder.
@@ -43,7 +43,7 @@ type Leaf struct {
 	Addresses    []net.IP
 }
 
-// Open loads the authority from dir, or makes one there.
+// Open loads the authority from dir, or creates one there.
 func Open(dir string, now func() time.Time) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make certificate folder: %w", err)

@@ -9,7 +9,7 @@ import (
 	"regexp"
 )
 
-// MaxNodes is the largest number of nodes one host is asked to carry.
+// MaxNodes is the maximum number of nodes on one host.
 const MaxNodes = 9
 
 const (
@@ -37,7 +37,7 @@ type Machine struct {
 	PodCIDR netip.Prefix
 }
 
-// Validate says which part of the plan is out of range, and what the range is.
+// Validate reports the part of the plan that is out of range, and the range.
 func (c Cluster) Validate() error {
 	if !nameForm.MatchString(c.Name) {
 		return fmt.Errorf("name %q must be 1 to 8 lower-case letters or digits and begin with a letter", c.Name)

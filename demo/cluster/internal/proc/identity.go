@@ -1,4 +1,4 @@
-// Package proc starts the cluster's daemons inside their namespace and cgroup, remembers who they are, and ends them.
+// Package proc starts the cluster's daemons inside their namespace and cgroup, records their identity, and stops them.
 // It does not supervise: a daemon that dies stays dead until the next `up`.
 // Invariant: a signal is sent only to a process whose pid, start time and boot all match the record.
 package proc
@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Identity tells one process from every other that ever had or will have its pid.
+// Identity distinguishes one process from every other with the same pid, past or future.
 type Identity struct {
 	PID int `json:"pid"`
 	// Start is the process's start in clock ticks since boot (field 22 of /proc/PID/stat).
@@ -56,20 +56,20 @@ func (t Table) Inspect(pid int) (Identity, error) {
 	return Identity{PID: pid, Start: now.start, Boot: boot}, nil
 }
 
-// Alive says whether the very process that id describes still runs.
+// Alive reports whether the process that id describes still runs.
 func (t Table) Alive(id Identity) bool {
 	now, err := t.Inspect(id.PID)
 	return err == nil && id.PID > 0 && now == id
 }
 
-// processState is what /proc/PID/stat says.
+// processState is the parsed /proc/PID/stat.
 type processState struct {
 	state   string
 	threads uint64
 	start   uint64
 }
 
-// ended says whether nothing of the process runs any more. A zombie that still has another thread does:
+// ended reports whether no thread of the process runs any more. A zombie with another thread is still running:
 // that thread is about to become the process, which is what happens when a thread other than the first
 // calls exec, as Enter's does.
 func (s processState) ended() bool { return s.state == "X" || s.state == "Z" && s.threads <= 1 }

@@ -49,7 +49,7 @@ func NewRegistry(dir, self string, table Table) (*Registry, error) {
 	return r, nil
 }
 
-// Log is the path of the log of the daemon called name.
+// Log is the path of the daemon's log.
 func (r *Registry) Log(name string) string { return filepath.Join(r.logs, name+".log") }
 
 // Start runs u unless it runs already. The daemon gets a session of its own, so that Ctrl-C in the terminal
@@ -102,7 +102,7 @@ func (r *Registry) record(name string, pid int) error {
 
 func (r *Registry) recordFile(name string) string { return filepath.Join(r.records, name+".json") }
 
-// Running returns the identity of the daemon called name, and whether it runs.
+// Running returns the daemon's identity, and whether it runs.
 func (r *Registry) Running(name string) (Identity, bool) {
 	var id Identity
 	content, err := os.ReadFile(r.recordFile(name))
@@ -112,7 +112,7 @@ func (r *Registry) Running(name string) (Identity, bool) {
 	return id, r.table.Alive(id)
 }
 
-// Stop asks the daemons to end, and returns when all have or when the grace has passed, having killed the rest.
+// Stop asks the daemons to end, kills those that outlive the grace period, and returns when all have ended.
 func (r *Registry) Stop(ctx context.Context, grace time.Duration, names ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()

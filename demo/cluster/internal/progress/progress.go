@@ -1,4 +1,4 @@
-// Package progress tells a person which step is running and how long each took. It is not a logger.
+// Package progress shows which step is running and how long each took. It is not a logger.
 // Invariant: every step that was begun is printed exactly once, as done or as failed.
 package progress
 
@@ -34,10 +34,10 @@ func (p *Printer) Step(what string, do func() error) error {
 	return err
 }
 
-// Say prints a line of its own.
+// Say prints a separate line.
 func (p *Printer) Say(format string, args ...any) { p.print("     "+format+"\n", args...) }
 
-// countEvery is the least time between two lines of one Count.
+// countEvery is the minimum time between two lines of one Count.
 const countEvery = 10 * time.Second
 
 // Count returns a function to call for each thing that is done, beginning after done of all. It prints how far the

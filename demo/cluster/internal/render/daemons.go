@@ -23,7 +23,7 @@ type Daemon struct {
 	Argv []string
 }
 
-// Storage is etcd, alone on the loopback of the control plane's namespace. Losing a throw-away cluster in a power
+// Storage is etcd, on the loopback of the control plane's namespace only. Losing a throw-away cluster in a power
 // failure costs nothing, so it does not wait for the disk.
 func (l Layout) Storage() Daemon {
 	return l.daemon("etcd", "etcd",
@@ -59,10 +59,10 @@ func (l Layout) APIServer() Daemon {
 	)
 }
 
-// AuditLog is where the API server notes what ServiceAccounts ask of it.
+// AuditLog is where the API server logs the requests of ServiceAccounts.
 func (l Layout) AuditLog() string { return filepath.Join(l.Dir, "log", "audit.log") }
 
-// Controllers are the daemons that need an API server to start. The autoscaler is told to trust young pods early,
+// Controllers are the daemons that need an API server to start. The autoscaler is configured to trust young pods early,
 // so that a person sees live numbers within seconds.
 func (l Layout) Controllers() []Daemon {
 	manager := l.daemon("kube-controller-manager", "kube-controller-manager",

@@ -12,20 +12,20 @@ import (
 	"github.com/osm-edge/osm/demo/cluster/internal/plan"
 )
 
-// Images that every node holds before its first pod. They carry no registry, as none can be asked.
+// Images that every node holds before its first pod. They name no registry, because none is reachable.
 const (
 	PauseImage   = "osm-cluster.local/pause:1"
 	DNSImage     = "osm-cluster.local/coredns:1.14.7"
 	MetricsImage = "osm-cluster.local/metrics-server:0.9.0"
 )
 
-// auditPolicy is the file that says what the API server notes.
+// auditPolicy is the file that defines what the API server logs.
 const auditPolicy = "audit-policy.yaml"
 
 //go:embed templates
 var templates embed.FS
 
-// Layout is where a cluster's files and programs lie.
+// Layout holds the paths of a cluster's files and programs.
 type Layout struct {
 	Plan plan.Cluster
 	// Dir is the cluster's state folder.
@@ -71,7 +71,7 @@ func (l Layout) NodeFiles(node plan.Machine) (map[string][]byte, error) {
 }
 
 // MasterFiles are the configuration files of the control plane. Its kube-proxy goes by the name of the first node,
-// since the name of a node that does not exist would cost it 30 seconds of waiting.
+// because an unknown node name would make it wait 30 seconds.
 func (l Layout) MasterFiles() (map[string][]byte, error) {
 	proxy, err := l.proxyConfig(l.Plan.Master(), l.Plan.Node(1).Name)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/osm-edge/osm/demo/cluster/internal/render"
 )
 
-// ImageFile is the name of the image's archive beside the program it holds.
+// ImageFile is the name of the image's archive, next to the program that it contains.
 const ImageFile = "image.tar"
 
 // pack writes the image of the modules that run as pods: one static program on an empty file system.
@@ -43,7 +43,7 @@ func pack(m Module, dir string) error {
 	return tarball.WriteToFile(filepath.Join(dir, ImageFile), ref, img)
 }
 
-// image leaves its layer uncompressed, as it is unpacked far more often than it is stored.
+// image leaves its layer uncompressed, because it is unpacked far more often than it is stored.
 func image(program string, content []byte) (v1.Image, error) {
 	layer, err := layerOf(program, content)
 	if err != nil {

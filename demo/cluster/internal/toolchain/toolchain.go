@@ -1,6 +1,6 @@
 // Package toolchain compiles Kubernetes, CoreDNS, metrics-server and the enforcer of NetworkPolicies from the Go modules pinned under demo/cluster/deps
 // and packs what runs as a pod into images. It downloads nothing itself: the go command does, from the module proxy.
-// Invariant: a cache folder carries its content's key in its name and appears only when everything in it is complete.
+// Invariant: a cache folder has its content's key in its name and appears only when everything in it is complete.
 package toolchain
 
 import (
@@ -27,11 +27,11 @@ type Module struct {
 	// Packages are the main packages to compile.
 	Packages []string
 	LDFlags  string
-	// Keyed are the files, relative to Dir, whose content the result depends on, beside the flags.
+	// Keyed are the files, relative to Dir, whose content determines the result, together with the flags.
 	Keyed []string
 }
 
-// Modules is everything there is to compile. Flags are part of the key, and equal flags share Go's build cache.
+// Modules lists everything to compile. Flags are part of the key, and equal flags share Go's build cache.
 func Modules() []Module {
 	const version = "-X k8s.io/component-base/version."
 	pins := []string{"go.mod", "go.sum", "deps.go"}
@@ -99,7 +99,7 @@ type Toolchain struct {
 	Cache string
 }
 
-// Path is where the programs of m lie once built, and whether they are there.
+// Path returns the folder of m's programs once built, and whether they are there.
 func (t Toolchain) Path(ctx context.Context, m Module) (dir string, built bool, err error) {
 	key, err := t.key(ctx, m)
 	if err != nil {
@@ -174,7 +174,7 @@ func (t Toolchain) Pending(ctx context.Context, m Module) (pending, all int, err
 	return strings.Count(string(output), "true\n"), strings.Count(string(output), "\n"), nil
 }
 
-// flags are those that decide what the compiler makes: equal flags share Go's build cache.
+// flags determine the compiler's output: equal flags share Go's build cache.
 func (m Module) flags() []string {
 	return []string{"-trimpath", "-buildvcs=false", "-ldflags", m.LDFlags}
 }
@@ -234,7 +234,7 @@ func hash(parts [][]byte) string {
 	return fmt.Sprintf("%x", h.Sum(nil))[:16]
 }
 
-// Programs are the names of the programs that m yields.
+// Programs returns the names of m's programs.
 func (m Module) Programs() []string {
 	var names []string
 	for _, p := range m.Packages {

@@ -18,10 +18,10 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// callTimeout bounds one call: a peer that only drops packets must end as a failure, too.
+// callTimeout limits one call: a peer that only drops packets must count as a failure, too.
 const callTimeout = 5 * time.Second
 
-// maxAnswer bounds what is read of an answer, in bytes.
+// maxAnswer limits how much of an answer is read, in bytes.
 const maxAnswer = 64 << 10
 
 // caller makes calls. The zero value is not usable; make one with newCaller.
@@ -91,7 +91,7 @@ func overHTTP(ctx context.Context, client *http.Client, address string) (Seen, e
 	return decode(body)
 }
 
-// overGRPC asks for the server's health; what the server saw comes as header.
+// overGRPC requests the server's health; a header carries what the server saw.
 func overGRPC(ctx context.Context, address string) (seen Seen, err error) {
 	connection, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// Client directs an agent through its control port, wherever that is reached.
+// Client controls an agent through its control port.
 type Client struct {
 	// Address is host:port.
 	Address string
 }
 
-// Call has the agent make a call; the error says that the agent could not be asked.
+// Call lets the agent make a call; the error says that the agent could not be reached.
 func (c Client) Call(ctx context.Context, call Call) (answer Answer, err error) {
 	err = c.ask(ctx, http.MethodPost, PathCall, call, &answer)
 	return answer, err
@@ -28,7 +28,7 @@ func (c Client) SetState(ctx context.Context, state State) error {
 	return c.ask(ctx, http.MethodPut, PathState, state, nil)
 }
 
-// StartLoad has the agent repeat calls, instead of those of an earlier load.
+// StartLoad lets the agent repeat calls, replacing an earlier load.
 func (c Client) StartLoad(ctx context.Context, load Load) error {
 	return c.ask(ctx, http.MethodPut, PathLoad, load, nil)
 }

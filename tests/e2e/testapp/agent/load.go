@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxFailures bounds how many failures of a load are kept.
+// maxFailures limits how many failures of a load are kept.
 const maxFailures = 20
 
 // load repeats calls and counts. Safe for concurrent use.
@@ -26,7 +26,7 @@ func newLoad(ctx context.Context, caller *caller) *load {
 	return &load{ctx: ctx, caller: caller, end: func() {}, changed: make(chan struct{}), tally: Tally{Servers: map[string]int{}}}
 }
 
-// start ends the load that runs, if any, and counts anew.
+// start replaces the running load, if any, and resets the counts.
 func (l *load) start(next Load) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,7 +58,7 @@ func (l *load) count(ctx context.Context, call Call, at time.Time, answer Answer
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ctx.Err() != nil {
-		return // cut short, and no longer of interest
+		return // canceled, so the result does not count
 	}
 	if answer.OK() {
 		l.tally.Succeeded++

@@ -12,7 +12,7 @@ const (
 	GRPC        Protocol = "grpc"
 	TCP         Protocol = "tcp"
 	ServerFirst Protocol = "tcp-server-first"
-	// Connect only opens a TCP connection: it is answered by whoever listens, an agent or not.
+	// Connect only opens a TCP connection: any listener answers it, agent or not.
 	Connect Protocol = "connect"
 )
 
@@ -26,7 +26,7 @@ const (
 	PortServerFirst = 7001
 	// PortTCPReady is open only while the agent is ready, for TCP readiness probes.
 	PortTCPReady = 7002
-	// PortControl listens on loopback only: who is in the pod (or forwards a port to it) directs.
+	// PortControl listens on loopback only: clients in the pod (or with a port-forward) control the agent.
 	PortControl = 7999
 )
 
@@ -49,7 +49,7 @@ type Call struct {
 	Keep bool `json:"keep,omitempty"`
 }
 
-// Seen is what a server saw of a call, and who it is.
+// Seen is what a server saw of a call, and the server's identity.
 type Seen struct {
 	// Server is the host name of the pod that answered.
 	Server string `json:"server"`
@@ -58,19 +58,19 @@ type Seen struct {
 	// Port that it arrived at.
 	Port int `json:"port"`
 	// Peer is the URI of the client certificate that the proxy in front of the server verified; ""
-	// when no proxy says so, and with the TCP protocols, which have no place for it.
+	// if no proxy says so, and with the TCP protocols, which cannot carry it.
 	Peer string `json:"peer,omitempty"`
 	// Source is the address that the connection came from: the pod's own proxy, or the client.
 	Source string `json:"source"`
 }
 
-// Answer is how a call ended: with Seen, or with Error.
+// Answer is the result of a call: Seen, or Error.
 type Answer struct {
 	Seen  Seen   `json:"seen"`
 	Error string `json:"error,omitempty"`
 }
 
-// OK says whether the server answered.
+// OK reports whether the server answered.
 func (a Answer) OK() bool { return a.Error == "" }
 
 // State is what the probes of an agent answer.
@@ -79,13 +79,13 @@ type State struct {
 	Live  bool `json:"live"`
 }
 
-// Load is calls to repeat, each on its own, until the agent ends.
+// Load is a set of calls to repeat, independently, until the agent ends.
 type Load struct {
 	Calls    []Call        `json:"calls"`
 	Interval time.Duration `json:"interval"`
 }
 
-// Tally counts what became of a load since it was started.
+// Tally counts the results of a load since it was started.
 type Tally struct {
 	Succeeded int `json:"succeeded"`
 	Failed    int `json:"failed"`
