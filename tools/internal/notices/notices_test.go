@@ -38,13 +38,13 @@ func TestJudge(t *testing.T) {
 		"MIT":              {[]Text{{"LICENSE", "Copyright 2020 A\n\n" + mit}}, "MIT", false},
 		"with a notice":    {[]Text{{"LICENSE", mit}, {"NOTICE", "made by A, who says much about it"}}, "MIT", false},
 		"two of a kind":    {[]Text{{"LICENSE", mit}, {"forked/LICENSE", mit}}, "MIT", false},
-		"none":             {nil, "has no licence file", true},
-		"a notice alone":   {[]Text{{"NOTICE", "made by A"}}, "has no licence file", true},
-		"unknown":          {[]Text{{"LICENSE", "Do as you like on Sundays."}}, "is no licence that is known", true},
-		"mostly unknown":   {[]Text{{"LICENSE", mit + strings.Repeat("But not on Mondays, and not in spring. ", 200)}}, "is no licence that is known", true},
+		"none":             {nil, "has no license file", true},
+		"a notice alone":   {[]Text{{"NOTICE", "made by A"}}, "has no license file", true},
+		"unknown":          {[]Text{{"LICENSE", "Do as you like on Sundays."}}, "is not a known license", true},
+		"mostly unknown":   {[]Text{{"LICENSE", mit + strings.Repeat("But not on Mondays, and not in spring. ", 200)}}, "is not a known license", true},
 		"not allowed":      {[]Text{{"LICENSE", copyleft}}, "not on the list", true},
 		"one of them not":  {[]Text{{"LICENSE", mit}, {"forked/COPYING", copyleft}}, "not on the list", true},
-		"an empty licence": {[]Text{{"LICENSE", "\n"}}, "is no licence that is known", true},
+		"an empty licence": {[]Text{{"LICENSE", "\n"}}, "is not a known license", true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 
 const preamble = `Third-party notices
 
-The programs osm and osm-controlplane hold the modules below. This file says which, under which licence
-each of them comes, and repeats the texts that must be passed on. A text that several modules share is
-here once. The file is generated: run "make generate" after a change of go.mod.
+The programs osm and osm-controlplane contain the modules below. This file lists them with their licenses,
+and repeats the texts that must accompany the programs. A text that several modules share appears
+once. The file is generated: run "make generate" after a change of go.mod.
 `
 
 // rule stands between the texts.
