@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
-// Every command has a help text with an example, and the texts change only on purpose.
+// Every command has a help text with an example, every flag has one default, and the texts change only on purpose.
 func TestHelp(t *testing.T) {
 	root := cli.NewRoot(command.NewEnv(command.Build{}))
 	var visit func(*cobra.Command)
@@ -29,6 +29,11 @@ func TestHelp(t *testing.T) {
 			stdout, stderr, code := run(t, append(path, "--help")...)
 			if code != 0 || stderr != "" {
 				t.Fatalf("exit code %d, stderr %q", code, stderr)
+			}
+			for _, line := range strings.Split(stdout, "\n") {
+				if strings.Count(line, "(default") > 1 {
+					t.Errorf("a flag has two defaults: %s", line)
+				}
 			}
 			golden(t, filepath.Join("testdata", "help", strings.Join(append([]string{"osm"}, path...), "_")+".golden"), stdout)
 		})

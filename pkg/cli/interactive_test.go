@@ -204,7 +204,7 @@ func TestProxyGetConfig(t *testing.T) {
 	if code := tt.run(t, "proxy", "get", "moved", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), `is a redirect to "/ready", which is not followed`) {
 		t.Errorf("exit code %d, stdout %s, stderr %s", code, &tt.out, &tt.err)
 	}
-	if code := tt.run(t, "proxy", "get", "page", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), `the answer is "text/html", neither text nor JSON`) {
+	if code := tt.run(t, "proxy", "get", "page", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), `the response is "text/html", neither text nor JSON`) {
 		t.Errorf("exit code %d, stdout %s, stderr %s", code, &tt.out, &tt.err)
 	}
 	if code := tt.run(t, "proxy", "get", "ready#x", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), "a character that a query cannot have") {
@@ -219,7 +219,7 @@ func TestProxyGetConfig(t *testing.T) {
 	if code := tt.run(t, "proxy", "get", "nonsense", "till-0", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), "404") {
 		t.Errorf("exit code %d, stderr %s", code, &tt.err)
 	}
-	if code := tt.run(t, "proxy", "get-config", "plain", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), "is not a part of a mesh") {
+	if code := tt.run(t, "proxy", "get-config", "plain", "-n", "shop"); code == 0 || !strings.Contains(tt.err.String(), "is not part of a mesh") {
 		t.Errorf("exit code %d, stderr %s", code, &tt.err)
 	}
 	if forwarded == 0 || forwarded != stopped {

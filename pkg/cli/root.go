@@ -15,9 +15,9 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-// Main runs one command line and returns the exit code: 0, or 1 after an error, which it prints.
+// Main runs one command line and returns the exit code: 0, or 1 after printing an error.
 func Main(ctx context.Context, env *command.Env, args []string) int {
-	// client-go logs what it also returns as an error; once is enough.
+	// client-go also logs the errors that it returns.
 	klog.SetLogger(logr.Discard())
 	root := NewRoot(env)
 	root.SetArgs(args)
@@ -33,10 +33,10 @@ func Main(ctx context.Context, env *command.Env, args []string) int {
 	return 1
 }
 
-// explain adds what the user can do about an error that any command may meet.
+// explain adds what the user can do about errors that can happen in any command.
 func explain(err error) string {
 	if apierrors.IsForbidden(err) {
-		return err.Error() + "; ask the cluster's administrator for this right, or choose another --context"
+		return err.Error() + "; ask the cluster's administrator for this permission, or choose another --context"
 	}
 	if apierrors.IsUnauthorized(err) {
 		return err.Error() + "; log in to the cluster again, or choose another --context"
@@ -51,8 +51,8 @@ func NewRoot(env *command.Env) *cobra.Command {
 		Short: "Install and manage an Envoy service mesh",
 		Long: `osm installs, upgrades, scales and inspects a service mesh on Kubernetes.
 
-The control plane (osm-controller and osm-injector) runs in a namespace of its own; namespaces that
-you add to the mesh get an Envoy sidecar in every new pod.`,
+The control plane (osm-controller and osm-injector) runs in a namespace of its own. In namespaces
+that you add to the mesh, every new pod gets an Envoy sidecar.`,
 		Example: `  osm install
   osm namespace add bookstore
   osm mesh scale --controller-min 2 --controller-max 5 --autoscale=true --pdb=true`,
@@ -65,16 +65,16 @@ you add to the mesh get an Envoy sidecar in every new pod.`,
 	root.SetErr(env.Err)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	flags := root.PersistentFlags()
-	flags.StringVar(env.Kube.KubeConfig, "kubeconfig", "", "path of the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)")
-	flags.StringVar(env.Kube.Context, "context", "", "context of the kubeconfig file (default: its current context)")
+	flags.StringVar(env.Kube.KubeConfig, "kubeconfig", "", "path to the kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)")
+	flags.StringVar(env.Kube.Context, "context", "", "kubeconfig context to use (default: the current context)")
 	flags.StringVar(&env.Namespace, "osm-namespace", api.DefaultNamespace, "namespace of the mesh's control plane")
-	flags.BoolVar(&env.Verbose, "verbose", false, "also print debugging output")
+	flags.BoolVar(&env.Verbose, "verbose", false, "print debugging output too")
 	root.AddCommand(commands(env)...)
 	wrapUsage(root)
 	return root
 }
 
-// wrapUsage marks the errors that cobra finds in a command line as usage errors.
+// wrapUsage turns the errors that cobra finds in a command line into usage errors.
 func wrapUsage(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(command.Usage)
 	if check := cmd.Args; check != nil {

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// Check is one question about a cluster. Run returns what it found, which may be empty, or an error
-// that says why the check failed and how to fix that; see Warning and Skip for milder ones.
+// Check is one question about a cluster. Run returns a finding, which may be empty, or an error that
+// says why the check failed and how to fix it. An error may be a Warning or a Skip instead of a failure.
 type Check struct {
 	ID          string
 	Description string
-	Fatal       bool // when it fails, the checks after it make no sense and are skipped
+	Fatal       bool // if it fails, the following checks are skipped
 	Run         func(ctx context.Context) (string, error)
 }
 
-// quiet is for a check that has nothing to tell when it passes.
+// quiet adapts a check that has no finding when it passes.
 func quiet(run func(ctx context.Context) error) func(ctx context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) { return "", run(ctx) }
 }
@@ -31,7 +31,7 @@ const (
 	Skipped Status = "skipped"
 )
 
-// Result is the outcome of one check, with what it found or the reason why it did not pass.
+// Result is the outcome of one check, with its finding or the reason why it did not pass.
 type Result struct {
 	ID          string `json:"id"`
 	Description string `json:"description"`
@@ -39,19 +39,19 @@ type Result struct {
 	Message     string `json:"message,omitempty"`
 }
 
-// warning is a failure that need not stop anything.
+// warning is a failure that does not stop a command.
 type warning struct{ error }
 
 // Warning makes a check's failure a warning.
 func Warning(err error) error { return warning{err} }
 
-// skip is the reason why a question does not arise.
+// skip is the reason why a check does not apply.
 type skip struct{ error }
 
-// Skip makes a check's error the reason why there is nothing to judge.
+// Skip makes a check's error the reason why the check does not apply.
 func Skip(err error) error { return skip{err} }
 
-// Run runs the checks in order and tells report, which may be nil, about each as it ends.
+// Run runs the checks in order. It calls report, which may be nil, with each result.
 func Run(ctx context.Context, checks []Check, report func(Result)) []Result {
 	results := make([]Result, 0, len(checks))
 	stop := ""
@@ -75,16 +75,16 @@ func run(ctx context.Context, check Check) Result {
 	result := Result{ID: check.ID, Description: check.Description, Status: Passed}
 	found, err := check.Run(ctx)
 	var (
-		mild warning
-		vain skip
+		warned  warning
+		skipped skip
 	)
 	switch {
 	case err == nil:
 		result.Message = found
 		return result
-	case errors.As(err, &mild):
+	case errors.As(err, &warned):
 		result.Status = Warned
-	case errors.As(err, &vain):
+	case errors.As(err, &skipped):
 		result.Status = Skipped
 	default:
 		result.Status = Failed
@@ -106,7 +106,7 @@ func (e *FailedError) Error() string {
 	return strings.Join(messages, "\n")
 }
 
-// Err returns a *FailedError when any check failed.
+// Err returns a *FailedError if any check failed.
 func Err(results []Result) error {
 	var failed []Result
 	for _, result := range results {

@@ -33,41 +33,41 @@ const (
 	Autoscaler = "autoscaler"
 )
 
-// HA returns the checks of a mesh's high availability, in order. They judge what was read and ask
-// the cluster nothing. target is the time that the mesh must be able to do without a control plane.
+// HA returns the checks of a mesh's high availability, in order. They evaluate what was read and do not
+// query the cluster. target is how long the mesh must be able to run without a control plane.
 func HA(a cluster.Availability, target time.Duration) []Check {
 	var checks []Check
 	for _, c := range a.Components {
 		h := componentHA{c, a}
 		add := func(suffix, description string, run func() (string, error)) {
-			checks = append(checks, judge(strings.TrimPrefix(c.App, "osm-")+"-"+suffix, c.App+" "+description, run))
+			checks = append(checks, evaluate(strings.TrimPrefix(c.App, "osm-")+"-"+suffix, c.App+" "+description, run))
 		}
 		add(Replicas, "has two or more ready replicas", h.replicas)
 		add(Spread, "runs on two or more nodes", h.spread)
-		add(Disruption, "keeps a pod through every drain, and hinders none", h.disruption)
-		add(Autoscaler, "can grow by live metrics", h.autoscaler)
+		add(Disruption, "keeps a pod during every drain, and blocks no drain", h.disruption)
+		add(Autoscaler, "can be scaled out by live metrics", h.autoscaler)
 	}
 	h := meshHA{a, target}
 	return append(checks,
-		judge(Metrics, "every ready replica shows its metrics", h.metrics),
-		judge(SameRoot, "all replicas hold the same root certificate", h.sameRoot),
-		judge(RootExpiry, "the root certificate does not expire soon", h.rootExpiry),
-		judge(Lease, "a living controller holds the Lease to write", h.lease),
-		judge(Webhook, "the API server can call and trusts the injectors", h.webhook),
-		judge(Proxies, "every running pod with a sidecar is connected", h.proxies),
-		judge(Balance, "proxies are spread over the controllers", h.balance),
-		judge(Headless, "the mesh can do long enough without a control plane", h.headless),
+		evaluate(Metrics, "every ready replica serves its metrics", h.metrics),
+		evaluate(SameRoot, "all replicas hold the same root certificate", h.sameRoot),
+		evaluate(RootExpiry, "the root certificate does not expire soon", h.rootExpiry),
+		evaluate(Lease, "a running controller is the leader", h.lease),
+		evaluate(Webhook, "the API server can call the injectors and trusts them", h.webhook),
+		evaluate(Proxies, "every running pod with a sidecar is connected", h.proxies),
+		evaluate(Balance, "proxies are spread over the controllers", h.balance),
+		evaluate(Headless, "the mesh can run long enough without a control plane", h.headless),
 	)
 }
 
-func judge(id, description string, run func() (string, error)) Check {
+func evaluate(id, description string, run func() (string, error)) Check {
 	return Check{ID: id, Description: description, Run: func(context.Context) (string, error) { return run() }}
 }
 
 // unknown is the failure of a check whose facts could not be read.
-func unknown(err error) error { return fmt.Errorf("cannot be told: %w", err) }
+func unknown(err error) error { return fmt.Errorf("unknown: %w", err) }
 
-// componentHA judges one component.
+// componentHA evaluates one component.
 type componentHA struct {
 	cluster.Component
 	mesh cluster.Availability
@@ -78,7 +78,7 @@ func (h componentHA) replicas() (string, error) {
 		return "", unknown(err)
 	}
 	if h.Deployment.Value == nil {
-		return "", fmt.Errorf("there is no Deployment %s; bring it back with osm upgrade %s", h.App, flags(h.mesh.Mesh))
+		return "", fmt.Errorf("there is no Deployment %s; restore it with osm upgrade %s", h.App, flags(h.mesh.Mesh))
 	}
 	ready, desired := len(h.Ready()), h.desired()
 	state := fmt.Sprintf("%d of %d ready", ready, desired)
@@ -86,14 +86,14 @@ func (h componentHA) replicas() (string, error) {
 	case desired < 2:
 		return "", fmt.Errorf("%s: the loss of one pod or node is an outage; fix: %s", state, h.grow(2))
 	case ready < 2:
-		return "", fmt.Errorf("%s: the loss of one pod or node is an outage; look at kubectl get pods -n %s -l app=%s", state, h.mesh.Mesh.Namespace, h.App)
+		return "", fmt.Errorf("%s: the loss of one pod or node is an outage; see kubectl get pods -n %s -l app=%s", state, h.mesh.Mesh.Namespace, h.App)
 	case ready < desired:
-		return "", Warning(fmt.Errorf("%s; look at kubectl get pods -n %s -l app=%s", state, h.mesh.Mesh.Namespace, h.App))
+		return "", Warning(fmt.Errorf("%s; see kubectl get pods -n %s -l app=%s", state, h.mesh.Mesh.Namespace, h.App))
 	}
 	return state, nil
 }
 
-// desired is what the Deployment asks for now.
+// desired is the number of replicas that the Deployment asks for.
 func (h componentHA) desired() int {
 	if d := h.Deployment.Value; d != nil && d.Spec.Replicas != nil {
 		return int(*d.Spec.Replicas)
@@ -101,7 +101,7 @@ func (h componentHA) desired() int {
 	return 1
 }
 
-// floor is the fewest replicas that the component may have without anybody's doing.
+// floor is the number of replicas that the component may shrink to by itself.
 func (h componentHA) floor() int {
 	if len(h.Autoscalers.Value) == 0 {
 		return h.desired()
@@ -147,12 +147,12 @@ func (h componentHA) spread() (string, error) {
 		return where, nil
 	}
 	if h.mesh.Nodes.Err != nil {
-		return "", fmt.Errorf("all on one node (%s), and whether there is another cannot be told: %w", where, h.mesh.Nodes.Err)
+		return "", fmt.Errorf("all on one node (%s), and cannot tell whether there is another: %w", where, h.mesh.Nodes.Err)
 	}
 	if n := countSchedulable(h.mesh.Nodes.Value); n < 2 {
-		return "", Warning(fmt.Errorf("all on one node (%s), and no other can be used (%d schedulable): they fail together; add a node", where, n))
+		return "", Warning(fmt.Errorf("all on one node (%s), and no other node is available (%d schedulable): they fail together; add a node", where, n))
 	}
-	return "", fmt.Errorf("all on one node (%s), though others can be used: they fail together; fix: kubectl rollout restart deployment/%s -n %s",
+	return "", fmt.Errorf("all on one node (%s), although other nodes are available: they fail together; fix: kubectl rollout restart deployment/%s -n %s",
 		where, h.App, h.mesh.Mesh.Namespace)
 }
 

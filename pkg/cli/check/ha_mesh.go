@@ -16,20 +16,20 @@ import (
 )
 
 const (
-	// rootWarning is how long before a root's end one should begin to think of a new one.
+	// rootWarning is how long before a root expires its replacement should be planned.
 	rootWarning = 30 * 24 * time.Hour
-	// leaseSilence is how long the Lease's holder may be silent, by this machine's clock, which may
-	// differ from the cluster's. It renews every two seconds.
+	// leaseSilence is how long ago the Lease may have been renewed. The leader renews it every two
+	// seconds, but the clock of this machine may differ from the cluster's.
 	leaseSilence = time.Minute
 )
 
-// meshHA judges a mesh as a whole.
+// meshHA evaluates a mesh as a whole.
 type meshHA struct {
 	cluster.Availability
 	target time.Duration
 }
 
-// replicas are those of the given component, or of all; only ready ones are asked.
+// replicas are the ready replicas of a component, or of all components if app is "".
 func (h meshHA) replicas(app string) []cluster.Replica {
 	var all []cluster.Replica
 	for _, c := range h.Components {
@@ -40,8 +40,8 @@ func (h meshHA) replicas(app string) []cluster.Replica {
 	return all
 }
 
-// silent are the replicas that could not be asked.
-func silent(replicas []cluster.Replica) (pods []string, reasons []error) {
+// unanswered are the replicas that did not answer.
+func unanswered(replicas []cluster.Replica) (pods []string, reasons []error) {
 	for _, r := range replicas {
 		if r.Err != nil {
 			pods = append(pods, r.Pod)
@@ -51,13 +51,13 @@ func silent(replicas []cluster.Replica) (pods []string, reasons []error) {
 	return pods, reasons
 }
 
-// complete is an error unless every replica of the component could be asked, and there is one.
+// complete returns an error unless the component has replicas and all of them answered.
 func (h meshHA) complete(app string) error {
 	replicas := h.replicas(app)
 	if len(replicas) == 0 {
 		return errors.New("no replica is ready")
 	}
-	if pods, _ := silent(replicas); len(pods) > 0 {
+	if pods, _ := unanswered(replicas); len(pods) > 0 {
 		return fmt.Errorf("%s does not answer", strings.Join(pods, " and "))
 	}
 	return nil
@@ -66,7 +66,7 @@ func (h meshHA) complete(app string) error {
 func (h meshHA) metrics() (string, error) {
 	var faults []error
 	for _, c := range h.Components {
-		switch _, reasons := silent(c.Replicas); {
+		switch _, reasons := unanswered(c.Replicas); {
 		case c.Pods.Err != nil:
 			faults = append(faults, c.Pods.Err)
 		case len(c.Replicas) == 0:
@@ -81,8 +81,8 @@ func (h meshHA) metrics() (string, error) {
 	return fmt.Sprintf("%d replicas answer", len(h.replicas(""))), nil
 }
 
-// sameRoot compares the CAs that the replicas sign with. While the root is being replaced they may
-// differ for a moment; that hurts nobody if each replica trusts what the others sign.
+// sameRoot compares the CAs that the replicas sign with. During a rotation they may differ for a
+// moment, which does no harm as long as each replica trusts all of them.
 func (h meshHA) sameRoot() (string, error) {
 	holders, none := h.roots()
 	var parts []string
@@ -91,10 +91,10 @@ func (h meshHA) sameRoot() (string, error) {
 	}
 	state := strings.Join(parts, "; ")
 	if len(holders) > 1 && !h.allTrust(holders) {
-		return "", fmt.Errorf("the replicas hold different roots, and proxies that they serve refuse each other: %s; restart those that hold the wrong one", state)
+		return "", fmt.Errorf("the replicas hold different roots, so their proxies reject each other: %s; restart the replicas with the wrong root", state)
 	}
 	if len(none) > 0 {
-		return "", fmt.Errorf("%s shows no root", strings.Join(none, " and "))
+		return "", fmt.Errorf("%s reports no root", strings.Join(none, " and "))
 	}
 	for _, app := range []string{api.AppController, api.AppInjector} {
 		if err := h.complete(app); err != nil {
@@ -107,7 +107,7 @@ func (h meshHA) sameRoot() (string, error) {
 	return fmt.Sprintf("%s on %d replicas", cluster.ShortRoot(slices.Collect(maps.Keys(holders))[0]), len(h.replicas(""))), nil
 }
 
-// roots are the replicas that answer, by the root that they sign with, and those that show none.
+// roots are the replicas that answer, by the root that they sign with, and those that report none.
 func (h meshHA) roots() (holders map[string][]string, none []string) {
 	holders = map[string][]string{}
 	for _, r := range h.replicas("") {
@@ -122,7 +122,7 @@ func (h meshHA) roots() (holders map[string][]string, none []string) {
 	return holders, none
 }
 
-// allTrust says whether every replica that answers trusts all of the roots.
+// allTrust reports whether every replica that answers trusts all roots.
 func (h meshHA) allTrust(roots map[string][]string) bool {
 	for _, r := range h.replicas("") {
 		for root := range roots {
@@ -142,7 +142,7 @@ func (h meshHA) rootExpiry() (string, error) {
 		}
 	}
 	if first.IsZero() {
-		return "", unknown(errors.New("no replica says when the root expires"))
+		return "", unknown(errors.New("no replica reports when the root expires"))
 	}
 	left := first.Sub(h.Now)
 	when := fmt.Sprintf("in %s, at %s", output.Days(left), first.Format(time.RFC3339))
@@ -150,22 +150,22 @@ func (h meshHA) rootExpiry() (string, error) {
 	case left <= 0:
 		return "", fmt.Errorf("it expired %s ago: nothing can be signed; see docs/certificates.md", output.Days(-left))
 	case left < h.target:
-		return "", fmt.Errorf("%s: before the time is over that the mesh should do without a control plane (%s); replace the root, see docs/certificates.md", when, output.Duration(h.target))
+		return "", fmt.Errorf("%s: sooner than the mesh must be able to run without a control plane (%s); replace the root, see docs/certificates.md", when, output.Duration(h.target))
 	case left < rootWarning:
 		return "", Warning(fmt.Errorf("%s: plan its replacement, see docs/certificates.md", when))
 	}
 	return when, nil
 }
 
-// lease judges who writes the proxies' client certificates. Traffic does not depend on it; new
-// ServiceAccounts and, after half a day, reconnecting proxies do.
+// lease evaluates the leader, which writes the proxies' client certificates. Traffic does not depend on
+// it, but new ServiceAccounts do and, after half a day, reconnecting proxies.
 func (h meshHA) lease() (string, error) {
 	if h.Lease.Err != nil {
 		return "", unknown(h.Lease.Err)
 	}
 	lease := h.Lease.Value
 	if lease == nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
-		return "", fmt.Errorf("nobody holds Lease %s: nobody writes proxies' certificates; look at the log of osm-controller", api.ControllerLease)
+		return "", fmt.Errorf("there is no leader: Lease %s has no holder, so proxies' certificates are not written; see the log of osm-controller", api.ControllerLease)
 	}
 	holder := *lease.Spec.HolderIdentity
 	controller := h.component(api.AppController)
@@ -176,15 +176,15 @@ func (h meshHA) lease() (string, error) {
 		return pod.Name == holder && pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil
 	})
 	if !alive {
-		return "", fmt.Errorf("held by %s, which is no running pod of osm-controller; another one takes Lease %s within half a minute, if one lives", holder, api.ControllerLease)
+		return "", fmt.Errorf("the leader is %s, which is not a running pod of osm-controller; a running one acquires Lease %s within half a minute", holder, api.ControllerLease)
 	}
 	if lease.Spec.RenewTime == nil {
-		return "", fmt.Errorf("%s holds Lease %s and has never renewed it", holder, api.ControllerLease)
+		return "", fmt.Errorf("the leader is %s, but it has never renewed Lease %s", holder, api.ControllerLease)
 	}
 	if silence := h.Now.Sub(lease.Spec.RenewTime.Time); silence > leaseSilence {
-		return "", fmt.Errorf("%s holds Lease %s, but last renewed it %s ago (by this machine's clock): it hangs, or cannot reach the API server", holder, api.ControllerLease, output.Duration(silence))
+		return "", fmt.Errorf("the leader is %s, but it last renewed Lease %s %s ago (by this machine's clock): it hangs, or cannot reach the API server", holder, api.ControllerLease, output.Duration(silence))
 	}
-	return "held by " + holder, nil
+	return "the leader is " + holder, nil
 }
 
 func (h meshHA) component(app string) cluster.Component {

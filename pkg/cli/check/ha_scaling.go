@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// disruption judges the disruption budget: that there is one, that it lets a drain through now, and
-// that it always can.
+// disruption evaluates the disruption budget: there must be exactly one, it must allow a drain now, and
+// it must never block one.
 func (h componentHA) disruption() (string, error) {
 	if err := errors.Join(h.Deployment.Err, h.Budgets.Err, h.Autoscalers.Err); err != nil {
 		return "", unknown(err)
@@ -23,7 +23,7 @@ func (h componentHA) disruption() (string, error) {
 	case len(budgets) == 0:
 		return "", fmt.Errorf("no PodDisruptionBudget covers its pods: a drain may evict all of them at once; fix: %s", h.scale("--pdb=true"))
 	case len(budgets) > 1:
-		return "", fmt.Errorf("%d PodDisruptionBudgets cover its pods (%s): the API server then refuses every eviction, and drains hang; delete all but one",
+		return "", fmt.Errorf("%d PodDisruptionBudgets cover its pods (%s): the API server refuses every eviction then, and drains hang; delete all but one",
 			len(budgets), names(budgets))
 	}
 	budget := budgets[0]
@@ -32,16 +32,16 @@ func (h componentHA) disruption() (string, error) {
 		return "", fmt.Errorf("PodDisruptionBudget %s: %w", budget.Name, err)
 	}
 	if kept >= h.floor() {
-		return "", fmt.Errorf("PodDisruptionBudget %s keeps %d pod(s), and there may be no more than %d: a drain hangs then; fix: %s, or let the budget keep fewer",
+		return "", fmt.Errorf("PodDisruptionBudget %s keeps %d pod(s), but there may be only %d, so drains would hang; fix: %s, or let the budget keep fewer",
 			budget.Name, kept, h.floor(), h.grow(kept+1))
 	}
 	status := budget.Status
 	if status.DisruptionsAllowed < 1 {
-		return "", fmt.Errorf("PodDisruptionBudget %s allows no disruption now (%d of %d needed pods are healthy): a drain would wait", budget.Name, status.CurrentHealthy, status.DesiredHealthy)
+		return "", fmt.Errorf("PodDisruptionBudget %s allows no disruption now (%d of %d required pods are healthy): a drain would wait", budget.Name, status.CurrentHealthy, status.DesiredHealthy)
 	}
 	allowed := fmt.Sprintf("%s allows %d disruption(s) now", budget.Name, status.DisruptionsAllowed)
 	if policy := budget.Spec.UnhealthyPodEvictionPolicy; policy == nil || *policy != policyv1.AlwaysAllow {
-		return "", Warning(fmt.Errorf("%s, but a pod that is not ready can hold up a drain; set unhealthyPodEvictionPolicy: AlwaysAllow", allowed))
+		return "", Warning(fmt.Errorf("%s, but an unready pod can block a drain; set unhealthyPodEvictionPolicy: AlwaysAllow", allowed))
 	}
 	return allowed, nil
 }
@@ -55,7 +55,7 @@ func names(budgets []policyv1.PodDisruptionBudget) string {
 	return strings.Join(all, ", ")
 }
 
-// guaranteed is how many of n pods a budget does not let go.
+// guaranteed is how many of n pods a budget keeps.
 func guaranteed(spec policyv1.PodDisruptionBudgetSpec, n int) (int, error) {
 	switch {
 	case spec.MinAvailable != nil:
@@ -67,7 +67,8 @@ func guaranteed(spec policyv1.PodDisruptionBudgetSpec, n int) (int, error) {
 	return 0, nil
 }
 
-// autoscaler judges that the component can grow: metrics are live and there is room.
+// autoscaler evaluates whether the component can be scaled out: metrics must be live, and the maximum
+// not reached.
 func (h componentHA) autoscaler() (string, error) {
 	if h.Autoscalers.Err != nil {
 		return "", unknown(h.Autoscalers.Err)
@@ -77,7 +78,7 @@ func (h componentHA) autoscaler() (string, error) {
 		return "", Skip(errors.New("autoscaling is off"))
 	case 1:
 	default:
-		return "", fmt.Errorf("%d HorizontalPodAutoscalers scale it and undo each other's work; delete all but one", len(h.Autoscalers.Value))
+		return "", fmt.Errorf("%d HorizontalPodAutoscalers scale it and work against each other; delete all but one", len(h.Autoscalers.Value))
 	}
 	autoscaler := h.Autoscalers.Value[0]
 	if why := stopped(autoscaler.Status); why != "" {
@@ -85,21 +86,21 @@ func (h componentHA) autoscaler() (string, error) {
 	}
 	live, missing := readings(autoscaler)
 	if len(missing) > 0 {
-		return "", fmt.Errorf("HorizontalPodAutoscaler %s has no live value of %s; look at kubectl describe hpa %s -n %s, and at metrics-server",
+		return "", fmt.Errorf("HorizontalPodAutoscaler %s has no current value of %s; see kubectl describe hpa %s -n %s, and metrics-server",
 			autoscaler.Name, strings.Join(missing, " and "), autoscaler.Name, h.mesh.Mesh.Namespace)
 	}
 	low, high, now := h.floor(), int(autoscaler.Spec.MaxReplicas), int(autoscaler.Status.CurrentReplicas)
 	component := strings.TrimPrefix(h.App, "osm-")
 	switch {
 	case now >= high:
-		return "", fmt.Errorf("at its greatest number of %d replicas (%s): it cannot grow; fix: %s (10 at most)", high, strings.Join(live, ", "), h.scale(fmt.Sprintf("--%s-max %d", component, high+1)))
+		return "", fmt.Errorf("at its maximum of %d replicas (%s): it cannot be scaled out; fix: %s (at most 10)", high, strings.Join(live, ", "), h.scale(fmt.Sprintf("--%s-max %d", component, high+1)))
 	case low < 2:
-		return "", fmt.Errorf("may shrink to %d replica when there is little load; fix: %s", low, h.grow(2))
+		return "", fmt.Errorf("may be scaled in to %d replica at low load; fix: %s", low, h.grow(2))
 	}
 	return fmt.Sprintf("%d of %d to %d replicas; %s", now, low, high, strings.Join(live, ", ")), nil
 }
 
-// stopped says why an autoscaler does nothing, "" when it works.
+// stopped returns why an autoscaler does not work, or "".
 func stopped(status autoscalingv2.HorizontalPodAutoscalerStatus) string {
 	for _, condition := range status.Conditions {
 		matters := condition.Type == autoscalingv2.ScalingActive || condition.Type == autoscalingv2.AbleToScale
@@ -110,8 +111,8 @@ func stopped(status autoscalingv2.HorizontalPodAutoscalerStatus) string {
 	return ""
 }
 
-// readings are the resource metrics that an autoscaler goes by: those with a value, and the names
-// of those without.
+// readings are the resource metrics of an autoscaler: those with a value, and the names of those
+// without.
 func readings(autoscaler autoscalingv2.HorizontalPodAutoscaler) (live, missing []string) {
 	for _, wanted := range autoscaler.Spec.Metrics {
 		if wanted.Resource == nil {

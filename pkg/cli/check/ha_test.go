@@ -132,7 +132,7 @@ func TestHA(t *testing.T) {
 		skipped                string // besides the autoscalers
 		says                   string
 	}{
-		{name: "well", passed: "headless", says: "first mTLS failure comes in 17 h 04 min (pod shop/till-0)"},
+		{name: "well", passed: "headless", says: "mTLS would first fail in 17 h 04 min (pod shop/till-0)"},
 
 		{name: "one replica", failed: "controller-replicas", skipped: "controller-spread", says: "--controller 2", change: func(a facts) {
 			one := int32(1)
@@ -154,18 +154,18 @@ func TestHA(t *testing.T) {
 			controllers(a).Deployment.Value = nil
 			budget(a).Spec.MinAvailable = &intstr.IntOrString{}
 		}},
-		{name: "Deployments cannot be read", failed: "controller-replicas controller-disruption", says: "cannot be told: refused", change: func(a facts) { controllers(a).Deployment.Err = errRefused }},
-		{name: "pods cannot be read", failed: "controller-replicas controller-spread metrics same-root lease proxies headless", skipped: "balance", says: "cannot be told: refused", change: func(a facts) {
+		{name: "Deployments cannot be read", failed: "controller-replicas controller-disruption", says: "unknown: refused", change: func(a facts) { controllers(a).Deployment.Err = errRefused }},
+		{name: "pods cannot be read", failed: "controller-replicas controller-spread metrics same-root lease proxies headless", skipped: "balance", says: "unknown: refused", change: func(a facts) {
 			controllers(a).Pods = cluster.Found[[]corev1.Pod]{Err: errRefused}
 			controllers(a).Replicas = nil
 		}},
 
-		{name: "one node", failed: "controller-spread", says: "all on one node (node-0 2), though others can be used", change: func(a facts) { controllers(a).Pods.Value[1].Spec.NodeName = "node-0" }},
-		{name: "one node, the other cordoned", warned: "controller-spread", says: "no other can be used (1 schedulable)", change: func(a facts) {
+		{name: "one node", failed: "controller-spread", says: "all on one node (node-0 2), although other nodes are available", change: func(a facts) { controllers(a).Pods.Value[1].Spec.NodeName = "node-0" }},
+		{name: "one node, the other cordoned", warned: "controller-spread", says: "no other node is available (1 schedulable)", change: func(a facts) {
 			controllers(a).Pods.Value[1].Spec.NodeName = "node-0"
 			a.Nodes.Value[1].Spec.Unschedulable = true
 		}},
-		{name: "one node, others unknown", failed: "controller-spread", says: "whether there is another cannot be told: refused", change: func(a facts) {
+		{name: "one node, others unknown", failed: "controller-spread", says: "cannot tell whether there is another: refused", change: func(a facts) {
 			controllers(a).Pods.Value[1].Spec.NodeName = "node-0"
 			a.Nodes = cluster.Found[[]corev1.Node]{Err: errRefused}
 		}},
@@ -177,7 +177,7 @@ func TestHA(t *testing.T) {
 			other.Name = "a"
 			controllers(a).Budgets.Value = append(controllers(a).Budgets.Value, *other)
 		}},
-		{name: "budget keeps all", failed: "controller-disruption", says: "keeps 2 pod(s), and there may be no more than 2: a drain hangs then; fix: osm mesh scale --mesh-name blue --controller 3", change: func(a facts) { budget(a).Spec.MinAvailable.IntVal = 2 }},
+		{name: "budget keeps all", failed: "controller-disruption", says: "keeps 2 pod(s), but there may be only 2, so drains would hang; fix: osm mesh scale --mesh-name blue --controller 3", change: func(a facts) { budget(a).Spec.MinAvailable.IntVal = 2 }},
 		{name: "budget keeps all by percent", failed: "controller-disruption", says: "keeps 2 pod(s)", change: func(a facts) {
 			most := intstr.FromString("51%")
 			budget(a).Spec.MinAvailable = &most
@@ -193,24 +193,24 @@ func TestHA(t *testing.T) {
 			much := intstr.FromString("much")
 			budget(a).Spec.MinAvailable = &much
 		}},
-		{name: "no disruption now", failed: "controller-disruption", says: "allows no disruption now (1 of 1 needed pods are healthy)", change: func(a facts) { budget(a).Status.DisruptionsAllowed, budget(a).Status.CurrentHealthy = 0, 1 }},
+		{name: "no disruption now", failed: "controller-disruption", says: "allows no disruption now (1 of 1 required pods are healthy)", change: func(a facts) { budget(a).Status.DisruptionsAllowed, budget(a).Status.CurrentHealthy = 0, 1 }},
 		{name: "budget protects the broken", warned: "controller-disruption", says: "unhealthyPodEvictionPolicy: AlwaysAllow", change: func(a facts) { budget(a).Spec.UnhealthyPodEvictionPolicy = nil }},
-		{name: "floor of the autoscaler counts", failed: "controller-disruption controller-autoscaler", says: "keeps 1 pod(s), and there may be no more than 1", change: func(a facts) { autoscaled(a).Spec.MinReplicas = nil }},
+		{name: "floor of the autoscaler counts", failed: "controller-disruption controller-autoscaler", says: "keeps 1 pod(s), but there may be only 1", change: func(a facts) { autoscaled(a).Spec.MinReplicas = nil }},
 
 		{name: "autoscaled", passed: "controller-autoscaler", says: "2 of 2 to 5 replicas; cpu 12 % of 80 %", change: func(a facts) { autoscaled(a) }},
-		{name: "autoscaler is blind", failed: "controller-autoscaler", says: "has no live value of cpu", change: func(a facts) { autoscaled(a).Status.CurrentMetrics = nil }},
+		{name: "autoscaler is blind", failed: "controller-autoscaler", says: "has no current value of cpu", change: func(a facts) { autoscaled(a).Status.CurrentMetrics = nil }},
 		{name: "autoscaler is off", failed: "controller-autoscaler", says: "does not work: FailedGetResourceMetric: no metrics", change: func(a facts) {
 			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetResourceMetric", Message: "no metrics"}
 		}},
-		{name: "autoscaler is at its end", failed: "controller-autoscaler", says: "at its greatest number of 2 replicas", change: func(a facts) { autoscaled(a).Spec.MaxReplicas = 2 }},
+		{name: "autoscaler is at its end", failed: "controller-autoscaler", says: "at its maximum of 2 replicas", change: func(a facts) { autoscaled(a).Spec.MaxReplicas = 2 }},
 		{name: "two autoscalers", failed: "controller-autoscaler", says: "2 HorizontalPodAutoscalers", change: func(a facts) {
 			controllers(a).Autoscalers.Value = []autoscalingv2.HorizontalPodAutoscaler{*autoscaled(a), *autoscaled(a)}
 		}},
-		{name: "autoscalers cannot be read", failed: "controller-autoscaler controller-disruption", says: "cannot be told: refused", change: func(a facts) { controllers(a).Autoscalers.Err = errRefused }},
+		{name: "autoscalers cannot be read", failed: "controller-autoscaler controller-disruption", says: "unknown: refused", change: func(a facts) { controllers(a).Autoscalers.Err = errRefused }},
 
 		{name: "a controller is silent", failed: "metrics same-root proxies headless", skipped: "balance", says: "refused", change: func(a facts) { *replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused} }},
 		{name: "an injector is silent", failed: "metrics same-root", says: "of osm-injector, osm-injector-1 does not answer", change: func(a facts) { a.Components[1].Replicas[1] = cluster.Replica{Pod: "osm-injector-1", Err: errRefused} }},
-		{name: "all are silent", failed: "metrics same-root root-expiry proxies headless", skipped: "balance", says: "no replica says when the root expires", change: func(a facts) {
+		{name: "all are silent", failed: "metrics same-root root-expiry proxies headless", skipped: "balance", says: "no replica reports when the root expires", change: func(a facts) {
 			allOf(a, func(r *cluster.Replica) { *r = cluster.Replica{Pod: r.Pod, Err: errRefused} })
 		}},
 
@@ -230,32 +230,32 @@ func TestHA(t *testing.T) {
 			replica(a, 1).Root = strings.Repeat("f", 64)
 			a.Components[1].Replicas[1] = cluster.Replica{Pod: "osm-injector-1", Err: errRefused}
 		}},
-		{name: "no root shown", failed: "same-root", says: "osm-controller-1 shows no root", change: func(a facts) { replica(a, 1).Root = "" }},
+		{name: "no root shown", failed: "same-root", says: "osm-controller-1 reports no root", change: func(a facts) { replica(a, 1).Root = "" }},
 
 		{name: "root ends in three weeks", warned: "root-expiry", says: "in 21 days", change: func(a facts) { replica(a, 0).RootExpiry = now.Add(21 * day) }},
 		{name: "root ends before the target", failed: "root-expiry", says: "in 3 h 59 min", change: func(a facts) { replica(a, 0).RootExpiry = now.Add(4*time.Hour - time.Second) }},
 		{name: "root has ended", failed: "root-expiry", says: "expired 2 days ago", change: func(a facts) { replica(a, 0).RootExpiry = now.Add(-2 * day) }},
 
-		{name: "no lease", failed: "lease", says: "nobody holds Lease", change: func(a facts) { a.Lease.Value = nil }},
-		{name: "released lease", failed: "lease", says: "nobody holds Lease", change: func(a facts) { *a.Lease.Value.Spec.HolderIdentity = "" }},
-		{name: "lease of a pod that is gone", failed: "lease", says: "held by osm-controller-9, which is no running pod", change: func(a facts) { *a.Lease.Value.Spec.HolderIdentity = "osm-controller-9" }},
-		{name: "lease of a pod that goes", failed: "lease", says: "no running pod", change: func(a facts) {
+		{name: "no lease", failed: "lease", says: "there is no leader: Lease", change: func(a facts) { a.Lease.Value = nil }},
+		{name: "released lease", failed: "lease", says: "there is no leader: Lease", change: func(a facts) { *a.Lease.Value.Spec.HolderIdentity = "" }},
+		{name: "lease of a pod that is gone", failed: "lease", says: "the leader is osm-controller-9, which is not a running pod", change: func(a facts) { *a.Lease.Value.Spec.HolderIdentity = "osm-controller-9" }},
+		{name: "lease of a pod that goes", failed: "lease", says: "not a running pod", change: func(a facts) {
 			controllers(a).Pods.Value = append(controllers(a).Pods.Value, *controllers(a).Pods.Value[1].DeepCopy())
 			controllers(a).Pods.Value[2].Name, *a.Lease.Value.Spec.HolderIdentity = "osm-controller-2", "osm-controller-2"
 			controllers(a).Pods.Value[2].DeletionTimestamp = &metav1.Time{Time: now}
 		}},
-		{name: "lease not renewed", failed: "lease", says: "last renewed it 10 min 00 s ago", change: func(a facts) { a.Lease.Value.Spec.RenewTime.Time = now.Add(-10 * time.Minute) }},
+		{name: "lease not renewed", failed: "lease", says: "last renewed Lease osm-controller 10 min 00 s ago", change: func(a facts) { a.Lease.Value.Spec.RenewTime.Time = now.Add(-10 * time.Minute) }},
 		{name: "lease never renewed", failed: "lease", says: "never renewed", change: func(a facts) { a.Lease.Value.Spec.RenewTime = nil }},
-		{name: "lease cannot be read", failed: "lease", says: "cannot be told: refused", change: func(a facts) { a.Lease.Err = errRefused }},
+		{name: "lease cannot be read", failed: "lease", says: "unknown: refused", change: func(a facts) { a.Lease.Err = errRefused }},
 
 		{name: "no webhook", failed: "webhook", says: "there is no MutatingWebhookConfiguration osm-webhook-blue", change: func(a facts) { a.Webhook.Value = nil }},
 		{name: "another webhook", failed: "webhook", says: "has no webhook osm-inject.k8s.io", change: func(a facts) { a.Webhook.Value.Webhooks[0].Name = "other" }},
 		{name: "no caBundle", failed: "webhook", says: "caBundle is empty", change: func(a facts) { a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = nil }},
-		{name: "caBundle without certificate", failed: "webhook", says: "holds no certificate", change: func(a facts) { a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = []byte("x") }},
-		{name: "caBundle broken", failed: "webhook", says: "cannot be read", change: func(a facts) {
+		{name: "caBundle without certificate", failed: "webhook", says: "contains no certificate", change: func(a facts) { a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = []byte("x") }},
+		{name: "caBundle broken", failed: "webhook", says: "contains an invalid certificate", change: func(a facts) {
 			a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})
 		}},
-		{name: "caBundle of another root", failed: "webhook", says: "does not hold the root", change: func(a facts) {
+		{name: "caBundle of another root", failed: "webhook", says: "does not contain the root", change: func(a facts) {
 			a.Webhook.Value.Webhooks[0].ClientConfig.CABundle, _ = newRoot(t, now.Add(day))
 		}},
 		{name: "caBundle of two roots", passed: "webhook", change: func(a facts) {
@@ -268,12 +268,12 @@ func TestHA(t *testing.T) {
 			allOf(a, func(r *cluster.Replica) { r.Root = root })
 		}},
 		{name: "no endpoint", failed: "webhook", says: "no ready endpoint of Service osm-system/osm-injector", change: func(a facts) { a.Endpoints.Value = 0 }},
-		{name: "endpoints cannot be read", failed: "webhook", says: "cannot be told: refused", change: func(a facts) { a.Endpoints.Err = errRefused }},
+		{name: "endpoints cannot be read", failed: "webhook", says: "unknown: refused", change: func(a facts) { a.Endpoints.Err = errRefused }},
 
-		{name: "a proxy is missing", failed: "proxies", says: "5 running pods carry a sidecar and only 4 proxies are connected: 1 run(s)", change: func(a facts) { a.Injected.Value = 5 }},
+		{name: "a proxy is missing", failed: "proxies", says: "5 running pods have a sidecar, but only 4 proxies are connected: the other 1 run", change: func(a facts) { a.Injected.Value = 5 }},
 		{name: "a proxy too many", passed: "proxies", says: "4 connected, 3 running", change: func(a facts) { a.Injected.Value = 3 }},
-		{name: "pods cannot be counted", failed: "proxies", says: "cannot be told: refused", change: func(a facts) { a.Injected.Err = errRefused }},
-		{name: "a controller does not count", failed: "proxies", skipped: "balance", says: "osm-controller-0 does not say how many proxies", change: func(a facts) { replica(a, 0).Proxies = -1 }},
+		{name: "pods cannot be counted", failed: "proxies", says: "unknown: refused", change: func(a facts) { a.Injected.Err = errRefused }},
+		{name: "a controller does not count", failed: "proxies", skipped: "balance", says: "osm-controller-0 does not report how many proxies", change: func(a facts) { replica(a, 0).Proxies = -1 }},
 		{name: "one has all", warned: "balance", says: "osm-controller-0 4, osm-controller-1 0; the busiest has 100 %, a fair share is 50 %", change: func(a facts) {
 			replica(a, 0).Proxies, replica(a, 1).Proxies, replica(a, 1).First = 4, 0, cluster.Expiry{}
 		}},
@@ -287,19 +287,19 @@ func TestHA(t *testing.T) {
 			}
 		}},
 
-		{name: "budget below target", failed: "headless", says: "comes in 3 h 59 min (pod shop/x): less than --headless-target 4 h 00 min; certificates live longer with osm upgrade --mesh-name blue --osm-namespace osm-system --headless-budget 4h", change: func(a facts) {
+		{name: "budget below target", failed: "headless", says: "mTLS would first fail in 3 h 59 min (pod shop/x): less than --headless-target 4 h 00 min; extend the lifetime of certificates with osm upgrade --mesh-name blue --osm-namespace osm-system --headless-budget 4h", change: func(a facts) {
 			replica(a, 1).First = cluster.Expiry{At: now.Add(4*time.Hour - time.Second), Pod: "shop/x"}
 		}},
-		{name: "budget at target", passed: "headless", says: "comes in 4 h 00 min (pod shop/x)", change: func(a facts) {
+		{name: "budget at target", passed: "headless", says: "mTLS would first fail in 4 h 00 min (pod shop/x)", change: func(a facts) {
 			replica(a, 1).First = cluster.Expiry{At: now.Add(4 * time.Hour), Pod: "shop/x"}
 		}},
-		{name: "over already", failed: "headless", says: "the first certificate expired 1 min 30 s ago (pod shop/x): mTLS fails already", change: func(a facts) {
+		{name: "over already", failed: "headless", says: "the first certificate expired 1 min 30 s ago (pod shop/x): mTLS already fails", change: func(a facts) {
 			replica(a, 1).First = cluster.Expiry{At: now.Add(-90 * time.Second), Pod: "shop/x"}
 		}},
-		{name: "whose is not known", passed: "headless", says: "comes in 5 h 00 min (a pod that osm-controller-1 serves)", change: func(a facts) {
+		{name: "whose is not known", passed: "headless", says: "mTLS would first fail in 5 h 00 min (a pod that osm-controller-1 serves)", change: func(a facts) {
 			replica(a, 1).First = cluster.Expiry{At: now.Add(5 * time.Hour)}
 		}},
-		{name: "expiry is not told", failed: "headless", says: "cannot be told: osm-controller-1 does not say when its proxies' certificates expire", change: func(a facts) { replica(a, 1).First = cluster.Expiry{} }},
+		{name: "expiry is not told", failed: "headless", says: "unknown: osm-controller-1 does not report when its proxies' certificates expire", change: func(a facts) { replica(a, 1).First = cluster.Expiry{} }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -19,25 +19,25 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-// webhook judges whether new pods can get their sidecar.
+// webhook evaluates whether new pods can get their sidecar.
 func (h meshHA) webhook() (string, error) {
 	if err := errors.Join(h.Webhook.Err, h.Endpoints.Err); err != nil {
 		return "", unknown(err)
 	}
 	name := api.WebhookConfigName(h.Mesh.Name)
 	if h.Webhook.Value == nil {
-		return "", fmt.Errorf("there is no MutatingWebhookConfiguration %s: new pods get no sidecar; bring it back with osm upgrade %s", name, flags(h.Mesh))
+		return "", fmt.Errorf("there is no MutatingWebhookConfiguration %s: new pods get no sidecar; restore it with osm upgrade %s", name, flags(h.Mesh))
 	}
 	i := slices.IndexFunc(h.Webhook.Value.Webhooks, func(w admissionregistrationv1.MutatingWebhook) bool { return w.Name == api.WebhookName })
 	if i < 0 {
-		return "", fmt.Errorf("MutatingWebhookConfiguration %s has no webhook %s: new pods get no sidecar; bring it back with osm upgrade %s", name, api.WebhookName, flags(h.Mesh))
+		return "", fmt.Errorf("MutatingWebhookConfiguration %s has no webhook %s: new pods get no sidecar; restore it with osm upgrade %s", name, api.WebhookName, flags(h.Mesh))
 	}
 	webhook := h.Webhook.Value.Webhooks[i]
 	if err := h.trustsInjectors(webhook.ClientConfig.CABundle); err != nil {
-		return "", fmt.Errorf("MutatingWebhookConfiguration %s: %w: new pods are refused or get no sidecar; the controller that holds the Lease writes the caBundle every minute, see its log", name, err)
+		return "", fmt.Errorf("MutatingWebhookConfiguration %s: %w: new pods are rejected or get no sidecar; the leader writes the caBundle every minute, see its log", name, err)
 	}
 	if h.Endpoints.Value == 0 {
-		return "", fmt.Errorf("no ready endpoint of Service %s/%s: new pods are refused or get no sidecar; look at kubectl get pods -n %s -l app=%s",
+		return "", fmt.Errorf("no ready endpoint of Service %s/%s: new pods are rejected or get no sidecar; see kubectl get pods -n %s -l app=%s",
 			h.Mesh.Namespace, api.AppInjector, h.Mesh.Namespace, api.AppInjector)
 	}
 	policy := admissionregistrationv1.Fail
@@ -47,7 +47,7 @@ func (h meshHA) webhook() (string, error) {
 	return fmt.Sprintf("caBundle present, %d ready endpoint(s), failure policy %s", h.Endpoints.Value, policy), nil
 }
 
-// trustsInjectors says why the API server cannot trust the injectors by this bundle.
+// trustsInjectors returns an error if the API server cannot trust the injectors with this bundle.
 func (h meshHA) trustsInjectors(bundle []byte) error {
 	if len(bundle) == 0 {
 		return errors.New("its caBundle is empty")
@@ -56,20 +56,20 @@ func (h meshHA) trustsInjectors(bundle []byte) error {
 	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return fmt.Errorf("its caBundle holds a certificate that cannot be read: %w", err)
+			return fmt.Errorf("its caBundle contains an invalid certificate: %w", err)
 		}
 		sum := sha256.Sum256(cert.Raw)
 		trusted[hex.EncodeToString(sum[:])] = h.Now.Before(cert.NotAfter)
 	}
 	if len(trusted) == 0 {
-		return errors.New("its caBundle holds no certificate")
+		return errors.New("its caBundle contains no certificate")
 	}
 	for _, r := range h.replicas(api.AppInjector) {
 		valid, there := trusted[r.Root]
 		switch {
 		case r.Root == "":
 		case !there:
-			return fmt.Errorf("its caBundle does not hold the root %s of %s", cluster.ShortRoot(r.Root), r.Pod)
+			return fmt.Errorf("its caBundle does not contain the root %s of %s", cluster.ShortRoot(r.Root), r.Pod)
 		case !valid:
 			return fmt.Errorf("the root %s in its caBundle has expired", cluster.ShortRoot(r.Root))
 		}
@@ -86,34 +86,34 @@ func connected(controllers []cluster.Replica) int {
 	return sum
 }
 
-// counted is an error unless every controller says how many proxies it has.
+// counted returns an error unless every controller reports how many proxies it has.
 func (h meshHA) counted() error {
 	if err := h.complete(api.AppController); err != nil {
 		return err
 	}
 	for _, r := range h.replicas(api.AppController) {
 		if r.Proxies < 0 {
-			return fmt.Errorf("%s does not say how many proxies are connected to it", r.Pod)
+			return fmt.Errorf("%s does not report how many proxies are connected to it", r.Pod)
 		}
 	}
 	return nil
 }
 
-// proxies compares counts only: a metric does not name the proxies that are connected, so one that
-// is not cannot be named either.
+// proxies compares counts only: the metrics do not name the connected proxies, so the missing ones
+// cannot be named either.
 func (h meshHA) proxies() (string, error) {
 	if err := errors.Join(h.Injected.Err, h.counted()); err != nil {
 		return "", unknown(err)
 	}
 	have, want := connected(h.replicas(api.AppController)), h.Injected.Value
 	if have < want {
-		return "", fmt.Errorf("%d running pods carry a sidecar and only %d proxies are connected: %d run(s) until its certificate expires; ask pods with osm proxy get 'stats?filter=control_plane.connected_state' POD -n NAMESPACE",
+		return "", fmt.Errorf("%d running pods have a sidecar, but only %d proxies are connected: the other %d run until their certificates expire; query pods with osm proxy get 'stats?filter=control_plane.connected_state' POD -n NAMESPACE",
 			want, have, want-have)
 	}
-	return fmt.Sprintf("%d connected, %d running pods carry a sidecar", have, want), nil
+	return fmt.Sprintf("%d connected, %d running pods have a sidecar", have, want), nil
 }
 
-// balance warns when the loss of one controller makes most proxies reconnect at once.
+// balance warns if most proxies would have to reconnect after the loss of one controller.
 func (h meshHA) balance() (string, error) {
 	if err := h.counted(); err != nil {
 		return "", Skip(unknown(err))
@@ -130,14 +130,14 @@ func (h meshHA) balance() (string, error) {
 		parts = append(parts, fmt.Sprintf("%s %d", r.Pod, r.Proxies))
 	}
 	state := fmt.Sprintf("%s; the busiest has %d %%, a fair share is %d %%", strings.Join(parts, ", "), 100*busiest.Proxies/total, 100/n)
-	// A small mesh is uneven by nature.
+	// A small mesh cannot be even.
 	if total >= 2*n && (idle || busiest.Proxies*n > 2*total) {
-		return "", Warning(fmt.Errorf("%s: nobody is moved after scaling out; to spread them, kubectl rollout restart deployment/%s -n %s", state, api.AppController, h.Mesh.Namespace))
+		return "", Warning(fmt.Errorf("%s: proxies stay where they are after scaling out; to spread them, run kubectl rollout restart deployment/%s -n %s", state, api.AppController, h.Mesh.Namespace))
 	}
 	return state, nil
 }
 
-// headless judges how long proxies keep valid certificates without a control plane (HA-14).
+// headless evaluates how long proxies have valid certificates without a control plane (HA-14).
 func (h meshHA) headless() (string, error) {
 	first, err := FirstFailure(h.replicas(api.AppController))
 	if err != nil {
@@ -152,7 +152,7 @@ func (h meshHA) headless() (string, error) {
 	left := first.At.Sub(h.Now)
 	state := first.forecast(h.Now)
 	if left < h.target {
-		return "", fmt.Errorf("%s: less than --headless-target %s; certificates live longer with osm upgrade %s --headless-budget %s, and renewals that fail are in the log of osm-controller",
+		return "", fmt.Errorf("%s: less than --headless-target %s; extend the lifetime of certificates with osm upgrade %s --headless-budget %s; failed renewals are in the log of osm-controller",
 			state, output.Duration(h.target), flags(h.Mesh), output.Compact(h.target))
 	}
 	if err := h.complete(api.AppController); err != nil {
@@ -163,19 +163,19 @@ func (h meshHA) headless() (string, error) {
 
 // Failure is the first mTLS failure that follows the death of the whole control plane.
 type Failure struct {
-	At      time.Time // zero when no proxy is connected
-	Pod     string    // whose certificate ends then, as "namespace/name"; "" when that is not known
+	At      time.Time // zero if no proxy is connected
+	Pod     string    // whose certificate expires, as "namespace/name"; "" if unknown
 	Replica string    // the controller that serves it
 }
 
-// FirstFailure is the earliest end of a certificate over all controllers that answer. A controller
-// that has proxies and does not say when their certificates end is an error.
+// FirstFailure is the earliest expiry of a certificate over all controllers that answer. It is an error
+// if a controller has proxies and does not report when their certificates expire.
 func FirstFailure(controllers []cluster.Replica) (Failure, error) {
 	var first Failure
 	for _, r := range controllers {
 		switch {
 		case r.Err == nil && r.Proxies > 0 && r.First.At.IsZero():
-			return Failure{}, fmt.Errorf("%s does not say when its proxies' certificates expire", r.Pod)
+			return Failure{}, fmt.Errorf("%s does not report when its proxies' certificates expire", r.Pod)
 		case r.First.At.IsZero():
 		case first.At.IsZero() || r.First.At.Before(first.At):
 			first = Failure{r.First.At, r.First.Pod, r.Pod}
@@ -184,7 +184,7 @@ func FirstFailure(controllers []cluster.Replica) (Failure, error) {
 	return first, nil
 }
 
-// forecast is the sentence that the whole command is about.
+// forecast is the sentence that answers osm verify ha.
 func (f Failure) forecast(now time.Time) string {
 	who := "pod " + f.Pod
 	if f.Pod == "" {
@@ -192,7 +192,7 @@ func (f Failure) forecast(now time.Time) string {
 	}
 	left := f.At.Sub(now)
 	if left <= 0 {
-		return fmt.Sprintf("the first certificate expired %s ago (%s): mTLS fails already", output.Duration(-left), who)
+		return fmt.Sprintf("the first certificate expired %s ago (%s): mTLS already fails", output.Duration(-left), who)
 	}
-	return fmt.Sprintf("if the control plane died now, the first mTLS failure comes in %s (%s)", output.Duration(left), who)
+	return fmt.Sprintf("if the control plane died now, mTLS would first fail in %s (%s)", output.Duration(left), who)
 }

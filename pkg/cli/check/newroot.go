@@ -12,38 +12,38 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 )
 
-// NewRoot are the checks of the provider of a root that a mesh is to rotate to.
+// NewRoot holds the checks of the provider of a root that a mesh is to rotate to.
 type NewRoot struct {
 	Namespace string // of the mesh
 	Provider  Provider
 	// CASecret holds the CA of the built-in provider.
 	CASecret string
-	// Fix is the command that gives the control plane the rights that the provider needs.
+	// Fix is the command that gives the control plane the permissions that the provider needs.
 	Fix string
 }
 
-// Checks returns them, in order.
+// Checks returns the checks, in order.
 func (n NewRoot) Checks(clients *cluster.Clients) []Check {
 	p := preflight{Clients: clients, plan: Plan{Namespace: n.Namespace, Provider: n.Provider}, newRoot: true}
 	rights := func(ctx context.Context) error { return n.rights(ctx, clients) }
 	return []Check{
-		{CertProvider, "the certificate provider is there, as far as can be seen from here", true, quiet(p.provider)},
-		{ProviderRights, "the control plane has the rights that the certificate provider needs", false, quiet(rights)},
+		{CertProvider, "the certificate provider is available, as far as can be checked from here", true, quiet(p.provider)},
+		{ProviderRights, "the control plane has the permissions that the certificate provider needs", false, quiet(rights)},
 	}
 }
 
-// needed are the rights without which the provider cannot sign; "" as the verb for none.
+// needed is the permission without which the provider cannot sign; an empty verb means none.
 func (n NewRoot) needed() question {
 	switch n.Provider.Kind {
 	case "cert-manager":
 		return question{Verb: "create", Group: certManagerGroup, Resource: "certificaterequests", Namespace: n.Namespace}
 	case "vault":
-		return question{} // a token comes as a file, the login needs no right in the cluster
+		return question{} // a token comes as a file, and the login needs no permission in the cluster
 	}
 	return question{Verb: "get", Resource: "secrets", Name: n.CASecret, Namespace: n.Namespace}
 }
 
-// rights asks the API server what the controller may do. The injector holds no root and needs none.
+// rights asks the API server what the controller may do. The injector holds no root, so it needs none.
 func (n NewRoot) rights(ctx context.Context, clients *cluster.Clients) error {
 	needed := n.needed()
 	if needed.Verb == "" {
@@ -61,11 +61,11 @@ func (n NewRoot) rights(ctx context.Context, clients *cluster.Clients) error {
 	}
 	switch {
 	case apierrors.IsForbidden(err):
-		return Warning(fmt.Errorf("you are not allowed to ask what others may do, so it is not checked whether %s may %s", api.AppController, what))
+		return Warning(fmt.Errorf("cannot check whether %s may %s: you are not allowed to create SubjectAccessReviews", api.AppController, what))
 	case err != nil:
 		return fmt.Errorf("ask whether %s may %s: %w", api.AppController, what, err)
 	case !answer.Status.Allowed:
-		return fmt.Errorf("%s is not allowed to %s, so it could not sign with that root; give it the right first: %s", api.AppController, what, n.Fix)
+		return fmt.Errorf("%s is not allowed to %s, so it could not sign with that root; grant the permission first: %s", api.AppController, what, n.Fix)
 	}
 	return nil
 }

@@ -15,8 +15,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
 )
 
-// definitions asks what the install hook will ask again: whether the CRDs of the cluster, if it has
-// them already, may be replaced.
+// definitions checks whether existing CRDs may be replaced. The install hook checks it again.
 func (p preflight) definitions(ctx context.Context) error {
 	if p.plan.SkipHooks {
 		return nil
@@ -29,7 +28,7 @@ func (p preflight) definitions(ctx context.Context) error {
 	for _, ours := range all {
 		present, err := p.Definition(ctx, ours.Name)
 		if apierrors.IsForbidden(err) {
-			return Warning(fmt.Errorf("whose the CRDs of the cluster are cannot be told, the install hook will look again: %w", err))
+			return Warning(fmt.Errorf("cannot tell who owns the CRDs of the cluster; the install hook checks it again: %w", err))
 		}
 		if err != nil {
 			return err
@@ -41,11 +40,11 @@ func (p preflight) definitions(ctx context.Context) error {
 	return errors.Join(conflicts...)
 }
 
-// owners refuses to overwrite what belongs to another mesh or to nobody that can be told. Meshes of
-// one name in two namespaces have the same objects of the cluster.
+// owners refuses to overwrite objects of another mesh or of an unknown owner. Meshes of one name in two
+// namespaces have the same cluster-wide objects.
 func (p preflight) owners(ctx context.Context) error {
 	if p.meshes(ctx) != nil {
-		return Skip(errors.New("another mesh is in the way, see " + ExistingMeshes))
+		return Skip(errors.New("another mesh conflicts with this one, see " + ExistingMeshes))
 	}
 	mapper, err := p.mapper()
 	if err != nil {
@@ -60,7 +59,7 @@ func (p preflight) owners(ctx context.Context) error {
 		}
 		where, err := p.resource(mapper, object)
 		if errors.As(err, new(unknownKindError)) {
-			continue // permissions says so
+			continue // reported by permissions
 		}
 		if err != nil {
 			return err
@@ -77,29 +76,29 @@ func (p preflight) owners(ctx context.Context) error {
 	return errors.Join(slices.DeleteFunc(faults, func(err error) bool { return err == nil })...)
 }
 
-// taken says why an object of the chart must not be written, nil when it may.
+// taken returns a fault if an object of the chart must not be written.
 func (p preflight) taken(ctx context.Context, where question, object Object) (fault, err error) {
 	version, err := schema.ParseGroupVersion(object.APIVersion)
 	if err != nil {
 		return nil, err
 	}
 	present, err := p.Metadata.Resource(version.WithResource(where.Resource)).Namespace(where.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) { // rights are another check
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) { // permissions are checked elsewhere
 		return nil, nil //nolint:nilnil // there is no fault, and no error
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look whose %s %s is: %w", object.Kind, object.Name, err)
+		return nil, fmt.Errorf("read the owner of %s %s: %w", object.Kind, object.Name, err)
 	}
 	owner, remove := cluster.OwnerOf(present), fmt.Sprintf("osm uninstall mesh --mesh-name %s --osm-namespace %s", p.plan.Mesh, p.plan.Namespace)
 	if other := owner.Other(p.plan.Mesh, p.plan.Namespace); other != "" {
 		if owner.Namespace() != p.plan.Namespace {
 			remove = fmt.Sprintf("osm uninstall mesh --mesh-name %s --osm-namespace %s", p.plan.Mesh, owner.Namespace())
 		}
-		return fmt.Errorf("%s %s belongs to %s; choose another name for this mesh with --mesh-name, or if that one is not needed any more remove it first: %s", object.Kind, object.Name, other, remove), nil
+		return fmt.Errorf("%s %s belongs to %s; choose another name for this mesh with --mesh-name, or remove that one first if it is no longer needed: %s", object.Kind, object.Name, other, remove), nil
 	}
-	// Helm refuses to take over what no release has, with many words.
+	// Helm refuses to adopt objects without a release; its message is less clear.
 	if p.plan.Release == nil && !object.Hook && owner.Release == "" {
-		return fmt.Errorf("%s %s exists and belongs to no Helm release; if an earlier installation left it behind, remove that first: %s", object.Kind, object.Name, remove), nil
+		return fmt.Errorf("%s %s exists and belongs to no Helm release; if an earlier installation left it behind, remove that installation first: %s", object.Kind, object.Name, remove), nil
 	}
 	return nil, nil //nolint:nilnil // there is no fault, and no error
 }

@@ -17,14 +17,14 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 )
 
-// Need is a right that a command is about to use. The object's name is asked about where it is given.
+// Need is a permission that a command needs. An object without a name means all objects of the kind.
 type Need struct {
 	Verb   string
 	Object Object
 }
 
-// Permitted returns an error that names every right that is needed and missing. A command asks it
-// before its first change, so that none ends half way for lack of a right.
+// Permitted returns an error that names every missing permission. Commands call it before their first
+// change, so that none stops half-way.
 func Permitted(ctx context.Context, clients *cluster.Clients, needs []Need) error {
 	p := preflight{Clients: clients}
 	mapper, err := p.mapper()
@@ -35,7 +35,7 @@ func Permitted(ctx context.Context, clients *cluster.Clients, needs []Need) erro
 	for _, need := range needs {
 		q, err := p.resource(mapper, need.Object)
 		if errors.As(err, new(unknownKindError)) {
-			continue // and nothing of it is there
+			continue // so there are no such objects
 		}
 		if err != nil {
 			return err
@@ -46,8 +46,8 @@ func Permitted(ctx context.Context, clients *cluster.Clients, needs []Need) erro
 	return p.ask(ctx, sorted(wanted))
 }
 
-// permissions asks the API server, once per kind, namespace and verb, whether the user may do what
-// the plan needs. It asks by SelfSubjectAccessReview, which every user may create.
+// permissions asks the API server, once per kind, namespace and verb, whether the user has the
+// permissions that the plan needs, with SelfSubjectAccessReviews, which every user may create.
 func (p preflight) permissions(ctx context.Context) error {
 	questions, err := p.questions()
 	if err != nil {
@@ -75,14 +75,14 @@ func (p preflight) ask(ctx context.Context, questions []question) error {
 	}
 	refused = slices.Compact(slices.DeleteFunc(refused, func(s string) bool { return s == "" }))
 	if len(refused) > 0 {
-		return fmt.Errorf("you are not allowed to %s; ask the cluster's administrator for these rights, or to run this command", strings.Join(refused, ", "))
+		return fmt.Errorf("you are not allowed to %s; ask the cluster's administrator for these permissions, or to run this command", strings.Join(refused, ", "))
 	}
 	return nil
 }
 
 type question = authorizationv1.ResourceAttributes
 
-// questions lists the rights that the plan needs, each once, sorted.
+// questions lists the permissions that the plan needs, each once, sorted.
 func (p preflight) questions() ([]question, error) {
 	mapper, err := p.mapper()
 	if err != nil {
@@ -97,7 +97,7 @@ func (p preflight) questions() ([]question, error) {
 		}
 		return err
 	}
-	// Helm keeps its records in Secrets of the mesh's namespace.
+	// Helm stores releases in Secrets of the mesh's namespace.
 	if err := want(Object{APIVersion: "v1", Kind: "Secret", Namespace: p.plan.Namespace}, "create", "get", "list", "update", "delete"); err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (p preflight) questions() ([]question, error) {
 		}
 		verbs := []string{"create", "get"}
 		if object.Hook {
-			verbs = append(verbs, "delete") // it is made anew each time
+			verbs = append(verbs, "delete") // it is created again each time
 		} else if p.plan.Upgrade {
 			verbs = append(verbs, "patch", "delete")
 		}

@@ -36,7 +36,7 @@ const (
 // MinKubernetes is the oldest Kubernetes that the chart runs on.
 const MinKubernetes = "1.31"
 
-// Plan is what is about to be done to the cluster.
+// Plan describes the change that is about to be made.
 type Plan struct {
 	Mesh          string
 	Namespace     string
@@ -45,15 +45,15 @@ type Plan struct {
 	SkipHooks     bool     // the chart's hooks do not run
 	Objects       []Object // of the rendered chart
 	Autoscaled    []string // keys of the components whose autoscaler is on, such as "osm.injector"
-	Floor         int      // the greatest number of replicas that any component starts with
+	Floor         int      // the maximum of the replicas that the components start with
 	Provider      Provider // of certificates
-	Release       *Release // nil when there is none
+	Release       *Release // nil if there is none
 	Recover       bool     // a stuck or failed release may be cleaned up
 	OwnerTimeout  time.Duration
 	Now           time.Time
 }
 
-// Object is one object to be created.
+// Object is an object to create.
 type Object struct {
 	APIVersion, Kind, Namespace string
 
@@ -69,20 +69,20 @@ type Release struct {
 	Since        time.Time
 }
 
-// PreFlight returns the checks to run before the plan is carried out, in order.
+// PreFlight returns the checks to run before the change, in order.
 func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 	p := preflight{Clients: clients, plan: plan}
 	return []Check{
 		{MeshName, "the mesh's name is a DNS label of at most 63 characters", true, quiet(p.meshName)},
 		{APIReachable, "the Kubernetes API server answers", true, quiet(p.reachable)},
 		{KubernetesVersion, "Kubernetes is version " + MinKubernetes + " or newer", false, quiet(p.version)},
-		{ReleaseState, "no other operation on the mesh is under way", false, quiet(p.release)},
-		{ExistingMeshes, "the meshes that exist leave room for this one", false, quiet(p.meshes)},
-		{Definitions, "the CRDs may be installed, or are osm's own", false, quiet(p.definitions)},
+		{ReleaseState, "no other operation on the mesh is in progress", false, quiet(p.release)},
+		{ExistingMeshes, "no existing mesh conflicts with this one", false, quiet(p.meshes)},
+		{Definitions, "the CRDs do not exist yet, or belong to osm", false, quiet(p.definitions)},
 		{Owners, "no object of the chart belongs to another mesh", false, quiet(p.owners)},
 		{Permissions, "you may create every object of the chart", false, quiet(p.permissions)},
-		{MetricsAPI, "the resource metrics API is there if autoscaling is on", false, quiet(p.metrics)},
-		{CertProvider, "the certificate provider is there, as far as can be seen from here", false, quiet(p.provider)},
+		{MetricsAPI, "the resource metrics API is available if autoscaling is on", false, quiet(p.metrics)},
+		{CertProvider, "the certificate provider is available, as far as can be checked from here", false, quiet(p.provider)},
 		{NodeCount, "there are enough nodes to spread the replicas", false, quiet(p.nodes)},
 	}
 }
@@ -90,13 +90,13 @@ func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 type preflight struct {
 	*cluster.Clients
 	plan    Plan
-	newRoot bool // it is about another root beside the present one
+	newRoot bool // the plan is a rotation to another root, not an installation
 }
 
 func (p preflight) meshName(context.Context) error { return ValidMeshName(p.plan.Mesh) }
 
-// ValidMeshName says why a name cannot be that of a mesh, nil when it can. The name becomes a
-// label's value and part of object names.
+// ValidMeshName returns an error if a name cannot be a mesh's. The name is used as a label value and as
+// a part of object names.
 func ValidMeshName(name string) error {
 	if len(validation.IsDNS1123Label(name)) == 0 {
 		return nil
@@ -146,17 +146,17 @@ func (p preflight) release(context.Context) error {
 	return nil
 }
 
-// pending judges a release in pending-*: only one that is older than any run may take is stuck.
+// pending evaluates a release in pending-*. It is stuck only if it is older than any operation may take.
 func (p preflight) pending(r *Release) error {
 	age := p.plan.Now.Sub(r.Since).Round(time.Second)
 	if wait := p.plan.OwnerTimeout - age; wait > 0 {
-		return fmt.Errorf("mesh %q in namespace %q is %s for %s: another osm or helm process may be at work; wait for it, or if it was killed run again with --recover in %s",
+		return fmt.Errorf("mesh %q in namespace %q has been %s for %s: another osm or helm process may be running; wait for it or, if it was killed, run again with --recover in %s",
 			p.plan.Mesh, p.plan.Namespace, r.Status, age, wait)
 	}
 	if p.plan.Recover {
 		return nil
 	}
-	return fmt.Errorf("mesh %q in namespace %q is stuck in %s for %s: the process that began it has ended; run again with --recover to take over",
+	return fmt.Errorf("mesh %q in namespace %q has been stuck in %s for %s: its process has ended; run again with --recover to take over",
 		p.plan.Mesh, p.plan.Namespace, r.Status, age)
 }
 
@@ -172,16 +172,16 @@ func (p preflight) meshes(ctx context.Context) error {
 			continue
 		}
 		if mesh.Foreign {
-			return fmt.Errorf("mesh [%s] in namespace [%s] (%s) is one of Open Service Mesh or osm-edge: its CRDs and webhook have the same names, so the two cannot live in one cluster; remove it with the command line of its version and then its CRDs, and install anew (docs/upgrade.md)", mesh.Name, mesh.Namespace, mesh.Version)
+			return fmt.Errorf("mesh [%s] in namespace [%s] (%s) is one of Open Service Mesh or osm-edge: its CRDs and webhook have the same names, so the two cannot share a cluster; remove it with the command line of its version, then remove its CRDs, and install again (docs/upgrade.md)", mesh.Name, mesh.Namespace, mesh.Version)
 		}
-		// What concerns a newcomer does not concern a mesh that is there already.
+		// Conflicts with other meshes matter for a new mesh only.
 		if err := p.conflict(mesh); err != nil && !p.plan.Upgrade {
 			return err
 		}
 		others = append(others, mesh.Name)
 	}
 	if p.plan.EnforceSingle && len(others) > 0 {
-		return fmt.Errorf("meshes [%s] exist in this cluster, so a mesh that enforces to be the only one cannot be installed; use --enforce-single-mesh=false, or uninstall them first", strings.Join(others, ", "))
+		return fmt.Errorf("meshes [%s] exist in this cluster, but this mesh must be the only one (osm.enforceSingleMesh); use --enforce-single-mesh=false, or uninstall the others first", strings.Join(others, ", "))
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ const (
 	certManagerVersion = certManagerGroup + "/v1"
 )
 
-// Provider is who signs certificates, as far as it is looked at before an installation.
+// Provider is the certificate provider, as far as it is checked before an installation.
 type Provider struct {
 	Kind  string // as osm.certificateProvider.kind; empty means the built-in one
 	Vault string // the address
@@ -25,7 +25,7 @@ type Provider struct {
 	Issuer      Issuer
 }
 
-// words are how a provider's settings are called, and what a wrong one leads to.
+// words are the names of a provider's settings, and the consequence of a wrong one.
 type words struct {
 	kind, token, key, issuer, issuerNames, consequence, hint string
 }
@@ -34,12 +34,12 @@ func (p preflight) words() words {
 	if p.newRoot {
 		return words{
 			kind: "--provider", token: "--vault-token-secret", key: "--vault-token-secret", issuer: "--cert-manager-issuer", issuerNames: "--cert-manager-issuer and --cert-manager-issuer-kind",
-			consequence: "nothing could be signed", hint: "if it does not, the rotation says so and waits; the present root signs meanwhile",
+			consequence: "nothing could be signed", hint: "if it does not, the rotation reports it and waits, and the present root still signs",
 		}
 	}
 	return words{
 		kind: "osm.certificateProvider.kind", token: "osm.vault.secret", key: "osm.vault.secret.key", issuer: "osm.certmanager", issuerNames: "osm.certmanager.issuerName and issuerKind",
-		consequence: "no pod could start", hint: "if the pods do not become ready, their logs say what is in the way",
+		consequence: "no pod could start", hint: "if the pods do not become ready, their logs say why",
 	}
 }
 
@@ -48,7 +48,7 @@ type Issuer struct {
 	Name, Kind, Group string
 }
 
-// provider looks at what the control plane would otherwise wait for in vain.
+// provider checks what the control plane would otherwise wait for forever.
 func (p preflight) provider(ctx context.Context) error {
 	switch p.plan.Provider.Kind {
 	case "vault":
@@ -59,7 +59,7 @@ func (p preflight) provider(ctx context.Context) error {
 	return nil
 }
 
-// vault looks for the token. Vault itself is asked from inside the cluster, which is not here.
+// vault checks the token's Secret. Vault itself can only be reached from inside the cluster.
 func (p preflight) vault(ctx context.Context) error {
 	wanted := p.plan.Provider
 	if wanted.Secret != "" {
@@ -67,7 +67,7 @@ func (p preflight) vault(ctx context.Context) error {
 			return err
 		}
 	}
-	return Warning(fmt.Errorf("it cannot be checked from here whether Vault at %s answers the control plane and its role signs; %s", wanted.Vault, p.words().hint))
+	return Warning(fmt.Errorf("cannot check from here whether Vault at %s answers the control plane and its role signs; %s", wanted.Vault, p.words().hint))
 }
 
 func (p preflight) tokenSecret(ctx context.Context) error {
@@ -78,7 +78,7 @@ func (p preflight) tokenSecret(ctx context.Context) error {
 		return fmt.Errorf("%s: Secret %s is not in namespace %s, so %s; create it: kubectl create secret generic %s -n %s --from-file=%s=FILE",
 			words.token, wanted.Secret, where, words.consequence, wanted.Secret, where, wanted.Key)
 	case apierrors.IsForbidden(err):
-		return nil // who installs need not be able to read it
+		return nil // the user need not be allowed to read it
 	case err != nil:
 		return fmt.Errorf("look for Secret %s of %s in namespace %s: %w", wanted.Secret, words.token, where, err)
 	case len(secret.Data[wanted.Key]) == 0:
@@ -87,7 +87,7 @@ func (p preflight) tokenSecret(ctx context.Context) error {
 	return nil
 }
 
-// certManager looks for the issuer and asks whether it is ready.
+// certManager checks that the issuer exists and is ready.
 func (p preflight) certManager(ctx context.Context) error {
 	resources, err := p.Discovery.ServerResourcesForGroupVersion(certManagerVersion)
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -97,7 +97,7 @@ func (p preflight) certManager(ctx context.Context) error {
 		return fmt.Errorf("%s is cert-manager, but the cluster does not serve CertificateRequests of %s; install cert-manager first", p.words().kind, certManagerVersion)
 	}
 	if issuer := p.plan.Provider.Issuer; issuer.Group != certManagerGroup {
-		return Warning(fmt.Errorf("it cannot be checked from here whether the external issuer %s.%s %q signs", issuer.Kind, issuer.Group, issuer.Name))
+		return Warning(fmt.Errorf("cannot check from here whether the external issuer %s.%s %q signs", issuer.Kind, issuer.Group, issuer.Name))
 	}
 	return p.issuer(ctx)
 }
@@ -111,9 +111,9 @@ func (p preflight) issuer(ctx context.Context) error {
 	data, err := p.Discovery.RESTClient().Get().AbsPath("/apis/" + certManagerVersion + "/" + path).DoRaw(ctx)
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("%s: there is no %s; create it, or name the right one by %s", p.words().issuer, name, p.words().issuerNames)
+		return fmt.Errorf("%s: there is no %s; create it, or name the right one with %s", p.words().issuer, name, p.words().issuerNames)
 	case apierrors.IsForbidden(err):
-		return Warning(fmt.Errorf("you are not allowed to read the %s, so it is not checked whether it is ready", name))
+		return Warning(fmt.Errorf("cannot check whether the %s is ready: you are not allowed to read it", name))
 	case err != nil:
 		return fmt.Errorf("read the %s: %w", name, err)
 	}
@@ -131,5 +131,5 @@ func (p preflight) issuer(ctx context.Context) error {
 			return fmt.Errorf("the %s is not ready: %s; fix it first, or the control plane will wait for it", name, c.Message)
 		}
 	}
-	return fmt.Errorf("the %s has not said yet that it is ready; look whether cert-manager runs, the control plane would wait for it", name)
+	return fmt.Errorf("the %s does not report yet that it is ready; check that cert-manager runs, or the control plane will wait for it", name)
 }

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// maxPage is how many bytes a replica may answer, by either way: pages of metrics are far smaller.
+	// maxPage limits the response of a replica, over either route: pages of metrics are far smaller.
 	maxPage   = 32 << 20
 	maxHeader = 64 << 10
 )
 
-// Answer is what the other end of a port-forward said.
+// Answer is the response from the other end of a port-forward.
 type Answer struct {
 	Status int
 	Type   string // media type, without parameters
@@ -28,8 +28,8 @@ func (a *Answer) StatusLine() string {
 	return fmt.Sprintf("%d %s", a.Status, http.StatusText(a.Status))
 }
 
-// Ask sends a GET to the other end of a port-forward and does not trust it: the request goes nowhere
-// else, whatever the query or the answer says, and at most limit bytes are read.
+// Ask sends a GET request to the other end of a port-forward, which it does not trust: the request goes
+// nowhere else, whatever the query or the response says, and at most limit bytes are read.
 func Ask(ctx context.Context, address, query string, limit int64) (*Answer, error) {
 	target, err := askURL(address, query)
 	if err != nil {
@@ -53,8 +53,8 @@ func Ask(ctx context.Context, address, query string, limit int64) (*Answer, erro
 	return &Answer{response.StatusCode, strings.ToLower(strings.TrimSpace(media)), body}, nil
 }
 
-// askURL is where a query such as "stats?filter=x" leads at an address. The query is a path and
-// parameters, never another host. Parameters may be regular expressions, as Envoy's filters are.
+// askURL is the URL for a query such as "stats?filter=x" at an address. The query is a path with
+// parameters, never another host. Parameters may be regular expressions, as in Envoy's filters.
 func askURL(address, query string) (*url.URL, error) {
 	path, parameters, _ := strings.Cut(strings.TrimPrefix(query, "/"), "?")
 	if strings.Contains(query, "#") || strings.Contains(path, "\\") || strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
@@ -67,16 +67,16 @@ func askURL(address, query string) (*url.URL, error) {
 	return &url.URL{Scheme: "http", Host: address, Path: "/" + unescaped, RawPath: "/" + path, RawQuery: escapeParameters(parameters)}, nil
 }
 
-// escapeParameters writes what regular expressions need and a URL's query cannot have as %XX.
+// escapeParameters escapes the characters that regular expressions need but a URL's query cannot contain.
 func escapeParameters(parameters string) string {
 	return strings.NewReplacer(`\`, "%5C", "^", "%5E", "{", "%7B", "}", "%7D", "|", "%7C", `"`, "%22", "<", "%3C", ">", "%3E", "`", "%60").Replace(parameters)
 }
 
-// straight follows no redirect. Clients of the API server need that most: they would send the user's
-// token to wherever a pod that they ask through the API server redirects them.
+// straight follows no redirects. This matters most for clients of the API server: if a pod behind the
+// API server redirected them, they would send the user's token there.
 type straight struct{ http.RoundTripper }
 
-// fromPod marks the context of a request that the API server passes on to a pod.
+// fromPod marks the context of a request that the API server proxies to a pod.
 type fromPod struct{}
 
 func (s straight) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -93,7 +93,7 @@ func (s straight) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// limitedBody ends with an error if an answer exceeds its limit, so that a part never passes for the whole.
+// limitedBody returns an error if a response exceeds its limit, so that a part is never taken for the whole.
 type limitedBody struct {
 	io.ReadCloser
 	limit, left int64

@@ -21,7 +21,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// replicaTime is how long the replicas of a mesh may take to show their metrics.
+// replicaTime limits how long the replicas of a mesh may take to serve their metrics.
 const replicaTime = 5 * time.Second
 
 // Found is what was read from the cluster, or why it could not be read.
@@ -32,7 +32,7 @@ type Found[T any] struct {
 
 func found[T any](value T, err error) Found[T] { return Found[T]{value, err} }
 
-// Availability is all that a cluster shows about how a mesh bears the loss of a part.
+// Availability is everything in a cluster that says how a mesh survives the loss of a part.
 type Availability struct {
 	Mesh       Mesh
 	Now        time.Time // when it was read
@@ -40,9 +40,9 @@ type Availability struct {
 	Nodes      Found[[]corev1.Node]
 	Lease      Found[*coordinationv1.Lease]                                 // nil when there is none
 	Webhook    Found[*admissionregistrationv1.MutatingWebhookConfiguration] // nil when there is none
-	// Endpoints are the ready ones of the webhook's Service.
+	// Endpoints counts the ready endpoints of the webhook's Service.
 	Endpoints Found[int]
-	// Injected are the mesh's pods that carry a sidecar and were running all the while.
+	// Injected counts the mesh's pods with a sidecar that ran during the whole reading.
 	Injected Found[int]
 }
 
@@ -52,7 +52,7 @@ type Component struct {
 	Deployment  Found[*appsv1.Deployment] // nil when there is none
 	Pods        Found[[]corev1.Pod]
 	Replicas    []Replica                                      // of the ready pods
-	Budgets     Found[[]policyv1.PodDisruptionBudget]          // that cover its pods, whoever made them
+	Budgets     Found[[]policyv1.PodDisruptionBudget]          // that cover its pods, whoever created them
 	Autoscalers Found[[]autoscalingv2.HorizontalPodAutoscaler] // that scale its Deployment
 }
 
@@ -67,11 +67,11 @@ func (c Component) Ready() []corev1.Pod {
 	return ready
 }
 
-// ReadAvailability reads it all. What cannot be read does not keep the rest from being read.
+// ReadAvailability reads all of it. If a part cannot be read, the others still are.
 func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time.Time) Availability {
 	client := clients.Kube
 	a := Availability{Mesh: mesh, Now: now}
-	// Pods come and go while the replicas are asked: those count that were there before and after.
+	// Pods come and go while the replicas are asked; only those that ran before and after count.
 	before, err := runningInjected(ctx, client, mesh.Name)
 	a.Injected.Err = err
 	for _, app := range []string{api.AppController, api.AppInjector} {
@@ -111,7 +111,7 @@ func readComponent(ctx context.Context, clients *Clients, namespace, app string,
 	return c
 }
 
-// existing makes "there is none" an answer.
+// existing returns nil, not an error, if there is no such object.
 func existing[T any](object *T, err error, kind, name string) (*T, error) {
 	switch {
 	case apierrors.IsNotFound(err):
@@ -122,7 +122,7 @@ func existing[T any](object *T, err error, kind, name string) (*T, error) {
 	return object, nil
 }
 
-// budgets are found by what they select and not by name: one that somebody else made holds up a
+// budgets are found by their selectors and not by name: a budget that somebody else created blocks a
 // drain just the same.
 func budgets(ctx context.Context, client kubernetes.Interface, namespace string, deployment *appsv1.Deployment) ([]policyv1.PodDisruptionBudget, error) {
 	all, err := client.PolicyV1().PodDisruptionBudgets(namespace).List(ctx, metav1.ListOptions{})
@@ -159,7 +159,7 @@ func autoscalers(ctx context.Context, client kubernetes.Interface, namespace, de
 	return scaling, nil
 }
 
-// readyEndpoints counts the addresses that a Service leads to. An address may be in several slices.
+// readyEndpoints counts the ready addresses of a Service. An address may be in several slices.
 func readyEndpoints(ctx context.Context, client kubernetes.Interface, namespace, service string) (int, error) {
 	slices, err := client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
 	if err != nil {

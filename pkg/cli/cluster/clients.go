@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// reachable is how long an API server may take to say its version before it counts as away.
+// reachable limits how long an API server may take to return its version before it counts as unreachable.
 const reachable = 10 * time.Second
 
 // Clients are the clients for one cluster.
@@ -27,7 +27,7 @@ type Clients struct {
 	Config    *rest.Config
 }
 
-// NewClients reads the kubeconfig that getter stands for. It does not talk to the cluster.
+// NewClients reads getter's kubeconfig. It does not connect to the cluster.
 func NewClients(getter genericclioptions.RESTClientGetter) (*Clients, error) {
 	config, err := getter.ToRESTConfig()
 	if err != nil {
@@ -50,8 +50,8 @@ func NewClients(getter genericclioptions.RESTClientGetter) (*Clients, error) {
 	return &Clients{Kube: kube, Metadata: meta, Dynamic: untyped, Discovery: kube.Discovery(), Config: config}, nil
 }
 
-// ServerVersion asks the API server for its version: the cheapest question that shows that it can
-// be reached.
+// ServerVersion asks the API server for its version, the cheapest request that shows that it is
+// reachable.
 func (c *Clients) ServerVersion(ctx context.Context) (*version.Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, reachable, fmt.Errorf("no answer within %s", reachable))
 	defer cancel()

@@ -14,7 +14,7 @@ import (
 
 var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
-// Definition returns a CustomResourceDefinition, nil when the cluster has none of that name.
+// Definition returns a CustomResourceDefinition, or nil if the cluster has none of that name.
 func (c *Clients) Definition(ctx context.Context, name string) (*apiextensionsv1.CustomResourceDefinition, error) {
 	object, err := c.Dynamic.Resource(definitions).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

@@ -15,24 +15,24 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// How much of a pod's story a diagnosis tells.
+// How many events and log lines a diagnosis contains.
 const (
 	lastEvents   = 5
 	lastLogLines = 10
 	maxLogBytes  = 16 << 10
 )
 
-// Diagnosis says why one workload of a control plane is not ready.
+// Diagnosis is the reason why one workload of a control plane is not ready.
 type Diagnosis struct {
 	Object string   // such as "pod osm-controller-abc"
-	Reason string   // the one thing that keeps it from being ready
+	Reason string   // why it is not ready
 	Hint   string   // what to do about it; may be empty
 	Events []string // the last ones, oldest first
 	Logs   []string // the last lines of the container at fault
 }
 
-// Diagnose looks at everything of a mesh in its namespace that is not ready: pods of the control
-// plane and of the install hook, and Deployments that cannot even make pods.
+// Diagnose examines everything in a mesh's namespace that is not ready: pods of the control plane and
+// of the install hook, and Deployments that cannot create pods.
 func Diagnose(ctx context.Context, client kubernetes.Interface, namespace string) ([]Diagnosis, error) {
 	options := metav1.ListOptions{LabelSelector: fmt.Sprintf("%s in (%s,%s,%s)", api.LabelApp, api.AppController, api.AppInjector, api.AppBootstrap)}
 	pods, err := client.CoreV1().Pods(namespace).List(ctx, options)
@@ -84,8 +84,8 @@ type fault struct {
 	previous  bool   // the log of the run before the current one
 }
 
-// podFault picks the most telling reason: what a container waits for, then how it ended, then why
-// the pod has no node.
+// podFault picks the most informative reason: what a container waits for, then how it terminated, then
+// why the pod has no node.
 func podFault(pod *corev1.Pod) fault {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		waiting, ended := status.State.Waiting, status.State.Terminated

@@ -1,6 +1,6 @@
-// Package cluster answers the CLI's questions to a Kubernetes cluster: which meshes there are,
-// which pods are injected, what keeps a pod from becoming ready, what a mesh has left behind.
+// Package cluster reads what the CLI must know about a Kubernetes cluster: which meshes exist, which
+// pods are injected, why a pod is not ready, what a mesh has left behind.
 //
-// It is read-only and prints nothing; it does not know Helm. Its invariant: no function here
-// changes an object.
+// It prints nothing and does not know Helm. Its invariant: no function changes an object, except the
+// writes of MeshRootCertificates in roots.go.
 package cluster

@@ -19,8 +19,8 @@ import (
 	"k8s.io/client-go/transport/spdy"
 )
 
-// Forward opens a free port on 127.0.0.1 that leads to a port of a pod. It returns the local
-// address; stop ends the forwarding and must be called.
+// Forward forwards a free port on 127.0.0.1 to a port of a pod. It returns the local address; stop ends
+// the forwarding and must be called.
 func Forward(ctx context.Context, config *rest.Config, namespace, pod string, port int) (address string, stop func(), err error) {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
@@ -62,8 +62,8 @@ func Forward(ctx context.Context, config *rest.Config, namespace, pod string, po
 	return fmt.Sprintf("127.0.0.1:%d", ports[0].Local), stop, nil
 }
 
-// ProxyGet asks a pod by way of the API server's pod proxy: no port is opened, and only the right
-// to "get" pods/proxy is needed. At most maxPage bytes are read.
+// ProxyGet sends a GET request to a pod through the API server's pod proxy: no port is opened, and only
+// permission to "get" pods/proxy is needed. At most maxPage bytes are read.
 func ProxyGet(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, port int, path string) ([]byte, error) {
 	ctx = context.WithValue(ctx, fromPod{}, true)
 	body, err := client.CoreV1().RESTClient().Get().Namespace(pod.Namespace).Resource("pods").
@@ -74,8 +74,9 @@ func ProxyGet(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod,
 	return body, nil
 }
 
-// said is what came with an error of the pod proxy: only there stands that nobody listens, or that
-// the pod's host is away. The client keeps a text in the error's causes, anything else as the body.
+// said is the message that came with an error of the pod proxy: only it says that nothing listens on the
+// port, or that the node is unreachable. The client keeps a text in the error's causes, anything else as
+// the body.
 func said(body []byte, err error) string {
 	var failure *apierrors.StatusError
 	text := ""

@@ -21,13 +21,13 @@ import (
 type Object struct {
 	Resource  schema.GroupVersionResource
 	Kind      string
-	Namespace string // "" for an object of the cluster
+	Namespace string // "" for a cluster-wide object
 	Name      string
-	Owned     bool // some other object owns it: it goes when that goes
+	Owned     bool // another object owns it, and its deletion deletes this one
 
-	// Home is the namespace of the mesh that it belongs to, "" when it does not say.
+	// Home is the namespace of the mesh that it belongs to, or "" if it does not say.
 	Home string
-	// Release is the Helm release that it belongs to, as namespace/name, "" when it does not say.
+	// Release is the Helm release that it belongs to, as namespace/name, or "" if it does not say.
 	Release string
 }
 
@@ -39,16 +39,16 @@ func (o Object) String() string {
 	return o.Kind + " " + o.Namespace + "/" + o.Name
 }
 
-// Selectors of what belongs to a mesh.
+// Selectors for the objects of a mesh.
 func meshSelector(mesh string) string {
 	return api.LabelName + "=" + api.NameValue + "," + api.LabelInstance + "=" + mesh
 }
 
 func proxySecretSelector(mesh string) string { return api.LabelProxyCertificate + "=" + mesh }
 
-// Inventory lists everything in the cluster that carries a mesh's labels, of whatever kind: no
-// list of kinds has to be kept. Kinds that the user may not list are in the error, joined; what
-// could be listed is returned beside it.
+// Inventory lists all objects in the cluster with a mesh's labels, of every kind, so that no list of
+// kinds must be maintained. The error joins the kinds that the user may not list; the objects of the
+// others are returned with it.
 func (c *Clients) Inventory(ctx context.Context, mesh string) ([]Object, error) {
 	kinds, err := c.deletable()
 	if err != nil {
@@ -94,7 +94,7 @@ type kindOf struct {
 
 func (c *Clients) deletable() ([]kindOf, error) {
 	lists, err := c.Discovery.ServerPreferredResources()
-	// A broken aggregated API hides its own kinds only; none of them is ours.
+	// A broken aggregated API hides only its own kinds, none of which is osm's.
 	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
 		return nil, fmt.Errorf("ask the API server for its kinds: %w", err)
 	}
@@ -135,17 +135,17 @@ func describe(kind kindOf, item *metav1.PartialObjectMetadata) Object {
 		object.Release = owner.ReleaseNamespace + "/" + owner.Release
 	}
 	object.Home = owner.Namespace()
-	// A proxy's certificate lies beside the application, everything else in the mesh's own namespace.
+	// A proxy's certificate is in the application's namespace, everything else in the mesh's.
 	if object.Home == "" && item.Labels[api.LabelProxyCertificate] == "" {
 		object.Home = item.Namespace
 	}
 	return object
 }
 
-// helmSecrets are where Helm keeps its releases.
+// helmSecrets selects the Secrets in which Helm keeps its releases.
 var helmSecrets = kindOf{schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, "Secret"}
 
-// ReleaseNamespaces lists the namespaces that have a Helm release of a name, of whatever chart.
+// ReleaseNamespaces lists the namespaces with a Helm release of a name, whatever its chart.
 func (c *Clients) ReleaseNamespaces(ctx context.Context, name string) ([]string, error) {
 	records, err := c.list(ctx, helmSecrets, "owner=helm,name="+name)
 	var namespaces []string

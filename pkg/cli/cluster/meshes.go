@@ -23,7 +23,7 @@ type Mesh struct {
 	Version       string   `json:"version"`
 	EnforceSingle bool     `json:"enforceSingleMesh"`
 	Namespaces    []string `json:"addedNamespaces"` // sorted; filled in by WithNamespaces
-	// Foreign says that it is a mesh of Open Service Mesh or osm-edge, whose objects have the same names.
+	// Foreign marks a mesh of Open Service Mesh or osm-edge, whose objects have the same names.
 	Foreign bool `json:"foreign,omitempty"`
 }
 
@@ -56,7 +56,7 @@ func mesh(controller *appsv1.Deployment) Mesh {
 	}
 }
 
-// foreign says whether a controller is not this osm's, whose image has one program and needs no command.
+// foreign reports whether a controller is not this osm's, whose image has one program and needs no command.
 func foreign(controller *appsv1.Deployment) bool {
 	return slices.ContainsFunc(controller.Spec.Template.Spec.Containers, func(c corev1.Container) bool {
 		return len(c.Command) > 0 && strings.HasSuffix(c.Command[0], "-controller")
@@ -79,7 +79,7 @@ func WithNamespaces(ctx context.Context, client kubernetes.Interface, meshes []M
 	return nil
 }
 
-// Members lists the namespaces of a mesh, or of any mesh when the name is empty, sorted by name.
+// Members lists the namespaces of a mesh, or of all meshes if the name is empty, sorted by name.
 func Members(ctx context.Context, client kubernetes.Interface, mesh string) ([]corev1.Namespace, error) {
 	selector := api.LabelMonitoredBy
 	if mesh != "" {
@@ -93,7 +93,7 @@ func Members(ctx context.Context, client kubernetes.Interface, mesh string) ([]c
 	return namespaces.Items, nil
 }
 
-// NamespaceExists says whether a namespace exists.
+// NamespaceExists reports whether a namespace exists.
 func NamespaceExists(ctx context.Context, client kubernetes.Interface, name string) (bool, error) {
 	_, err := client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Metrics are the values of one process at one moment, by name. Histograms are left out: the CLI
-// asks about states, and a state is one number.
+// Metrics are the values of one process at one moment, by name. Histograms are left out, because the
+// CLI only needs single numbers.
 type Metrics map[string][]Sample
 
 // Sample is one series of a metric.
@@ -56,8 +56,7 @@ func (m Metrics) Number(name string) (float64, bool) {
 	return m[name][0].Value, true
 }
 
-// With returns the values of a label over the series of a metric that are 1: what an "info" metric
-// says.
+// With returns the values of a label in the series of a metric that are 1, as those of an "info" metric.
 func (m Metrics) With(name, label string) map[string]bool {
 	values := map[string]bool{}
 	for _, sample := range m[name] {

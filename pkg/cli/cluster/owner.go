@@ -8,13 +8,13 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// What Helm notes on the objects of a release, those of hooks excepted.
+// The labels and annotations that Helm sets on the objects of a release, except those of hooks.
 const (
 	annotationRelease          = "meta.helm.sh/release-name"
 	annotationReleaseNamespace = "meta.helm.sh/release-namespace"
 )
 
-// Owner is whose an object says it is. Any of its fields may be empty.
+// Owner is the owner of an object according to its labels and annotations. Any field may be empty.
 type Owner struct {
 	Release          string // name and namespace of the Helm release
 	ReleaseNamespace string
@@ -31,7 +31,7 @@ func OwnerOf(object metav1.Object) Owner {
 	}
 }
 
-// Namespace is the namespace of the mesh that the object says it belongs to, "" when it says none.
+// Namespace is the namespace of the mesh that the object belongs to, or "" if it does not say.
 func (o Owner) Namespace() string {
 	if o.MeshNamespace != "" {
 		return o.MeshNamespace
@@ -39,8 +39,8 @@ func (o Owner) Namespace() string {
 	return o.ReleaseNamespace
 }
 
-// Other says in words whose an object is when that is not the mesh of this name and namespace, whose
-// release has the mesh's name. It is "" when the object is that mesh's, or does not say whose it is.
+// Other describes the owner of an object that does not belong to the mesh of this name and namespace,
+// whose release has the mesh's name. It is "" if the object belongs to that mesh or does not say.
 func (o Owner) Other(mesh, namespace string) string {
 	switch {
 	case o.ReleaseNamespace != "" && (o.ReleaseNamespace != namespace || o.Release != mesh):

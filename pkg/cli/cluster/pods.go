@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// InjectedPods lists the pods of a mesh that carry a sidecar and have not ended, as
+// InjectedPods lists the pods of a mesh that have a sidecar and have not terminated, as
 // "namespace/name", sorted.
 func InjectedPods(ctx context.Context, client kubernetes.Interface, mesh string) ([]string, error) {
 	pods, err := injectedPods(ctx, client, mesh)
@@ -33,8 +33,8 @@ func InjectedPods(ctx context.Context, client kubernetes.Interface, mesh string)
 	return names, nil
 }
 
-// runningInjected are the pods whose proxy should be connected, by UID: a pod is running only after
-// its sidecar was, and one that is on its way out may have lost it already.
+// runningInjected are the pods whose proxy should be connected, by UID. A pod runs only after its
+// sidecar does, and a terminating pod may have lost it already.
 func runningInjected(ctx context.Context, client kubernetes.Interface, mesh string) (map[types.UID]bool, error) {
 	pods, err := injectedPods(ctx, client, mesh)
 	running := map[types.UID]bool{}
@@ -110,7 +110,7 @@ func Placements(ctx context.Context, client kubernetes.Interface, namespace stri
 	return placements, nil
 }
 
-// Ready says whether a pod is ready and not on its way out.
+// Ready reports whether a pod is ready and not terminating.
 func Ready(pod *corev1.Pod) bool {
 	if pod.DeletionTimestamp != nil {
 		return false

@@ -13,20 +13,20 @@ import (
 // Asker asks a pod for a page at a port.
 type Asker func(ctx context.Context, pod *corev1.Pod, port int, path string) ([]byte, error)
 
-// proxyPatience is how long the API server may take to bring a pod's answer before another way is tried. It is a small
-// part of the time that the commands allow a pod.
+// proxyPatience limits how long the API server may take to return a pod's response before a port-forward is tried. It
+// is a small part of the time that the commands allow a pod.
 const proxyPatience = time.Second
 
-// ByProxy asks by way of the API server's pod proxy.
+// ByProxy asks through the API server's pod proxy.
 func ByProxy(client kubernetes.Interface) Asker {
 	return func(ctx context.Context, pod *corev1.Pod, port int, path string) ([]byte, error) {
 		return ProxyGet(ctx, client, pod, port, path)
 	}
 }
 
-// Reach asks through the API server's pod proxy and, if that fails, through a port-forward. The proxy needs the lesser
-// right, but the API server connects to the pod then, and the mesh's NetworkPolicy lets it in only from the addresses
-// that the chart was given. A port-forward ends inside the pod, where no policy applies.
+// Reach asks through the API server's pod proxy and, if that fails, through a port-forward. The proxy needs the weaker
+// permission, but then the API server connects to the pod, and the mesh's NetworkPolicy admits it only from the
+// addresses that the chart was given. A port-forward ends inside the pod, where no policy applies.
 func (c *Clients) Reach(ctx context.Context, pod *corev1.Pod, port int, path string) ([]byte, error) {
 	soon, cancel := context.WithTimeout(ctx, proxyPatience)
 	defer cancel()

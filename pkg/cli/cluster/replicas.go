@@ -12,7 +12,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// What replicas of the control plane show at /metrics.
+// Metrics of the control plane's replicas.
 const (
 	metricRoot        = "osm_root_info"         // label fingerprint: the CA that it signs with
 	metricTrusted     = "osm_trusted_root_info" // label fingerprint: a CA that it trusts
@@ -24,22 +24,22 @@ const (
 	labelPod          = "pod"
 )
 
-// Replica is one pod of the control plane and what it says of itself.
+// Replica is one pod of the control plane, with the state that it reports.
 type Replica struct {
 	App       string // api.AppController or api.AppInjector
 	Namespace string
 	Pod       string
 	Node      string
 
-	// Err is why it could not be asked. Then what follows is empty.
+	// Err is why it could not be asked. If set, the fields below are empty.
 	Err error
-	// Root is the fingerprint of the CA that it signs with, "" when it shows none or several.
+	// Root is the fingerprint of the CA that it signs with, or "" if it reports none or several.
 	Root string
 	// Trusted are the fingerprints of the CAs that it trusts, Root among them.
 	Trusted map[string]bool
-	// RootExpiry is when Root expires, zero when it does not say.
+	// RootExpiry is when Root expires, or zero if it does not report that.
 	RootExpiry time.Time
-	// Proxies is how many are connected to it, -1 when it does not say. Injectors have none.
+	// Proxies is how many are connected to it, or -1 if it does not report that. Injectors have none.
 	Proxies int
 	// First is when the first certificate of its proxies expires.
 	First Expiry
@@ -47,12 +47,12 @@ type Replica struct {
 
 // Expiry is when a certificate expires, and whose it is.
 type Expiry struct {
-	At  time.Time // zero when there is no certificate
-	Pod string    // as "namespace/name"; "" when it is not known
+	At  time.Time // zero if there is no certificate
+	Pod string    // as "namespace/name"; "" if unknown
 }
 
-// AskReplicas asks pods of the control plane, all at the same time, for at most the given time. The
-// answers are in the order of the pods.
+// AskReplicas asks pods of the control plane concurrently, for at most the given time. The results are
+// in the order of the pods.
 func AskReplicas(ctx context.Context, ask Asker, pods []corev1.Pod, within time.Duration, now time.Time) []Replica {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %s", within))
 	defer cancel()
@@ -106,8 +106,8 @@ func (r *Replica) describe(metrics Metrics, now time.Time) {
 	r.First = firstExpiry(metrics, now)
 }
 
-// firstExpiry is the earliest of the expiries that a replica shows. One that is older than this osm
-// tells only how much time is left, and not whose certificate it is.
+// firstExpiry is the earliest expiry that a replica reports. A replica older than this osm reports only
+// how much time is left, not whose certificate expires.
 func firstExpiry(metrics Metrics, now time.Time) Expiry {
 	var first Expiry
 	for _, sample := range metrics[metricFirstExpiry] {
@@ -126,5 +126,5 @@ func unix(seconds float64) time.Time {
 	return time.Unix(int64(whole), int64(fraction*float64(time.Second))).UTC()
 }
 
-// ShortRoot is how much of a root's fingerprint people are shown.
+// ShortRoot is the part of a root's fingerprint that is shown to people.
 func ShortRoot(fingerprint string) string { return fingerprint[:min(8, len(fingerprint))] }

@@ -23,7 +23,7 @@ import (
 // RootCertificate is a MeshRootCertificate.
 type RootCertificate = v1alpha2.MeshRootCertificate
 
-// ServesRoots says whether the cluster knows MeshRootCertificates.
+// ServesRoots reports whether the cluster serves MeshRootCertificates.
 func (c *Clients) ServesRoots() (bool, error) {
 	resources, err := c.Discovery.ServerResourcesForGroupVersion(v1alpha2.GroupVersion().String())
 	if apierrors.IsNotFound(err) {
@@ -55,7 +55,7 @@ func (c *Clients) Roots(ctx context.Context, namespace string) ([]RootCertificat
 	return roots, nil
 }
 
-// CreateRoot makes a MeshRootCertificate. One of that name that exists is an error.
+// CreateRoot creates a MeshRootCertificate. It is an error if one of that name exists.
 func (c *Clients) CreateRoot(ctx context.Context, root *RootCertificate) error {
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(root)
 	if err == nil {
@@ -68,8 +68,8 @@ func (c *Clients) CreateRoot(ctx context.Context, root *RootCertificate) error {
 	return nil
 }
 
-// AskForRoot notes on a root that the mesh shall rotate to it. A root that has changed since it was
-// read is a conflict.
+// AskForRoot requests a rotation to a root, by an annotation. It is a conflict if the root has changed
+// since it was read.
 func (c *Clients) AskForRoot(ctx context.Context, root *RootCertificate, at time.Time) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"resourceVersion": root.ResourceVersion,
@@ -84,7 +84,7 @@ func (c *Clients) AskForRoot(ctx context.Context, root *RootCertificate, at time
 	return nil
 }
 
-// DeleteRoot deletes a root as it was read. One that is gone is no error.
+// DeleteRoot deletes a root unless it has changed since it was read. A missing root is no error.
 func (c *Clients) DeleteRoot(ctx context.Context, root *RootCertificate) error {
 	same := metav1.Preconditions{UID: &root.UID, ResourceVersion: &root.ResourceVersion}
 	err := c.roots(root.Namespace).Delete(ctx, root.Name, metav1.DeleteOptions{Preconditions: &same})
@@ -94,7 +94,7 @@ func (c *Clients) DeleteRoot(ctx context.Context, root *RootCertificate) error {
 	return nil
 }
 
-// LeaseHolder is the name of the controller's pod that leads, "" when none does.
+// LeaseHolder is the name of the leader's pod, or "" if there is no leader.
 func (c *Clients) LeaseHolder(ctx context.Context, namespace string) (string, error) {
 	lease, err := c.Kube.CoordinationV1().Leases(namespace).Get(ctx, api.ControllerLease, metav1.GetOptions{})
 	if lease, err = existing(lease, err, "Lease", namespace+"/"+api.ControllerLease); err != nil {

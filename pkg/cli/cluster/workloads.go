@@ -15,12 +15,12 @@ import (
 	"github.com/osm-edge/osm/pkg/api/membership"
 )
 
-// Workload is what has made some pods of a namespace, or a pod that nobody has made.
+// Workload is the controller of some pods in a namespace, or a pod without a controller.
 type Workload struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	Pods int    `json:"pods"`
-	// Command makes its pods anew; "" when nothing but its end and another beginning does.
+	// Command restarts its pods; "" if they must be deleted and created again.
 	Command string `json:"command,omitempty"`
 }
 
@@ -36,7 +36,7 @@ func WithSidecar(ctx context.Context, client kubernetes.Interface, namespace str
 	return workloads(ctx, client, namespace, func(pod *corev1.Pod) bool { return pod.Labels[api.LabelProxyUUID] != "" })
 }
 
-// gets says whether a pod like this one gets a sidecar when it is created, as the injector decides.
+// gets reports whether a new pod like this one would get a sidecar, by the rules of the injector.
 func gets(pod *corev1.Pod, injects bool) bool {
 	if membership.CannotInject(pod) != "" || pod.Labels[api.LabelName] == api.NameValue {
 		return false
@@ -71,8 +71,8 @@ func workloads(ctx context.Context, client kubernetes.Interface, namespace strin
 	return found, nil
 }
 
-// workloadOf is what has made a pod. A Deployment is known by its ReplicaSet's name, which is its
-// own and a hash that the pod has too: the right to read ReplicaSets is not needed.
+// workloadOf is the controller of a pod. A Deployment's name is that of its ReplicaSet without the hash,
+// which the pod has as a label, so no permission to read ReplicaSets is needed.
 func workloadOf(pod *corev1.Pod) Workload {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {

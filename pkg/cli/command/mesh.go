@@ -34,9 +34,9 @@ func (e *Env) FindMesh(ctx context.Context, cmd *cobra.Command, clients *cluster
 	case len(meshes) == 0:
 		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q: the cluster has none; create one with osm install", name)
 	case len(matching) == 0:
-		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q; the cluster has: %s; say which with --mesh-name and --osm-namespace", name, MeshNames(meshes))
+		return cluster.Mesh{}, fmt.Errorf("there is no mesh %q; the cluster has: %s; choose one with --mesh-name and --osm-namespace", name, MeshNames(meshes))
 	case len(matching) > 1:
-		return cluster.Mesh{}, Usagef(cmd, "there are several meshes of that name: %s; say which with --osm-namespace", MeshNames(matching))
+		return cluster.Mesh{}, Usagef(cmd, "there are several meshes of that name: %s; choose one with --osm-namespace", MeshNames(matching))
 	case matching[0].Foreign:
 		return cluster.Mesh{}, ForeignMesh(matching[0])
 	}

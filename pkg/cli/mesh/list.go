@@ -22,10 +22,11 @@ func NewList(env *command.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the meshes of the cluster",
-		Long: `List the meshes of the cluster. ROOT is the beginning of the fingerprint of the root certificate that
-the mesh's replicas say they hold: MISMATCH when they do not agree, "-" when none answers within three
-seconds. Meshes of Open Service Mesh and osm-edge are marked. The other formats have every replica's
-whole fingerprint.`,
+		Long: `List the meshes of the cluster, including those of Open Service Mesh and osm-edge, which are marked.
+
+ROOT is the start of the fingerprint of the root certificate that the replicas of the mesh report. It
+is MISMATCH if they disagree, and "-" if none answers within three seconds. JSON and YAML contain the
+complete fingerprint of every replica.`,
 		Example: `  osm mesh list
   osm mesh list -o json`,
 		Args: cobra.NoArgs,
@@ -35,7 +36,7 @@ whole fingerprint.`,
 	return cmd
 }
 
-// rootTime is how long the replicas of all meshes together may take to say their roots.
+// rootTime is how long the replicas of all meshes together may take to report their roots.
 const rootTime = 3 * time.Second
 
 type listedMesh struct {
@@ -87,7 +88,7 @@ func withRoots(ctx context.Context, env *command.Env, clients *cluster.Clients, 
 		for _, app := range []string{api.AppController, api.AppInjector} {
 			pods, err := cluster.ControlPlanePods(ctx, clients.Kube, mesh.Namespace, app)
 			if err != nil {
-				env.Debugf("the roots of mesh %s cannot be told: %v", mesh.Name, err)
+				env.Debugf("cannot list the replicas of mesh %s: %v", mesh.Name, err)
 			}
 			all = append(all, pods...)
 		}
@@ -110,12 +111,12 @@ func rootOf(r cluster.Replica) replicaRoot {
 	case r.Err != nil:
 		return replicaRoot{Pod: r.Pod, Problem: r.Err.Error()}
 	case r.Root == "":
-		return replicaRoot{Pod: r.Pod, Problem: "shows no root"}
+		return replicaRoot{Pod: r.Pod, Problem: "reports no root"}
 	}
 	return replicaRoot{Pod: r.Pod, Fingerprint: r.Root}
 }
 
-// root is what the table says of a mesh's root.
+// root is the column ROOT of the table.
 func (m listedMesh) root() string {
 	root := ""
 	for _, r := range m.Roots {

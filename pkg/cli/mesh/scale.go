@@ -70,8 +70,8 @@ The name of the mesh may also be given as an argument: osm mesh scale MESH.`,
 	}
 	flags.IntVar(&o.cpu, "cpu", 0, "target average CPU utilization of both components in percent (0-100; 0 ignores CPU)")
 	flags.IntVar(&o.memory, "memory", 0, "target average memory utilization of both components in percent (0-100; 0 ignores memory)")
-	flags.BoolVar(&o.autoscale, "autoscale", false, "turn autoscaling of both components on or off")
-	flags.BoolVar(&o.pdb, "pdb", false, "turn the disruption budget of both components on or off")
+	flags.BoolVar(&o.autoscale, "autoscale", false, "turn autoscaling of both components on, or off with =false")
+	flags.BoolVar(&o.pdb, "pdb", false, "turn the disruption budget of both components on, or off with =false")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	o.AddWaitFlags()
 	return o.Cmd
@@ -122,7 +122,7 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 	if err != nil {
 		return err
 	}
-	// The chart is the installed one: scaling is no upgrade.
+	// Scaling is no upgrade: the chart stays the installed one.
 	t, err := o.Prepare(rollout.Target{Name: info.Name, Namespace: info.Namespace, Chart: info.Chart, User: user})
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 	return o.placements(ctx, clients, t.Namespace)
 }
 
-// settings are the values that the flags stand for.
+// settings are the chart values that the flags set.
 func (o *scaleOptions) settings() map[string]any {
 	settings := map[string]any{}
 	put := func(flag, key string, value any) {
@@ -177,7 +177,7 @@ func (o *scaleOptions) settings() map[string]any {
 	return settings
 }
 
-// effective refuses flags that would have no effect in the mode that the component is in then.
+// effective refuses flags that would have no effect in the component's new mode.
 func (o *scaleOptions) effective(values release.Values) error {
 	for _, component := range rollout.Components() {
 		on := component.Autoscaled(values)
@@ -194,16 +194,18 @@ func (o *scaleOptions) effective(values release.Values) error {
 }
 
 // scaleKeys are the settings of a component that scale shows.
-var scaleKeys = [...]string{
-	".replicaCount", ".enablePodDisruptionBudget", ".autoScale.enable", ".autoScale.minReplicas", ".autoScale.maxReplicas",
-	".autoScale.cpu.targetAverageUtilization", ".autoScale.memory.targetAverageUtilization",
+func scaleKeys() []string {
+	return []string{
+		".replicaCount", ".enablePodDisruptionBudget", ".autoScale.enable", ".autoScale.minReplicas", ".autoScale.maxReplicas",
+		".autoScale.cpu.targetAverageUtilization", ".autoScale.memory.targetAverageUtilization",
+	}
 }
 
-// show prints the settings that change, old and new.
+// show prints the settings that change, with their old and new values.
 func (o *scaleOptions) show(before, after release.Values) (changed bool, err error) {
 	grid := output.Grid{Header: []string{"SETTING", "OLD", "NEW"}}
 	for _, component := range rollout.Components() {
-		for _, key := range scaleKeys {
+		for _, key := range scaleKeys() {
 			was, will := setting(before, component.Key+key), setting(after, component.Key+key)
 			if was != will {
 				grid.Rows = append(grid.Rows, []string{component.Key + key, was, will})
@@ -234,7 +236,7 @@ func (o *scaleOptions) confirm(mesh string) error {
 	return o.Env.Confirm(fmt.Sprintf("Scale mesh [%s]?", mesh))
 }
 
-// ask asks for the settings that matter in the mode that each component is in.
+// ask asks for the settings that apply to the present mode of each component.
 func (o *scaleOptions) ask(old release.Values) (map[string]any, error) {
 	settings := map[string]any{}
 	for _, component := range rollout.Components() {

@@ -22,8 +22,8 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-// membership is what namespace add, remove and ignore have in common: every namespace is looked at
-// before any is changed, and at the end the workloads are told that run as they were.
+// membership is what namespace add, remove and ignore have in common: they check all namespaces before
+// they change the first one, and at the end list the workloads that must be restarted.
 type membership struct {
 	env      *command.Env
 	cmd      *cobra.Command
@@ -34,8 +34,8 @@ type membership struct {
 	clients *cluster.Clients
 	meshes  []cluster.Mesh
 	mesh    cluster.Mesh
-	webhook *admissionv1.MutatingWebhookConfiguration // of the mesh; nil when it has none or it may not be read
-	blind   bool                                      // it may not be read
+	webhook *admissionv1.MutatingWebhookConfiguration // of the mesh; nil if there is none or it may not be read
+	blind   bool                                      // the webhook may not be read
 }
 
 func (o *membership) flags(cmd *cobra.Command) {
@@ -43,22 +43,22 @@ func (o *membership) flags(cmd *cobra.Command) {
 	cmd.Flags().VarP(&o.format, "output", "o", "output format")
 }
 
-// memberChange is what is about to be done to a namespace, and then what was done.
+// memberChange is a planned change of a namespace and, later, its result.
 type memberChange struct {
 	Namespace string `json:"namespace"`
 	Mesh      string `json:"mesh,omitempty"`
 	Changed   bool   `json:"changed"`
-	// Restart are the workloads that run as they were: without a sidecar after an addition, with one
-	// after a removal.
+	// Restart are the workloads that must be restarted: those without a sidecar after an addition, with
+	// one after a removal.
 	Restart []cluster.Workload `json:"restart"`
 
 	labels, annotations map[string]any
-	said                string // for people
+	message             string // for people, in place of a table
 	outdated            func(context.Context) ([]cluster.Workload, error)
-	running             string // what those workloads are
+	running             string // what these workloads lack or still have
 }
 
-// planner looks at a namespace and says what is to be done to it, or why that is refused.
+// planner checks a namespace and returns the change to make, or why it is refused.
 type planner func(ctx context.Context, namespace *corev1.Namespace) (*memberChange, error)
 
 func (o *membership) run(cmd *cobra.Command, names []string, plan planner) error {
@@ -96,7 +96,7 @@ func (o *membership) run(cmd *cobra.Command, names []string, plan planner) error
 	return errors.Join(o.report(ctx, done), failure)
 }
 
-// permitted asks for the rights that the changes need.
+// permitted checks the permissions that the changes need.
 func (o *membership) permitted(ctx context.Context, changes []*memberChange) error {
 	var needs []check.Need
 	for _, change := range changes {
@@ -107,7 +107,7 @@ func (o *membership) permitted(ctx context.Context, changes []*memberChange) err
 	return check.Permitted(ctx, o.clients, needs)
 }
 
-// apply changes one namespace after the other and returns those with which that is over.
+// apply changes one namespace after the other and returns those that are done.
 func (o *membership) apply(ctx context.Context, changes []*memberChange) ([]*memberChange, error) {
 	for i, change := range changes {
 		if change.labels == nil {
@@ -129,7 +129,7 @@ func (o *membership) report(ctx context.Context, changes []*memberChange) error 
 		}
 		workloads, err := change.outdated(ctx)
 		if err != nil {
-			o.env.Warnf("which workloads of namespace [%s] have to be restarted cannot be told: %v", change.Namespace, err)
+			o.env.Warnf("cannot list the workloads of namespace [%s] that must be restarted: %v", change.Namespace, err)
 			continue
 		}
 		change.Restart = workloads
@@ -138,14 +138,13 @@ func (o *membership) report(ctx context.Context, changes []*memberChange) error 
 		return output.Write(o.env.Out, o.format, changes, output.Grid{})
 	}
 	for _, change := range changes {
-		o.env.Printf("%s\n", change.said)
+		o.env.Printf("%s\n", change.message)
 		o.advise(change)
 	}
 	return nil
 }
 
-// advise names the workloads that run as they were and how to restart them: those that kubectl
-// restarts, in one command.
+// advise prints the commands that restart the workloads; one kubectl command restarts all that it can.
 func (o *membership) advise(change *memberChange) {
 	if len(change.Restart) == 0 {
 		return
@@ -172,7 +171,7 @@ func (o *membership) advise(change *memberChange) {
 }
 
 func (o *membership) addition(ctx context.Context, namespace *corev1.Namespace) (*memberChange, error) {
-	if err := o.knowMesh(ctx); err != nil {
+	if err := o.findMesh(ctx); err != nil {
 		return nil, err
 	}
 	if err := o.fits(namespace); err != nil {
@@ -187,20 +186,20 @@ func (o *membership) addition(ctx context.Context, namespace *corev1.Namespace) 
 		outdated: func(ctx context.Context) ([]cluster.Workload, error) {
 			return cluster.WithoutSidecar(ctx, o.clients.Kube, namespace.Name, !o.disabled)
 		},
-		said: fmt.Sprintf("Namespace [%s] has already been added to mesh [%s]", namespace.Name, o.meshName),
+		message: fmt.Sprintf("Namespace [%s] has already been added to mesh [%s]", namespace.Name, o.meshName),
 	}
 	if namespace.Labels[api.LabelMonitoredBy] != o.meshName || namespace.Annotations[api.AnnotationInjection] != injection {
 		change.labels, change.annotations = map[string]any{api.LabelMonitoredBy: o.meshName}, map[string]any{api.AnnotationInjection: injection}
-		change.said = fmt.Sprintf("Namespace [%s] successfully added to mesh [%s]", namespace.Name, o.meshName)
+		change.message = fmt.Sprintf("Namespace [%s] successfully added to mesh [%s]", namespace.Name, o.meshName)
 	}
 	return change, nil
 }
 
-// fits says why a namespace cannot become a member.
+// fits returns an error if a namespace cannot become a member.
 func (o *membership) fits(namespace *corev1.Namespace) error {
 	name := namespace.Name
 	if slices.Contains([]string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}, name) {
-		return fmt.Errorf("namespace [%s] is Kubernetes' own: no mesh ever acts there, so that the cluster's own pods never wait for one", name)
+		return fmt.Errorf("namespace [%s] belongs to Kubernetes and cannot be added to a mesh: the cluster's own pods must never wait for one", name)
 	}
 	for _, mesh := range o.meshes {
 		if mesh.Namespace == name {
@@ -208,7 +207,7 @@ func (o *membership) fits(namespace *corev1.Namespace) error {
 		}
 	}
 	if namespace.Labels[api.LabelIgnore] == "true" {
-		return fmt.Errorf("namespace [%s] is ignored by every mesh (osm namespace ignore); osm namespace remove %s ends that", name, name)
+		return fmt.Errorf("namespace [%s] is ignored by every mesh (osm namespace ignore); undo that first: osm namespace remove %s", name, name)
 	}
 	if owner := namespace.Labels[api.LabelMonitoredBy]; owner != "" && owner != o.meshName {
 		return fmt.Errorf("namespace [%s] belongs to mesh [%s]; remove it from there first: osm namespace remove %s --mesh-name %s", name, owner, name, owner)
@@ -216,7 +215,7 @@ func (o *membership) fits(namespace *corev1.Namespace) error {
 	return o.acts(namespace)
 }
 
-// acts says why the webhook would not act on a namespace that has become a member.
+// acts returns an error if the webhook would not act in a namespace that became a member.
 func (o *membership) acts(namespace *corev1.Namespace) error {
 	switch {
 	case o.blind:
@@ -238,11 +237,11 @@ func (o *membership) acts(namespace *corev1.Namespace) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("namespace [%s] cannot be added: the webhook of mesh [%s] never acts there, by the namespaceSelector of MutatingWebhookConfiguration %s", namespace.Name, o.meshName, o.webhook.Name)
+	return fmt.Errorf("namespace [%s] cannot be added: the namespaceSelector of the webhook of mesh [%s] excludes it; see MutatingWebhookConfiguration %s", namespace.Name, o.meshName, o.webhook.Name)
 }
 
-// knowMesh finds the mesh that namespaces are to be members of, once.
-func (o *membership) knowMesh(ctx context.Context) error {
+// findMesh finds the mesh to add namespaces to, and its webhook. It does so once.
+func (o *membership) findMesh(ctx context.Context) error {
 	if o.meshes != nil {
 		return nil
 	}
@@ -258,8 +257,8 @@ func (o *membership) knowMesh(ctx context.Context) error {
 	switch {
 	case apierrors.IsForbidden(err):
 		o.blind = true
-		o.env.Warnf("whether the mesh's webhook acts in the namespaces cannot be told: %v", err)
-	case apierrors.IsNotFound(err): // acts says so
+		o.env.Warnf("cannot tell whether the mesh's webhook acts in the namespaces: %v", err)
+	case apierrors.IsNotFound(err): // reported by acts
 	case err != nil:
 		return fmt.Errorf("read MutatingWebhookConfiguration %s: %w", name, err)
 	default:
@@ -269,8 +268,8 @@ func (o *membership) knowMesh(ctx context.Context) error {
 	return nil
 }
 
-// choose finds the mesh that is meant. Membership names a mesh only, so that all of that name would
-// act on the namespace: whoever wants that says which one is looked at.
+// choose finds the mesh that is meant. The membership label holds the name of a mesh only, so all
+// meshes of that name act on the namespace. If there are several, --osm-namespace must choose one.
 func (o *membership) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	named := slices.DeleteFunc(slices.Clone(meshes), func(m cluster.Mesh) bool { return m.Name != o.meshName })
 	here := o.env.Matching(o.cmd, named, o.meshName)
@@ -278,9 +277,9 @@ func (o *membership) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	case len(named) == 0:
 		return cluster.Mesh{}, fmt.Errorf("mesh [%s] does not exist; name another one with --mesh-name (osm mesh list shows them), or create it with osm install", o.meshName)
 	case len(here) == 0:
-		return cluster.Mesh{}, fmt.Errorf("mesh [%s] is in namespace [%s], not in [%s]; use --osm-namespace %s, or leave it out", o.meshName, named[0].Namespace, o.env.Namespace, named[0].Namespace)
+		return cluster.Mesh{}, fmt.Errorf("mesh [%s] is in namespace [%s], not in [%s]; use --osm-namespace %s, or omit the flag", o.meshName, named[0].Namespace, o.env.Namespace, named[0].Namespace)
 	case len(here) > 1:
-		return cluster.Mesh{}, fmt.Errorf("there are several meshes of that name, and all would act on the namespace: %s; uninstall those that are not needed, or say which is meant with --osm-namespace", command.MeshNames(named))
+		return cluster.Mesh{}, fmt.Errorf("there are several meshes of that name, and all would act on the namespace: %s; uninstall those that are not needed, or choose one with --osm-namespace", command.MeshNames(named))
 	case here[0].Foreign:
 		return cluster.Mesh{}, command.ForeignMesh(here[0])
 	case len(named) > 1:
@@ -296,11 +295,11 @@ func (o *membership) removal(_ context.Context, namespace *corev1.Namespace) (*m
 	}
 	change := &memberChange{
 		Namespace: name, Mesh: owner, running: "with a sidecar", outdated: o.withSidecar(name),
-		said: fmt.Sprintf("Namespace [%s] already does not belong to any mesh", name),
+		message: fmt.Sprintf("Namespace [%s] does not belong to any mesh; nothing was changed", name),
 	}
 	if owner != "" || namespace.Labels[api.LabelIgnore] == "true" {
 		change.labels, change.annotations = noMembership()
-		change.said = fmt.Sprintf("Namespace [%s] successfully removed from mesh [%s]", name, cmp.Or(owner, o.meshName))
+		change.message = fmt.Sprintf("Namespace [%s] successfully removed from mesh [%s]", name, cmp.Or(owner, o.meshName))
 	}
 	return change, nil
 }
@@ -308,8 +307,8 @@ func (o *membership) removal(_ context.Context, namespace *corev1.Namespace) (*m
 func (o *membership) ignoring(_ context.Context, namespace *corev1.Namespace) (*memberChange, error) {
 	return &memberChange{
 		Namespace: namespace.Name, Mesh: namespace.Labels[api.LabelMonitoredBy], running: "with a sidecar", outdated: o.withSidecar(namespace.Name),
-		labels: map[string]any{api.LabelIgnore: "true"},
-		said:   fmt.Sprintf("Successfully configured namespace [%s] to be ignored", namespace.Name),
+		labels:  map[string]any{api.LabelIgnore: "true"},
+		message: fmt.Sprintf("Successfully configured namespace [%s] to be ignored", namespace.Name),
 	}, nil
 }
 

@@ -7,15 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// Line makes a text harmless for a terminal and for the line that it stands in. What a terminal
-// would not print but act on (escape sequences, carriage returns, line breaks, marks that turn the
-// direction of writing) is shown as an escape, and so is what it would not show at all.
+// Line makes a text safe to print in one line on a terminal. Characters that a terminal would interpret
+// (escape sequences, carriage returns, line breaks, bidirectional marks) or not show are escaped.
 //
-// Names and messages come from a cluster in which others write: without this, a label could hide a
-// row of a table or forge the line that says that all is well.
+// Names and messages come from a cluster in which others can write: without this, a label could hide a
+// row of a table or forge a line that reports success.
 func Line(text string) string { return clean(text, false) }
 
-// Text is Line for a text of several lines: line breaks and tabs stay.
+// Text is Line for a text of several lines: it keeps line breaks and tabs.
 func Text(text string) string { return clean(text, true) }
 
 func clean(text string, lines bool) string {
@@ -59,8 +58,8 @@ func escaped(r rune) string {
 // Lines is a text of several lines as an argument of Sprintf.
 type Lines string
 
-// Sprintf is fmt.Sprintf with harmless arguments: strings are cleaned by Line; errors, which may
-// list several things below each other, and Lines by Text. The format is the program's own.
+// Sprintf is fmt.Sprintf with safe arguments: strings are cleaned by Line; errors, which may have
+// several lines, and Lines by Text. The format itself is trusted.
 func Sprintf(format string, args ...any) string {
 	cleaned := make([]any, len(args))
 	for i, arg := range args {

@@ -38,7 +38,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// A table has as many lines as rows, whatever is in its cells, and columns stay columns.
+// A table has one line per row and aligned columns, whatever its cells contain.
 func TestGridHoldsHostileCells(t *testing.T) {
 	var out strings.Builder
 	grid := output.Grid{Header: []string{"NAME", "NOTE"}, Rows: [][]string{{"a\nfake   row", "x\ty"}, {"\x1b[1A\x1b[2K", "\rb"}}}
@@ -70,8 +70,7 @@ func TestSprintf(t *testing.T) {
 	}
 }
 
-// Nothing that a terminal acts on comes through, cleaning twice is cleaning once, and what is
-// harmless stays as it is.
+// Nothing that a terminal interprets is left, cleaning is idempotent, and safe text does not change.
 func FuzzLine(f *testing.F) {
 	for _, seed := range []string{"", "osm", "\x1b[31m", "a\r\nb", "\u202e", "\xc3\x28", "\u009b", "日本", `\x1b`} {
 		f.Add(seed)

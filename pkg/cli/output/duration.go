@@ -7,7 +7,7 @@ import (
 )
 
 // Duration reads "17 h 04 min", "4 min 10 s" or "9 s". It rounds towards zero, so that it never
-// promises more than there is.
+// overstates the time.
 func Duration(d time.Duration) string {
 	if d < 0 {
 		return "-" + Duration(-d)
@@ -22,7 +22,7 @@ func Duration(d time.Duration) string {
 	return fmt.Sprintf("%d s", seconds)
 }
 
-// Days reads "3649 days"; less than two days are told as Duration does.
+// Days reads "3649 days"; less than two days are formatted by Duration.
 func Days(d time.Duration) string {
 	if days := int(d / (24 * time.Hour)); days >= 2 {
 		return fmt.Sprintf("%d days", days)
@@ -30,7 +30,7 @@ func Days(d time.Duration) string {
 	return Duration(d)
 }
 
-// Compact writes a duration as one gives it to a flag: 4h rather than 4h0m0s.
+// Compact formats a duration as a user would write it in a flag: 4h rather than 4h0m0s.
 func Compact(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {

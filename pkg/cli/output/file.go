@@ -8,10 +8,9 @@ import (
 	"path/filepath"
 )
 
-// WriteFile writes a file that its owner alone may read, also where a file of that name exists that
-// others may read: it makes another one and puts it in its place, so that there is always a whole
-// one. A symbolic link to a file is refused, because somebody else may have made it; a device, a
-// pipe or a socket is written to as it is.
+// WriteFile writes a file that only its owner may read, even if it replaces a file that others may
+// read. The file is replaced atomically. A symbolic link to a file is refused, because somebody else may
+// have created it; a device, pipe or socket is written to directly.
 func WriteFile(path string, data []byte) error {
 	link, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +33,7 @@ func WriteFile(path string, data []byte) error {
 	return replace(path, data)
 }
 
-// replace puts a new file of mode 0600 in the place of whatever has the name.
+// replace replaces whatever has the name by a new file of mode 0600.
 func replace(path string, data []byte) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), ".osm-*") // 0600
 	if err != nil {
@@ -52,7 +51,7 @@ func replace(path string, data []byte) (err error) {
 	return os.Rename(file.Name(), path)
 }
 
-// pour writes to what is no file: /dev/stdout, a named pipe.
+// pour writes to something that is not a regular file, such as /dev/stdout or a named pipe.
 func pour(path string, data []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // the file that the user names
 	if err != nil {

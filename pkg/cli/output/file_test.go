@@ -21,7 +21,7 @@ func TestWriteFile(t *testing.T) {
 	if err := os.Chmod(old, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	// Somebody who has the looser file open reads no word of what is written.
+	// A process that has the readable file open reads nothing of what is written.
 	reader, err := os.Open(old)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
-// What is no file keeps what it is.
+// Special files are written to, not replaced.
 func TestWriteFileToAPipe(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {

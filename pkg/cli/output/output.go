@@ -1,7 +1,7 @@
 // Package output writes results as a table for people, or as JSON or YAML for programs.
 //
-// It knows nothing of meshes. Its invariants: a program reading -o json or -o yaml gets one document
-// and nothing else on standard output; what a person reads holds nothing that a terminal acts on.
+// It knows nothing of meshes. Its invariants: with -o json or -o yaml, standard output is exactly one
+// document; text for people contains nothing that a terminal would interpret.
 package output
 
 import (

@@ -45,7 +45,7 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// A duration never promises more than there is.
+// Duration never overstates the time.
 func TestDuration(t *testing.T) {
 	tests := []struct {
 		d               time.Duration

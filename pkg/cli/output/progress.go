@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Progress writes a line per change of a thing that is being waited for.
+// Progress writes a line for each change of something that a command waits for.
 type Progress struct {
 	out   io.Writer
 	now   func() time.Time
 	start time.Time
 }
 
-// NewProgress starts counting now.
+// NewProgress returns a Progress that starts now.
 func NewProgress(out io.Writer, now func() time.Time) *Progress {
 	return &Progress{out, now, now()}
 }

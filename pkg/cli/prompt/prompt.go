@@ -1,8 +1,7 @@
 // Package prompt asks a person at a terminal.
 //
-// It is the only package that imports survey. It decides nothing: a question without a terminal
-// is answered with ErrNoTerminal at once. That is its invariant: it never waits for an answer
-// that nobody can give.
+// It is the only package that imports survey. Its invariant: it never waits for an answer that nobody
+// can give; without a terminal, every question returns ErrNoTerminal at once.
 package prompt
 
 import (
@@ -15,19 +14,19 @@ import (
 	"golang.org/x/term"
 )
 
-// ErrNoTerminal says that there is nobody to ask.
+// ErrNoTerminal means that there is nobody to ask.
 var ErrNoTerminal = errors.New("there is no terminal to ask on")
 
-// ErrInterrupted says that the person pressed Ctrl-C at a question.
+// ErrInterrupted means that the user pressed Ctrl-C at a question.
 var ErrInterrupted = errors.New("interrupted")
 
-// Terminal asks on a pair of files, if both are a terminal.
+// Terminal asks on a pair of files if both are terminals.
 type Terminal struct {
 	In  *os.File
 	Out *os.File
 }
 
-// Interactive says whether there is anybody to ask.
+// Interactive reports whether there is anybody to ask.
 func (t Terminal) Interactive() bool {
 	return t.In != nil && t.Out != nil && term.IsTerminal(int(t.In.Fd())) && term.IsTerminal(int(t.Out.Fd()))
 }
@@ -39,8 +38,8 @@ func (t Terminal) Confirm(question string) (bool, error) {
 	return answer, err
 }
 
-// Input asks for a line of text; plain Enter means the preset. validate may refuse an answer, the
-// person is then asked again.
+// Input asks for a line of text; plain Enter means the preset. If validate refuses the answer, the
+// question is repeated.
 func (t Terminal) Input(question, preset string, validate func(string) error) (string, error) {
 	answer := ""
 	err := t.ask(&survey.Input{Message: question, Default: preset}, &answer, survey.WithValidator(func(value any) error {

@@ -8,7 +8,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/prompt"
 )
 
-// Without a terminal every question is answered at once, though the other end of the pipe stays open.
+// Without a terminal every question returns at once, although the other end of the pipe stays open.
 func TestNoTerminalNeverHangs(t *testing.T) {
 	in, keepOpen, err := os.Pipe()
 	if err != nil {

@@ -46,9 +46,9 @@ func NewGetConfig(env *command.Env) *cobra.Command {
 	kind, format := "all", output.Table
 	cmd := &cobra.Command{
 		Use:   "get-config POD",
-		Short: "Show the configuration that the Envoy of a pod holds",
-		Long: `Show the configuration that the Envoy of a pod holds now: what the control plane sent and Envoy
-accepted, and, with the reason, what Envoy refused. Private keys are never shown.`,
+		Short: "Show the configuration of a pod's Envoy",
+		Long: `Show the present configuration of a pod's Envoy: what the control plane sent and Envoy accepted, and
+what Envoy rejected, with the reason. Private keys are never shown.`,
 		Example: `  osm proxy get-config bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer
   osm proxy get-config bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer --type routes -o yaml`,
 		Args: cobra.ExactArgs(1),
@@ -60,7 +60,7 @@ accepted, and, with the reason, what Envoy refused. Private keys are never shown
 		},
 	}
 	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of the pod")
-	cmd.Flags().StringVar(&kind, "type", "all", "what to show: "+strings.Join(sectionNames(), ", "))
+	cmd.Flags().StringVar(&kind, "type", "all", "part to show: "+strings.Join(sectionNames(), ", "))
 	cmd.Flags().VarP(&format, "output", "o", "output format")
 	return cmd
 }
@@ -196,7 +196,7 @@ func endpointHealth(resource map[string]any) string {
 	return fmt.Sprintf("%d/%d healthy", healthy, all)
 }
 
-// redact blanks private keys. Envoy does so itself; a dump must stay harmless if it ever does not.
+// redact blanks private keys. Envoy does so too, but a dump must be harmless even if Envoy does not.
 func redact(node any) {
 	switch n := node.(type) {
 	case map[string]any:

@@ -57,15 +57,15 @@ func (c *Chart) Version() string { return c.chart.Metadata.Version }
 // AppVersion is the version of osm that the chart installs by default.
 func (c *Chart) AppVersion() string { return c.chart.Metadata.AppVersion }
 
-// What tells the charts of this osm from those of Open Service Mesh and osm-edge, which have the same
-// name: the annotation, or in charts that are older than it, a template that only they have.
+// What distinguishes the charts of this osm from those of Open Service Mesh and osm-edge, which have the
+// same name: the annotation or, in charts older than it, a template that only they have.
 const (
 	distributionKey   = "openservicemesh.io/distribution"
 	distributionValue = "osm-ha"
 	ownTemplate       = "templates/bootstrap-job.yaml"
 )
 
-// Foreign names a chart that is not one of this osm's, such as "osm-edge 1.3.9"; "" for its own.
+// Foreign names a chart that is not this osm's, such as "osm-edge 1.3.9"; it is "" for this osm's own.
 func (c *Chart) Foreign() string {
 	metadata := c.chart.Metadata
 	if metadata.Annotations[distributionKey] == distributionValue {

@@ -9,8 +9,8 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// The record of a release is whatever lies in its Secret: it is described or refused with its name,
-// and what is described can be asked for everything that the CLI asks for.
+// The Secret of a release may contain anything: the release is described, or refused with its name, and
+// whatever is described has everything that the CLI asks for.
 func FuzzDescribe(f *testing.F) {
 	for _, seed := range []string{
 		`{"name": "osm", "namespace": "osm-system", "info": {"status": "deployed"}, "chart": {"metadata": {"name": "osm", "version": "0.1.0"}, "templates": [null, {"name": "templates/bootstrap-job.yaml"}]}, "config": {"osm": {"meshName": "osm"}}}`,

@@ -16,8 +16,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// unlimited is what Helm is told where it insists on a time limit of its own; the context that
-// each operation runs under is the limit that counts.
+// unlimited is passed to Helm where it insists on a time limit of its own; the actual limit is the
+// context of each operation.
 const unlimited = 10 * 365 * 24 * time.Hour
 
 // Engine works on the releases of one namespace.
@@ -31,11 +31,11 @@ type Engine struct {
 	poll      time.Duration
 }
 
-// Log receives Helm's own remarks, for --verbose.
+// Log receives Helm's log messages, for --verbose.
 type Log func(format string, args ...any)
 
-// New returns the engine for a namespace of the cluster that getter leads to. It does not talk to
-// the cluster. Releases are kept where Helm keeps them by default, in Secrets of the namespace.
+// New returns the engine for a namespace of getter's cluster. It does not connect to the cluster.
+// Releases are stored where Helm stores them by default, in Secrets of the namespace.
 func New(getter genericclioptions.RESTClientGetter, namespace string, log Log) (*Engine, error) {
 	client := kube.New(getter)
 	client.Log = log
@@ -72,7 +72,7 @@ type Info struct {
 // ErrNotFound means that the namespace has no release of that name.
 var ErrNotFound = errors.New("no such release")
 
-// Info returns the state of a release. The error is ErrNotFound when there is none.
+// Info returns the state of a release. The error is ErrNotFound if there is none.
 func (e *Engine) Info(name string) (*Info, error) {
 	last, err := e.releases.Last(name)
 	if errors.Is(err, driver.ErrReleaseNotFound) {
@@ -81,7 +81,7 @@ func (e *Engine) Info(name string) (*Info, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read release %q in namespace %q: %w", name, e.namespace, err)
 	}
-	// The values that hold are those of the deployed revision; a failed upgrade never took effect.
+	// The values in force are those of the deployed revision; a failed upgrade never took effect.
 	current := last
 	deployed, err := e.releases.Deployed(name)
 	if err == nil {
@@ -90,7 +90,7 @@ func (e *Engine) Info(name string) (*Info, error) {
 	return describe(last, current, deployed != nil)
 }
 
-// describe reads a release, which is whatever somebody has written into its Secret.
+// describe reads a release. Its Secret may contain anything.
 func describe(last, current *helmrelease.Release, everDeployed bool) (*Info, error) {
 	if last.Info == nil || current.Chart == nil || current.Chart.Metadata == nil {
 		return nil, fmt.Errorf("release %q in namespace %q cannot be read: its record is damaged; look at it with helm history %s -n %s", last.Name, last.Namespace, last.Name, last.Namespace)
@@ -121,7 +121,7 @@ func (e *Engine) Recover(name string) error {
 	return nil
 }
 
-// config returns a Helm configuration for one release whose every request and wait ends with ctx.
+// config returns a Helm configuration for one release in which all requests and waits end with ctx.
 func (e *Engine) config(ctx context.Context, name string, observe Observer) *action.Configuration {
 	return &action.Configuration{
 		RESTClientGetter: e.getter,

@@ -94,7 +94,7 @@ func TestInfoNotFound(t *testing.T) {
 	}
 }
 
-// A process that died in the middle: its release is recovered, and only then can be worked on.
+// After a process died half-way, its release must be recovered before the next operation.
 func TestRecover(t *testing.T) {
 	server := &apitest.Server{Stuck: map[string]string{"osm-injector": "CrashLoopBackOff"}}
 	e := engine(t, server)

@@ -7,7 +7,7 @@ import (
 	"k8s.io/cli-runtime/pkg/resource"
 )
 
-// autoscaler returns the Deployment that an autoscaler of the release scales, and its floor.
+// autoscaler returns the Deployment that an autoscaler of the release scales, and its minimum.
 func autoscaler(info *resource.Info) (deployment string, floor int32) {
 	object, ok := info.Object.(*unstructured.Unstructured)
 	if !ok {

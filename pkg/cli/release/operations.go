@@ -17,9 +17,9 @@ type Request struct {
 	Values Values // all of the user's values: nothing is added from earlier revisions
 	// CreateNamespace makes the release's namespace first (install only).
 	CreateNamespace bool
-	// SkipHooks leaves the chart's hooks out: for changes that concern no CRD and no MeshConfig.
+	// SkipHooks skips the chart's hooks, for changes that affect neither CRDs nor the MeshConfig.
 	SkipHooks bool
-	// Observe is told about each change of the workloads while they become ready. It may be nil.
+	// Observe is called with each change of the workloads while they become ready. It may be nil.
 	Observe Observer
 }
 

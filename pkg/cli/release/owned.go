@@ -13,12 +13,12 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 )
 
-// Helm finds the objects of a release by their names. Objects of the cluster have the mesh's name in
-// theirs, so that two releases of one name in two namespaces mean the same ones; and Helm looks whose
-// an object is only when it creates one, and never for hooks. So it is looked at here, before
-// everything that deletes or overwrites.
+// Helm finds the objects of a release by their names. The names of cluster-wide objects contain only the
+// mesh's name, so two releases of one name in two namespaces mean the same objects. Helm checks the
+// owner of an object only before it creates one, and never for hooks. This file checks it before every
+// deletion and every update.
 
-// others are the objects that exist and belong to somebody else, with whose they are.
+// others are the existing objects that belong to another owner, with the owner.
 func (g *guard) others(resources kube.ResourceList) (map[string]string, error) {
 	others := map[string]string{}
 	for _, info := range resources {
@@ -48,7 +48,7 @@ func title(info *resource.Info) string {
 	return info.Mapping.GroupVersionKind.Kind + " " + name
 }
 
-// Delete is what Helm calls to make room for a hook and to remove it: it deletes all or nothing.
+// Delete is called by Helm before a hook runs and to remove it. It deletes all objects or none.
 func (g *guard) Delete(resources kube.ResourceList) (*kube.Result, []error) {
 	others, err := g.others(resources)
 	if err != nil {
@@ -60,8 +60,8 @@ func (g *guard) Delete(resources kube.ResourceList) (*kube.Result, []error) {
 	return g.Client.Delete(resources)
 }
 
-// DeleteWithPropagationPolicy is what Helm calls to remove a release: what is somebody else's stays,
-// or the release could never be removed.
+// DeleteWithPropagationPolicy is called by Helm to remove a release. It skips the objects of other
+// owners; otherwise the release could never be removed.
 func (g *guard) DeleteWithPropagationPolicy(resources kube.ResourceList, policy metav1.DeletionPropagation) (*kube.Result, []error) {
 	others, err := g.others(resources)
 	if err != nil {
@@ -77,7 +77,7 @@ func (g *guard) DeleteWithPropagationPolicy(resources kube.ResourceList, policy 
 	return g.Client.DeleteWithPropagationPolicy(mine, policy)
 }
 
-// Update overwrites target and deletes what of original is not in it.
+// Update updates the target objects and deletes the original ones that are not among them.
 func (g *guard) Update(original, target kube.ResourceList, force bool) (*kube.Result, error) {
 	if err := g.ended(); err != nil {
 		return &kube.Result{}, err

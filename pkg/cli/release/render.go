@@ -128,7 +128,7 @@ func missingNamespace(err error, info *resource.Info) bool {
 	return details != nil && details.Kind == "namespaces" && details.Name == info.Namespace
 }
 
-// TemplateError is the chart's own refusal of a combination of values, in its own words.
+// TemplateError is the message with which the chart refuses a combination of values.
 type TemplateError struct{ message string }
 
 func (e TemplateError) Error() string { return e.message }
@@ -136,8 +136,8 @@ func (e TemplateError) Error() string { return e.message }
 // templateNoise is what Helm puts around the message of a template's fail function.
 var templateNoise = regexp.MustCompile(`(?s)^.*execution error at \([^)]*\): `)
 
-// plain turns Helm's errors into what a person needs: the reason that ctx ended instead of
-// "context canceled", and a template's own message without the trace that led to it.
+// plain simplifies Helm's errors: the reason why ctx ended instead of "context canceled", and a
+// template's own message without the trace.
 func plain(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !strings.Contains(err.Error(), cause.Error()) {
 		return fmt.Errorf("%w (%w)", cause, err)

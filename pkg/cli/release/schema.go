@@ -23,14 +23,14 @@ func parseSchema(data []byte) (schema, error) {
 	return schema{root, root}, nil
 }
 
-// resolve follows local references to the node that says what a value is.
+// resolve follows local references to the node that defines a value.
 func (s schema) resolve() schema {
 	chain := s.chain()
 	return chain[len(chain)-1]
 }
 
-// chain is the node and every node that its references lead to, in order. References in a chart's
-// schema are few; the limit is for a schema that refers to itself.
+// chain is the node and every node that its references lead to, in order. The limit stops at a schema
+// that refers to itself.
 func (s schema) chain() []schema {
 	chain := []schema{s}
 	for range 10 {
@@ -147,7 +147,7 @@ func (s schema) collect(prefix string, found map[string]bool, depth int) {
 	}
 }
 
-// allowed says in words what a value of this schema may be, "" when the schema does not say.
+// allowed describes the values that this schema allows, or is "" if the schema does not say.
 func (s schema) allowed() string {
 	for _, hop := range s.chain() {
 		// The chart's way of saying in words what a pattern or range means.
@@ -183,7 +183,7 @@ func (s schema) allowed() string {
 	return ""
 }
 
-// secret says that values are never shown, whatever is wrong with them.
+// secret reports whether values of this schema must never be shown.
 func (s schema) secret() bool {
 	for _, hop := range s.chain() {
 		if hop.node["writeOnly"] == true {
@@ -193,7 +193,7 @@ func (s schema) secret() bool {
 	return false
 }
 
-// kind is the type of the schema's values; null beside another type is not worth a word.
+// kind is the type of the schema's values; null as an alternative is not mentioned.
 func (s schema) kind() string {
 	switch kind := s.node["type"].(type) {
 	case string:

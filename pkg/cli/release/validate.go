@@ -36,8 +36,8 @@ func (e *InvalidValuesError) Error() string {
 }
 
 // Validate checks the user's values against the chart's schema. The error is an
-// *InvalidValuesError when the values are at fault. The user's own values come first and alone:
-// Helm drops a scalar that stands where the chart has a table, so that a merged tree hides it.
+// *InvalidValuesError if values are wrong. The user's own values are checked first and alone: Helm
+// drops a scalar where the chart has a table, so the merged tree would hide that mistake.
 func (c *Chart) Validate(user Values) error {
 	if len(c.chart.Schema) == 0 {
 		return nil
@@ -86,8 +86,8 @@ func newValidator(data []byte) (*validator, error) {
 	return &validator{parsed, compiled, message.NewPrinter(language.English)}, nil
 }
 
-// check returns the problems of a tree, one per key. Rules about what must be there are for the
-// complete tree only.
+// check returns the problems of a tree, one per key. Rules about required values apply to the complete
+// tree only.
 func (v *validator) check(tree Values, complete bool) []Problem {
 	err := v.compiled.Validate(map[string]any(tree))
 	var invalid *jsonschema.ValidationError
@@ -105,8 +105,8 @@ func (v *validator) check(tree Values, complete bool) []Problem {
 	return slices.CompactFunc(found, func(a, b Problem) bool { return a.Key == b.Key })
 }
 
-// leaves are the errors that name a cause. An alternative is not split: which branch the user
-// meant is a guess.
+// leaves are the errors that name a cause. Alternatives are not split, since it is unknown which one the
+// user meant.
 func leaves(err *jsonschema.ValidationError) []*jsonschema.ValidationError {
 	switch err.ErrorKind.(type) {
 	case *kind.AnyOf, *kind.OneOf, *kind.Not:
@@ -122,8 +122,8 @@ func leaves(err *jsonschema.ValidationError) []*jsonschema.ValidationError {
 	return out
 }
 
-// aboutAbsence says whether an error may be due to the chart's defaults not being there yet. A
-// null in the user's values deletes a default, so its type is not judged either.
+// aboutAbsence reports whether an error may only be due to missing defaults. A null in the user's values
+// deletes a default, so its type is not checked either.
 func aboutAbsence(tree Values, err *jsonschema.ValidationError) bool {
 	value, _ := tree.At(strings.Join(err.InstanceLocation, "."))
 	_, isTable := value.(map[string]any)
@@ -158,8 +158,8 @@ func (v *validator) problems(tree Values, leaf *jsonschema.ValidationError) []Pr
 	return []Problem{{key, v.refusal(tree, leaf)}}
 }
 
-// refusal is the sentence for a value that is there and not allowed. A rule over several keys
-// speaks through the description that its author gave it.
+// refusal is the message for a value that is not allowed. For a rule about several keys it is the rule's
+// description in the schema.
 func (v *validator) refusal(tree Values, leaf *jsonschema.ValidationError) string {
 	key := strings.Join(leaf.InstanceLocation, ".")
 	value, _ := tree.At(key)
@@ -194,8 +194,8 @@ func (v *validator) use(path []string) string {
 	return ""
 }
 
-// unknown is the sentence for a key that the chart does not have. It names what the user wrote,
-// down to the leaf, and the valid key that is nearest to it.
+// unknown is the message for a key that the chart does not have. It names the complete key and the most
+// similar valid one.
 func (v *validator) unknown(tree Values, parent []string, name string) Problem {
 	key := join(strings.Join(parent, "."), name)
 	full := firstLeaf(tree, key)

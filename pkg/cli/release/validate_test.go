@@ -103,7 +103,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-// R16: each key of the chart, with its last letter lost, is refused, and the right key is suggested.
+// R16: each key of the chart without its last letter is refused, and the right key is suggested.
 func TestEveryTypoIsFound(t *testing.T) {
 	chart := builtIn(t)
 	all, err := chart.Effective(nil)
@@ -141,7 +141,7 @@ func leafKeys(prefix string, values map[string]any) []string {
 	return keys
 }
 
-// Validate never panics, and what it refuses it explains, whatever the values look like.
+// Validate never panics and explains every refusal, whatever the values look like.
 func FuzzValidate(f *testing.F) {
 	f.Add([]byte(`{"osm": {"injector": {"autoScale": {"minReplicas": 0}}}}`))
 	f.Add([]byte(`{"osm": [1]}`))

@@ -17,15 +17,14 @@ import (
 type Values map[string]any
 
 // Layers are the places that values come from. Precedence, strongest first: Flags, Sets (later
-// over earlier), Files (later over earlier), Stored. The chart's defaults lie below all of them
-// and are never stored, so that an upgrade moves every value that nobody has set.
+// over earlier), Files (later over earlier), Stored. The chart's defaults come last and are never
+// stored, so that an upgrade updates every value that the user has not set.
 type Layers struct {
 	Stored Values         // what the user set on earlier occasions
 	Files  []string       // paths of YAML files, "-" for standard input
 	Sets   []string       // key=value, as helm's --set
 	Flags  map[string]any // dotted key -> value, from flags of the command itself
-	// Derive, which may be nil, makes more Flags of one that means different values beside
-	// different Sets and Files, which it is given.
+	// Derive, which may be nil, adds Flags that depend on the Sets and Files, which it is given.
 	Derive func(given Values) (map[string]any, error)
 }
 
@@ -127,7 +126,7 @@ func (v Values) Int(key string) (int, bool) {
 	return 0, false
 }
 
-// set writes one value; a scalar on the way gives way to a table, as with helm's --set.
+// set sets one value; a scalar on the path is replaced by a table, as with helm's --set.
 func (v Values) set(key string, value any) {
 	parts := strings.Split(key, ".")
 	table := map[string]any(v)

@@ -52,7 +52,7 @@ func tree(tag string) release.Values {
 	return release.Values{"osm": map[string]any{"image": map[string]any{"tag": tag}}}
 }
 
-// R12: on an upgrade what the user has set stays, and what nobody has set follows the new chart.
+// R12: an upgrade keeps the values that the user has set; all others follow the new chart.
 func TestUpgradeValues(t *testing.T) {
 	chart := func(oldDefault string) *release.Chart {
 		return load(t, map[string]string{"values.yaml": "osm: {image: {tag: " + oldDefault + "}, meshName: osm}"})

@@ -27,13 +27,13 @@ type Component struct {
 	Done    bool
 }
 
-// Observer is told about each change of a component, from one goroutine.
+// Observer is called with each change of a component, from one goroutine.
 type Observer func(Component)
 
-// guard is Helm's client with a context. Helm's own operations take none (an operation that is
-// cancelled goes on in the background and leaves "pending-*" behind), so every call that changes
-// or waits for something ends with the context here, and Helm's error path does the rest. Nor does
-// Helm touch what another release owns, as far as that shows.
+// guard is Helm's client with a context. Helm's own operations take none: a cancelled operation
+// continues in the background and leaves "pending-*" behind. With guard, every call that changes or
+// waits for something ends with the context, and Helm handles the error. It also protects the objects of
+// other releases.
 type guard struct {
 	*kube.Client
 	ctx       context.Context //nolint:containedctx // see above: Helm's interface has no room for it
@@ -74,8 +74,8 @@ func (g *guard) WaitForDelete(resources kube.ResourceList, _ time.Duration) erro
 	})
 }
 
-// waiter waits for objects by asking for them again and again: there are few of them, and a poll
-// survives an API server that goes away for a while.
+// waiter waits for objects by polling: there are few of them, and a poll survives a temporary outage of
+// the API server.
 type waiter struct {
 	client   kubernetes.Interface
 	interval time.Duration
@@ -83,7 +83,7 @@ type waiter struct {
 	log      Log
 }
 
-// finalError marks a state that no more waiting will change.
+// finalError marks a state that waiting will not change.
 type finalError struct{ error }
 
 func (w waiter) until(ctx context.Context, resources kube.ResourceList) error {
@@ -108,8 +108,8 @@ func (w waiter) until(ctx context.Context, resources kube.ResourceList) error {
 	})
 }
 
-// poll asks about each resource until all are done. An error of the API server is transient until
-// the context says otherwise; the last one is part of the error then.
+// poll reads each resource until all are done. Errors of the API server are retried until the context
+// ends; the last one is then part of the error.
 func (w waiter) poll(ctx context.Context, resources kube.ResourceList, done func(context.Context, *resource.Info) (bool, error)) error {
 	pending := slices.Clone(resources)
 	ticker := time.NewTicker(w.interval)
@@ -154,8 +154,8 @@ func waitError(cause error, pending kube.ResourceList, last error) error {
 	return err
 }
 
-// floors returns the least number of replicas that the release's autoscalers want, by Deployment:
-// a Deployment that the autoscaler has yet to scale up is not ready, though it says so itself.
+// floors returns the minimum number of replicas of the release's autoscalers, by Deployment. A
+// Deployment that the autoscaler has not yet scaled out is not ready, whatever its status says.
 func (w waiter) floors(resources kube.ResourceList) map[string]int32 {
 	floors := map[string]int32{}
 	for _, info := range resources {

@@ -52,7 +52,7 @@ func TestDeploymentComponent(t *testing.T) {
 	}
 }
 
-// States that no waiting will change end the wait.
+// States that waiting will not change end the wait.
 func TestFinalStates(t *testing.T) {
 	stuck := &appsv1.Deployment{Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Reason: "ProgressDeadlineExceeded"}}}}
 	failed := &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "BackoffLimitExceeded"}}}}
@@ -65,8 +65,8 @@ func TestFinalStates(t *testing.T) {
 	}
 }
 
-// The wait outlives errors of the API server, asks no more about what is done, and ends with its
-// context, saying why and for what it waited.
+// The wait survives errors of the API server, does not poll what is done, and ends with its context,
+// with an error that says why and what it waited for.
 func TestPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		resources := kube.ResourceList{info("a"), info("b")}

@@ -15,16 +15,16 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/command"
 )
 
-// shownEvidence is how much of what shows a mesh is named.
+// shownEvidence is how many objects an error names as evidence of a mesh.
 const shownEvidence = 3
 
-// identity is what shows where meshes of one name are, or were. Two may have the same name, in two
-// namespaces, and much that belongs to a mesh names the mesh only.
+// identity is the evidence of where meshes of one name are, or were. Two meshes in two namespaces may
+// have the same name, and many objects of a mesh carry only its name.
 type identity struct {
 	mesh     string
-	evidence map[string][]string // namespace -> what shows a mesh there
-	alive    map[string]bool     // namespaces whose mesh runs, has a release, or owns objects of the cluster
-	unplaced []string            // what names the mesh and no namespace
+	evidence map[string][]string // namespace -> evidence of a mesh there
+	alive    map[string]bool     // namespaces whose mesh runs, has a release, or owns cluster-wide objects
+	unplaced []string            // objects that name the mesh but no namespace
 }
 
 // identify looks for meshes of a name in the whole cluster.
@@ -37,7 +37,7 @@ func identify(ctx context.Context, env *command.Env, clients *cluster.Clients, m
 	}
 	namespaces, err := clients.ReleaseNamespaces(ctx, mesh)
 	if apierrors.IsForbidden(err) {
-		env.Warnf("releases in other namespaces cannot be looked for: %v", err)
+		env.Warnf("cannot look for releases in other namespaces: %v", err)
 		namespaces, err = []string{env.Namespace}, nil
 	}
 	if err != nil {
@@ -58,9 +58,9 @@ func identify(ctx context.Context, env *command.Env, clients *cluster.Clients, m
 	return id, nil
 }
 
-// ownRelease says whether a namespace has a release of this name that was made from osm's chart. One
-// of another chart is none of osm's business here, nor is a record that cannot be read: whoever may
-// write Secrets somewhere must not be able to keep a mesh elsewhere from being removed.
+// ownRelease reports whether a namespace has a release of this name made from osm's chart. Releases
+// of other charts and records that cannot be read do not count: a user who may write Secrets in one
+// namespace must not be able to block the removal of a mesh in another.
 func ownRelease(env *command.Env, namespace, name string) bool {
 	engine, err := env.Engine(namespace)
 	if err != nil {
@@ -79,8 +79,8 @@ func (id *identity) add(namespace, evidence string, alive bool) {
 	id.alive[namespace] = id.alive[namespace] || alive
 }
 
-// shared says whether a mesh of the same name lives in another namespace, so that what names no
-// namespace may be that mesh's.
+// shared reports whether another namespace has a mesh of the same name. Objects that name no
+// namespace may belong to that mesh.
 func (id *identity) shared(namespace string) bool {
 	for other, alive := range id.alive {
 		if alive && other != namespace {
@@ -90,7 +90,7 @@ func (id *identity) shared(namespace string) bool {
 	return false
 }
 
-// elsewhere names the other namespaces and what shows a mesh there.
+// elsewhere names the other namespaces with evidence of a mesh.
 func (id *identity) elsewhere(namespace string) []string {
 	var places []string
 	for _, other := range slices.Sorted(maps.Keys(id.evidence)) {
@@ -101,8 +101,8 @@ func (id *identity) elsewhere(namespace string) []string {
 	return places
 }
 
-// missing is the error of a command about a mesh that is not in the namespace; nil when nothing at
-// all carries its name. words is the command line for the namespace where it is.
+// missing is the error for a mesh that is not in the namespace, or nil if nothing has its name. words
+// is the command to run for the namespace where the mesh is.
 func (id *identity) missing(namespace, words string) error {
 	var commands []string
 	for _, other := range slices.Sorted(maps.Keys(id.evidence)) {
@@ -110,16 +110,16 @@ func (id *identity) missing(namespace, words string) error {
 	}
 	switch {
 	case len(commands) > 0:
-		return fmt.Errorf("there is no mesh [%s] in namespace [%s], and nothing was changed; one of that name is in namespace %s: if you mean that one, run: %s",
+		return fmt.Errorf("there is no mesh [%s] in namespace [%s], and nothing was changed; a mesh of that name is in namespace %s; if you mean that one, run: %s",
 			id.mesh, namespace, strings.Join(id.elsewhere(namespace), ", "), strings.Join(commands, " or "))
 	case len(id.unplaced) > 0:
-		return fmt.Errorf("there is no mesh [%s] in namespace [%s], and nothing was changed; this carries its name and does not say which namespace's mesh it belongs to: %s; delete it by hand if you know that no mesh needs it",
+		return fmt.Errorf("there is no mesh [%s] in namespace [%s], and nothing was changed; these objects have its name, but do not say which namespace's mesh they belong to: %s; delete them by hand if no mesh needs them",
 			id.mesh, namespace, strings.Join(id.unplaced, ", "))
 	}
 	return nil
 }
 
-// some lists the first of many.
+// some lists the first few.
 func some(all []string) string {
 	if len(all) <= shownEvidence {
 		return strings.Join(all, ", ")

@@ -32,19 +32,18 @@ func NewMesh(env *command.Env) *cobra.Command {
 	o.cmd = &cobra.Command{
 		Use:   "mesh",
 		Short: "Uninstall a mesh",
-		Long: `Remove the control plane of a mesh, the labels that made namespaces its members, and the certificates
-of its proxies. Pods that carry a sidecar would lose their control plane: they are listed, and
-nothing is done without --force. Nothing is done either if you lack a right that is needed.
+		Long: `Remove the control plane of a mesh, the membership labels of its namespaces, and the certificates of
+its proxies. If pods still have a sidecar of the mesh, they are listed and nothing is removed, unless
+--force is set. Nothing is removed if you lack a permission that the removal needs.
 
-A mesh is known by its name and its namespace. If one of this name is in another namespace only, the
-command says where and changes nothing; what belongs to another namespace's mesh, to another Helm
-release, or to Open Service Mesh is never touched.
+A mesh is identified by its name and namespace. If only another namespace has a mesh of this name,
+the command says so and changes nothing. Objects of a mesh in another namespace, of another Helm
+release, or of Open Service Mesh are never changed.
 
 The CustomResourceDefinitions with all their objects, the mesh's settings and its root certificates
-are kept, so that the mesh can be installed again as it was; --delete-cluster-wide-resources
-deletes them too, but never CustomResourceDefinitions that another mesh or its objects need. At the
-end the cluster is searched for everything that carries the mesh's label; if anything is left, it is
-listed and the command fails.`,
+are kept, so that the mesh can be installed again unchanged. With --delete-cluster-wide-resources
+they are deleted too, except CustomResourceDefinitions that another mesh needs. Finally the cluster
+is searched for objects with the mesh's label; if any is left, it is listed and the command fails.`,
 		Example: `  osm uninstall mesh
   osm uninstall mesh --mesh-name blue --osm-namespace blue-system
   osm uninstall mesh --mesh-name osm --force --delete-cluster-wide-resources --delete-namespace`,
@@ -53,10 +52,10 @@ listed and the command fails.`,
 	}
 	flags := o.cmd.Flags()
 	flags.StringVar(&o.meshName, "mesh-name", "", "name of the mesh (default: the only one of the cluster)")
-	flags.BoolVarP(&o.force, "force", "f", false, "do not ask, and do it even though pods carry a sidecar")
-	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	flags.BoolVarP(&o.clusterWide, "delete-cluster-wide-resources", "a", false, "also delete the CRDs (with all their objects), the root certificates and everything else that carries the mesh's label")
-	flags.BoolVar(&o.deleteNamespace, "delete-namespace", false, "also delete the control plane's namespace, with all that is in it")
+	flags.BoolVarP(&o.force, "force", "f", false, "do not ask for confirmation, and uninstall even if pods have a sidecar")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
+	flags.BoolVarP(&o.clusterWide, "delete-cluster-wide-resources", "a", false, "also delete the CRDs with all their objects, the root certificates and everything else with the mesh's label")
+	flags.BoolVar(&o.deleteNamespace, "delete-namespace", false, "also delete the control plane's namespace with everything in it")
 	o.timeout.AddFlag(o.cmd, command.DefaultTimeout, "how long the whole operation may take")
 	return o.cmd
 }
@@ -116,8 +115,8 @@ func (o *options) finish(ctx context.Context, removal *removal) error {
 	return nil
 }
 
-// choose finds the mesh that is meant. A mesh whose Deployment is gone may still have a release
-// and leftovers, so a name that is given is taken at its word.
+// choose finds the mesh that is meant. A mesh without a Deployment may still have a release and other
+// objects, so --mesh-name is accepted even if no such mesh runs.
 func (o *options) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	fitting := o.env.Matching(o.cmd, meshes, o.meshName)
 	switch {
@@ -126,7 +125,7 @@ func (o *options) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	case len(fitting) == 1:
 		return fitting[0], nil
 	case len(fitting) > 1:
-		return cluster.Mesh{}, command.Usagef(o.cmd, "there are several meshes: %s; say which with --mesh-name and --osm-namespace", command.MeshNames(meshes))
+		return cluster.Mesh{}, command.Usagef(o.cmd, "there are several meshes: %s; choose one with --mesh-name and --osm-namespace", command.MeshNames(meshes))
 	case o.meshName == "" && len(meshes) > 0:
 		return cluster.Mesh{}, fmt.Errorf("there is no mesh in namespace [%s]; the cluster has: %s", o.env.Namespace, command.MeshNames(meshes))
 	case o.meshName == "":
@@ -135,8 +134,8 @@ func (o *options) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	return cluster.Mesh{Name: o.meshName, Namespace: o.env.Namespace}, nil
 }
 
-// permit makes sure that the user may do this, to the end, and wants it, knowing what it does to
-// running pods.
+// permit makes sure that the user has every permission and confirms, knowing what happens to running
+// pods.
 func (o *options) permit(ctx context.Context, removal *removal, meshes []cluster.Mesh) error {
 	mesh := removal.mesh
 	if o.deleteNamespace {
@@ -155,7 +154,7 @@ func (o *options) permit(ctx context.Context, removal *removal, meshes []cluster
 		return err
 	}
 	if len(injected) > 0 {
-		return fmt.Errorf("%d pod(s) carry a sidecar of mesh [%s] and would go on without a control plane until their certificates expire: %s; remove their namespaces from the mesh and restart them, or use --force",
+		return fmt.Errorf("%d pod(s) have a sidecar of mesh [%s] and would run without a control plane until their certificates expire: %s; remove their namespaces from the mesh and restart the pods, or use --force",
 			len(injected), mesh.Name, strings.Join(injected, ", "))
 	}
 	if o.yes {
@@ -166,19 +165,19 @@ func (o *options) permit(ctx context.Context, removal *removal, meshes []cluster
 		question += " and delete its CRDs with all their objects, and its root certificates"
 	}
 	if o.deleteNamespace {
-		question += ", and the namespace with all that is in it"
+		question += ", and the namespace with everything in it"
 	}
 	return o.env.Confirm(question + "?")
 }
 
-// deletableNamespace refuses to delete a namespace that holds more than the mesh.
+// deletableNamespace refuses to delete a namespace of Kubernetes, or one with another mesh.
 func deletableNamespace(mesh cluster.Mesh, meshes []cluster.Mesh) error {
 	if slices.Contains([]string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}, mesh.Namespace) {
-		return fmt.Errorf("--delete-namespace: namespace [%s] is Kubernetes' own; leave the flag out", mesh.Namespace)
+		return fmt.Errorf("--delete-namespace: namespace [%s] belongs to Kubernetes; omit the flag", mesh.Namespace)
 	}
 	for _, other := range meshes {
 		if other.Namespace == mesh.Namespace && other.Name != mesh.Name {
-			return fmt.Errorf("--delete-namespace: namespace [%s] holds mesh [%s] too; leave the flag out", mesh.Namespace, other.Name)
+			return fmt.Errorf("--delete-namespace: namespace [%s] also holds mesh [%s]; omit the flag", mesh.Namespace, other.Name)
 		}
 	}
 	return nil

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// verifyTime is how long looking at a mesh may take.
+	// verifyTime limits how long reading the state of a mesh may take.
 	verifyTime = 30 * time.Second
-	// defaultHeadlessTarget is well below the seven hours that the defaults always leave.
+	// defaultHeadlessTarget is well below the seven hours that the default values always leave.
 	defaultHeadlessTarget = 4 * time.Hour
 )
 
@@ -36,29 +36,30 @@ func NewHA(env *command.Env) *cobra.Command {
 	o.cmd = &cobra.Command{
 		Use:   "ha",
 		Short: "Verify that a mesh survives the loss of pods, nodes and its control plane",
-		Long: `Look at a mesh, change nothing, and say whether it survives the loss of a pod, of a node, and for a
-while of its whole control plane.
+		Long: `Check whether a mesh survives the loss of a pod, of a node and, for some time, of its whole control
+plane. Nothing is changed.
 
-For osm-controller and osm-injector: replicas, nodes, disruption budget, autoscaler. For the mesh:
-that all replicas answer and hold the same root, when that expires, who writes, whether the API
-server can call the injectors, how many proxies are connected and where. And how long proxies keep
-valid certificates if the control plane dies now; less than --headless-target is a failure.
+For osm-controller and osm-injector, the replicas, nodes, disruption budget and autoscaler are
+checked. For the mesh: whether all replicas answer and hold the same root, when it expires, which
+replica is the leader, whether the API server can call the injectors, how many proxies are connected
+and to which replicas; and for how long proxies would have valid certificates if the control plane
+died now: less than --headless-target is a failure.
 
-The command fails when a check fails, not for a warning. It needs the rights to read the mesh's
-namespace, nodes, namespaces, pods with a sidecar and the webhook's configuration, and in the mesh's
-namespace to get pods/proxy or, where a NetworkPolicy keeps the API server from the replicas, to
-create pods/portforward.`,
+The command fails if a check fails; a warning is no failure. You need permission to read the mesh's
+namespace, nodes, namespaces, pods with a sidecar and the webhook's configuration and, in the mesh's
+namespace, to get pods/proxy or, if a NetworkPolicy keeps the API server from the replicas, to create
+pods/portforward.`,
 		Example: `  osm verify ha
   osm verify ha --headless-target 12h
 
-  # For a program: one JSON document, exit code 1 when a check fails
+  # For scripts: one JSON document, and exit code 1 if a check fails
   osm verify ha --mesh-name blue -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	flags := o.cmd.Flags()
 	flags.StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
-	flags.DurationVar(&o.target, "headless-target", defaultHeadlessTarget, "how long the mesh must be able to do without a control plane; 0 means any time will do")
+	flags.DurationVar(&o.target, "headless-target", defaultHeadlessTarget, "how long the mesh must be able to run without a control plane; 0 accepts any time")
 	flags.VarP(&o.format, "output", "o", "output format")
 	return o.cmd
 }
@@ -85,7 +86,7 @@ func (o *options) run(ctx context.Context) error {
 	return failedChecks(results)
 }
 
-// failedChecks names the checks that failed. Why is in the report.
+// failedChecks names the checks that failed; the report says why.
 func failedChecks(results []check.Result) error {
 	var failed []string
 	for _, result := range results {
@@ -99,20 +100,20 @@ func failedChecks(results []check.Result) error {
 	return fmt.Errorf("%d of %d checks failed: %s", len(failed), len(results), strings.Join(failed, ", "))
 }
 
-// haReport is what programs are given.
+// haReport is the output for scripts.
 type haReport struct {
 	Mesh           string         `json:"mesh"`
 	Namespace      string         `json:"namespace"`
 	HeadlessTarget string         `json:"headlessTarget"`
-	FirstFailure   *firstFailure  `json:"firstFailure,omitempty"` // absent when it is not known, or there is nothing to fail
-	InjectedPods   *int           `json:"injectedPods,omitempty"` // absent when it is not known
+	FirstFailure   *firstFailure  `json:"firstFailure,omitempty"` // absent if unknown, or if no certificate can expire
+	InjectedPods   *int           `json:"injectedPods,omitempty"` // absent if unknown
 	Replicas       []haReplica    `json:"replicas"`
 	Checks         []check.Result `json:"checks"`
 }
 
 type firstFailure struct {
 	At      time.Time `json:"at"`
-	Seconds int64     `json:"seconds"` // from now; negative when it has happened
+	Seconds int64     `json:"seconds"` // from now; negative if in the past
 	Pod     string    `json:"pod,omitempty"`
 	Replica string    `json:"replica"`
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-// answerTime is how long one replica may take to say its version.
+// answerTime limits how long one replica may take to report its version.
 const answerTime = 5 * time.Second
 
 type options struct {
@@ -47,9 +47,9 @@ func New(env *command.Env) *cobra.Command {
 	o := &options{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Show the versions of this osm and of every mesh's replicas",
-		Long: `Show the version of this osm, and that of every replica of every mesh's control plane, as the replica
-itself says it. A replica that does not answer is listed with the reason, and the command fails.`,
+		Short: "Show the versions of this osm and of the meshes in the cluster",
+		Long: `Show the version of this osm, and the version that every replica of every mesh's control plane reports.
+A replica that does not answer is listed as UNKNOWN, and the command fails with the reason.`,
 		Example: `  osm version
   osm version --client-only -o json`,
 		Args: cobra.NoArgs,
@@ -98,7 +98,7 @@ func (o *options) write(all versions, failure error) error {
 	return grid.Write(o.env.Out)
 }
 
-// replicas asks every replica of every mesh. What could be learnt is returned beside the error.
+// replicas asks every replica of every mesh. With an error, it returns the answers that it got.
 func (o *options) replicas(ctx context.Context) ([]replicaVersion, error) {
 	clients, err := o.env.Connect(ctx)
 	if err != nil {
