@@ -7,7 +7,7 @@
 //	kube      informers, trimmed on arrival                      edge
 //	coalesce  bursts of changes become one                       edge
 //	ingest    objects -> *mesh.Snapshot + problems               pure
-//	policy    snapshot, class -> what may be received and sent   pure
+//	policy    settings, rules -> what may be received and sent   pure
 //	envoy     policy -> resources, shared by pointer in a View   pure
 //	xds       each stream sends its proxy what its View has new  edge
 //
@@ -26,8 +26,10 @@
 //	proxy      the Envoy beside a workload
 //	snapshot   one immutable state of the mesh
 //	class      workloads that get equal configuration: same identity, same inbound ports
+//	rule       identities that may connect to one identity
+//	group      identities that may send to the same destinations
 //	resource   one cluster, endpoint set, listener or route, encoded once and shared
-//	view       the resources of one class
+//	view       the resources of one class: its group's and its own
 //	version    the hash of a resource's content, the same on every replica
 //	leaf       a short-lived certificate of one identity, signed by the root
 //	root       the mesh's CA; trust bundle: the roots that are accepted

@@ -30,21 +30,30 @@ func (u *update) buildGroups() {
 	if !u.sameWorkloads() {
 		u.outbounds = u.currentOutbounds()
 	}
-	current := make(map[policy.Group]bool, len(u.outbounds))
 	for _, out := range u.outbounds {
-		current[out.Group] = true
 		was := u.before.groups[out.Group]
 		if is := u.group(was, out, changes); is != was {
 			u.groups[out.Group] = is
 		}
 	}
-	left := false
+	u.forget(changes, u.forgetGroups())
+}
+
+// forgetGroups drops the groups without a workload, and reports whether there are any.
+func (u *update) forgetGroups() (some bool) {
+	if u.sameWorkloads() {
+		return false
+	}
+	current := make(map[policy.Group]bool, len(u.outbounds))
+	for _, out := range u.outbounds {
+		current[out.Group] = true
+	}
 	for name := range u.before.groups {
 		if !current[name] {
-			u.groups[name], left = nil, true
+			u.groups[name], some = nil, true
 		}
 	}
-	u.forget(changes, left)
+	return some
 }
 
 // changedServices compares the lists of Services before and now.
@@ -85,10 +94,15 @@ func (u *update) currentOutbounds() []*policy.Outbound {
 // group returns the group as it is now: was itself if nothing changed that it reaches. was is nil for a
 // group that did not exist.
 func (u *update) group(was *group, out *policy.Outbound, changes []serviceChange) *group {
-	edit := &edits{}
-	is := &group{}
 	if was == nil {
 		changes = allNew(u.snapshot.Services())
+	}
+	reached := within(out, changes)
+	if was != nil && len(reached) == 0 && u.pods == u.before.pods {
+		return was
+	}
+	edit, is := &edits{}, &group{}
+	if was == nil {
 		is.podCluster = u.encode(Clusters, clusterPods, podsCluster(u.settings.TrustDomain, out.Servers))
 		is.layer = NewLayer(nil)
 		edit.add(Clusters, is.podCluster)
@@ -96,7 +110,6 @@ func (u *update) group(was *group, out *policy.Outbound, changes []serviceChange
 	} else {
 		*is = *was
 	}
-	reached := within(out, changes)
 	is.services = u.reachedServices(out, is.services, reached)
 	relisten := u.editServices(edit, reached)
 	if was == nil || u.pods != u.before.pods {
