@@ -145,7 +145,7 @@ func (l *life) changeRules() string {
 	return fmt.Sprintf("%d rules ", len(now))
 }
 
-// touched is another version of an object that differs in nothing that is read.
+// touched returns another version of an object with a difference in fields that nobody reads.
 func touched(object any) any {
 	switch o := object.(type) {
 	case *corev1.Pod:

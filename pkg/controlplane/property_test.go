@@ -121,7 +121,7 @@ func randomNamespace(random *rand.Rand, namespace string, n int, objects *ingest
 	}
 }
 
-// randomPod is an injected pod, or one that only says so, at its own address or at one that others show.
+// randomPod is an injected pod, or one with the label only, at its own address or at one that other pods show too.
 func randomPod(random *rand.Rand, namespace string, n, i int) *corev1.Pod {
 	name := fmt.Sprintf("pod-%d", i)
 	pod := injected(namespace, name, fmt.Sprintf("account-%d", random.IntN(3)), randomAddress(random, n, i))
@@ -138,7 +138,7 @@ func randomPod(random *rand.Rand, namespace string, n, i int) *corev1.Pod {
 	case 4:
 		pod.Status.Phase = corev1.PodFailed
 	case 5:
-		pod.UID = "of another life"
+		pod.UID = "of an earlier pod"
 	case 6:
 		pod.Status.PodIPs = nil
 	case 7, 8:

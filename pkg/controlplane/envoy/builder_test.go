@@ -50,7 +50,7 @@ func TestBuilderForgetsClassesThatAreGone(t *testing.T) {
 	}
 }
 
-// A resource that cannot be built is an error, and leaves the Builder as it was.
+// A resource that cannot be built is an error and does not change the Builder.
 func TestBuilderKeepsTheLastGoodConfig(t *testing.T) {
 	b := NewBuilder(nil)
 	settings := mesh.Settings{TrustDomain: "cluster.local", Permissive: true}
@@ -76,7 +76,7 @@ func TestBuilderKeepsTheLastGoodConfig(t *testing.T) {
 	}
 }
 
-// A pod that comes or goes among others changes no listener that all proxies have; with egress, the
+// A pod that comes or goes in a known block changes no listener that all proxies have; with egress, the
 // one of its block.
 func TestBuilderPodsChangeNoOutboundListener(t *testing.T) {
 	for _, egress := range []bool{false, true} {

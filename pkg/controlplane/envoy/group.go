@@ -21,7 +21,7 @@ type group struct {
 	layer      *Layer
 }
 
-// serviceChange is a Service that is not as it was; nil for one that did not exist or is gone.
+// serviceChange is a Service that changed: was is nil for a new one, is for a deleted one.
 type serviceChange struct{ was, is *mesh.Service }
 
 // buildGroups makes the groups of the snapshot's workloads and what they reach.

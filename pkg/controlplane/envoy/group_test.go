@@ -109,7 +109,7 @@ func TestGroupsShareWhatBothReach(t *testing.T) {
 	}
 }
 
-// A group accepts at pods' own addresses only whom it may connect to.
+// At pods' own addresses, a group accepts only the servers that it may connect to.
 func TestGroupAcceptsItsServersOnly(t *testing.T) {
 	views := newGroupMesh(t, false).build()
 	for client, servers := range map[int][]int{1: {3}, 3: nil, 4: {1, 3}} {

@@ -30,7 +30,7 @@ func similarIdentities() []identity.Identity {
 	return all
 }
 
-// randomPrincipals are of any kind, and the predicate says whom they should accept.
+// randomPrincipals are of any kind; the predicate reports which identities they should accept.
 func randomPrincipals(random *rand.Rand, all []identity.Identity) (policy.Principals, func(identity.Identity) bool) {
 	switch random.IntN(6) {
 	case 0:

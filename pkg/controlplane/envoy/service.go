@@ -91,21 +91,21 @@ func (e *encoder) addPort(p *serviceParts, settings mesh.Settings, s *mesh.Servi
 	}
 }
 
-// sameBesidesEndpoints says whether the port has the cluster and the route that it had in was.
+// sameBesidesEndpoints reports whether the port needs the same cluster and route as in was.
 func sameBesidesEndpoints(was, s *mesh.Service, port *mesh.ServicePort) bool {
 	return was.Headless() == s.Headless() && slices.ContainsFunc(was.Ports, func(o mesh.ServicePort) bool {
 		return o.Number == port.Number && o.Protocol == port.Protocol && slices.Equal(o.Identities, port.Identities)
 	})
 }
 
-// take takes over the resource of that name from before, if that has one.
+// take copies the resource of that name from before, if there is one.
 func (p *serviceParts) take(before *serviceParts, k Kind, name string) {
 	if r := before.named(k, name); r != nil {
 		p.resources[k] = append(p.resources[k], r)
 	}
 }
 
-// add adds a resource, or the same one of before.
+// add adds a resource, or the earlier one if both are equal.
 func (p *serviceParts) add(before *serviceParts, k Kind, r *Resource) {
 	if r != nil {
 		if last := before.named(k, r.Name); last != nil && last.Version == r.Version {

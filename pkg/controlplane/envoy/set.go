@@ -100,7 +100,7 @@ func (s *Set) replace(gone map[string]bool, added []*Resource) *Set {
 
 // Diff is what turns an older Set into a newer one.
 type Diff struct {
-	// Changed are the resources that the older Set has not or in another version, sorted by name.
+	// Changed are the resources that are new or have another version than in the older Set, sorted by name.
 	Changed []*Resource
 	// Removed are the names that only the older Set has, sorted.
 	Removed []string
@@ -155,7 +155,7 @@ func diff(older, newer *Set) *Diff {
 	return d
 }
 
-// Empty says whether the two Sets are the same.
+// Empty reports whether the two Sets are the same.
 func (d *Diff) Empty() bool { return len(d.Changed) == 0 && len(d.Removed) == 0 }
 
 // Delta returns Encode(Changed), made once for all streams.

@@ -56,7 +56,7 @@ func Parse(uri string, td TrustDomain) (Identity, error) {
 	return Identity{Namespace: namespace, ServiceAccount: account}, nil
 }
 
-// validName says whether s is a DNS subdomain, as Kubernetes demands of both names.
+// validName reports whether s is a DNS subdomain, as Kubernetes demands of both names.
 func validName(s string) bool {
 	if s == "" || len(s) > 253 {
 		return false

@@ -15,7 +15,7 @@ func apiServerName() mesh.ServiceName {
 	return mesh.ServiceName{Namespace: corev1.NamespaceDefault, Name: "kubernetes"}
 }
 
-// updateAPIServer notes where the API server is, when its Service or a slice of it is not as it was.
+// updateAPIServer records the addresses of the API server after its Service or one of its slices changed.
 func (s *State) updateAPIServer() {
 	if !s.changedServices[apiServerName()] {
 		return
@@ -62,7 +62,7 @@ func (s *State) apiServerPorts() []netip.AddrPort {
 	return ports
 }
 
-// isAPIServer says whether a Service other than the API server's own leads there.
+// isAPIServer reports whether a Service other than the API server's own leads there.
 func (s *State) isAPIServer(service mesh.ServiceName, at netip.AddrPort) bool {
 	if service == apiServerName() {
 		return false

@@ -9,7 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// TestOnlyItsServiceLeadsToTheAPIServer: whichever is seen first, and whether it moves.
+// TestOnlyItsServiceLeadsToTheAPIServer: in whatever order they are seen.
 func TestOnlyItsServiceLeadsToTheAPIServer(t *testing.T) {
 	kubernetes, at := service("default", "kubernetes"), slice("default", "kubernetes", "172.18.0.2", nil)
 	kubernetes.Spec.ClusterIP, kubernetes.Spec.ClusterIPs = "10.96.0.99", nil

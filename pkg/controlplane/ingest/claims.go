@@ -33,7 +33,7 @@ func (s *State) touch(addr netip.Addr) {
 	}
 }
 
-// setHosts notes the addresses of a pod's node.
+// setHosts records the addresses of a pod's node.
 func (s *State) setHosts(pod mesh.PodName, now []netip.Addr) {
 	before := s.hostsOf[pod]
 	if slices.Equal(before, now) {
@@ -56,7 +56,7 @@ func (s *State) setHosts(pod mesh.PodName, now []netip.Addr) {
 }
 
 // holder is the workload that has the address, nil if none does. If several pods show the address, it
-// belongs to the one that is not being deleted, since the end of the others may be seen late. If that does
+// belongs to the one that is not being deleted, since the deletion of the others may be seen late. If that does
 // not leave exactly one, the address is disputed and belongs to none.
 func (s *State) holder(addr netip.Addr) (w *workload, disputed bool) {
 	if s.hosts[addr] > 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// TestWhoseAddressItIs: a pod cannot have what is a node's or another pod's, whatever its status shows.
+// TestWhoseAddressItIs: a pod does not get the address of a node or of another pod, whatever its status says.
 func TestWhoseAddressItIs(t *testing.T) {
 	const contested = "10.0.0.1" // shop/store's
 	for name, c := range map[string]struct {

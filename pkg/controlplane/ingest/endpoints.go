@@ -41,7 +41,7 @@ const (
 	unnamed
 )
 
-// complaint collects the faults of one kind in one slice.
+// complaint identifies the faults of one kind in one slice, which are reported together.
 type complaint struct {
 	slice string
 	fault fault
@@ -102,7 +102,7 @@ func (f *fold) add(slice *discoveryv1.EndpointSlice, endpoint *discoveryv1.Endpo
 		f.complain(slice, apiServer, fmt.Sprintf("%s is the API server", at))
 		return
 	}
-	w, named, ok := f.judge(slice, endpoint.TargetRef, addr)
+	w, named, ok := f.resolve(slice, endpoint.TargetRef, addr)
 	if !ok {
 		return
 	}
@@ -121,9 +121,9 @@ func (f *fold) add(slice *discoveryv1.EndpointSlice, endpoint *discoveryv1.Endpo
 	}
 }
 
-// judge finds the workload at an address, nil if it is outside the mesh, and says whether the slice
+// resolve finds the workload at an address, nil if it is outside the mesh, and reports whether the slice
 // names it. ok is false for an address that leads nowhere.
-func (f *fold) judge(slice *discoveryv1.EndpointSlice, ref *corev1.ObjectReference, addr netip.Addr) (w *workload, named, ok bool) {
+func (f *fold) resolve(slice *discoveryv1.EndpointSlice, ref *corev1.ObjectReference, addr netip.Addr) (w *workload, named, ok bool) {
 	pod, uid := podOf(slice.Namespace, ref)
 	holder, contested := f.holder(addr)
 	switch {
@@ -150,8 +150,8 @@ func (f *fold) judge(slice *discoveryv1.EndpointSlice, ref *corev1.ObjectReferen
 	}
 }
 
-// outside says whether an address that no workload has counts as outside the mesh. It does not if the
-// slice names a workload for it: then the pod's or the slice's latest change has not arrived yet.
+// outside reports whether an address that no workload has counts as outside the mesh. It does not if the
+// slice names a workload for it: then an update of the pod or of the slice is still to come.
 func (f *fold) outside(slice *discoveryv1.EndpointSlice, pod mesh.PodName, uid types.UID, addr netip.Addr) bool {
 	if (pod == mesh.PodName{}) {
 		return true
@@ -167,7 +167,7 @@ func (f *fold) outside(slice *discoveryv1.EndpointSlice, pod mesh.PodName, uid t
 	return false
 }
 
-// shows says whether that pod is among those that show the address.
+// shows reports whether that pod is among those that show the address.
 func (f *fold) shows(pod mesh.PodName, addr netip.Addr) bool {
 	return slices.ContainsFunc(f.claims[addr], func(w *workload) bool { return w.Name == pod })
 }

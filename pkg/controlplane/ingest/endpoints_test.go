@@ -9,7 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// TestWhatSlicesMaySay: what a slice of namespace shop says of an address, and what becomes of it.
+// TestWhatSlicesMaySay lists what a slice of namespace shop may say about an address, and the effect.
 func TestWhatSlicesMaySay(t *testing.T) {
 	other := pod("shop", "other", "10.0.0.3")
 	starting := pod("shop", "starting")
@@ -26,14 +26,14 @@ func TestWhatSlicesMaySay(t *testing.T) {
 		"its own pod, not named":                  {"10.0.0.1", nil, "meshed", false, "EndpointSlice shop/web-1: address 10.0.0.1 belongs to pod shop/store, which the slice does not name"},
 		"its own pod, named in another namespace": {"10.0.0.1", ref("bank", "store"), "meshed", false, "which the slice does not name"},
 		"its own pod, named as a Node":            {"10.0.0.1", &corev1.ObjectReference{Kind: "Node", Name: "store"}, "meshed", false, "which the slice does not name"},
-		"its own pod, of a life before":           {"10.0.0.1", &corev1.ObjectReference{Kind: "Pod", Name: "store", UID: "old"}, "", false, ""},
+		"an earlier pod of the same name":         {"10.0.0.1", &corev1.ObjectReference{Kind: "Pod", Name: "store", UID: "old"}, "", false, ""},
 		"another pod of its namespace":            {"10.0.0.1", ref("shop", "other"), "", false, "10.0.0.1 is said to belong to pod shop/other and belongs to pod shop/store"},
 		"a pod that is unknown":                   {"10.0.0.1", ref("shop", "gone"), "", false, "said to belong to pod shop/gone"},
 		"another namespace's pod":                 {"10.0.0.2", ref("bank", "vault"), "", false, "EndpointSlice shop/web-1: address 10.0.0.2 belongs to pod bank/vault of another namespace: clients of Service web are not sent there"},
 		"another namespace's pod, not named":      {"10.0.0.2", nil, "", false, "belongs to pod bank/vault of another namespace"},
 		"another namespace's pod, borrowed":       {"10.0.0.2", ref("shop", "vault"), "", false, "belongs to pod bank/vault of another namespace"},
 		"another namespace's pod as its own":      {"10.0.0.2", ref("shop", "store"), "", false, "belongs to pod bank/vault of another namespace"},
-		"an address that its pod has not":         {"10.0.0.9", ref("shop", "store"), "", false, "10.0.0.9 is said to belong to pod shop/store, which has other addresses"},
+		"an address that its pod lacks":           {"10.0.0.9", ref("shop", "store"), "", false, "10.0.0.9 is said to belong to pod shop/store, which has other addresses"},
 		"a pod that has no address yet":           {"10.0.0.9", ref("shop", "starting"), "", false, ""},
 		"a pod without a sidecar":                 {"10.0.0.9", ref("shop", "plain"), "plain", false, ""},
 		"an address outside":                      {"203.0.113.1", nil, "plain", false, ""},
@@ -62,7 +62,7 @@ func TestWhatSlicesMaySay(t *testing.T) {
 				t.Errorf("clients accept %v", port.Identities)
 			}
 			for _, w := range snapshot.Workloads() {
-				if learnt := len(w.Inbound) > 0; learnt != (c.inbound && w.Name.Name == "store") {
+				if served := len(w.Inbound) > 0; served != (c.inbound && w.Name.Name == "store") {
 					t.Errorf("the proxy of %s serves %v", w.Name, w.Inbound)
 				}
 			}

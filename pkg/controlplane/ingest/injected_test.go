@@ -10,7 +10,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// TestWhichPodIsAWorkload goes through what a pod can lack of what the injector adds.
+// TestWhichPodIsAWorkload removes, one by one, what the injector adds to a pod.
 func TestWhichPodIsAWorkload(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*corev1.Pod)

@@ -10,25 +10,25 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// service is a Service of the mesh and what was learnt of it.
+// service is a Service of the mesh and what was derived from it.
 type service struct {
 	result *mesh.Service
 	// serves are the ports of workloads that it leads to, in the order of its own ports.
 	serves []serve
 	// addresses are all that its slices list and clients could reach, sorted.
 	addresses []netip.Addr
-	// names are the pods that its slices name at addresses which no workload has, sorted.
+	// names are the pods that its slices name at addresses that no workload has, sorted.
 	names []mesh.PodName
 }
 
-// serve says that a service leads to a port of a pod.
+// serve records that a service leads to a port of a pod.
 type serve struct {
 	pod      mesh.PodName
 	port     uint16
 	protocol mesh.Protocol
 }
 
-// updateService looks at a service again, and puts it into changed if it is not as it was.
+// updateService computes a service again and adds it to changed if the result differs.
 func (s *State) updateService(name mesh.ServiceName, changed map[mesh.ServiceName]*mesh.Service) {
 	before := s.services[name]
 	var now *service

@@ -42,7 +42,7 @@ type State struct {
 	configChanged    bool
 	changedPods      map[mesh.PodName]bool
 	changedServices  map[mesh.ServiceName]bool
-	changedWorkloads map[mesh.PodName]bool // those whose inbound ports may be others
+	changedWorkloads map[mesh.PodName]bool // those whose inbound ports may have changed
 
 	problems problemSet
 	last     *mesh.Snapshot

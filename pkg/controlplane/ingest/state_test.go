@@ -8,8 +8,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 )
 
-// TestPodsLife follows a Service through what happens to its pod: the address comes by a patch of the
-// status, changes, and is another pod's in the end.
+// TestPodsLife follows a Service through the life of its pod: the pod gets an address with a status update,
+// the address changes, and another pod gets it in the end.
 func TestPodsLife(t *testing.T) {
 	objects := meshOfTwo()
 	s := ingest.NewState(objects.MeshName, objects.TrustDomain)

@@ -26,7 +26,7 @@ type workload struct {
 	servedBy map[mesh.ServiceName]bool
 }
 
-// is says whether a reference means this workload, and not another pod that had its name.
+// is reports whether a reference means this workload and not an earlier pod of the same name.
 func (w *workload) is(pod mesh.PodName, uid types.UID) bool {
 	return w.Name == pod && (uid == "" || w.uid == "" || uid == w.uid)
 }
@@ -79,7 +79,7 @@ func (s *State) labelledPod(name mesh.PodName) *corev1.Pod {
 	return pod
 }
 
-// workloadOf returns the pod's workload, nil when it is none of the mesh's.
+// workloadOf returns the pod's workload, nil if the pod is not in the mesh.
 func (s *State) workloadOf(name mesh.PodName, pod *corev1.Pod) *workload {
 	part := "label of Pod " + name.String()
 	if pod == nil {
@@ -106,7 +106,7 @@ func sameWorkload(a, b *mesh.Workload) bool {
 }
 
 // updateWorkload works out the ports on which services lead to a workload, and puts the workload
-// into changed if it is not as it was.
+// into changed if it differs from the last one.
 func (s *State) updateWorkload(name mesh.PodName, changed map[mesh.PodName]*mesh.Workload) {
 	part := "Pod " + name.String()
 	w := s.workloads[name]
@@ -163,7 +163,7 @@ func (s *State) inbound(w *workload) ([]mesh.InboundPort, []Problem) {
 	return sortedInbound(ports), problems
 }
 
-// finished says whether the pod gave its address back to the node.
+// finished reports whether the pod has ended and its address may be reused.
 func finished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }

@@ -58,5 +58,5 @@ func (p Protocol) String() string {
 	}
 }
 
-// IsHTTP says whether the port carries HTTP requests; gRPC is HTTP/2.
+// IsHTTP reports whether the port carries HTTP requests; gRPC is HTTP/2.
 func (p Protocol) IsHTTP() bool { return p == HTTP || p == GRPC }

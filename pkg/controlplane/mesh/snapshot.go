@@ -25,7 +25,7 @@ type Settings struct {
 // Endpoint is one address that serves a service port and takes new connections.
 type Endpoint struct {
 	Address netip.AddrPort
-	// Meshed says whether a proxy stands before it, so that it speaks mTLS.
+	// Meshed reports whether a proxy stands before it, so that it speaks mTLS.
 	Meshed bool
 }
 
@@ -51,7 +51,7 @@ type Service struct {
 	Ports []ServicePort
 }
 
-// Headless says whether clients dial the service's pods and not an address of its own.
+// Headless reports whether clients dial the service's pods and not an address of its own.
 func (s *Service) Headless() bool { return len(s.Addresses) == 0 }
 
 // InboundPort is a port on which a workload serves some Service.

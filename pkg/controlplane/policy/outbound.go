@@ -17,7 +17,7 @@ type Outbound struct {
 	Group Group
 	// Servers are the workloads that may be connected to, through a Service or at their own addresses.
 	Servers Principals
-	// Egress says whether destinations outside the mesh may be reached.
+	// Egress reports whether destinations outside the mesh may be reached.
 	Egress bool
 }
 
