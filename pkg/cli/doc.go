@@ -1,8 +1,11 @@
-// Package cli is the osm command: one file per command, each with an options struct and a run
-// method that does the work.
+// Package cli is the osm command: commands.go lists all commands, and each is in the package of its
+// name or group (install, upgrade, uninstall, mesh, namespace, proxy, verify, version).
 //
-// It parses flags, asks and prints; what it does to a cluster is in its subpackages (release,
-// cluster, check). It keeps no state of its own between runs: everything comes in by Env. Its
-// invariant: a command that returns an error before it says that it begins has changed nothing,
-// and only Main turns errors into words and an exit code.
+// Commands parse flags, ask and print. What several need is in package command, and what install,
+// upgrade and mesh scale share is in package rollout. The packages below that know no flags: release
+// (Helm), cluster (questions to a cluster), check (checks as data), output and prompt.
+//
+// It keeps no state between runs: everything comes in by command.Env. Its invariant: a command that
+// returns an error before it reports that it starts has changed nothing, and only Main turns errors
+// into messages and an exit code.
 package cli

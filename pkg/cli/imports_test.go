@@ -19,9 +19,9 @@ func TestImports(t *testing.T) {
 	}{
 		{library: "helm.sh/helm", only: "release", reason: "the rest of the CLI must not depend on how a mesh is installed"},
 		{library: "github.com/AlecAivazis/survey", only: "prompt", reason: "a question anywhere else could hang without a terminal"},
-		// Package rotation is pure: which way back there is and what is waited for is said here in the
-		// words, and by the rules, that the control plane decides by. So is crds: whether a definition
-		// may be replaced is judged before the hook by the code that judges in the hook.
+		// Package rotation is pure: the CLI describes a rotation with the types and rules of the control
+		// plane. So is package crds: the CLI and the install hook check with the same code whether a
+		// CustomResourceDefinition may be replaced.
 		{library: controlPlane, only: "nobody", reason: "the CLI talks to the control plane over the network", except: []string{controlPlane + "/rotation", controlPlane + "/bootstrap/crds"}},
 	}
 	used := map[string]bool{}

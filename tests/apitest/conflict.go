@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// outdated says whether a request is about a version of an object that is not the present one. The
-// version, if any, is in the given field of the body.
+// outdated reports whether a request is about an old version of an object. The version, if any, is in
+// the given field of the body.
 func outdated(old Object, body []byte, field string) bool {
 	var sent Object
 	if json.Unmarshal(body, &sent) != nil {

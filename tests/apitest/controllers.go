@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// The controllers whose work shows only in the status of objects, or in objects that nobody writes.
+// Controllers that write only the status of objects, or objects that no client writes.
 
 // endpoints plays the endpoint slice controller.
 func (s *Server) endpoints() {
@@ -74,7 +74,7 @@ func (s *Server) autoscalers() {
 	}
 }
 
-// selected are the Deployments of an object's namespace whose pods carry all of the labels.
+// selected are the Deployments of an object's namespace whose pods have all of the labels.
 func (s *Server) selected(object, labels Object) []Object {
 	var found []Object
 	for _, deployment := range s.ofKind("Deployment") {

@@ -12,9 +12,8 @@ import (
 	"k8s.io/client-go/tools/portforward"
 )
 
-// forward plays a port-forward to a pod: what comes through it are HTTP requests, which are
-// answered with the pod's pages. Clients that ask for a websocket are refused, so that they fall
-// back to SPDY.
+// forward plays a port-forward to a pod and answers the HTTP requests that come through it with the
+// pod's pages. Websocket requests are rejected, so that clients fall back to SPDY.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request) bool {
 	s.lock.Lock()
 	parsed, err := s.parse(r)

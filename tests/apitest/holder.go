@@ -5,26 +5,26 @@ import (
 	"maps"
 )
 
-// The path at which a controller shows a rotation, and the annotation of the root that is asked for.
+// The path at which a controller serves the state of a rotation, and the annotation that requests one.
 const (
 	rotationPath = "/debug/rotation"
 	rotateTo     = "config.openservicemesh.io/rotate-to"
 )
 
-// Page is one answer of a pod at /debug/rotation. Answers are given once each, in their order, the
-// last one again and again.
+// Page is one response of a pod at /debug/rotation. Pages are served once each, in order; the last one
+// is repeated.
 type Page struct {
 	Pod string
 	// Body is the answer; "leads" is true unless it says otherwise. What it says of its "roots", a role or that one is not wanted any more, is
 	// written to the MeshRootCertificates of those names, as the driver would do.
 	Body Object
-	// NextHolder, if it is not empty, holds the Lease from then on.
+	// NextHolder, if not empty, is the leader from then on.
 	NextHolder string
-	// Broken ends the connection without an answer.
+	// Broken closes the connection without a response.
 	Broken bool
 }
 
-// page is what a pod answers at a path.
+// page is the response of a pod at a path.
 func (s *Server) page(pod, path string) (string, bool) {
 	if path != rotationPath || len(s.Rotation) == 0 || s.Rotation[0].Pod != pod {
 		body, ok := s.Pages[pod+path]

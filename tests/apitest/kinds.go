@@ -20,10 +20,10 @@ var (
 	rootCertificates = kind{"config.openservicemesh.io", "v1alpha2", "meshrootcertificates", "MeshRootCertificate", true}
 )
 
-// reviews is the group of questions that change nothing.
+// reviews is the API group of access reviews, which change nothing.
 const reviews = "authorization.k8s.io"
 
-// kinds are the kinds that the server always knows.
+// kinds are the kinds that the server always serves.
 var kinds = []kind{
 	namespaces,
 	{"", "v1", "nodes", "Node", false},
@@ -92,7 +92,7 @@ func (s *Server) kinds() []kind {
 	return served
 }
 
-// discovery answers the paths by which clients find out what the server is.
+// discovery answers discovery requests.
 func (s *Server) discovery(w http.ResponseWriter, r *http.Request) bool {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	groups := map[string][]kind{}
@@ -133,7 +133,7 @@ func openAPIPaths(groups map[string][]kind) Object {
 	return paths
 }
 
-// openAPI says no more than that the server validates fields itself, which is what clients look for.
+// openAPI says only that the server validates fields itself, which clients look for.
 func openAPI(list []kind) Object {
 	paths := Object{}
 	for _, k := range list {
@@ -209,7 +209,7 @@ func podName(address string) string {
 	return parts[min(1, len(parts)-1)]
 }
 
-// hangs says whether a request goes to a pod that never answers, or by a way that never leads there.
+// hangs reports whether a request goes to a pod that never answers, or over a blocked route.
 func (s *Server) hangs(r *http.Request) bool {
 	s.lock.Lock()
 	defer s.lock.Unlock()

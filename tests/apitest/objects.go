@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// reconcile plays the controllers: addresses of Services, the autoscaler's floor, pods, Jobs, and
-// what only shows what they have seen.
+// reconcile plays the controllers: addresses of Services, the autoscaler's minimum, pods, Jobs, and
+// status.
 func (s *Server) reconcile() {
 	floors := map[string]float64{}
 	for _, hpa := range s.ofKind("HorizontalPodAutoscaler") {
@@ -112,7 +112,7 @@ func (s *Server) runJob(job Object) {
 	job["status"] = Object{"succeeded": succeeded, "conditions": []any{Object{"type": condition, "status": "True", "reason": "BackoffLimitExceeded"}}}
 }
 
-// collect removes what belonged to an object that is gone.
+// collect deletes the dependents of a deleted object.
 func (s *Server) collect(k kind, name string) {
 	for _, key := range s.keys() {
 		object := s.objects[key]
@@ -175,7 +175,7 @@ func patched(old Object, body []byte, r request) (Object, error) {
 	return object, err
 }
 
-// plainJSON turns the protobuf that typed clients prefer into JSON.
+// plainJSON converts protobuf, which typed clients prefer, to JSON.
 func plainJSON(r *http.Request, body []byte) ([]byte, error) {
 	if len(body) == 0 || !strings.Contains(r.Header.Get("Content-Type"), "protobuf") {
 		return body, nil

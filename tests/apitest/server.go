@@ -1,10 +1,10 @@
-// Package apitest is an API server in memory, for tests of the CLI: the real clients, Helm's
-// included, talk to it over HTTP, so that nothing of the CLI has to be replaced by a fake.
+// Package apitest is an API server in memory for tests of the CLI. The real clients, Helm's included,
+// talk to it over HTTP, so no part of the CLI has to be faked.
 //
-// It is not Kubernetes: it validates and defaults nothing, and of the controllers it plays only
-// what the CLI waits for: Deployments get pods that are ready, or stuck for a reason that the test
-// chooses; Jobs complete or fail. Its invariant: everything that a client has written can be read
-// back with the same labels, and a dry run changes nothing.
+// It is not Kubernetes: it validates and defaults nothing, and plays only the controllers that the CLI
+// waits for: Deployments get pods that are ready, or stuck for a reason that the test chooses; Jobs
+// complete or fail. Its invariant: everything that a client has written can be read back with the same
+// labels, and a dry run changes nothing.
 package apitest
 
 import (
@@ -27,10 +27,10 @@ type Server struct {
 	Version     string   // default v1.33.0
 	Metrics     bool     // serve metrics.k8s.io
 	CertManager bool     // serve cert-manager.io
-	Old         bool     // the cluster does not know MeshRootCertificates
+	Old         bool     // do not serve MeshRootCertificates
 	Deny        []string // "verb resource" that access reviews refuse, such as "create clusterroles"
-	Refuse      []string // "METHOD resource" that is refused when it is done, such as "POST jobs"
-	// DenyAccounts is Deny for the reviews that ask on behalf of somebody else.
+	Refuse      []string // "METHOD resource" that is rejected, such as "POST jobs"
+	// DenyAccounts is Deny for reviews about other users.
 	DenyAccounts []string
 	Stuck        map[string]string // app label -> container waiting reason of its pods, or "Unschedulable"
 	FailJobs     bool              // Jobs fail instead of completing
@@ -51,7 +51,7 @@ type Server struct {
 	writes  []string // "POST deployments" and so on, dry runs excepted
 }
 
-// Start begins to serve on a free loopback port. Close must be called.
+// Start starts the server on a free loopback port. Close must be called.
 func (s *Server) Start() {
 	if s.Version == "" {
 		s.Version = "v1.33.0"
@@ -67,10 +67,10 @@ func (s *Server) Start() {
 	s.writes = nil
 }
 
-// Close ends serving.
+// Close stops the server.
 func (s *Server) Close() { s.http.Close() }
 
-// URL is where the server listens.
+// URL is the address of the server.
 func (s *Server) URL() string { return s.http.URL }
 
 // Kubeconfig is a kubeconfig file for the server.
@@ -91,7 +91,7 @@ func (s *Server) Writes() []string {
 	return slices.Clone(s.writes)
 }
 
-// Fix changes how the server behaves and lets its controllers act on it.
+// Fix changes the behavior of the server and runs its controllers.
 func (s *Server) Fix(change func(*Server)) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
@@ -106,7 +106,7 @@ func (s *Server) Forget() {
 	s.writes = nil
 }
 
-// Await returns when a write such as "POST deployments" has happened, or fails after a minute.
+// Await waits for a write such as "POST deployments", for at most a minute.
 func (s *Server) Await(write string) error {
 	return await(write, func() bool { return slices.Contains(s.Writes(), write) })
 }
