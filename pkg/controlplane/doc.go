@@ -1,31 +1,51 @@
-// Package controlplane is the map of the control plane; it holds no code, only the tests that look
-// at the whole: the import rules (arch_test.go) and the stories that run from Kubernetes objects
-// to Envoy's configuration (testdata/stories).
+// Package controlplane is the map of the control plane. It holds no code, only the tests that look at the whole: the import
+// rules (arch_test.go) and the stories that run from Kubernetes objects to Envoy's configuration (testdata/stories).
 //
-// # The way of the data
+// # Data flow
 //
-//	kube      informers, trimmed on arrival                      edge
-//	coalesce  bursts of changes become one                       edge
-//	ingest    objects -> *mesh.Snapshot + problems               pure
-//	policy    settings, rules -> what may be received and sent   pure
-//	envoy     policy -> resources, shared by pointer in a View   pure
-//	xds       each stream sends its proxy what its View has new  edge
+//	kube      informers; objects are trimmed on arrival           edge
+//	coalesce  merges bursts of changes into one                   edge
+//	ingest    objects -> *mesh.Snapshot and problems              pure
+//	policy    settings, rules -> what may be received and sent    pure
+//	envoy     policy -> resources, shared by pointer in a View    pure
+//	xds       each stream sends its proxy what is new in its View edge
 //
-// Beside it: identity (who a workload is), ca (roots, trust and leaves; below it the providers tresor, vault and certmanager,
-// leafcache, which renews the workloads' leaves, and secrets, which keeps certificates in Secrets),
-// provider (opens the provider that signs and loads the roots of the mesh), rotation (how the mesh gets to another root: phases,
-// evidence, plan; its edge is rotation/collect and rotation/driver), serve (health, metrics, drain), wake (the signal between goroutines), injector and redirect (the pod's side), webhook (what the
-// API server needs to call injectors), bootstrap (the install hook) and controller, which knows all of them and holds no logic.
+// The pure packages share two vocabularies: identity (who a workload is) and mesh (services, workloads, rules, settings).
 //
-// # The words
+// # Certificates
+//
+//	ca                 roots, trust bundles, keys, certificate requests and leaves
+//	ca/tresor          the built-in provider, with its root in a Secret
+//	ca/vault           Vault as a provider
+//	ca/certmanager     cert-manager as a provider
+//	ca/leafcache       keeps the workloads' leaves and renews them
+//	ca/secrets         keeps proxies' and injectors' certificates in Secrets
+//	provider           opens the providers that sign, and loads the roots of the mesh
+//	rotation           replaces the root: phases, evidence, plan
+//	rotation/collect   asks the replicas for evidence
+//	rotation/driver    the leader's side: evidence -> plan -> one write
+//
+// # Processes
+//
+//	command         the subcommands of the control-plane binary and their flags
+//	controller      the composition of everything above, run by the controller
+//	injector        the admission webhook that adds a sidecar to pods
+//	redirect        the init container that redirects a pod's traffic
+//	bootstrap       the install hook: CRDs and the MeshConfig
+//	bootstrap/crds  the CRDs
+//	webhook         keeps the webhook configuration's CA bundle current
+//	serve           what every process serves: health, metrics, drain
+//	wake            the signal that one goroutine gives another
+//
+// # Glossary
 //
 //	mesh       a control plane and the namespaces that it monitors
 //	workload   an injected pod
-//	identity   a ServiceAccount, spelled as a SPIFFE id in certificates
+//	identity   a ServiceAccount, written as a SPIFFE ID in certificates
 //	service    a Kubernetes Service in a namespace of the mesh
 //	proxy      the Envoy beside a workload
 //	snapshot   one immutable state of the mesh
-//	class      workloads that get equal configuration: same identity, same inbound ports
+//	class      workloads with equal configuration: same identity, same inbound ports
 //	rule       identities that may connect to one identity
 //	group      identities that may send to the same destinations
 //	resource   one cluster, endpoint set, listener or route, encoded once and shared
@@ -34,6 +54,6 @@
 //	leaf       a short-lived certificate of one identity, signed by the root
 //	root       the mesh's CA; trust bundle: the roots that are accepted
 //
-// The invariant of the whole: the configuration of a proxy is a function of what the API server
-// holds, and of nothing else. N replicas compute the same bytes without knowing of each other.
+// The invariant of the whole: the configuration of a proxy is a function of what the API server holds, and of nothing else. N
+// replicas compute the same bytes without communicating.
 package controlplane

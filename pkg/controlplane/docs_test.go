@@ -47,3 +47,33 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 		}
 	}
 }
+
+// TestMapIsComplete compares the packages that the package comment lists with those that exist. A line of a list is
+// indented by a tab and starts with the name of a package; the glossary is no list of packages.
+func TestMapIsComplete(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists, _, found := strings.Cut(string(text), "\n// # Glossary\n")
+	if !found {
+		t.Fatal("doc.go has no glossary")
+	}
+	mapped := map[string]bool{"identity": true, "mesh": true} // in a sentence, since they are no steps
+	for _, match := range regexp.MustCompile(`(?m)^//\t(\S+)  `).FindAllStringSubmatch(lists, -1) {
+		mapped[match[1]] = true
+	}
+	for _, p := range list(t) {
+		name, below := strings.CutPrefix(p.ImportPath, module+"pkg/controlplane/")
+		if !below {
+			continue
+		}
+		if !mapped[name] {
+			t.Errorf("doc.go does not list package %s", name)
+		}
+		delete(mapped, name)
+	}
+	for name := range mapped {
+		t.Errorf("doc.go lists package %s, which does not exist", name)
+	}
+}
