@@ -100,7 +100,7 @@ func (k *keeper) run(ctx context.Context) error {
 	informer := dynamicinformer.NewFilteredDynamicInformer(k.cfg.Dynamic, v1alpha2.RootCertificateGroupVersionResource(), k.cfg.Namespace,
 		0, cache.Indexers{}, func(*metav1.ListOptions) {}).Informer()
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { k.poke() }, UpdateFunc: func(_, _ any) { k.poke() }, DeleteFunc: func(any) { k.poke() },
+		AddFunc: func(any) { k.changed.Wake() }, UpdateFunc: func(_, _ any) { k.changed.Wake() }, DeleteFunc: func(any) { k.changed.Wake() },
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 // keeper holds the roots of the mesh: those that there are to be, those that are loaded, and the
@@ -17,7 +18,7 @@ import (
 type keeper struct {
 	cfg     Config
 	build   func(Config) (source, error) // Config.source, but for tests
-	changed chan struct{}                // one slot: something may be worth a look
+	changed wake.Signal                  // the roots may have to be compared again
 
 	mu      sync.Mutex
 	wishes  []wish
@@ -40,15 +41,7 @@ type member struct {
 }
 
 func newKeeper(cfg Config, build func(Config) (source, error)) *keeper {
-	return &keeper{cfg: cfg, build: build, changed: make(chan struct{}, 1), members: map[origin]*member{}}
-}
-
-// poke has the keeper look again. It never blocks.
-func (k *keeper) poke() {
-	select {
-	case k.changed <- struct{}{}:
-	default:
-	}
+	return &keeper{cfg: cfg, build: build, changed: wake.NewSignal(), members: map[origin]*member{}}
 }
 
 // wish replaces what there is to be.
@@ -134,7 +127,7 @@ func (m *member) load(ctx context.Context) {
 		k.mu.Lock()
 		m.waiting = reason
 		k.mu.Unlock()
-		k.poke()
+		k.changed.Wake()
 	})
 	ended := ctx.Err() != nil
 	k.mu.Lock()
@@ -144,7 +137,7 @@ func (m *member) load(ctx context.Context) {
 	switch {
 	case err == nil:
 		m.authority, m.waiting = authority, ""
-		k.poke()
+		k.changed.Wake()
 	case !ended: // the next look tries again
 		m.waiting = err.Error()
 		k.cfg.Log.Error("a root CA cannot be loaded, will retry", "root", m.source.String(), "error", err)

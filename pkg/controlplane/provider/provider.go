@@ -15,6 +15,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 // servingRetry is the longest pause between two attempts to get a first serving certificate.
@@ -70,7 +71,7 @@ type Provider struct {
 	// patient says that a request may fail for a while only.
 	patient bool
 	log     *slog.Logger
-	refresh chan struct{} // one slot: another CA signs
+	refresh wake.Signal // another CA signs
 
 	mu      sync.Mutex
 	serving []*ca.ServingCert
@@ -95,7 +96,7 @@ func open(ctx context.Context, cfg Config, build func(Config) (source, error)) (
 	if err := k.open(ctx); err != nil {
 		return nil, err // names the provider and what to do
 	}
-	p := &Provider{Roots: k.roots, keeper: k, patient: cfg.Kind != Tresor, log: cfg.Log, refresh: make(chan struct{}, 1)}
+	p := &Provider{Roots: k.roots, keeper: k, patient: cfg.Kind != Tresor, log: cfg.Log, refresh: wake.NewSignal()}
 	p.Roots.Subscribe(p.changed)
 	return p, nil
 }
@@ -164,10 +165,7 @@ func (p *Provider) changed(change ca.Change) {
 	if !change.Signer {
 		return
 	}
-	select {
-	case p.refresh <- struct{}{}:
-	default:
-	}
+	p.refresh.Wake()
 }
 
 // refreshServing replaces serving certificates soon after another CA signs, instead of at the next

@@ -19,6 +19,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 // Group is cert-manager's API group, KindIssuer and KindClusterIssuer are its own issuers.
@@ -130,7 +131,7 @@ type Authority struct {
 	requests dynamic.ResourceInterface
 	issuers  dynamic.ResourceInterface // nil for an external issuer
 	places   chan struct{}             // one taken per request in flight
-	changed  chan struct{}             // one slot: signer is another one
+	changed  wake.Signal               // signer is another one
 
 	mu     sync.Mutex
 	trust  ca.Trust
@@ -161,7 +162,7 @@ func New(cfg Config) (*Authority, error) {
 		cfg:      cfg,
 		requests: resource("certificaterequests").Namespace(cfg.Namespace),
 		places:   make(chan struct{}, cfg.MaxInFlight),
-		changed:  make(chan struct{}, 1),
+		changed:  wake.NewSignal(),
 	}
 	switch {
 	case cfg.Issuer.Group != Group:
@@ -260,7 +261,7 @@ func (a *Authority) observe(got answer) {
 	next := signer{found.Fingerprint, signedBy(got.certificate, a.trust.Bundle)}
 	if next != a.signer {
 		a.signer = next
-		poke(a.changed)
+		a.changed.Wake()
 	}
 }
 
@@ -284,11 +285,3 @@ func firstCertificate(data []byte) (*x509.Certificate, error) {
 
 // now is the wall clock without its monotonic reading.
 func (a *Authority) now() time.Time { return a.cfg.Now().Round(0) }
-
-// poke fills a one-slot channel.
-func poke(slot chan struct{}) {
-	select {
-	case slot <- struct{}{}:
-	default:
-	}
-}

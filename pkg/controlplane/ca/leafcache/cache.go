@@ -13,6 +13,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 const (
@@ -57,7 +58,7 @@ type Config struct {
 type Cache struct {
 	cfg    Config
 	flight singleflight.Group
-	wake   chan struct{} // one slot: a leaf is due before next
+	wake   wake.Signal // a leaf is due before next
 
 	mu      sync.Mutex
 	profile Profile
@@ -92,7 +93,7 @@ func New(cfg Config) (*Cache, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, defaultConcurrency)
-	c := &Cache{cfg: cfg, wake: make(chan struct{}, 1), profile: cfg.Profile, entries: map[identity.Identity]*entry{}}
+	c := &Cache{cfg: cfg, wake: wake.NewSignal(), profile: cfg.Profile, entries: map[identity.Identity]*entry{}}
 	if err := cfg.Metrics.CountLeaves(c.Len); err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (c *Cache) join(id identity.Identity) *Handle {
 		e = &entry{handles: map[*Handle]struct{}{}}
 		c.entries[id] = e
 	}
-	handle := &Handle{cache: c, id: id, entry: e, changed: make(chan struct{}, 1)}
+	handle := &Handle{cache: c, id: id, entry: e, changed: wake.NewSignal()}
 	e.handles[handle] = struct{}{}
 	return handle
 }
@@ -177,7 +178,7 @@ func (c *Cache) adopt(id identity.Identity, leaf *ca.Leaf, count int) {
 	if count != c.reissue.count {
 		now := c.now()
 		c.hasten(id, e, now, max(c.reissue.until.Sub(now), 0))
-		poke(c.wake)
+		c.wake.Wake()
 	}
 }
 
@@ -196,13 +197,13 @@ func (c *Cache) put(e *entry, leaf *ca.Leaf) {
 	first := e.leaf == nil
 	e.leaf, e.due, e.failures = leaf, leaf.RenewAt, 0
 	if e.due.Before(c.next) {
-		poke(c.wake)
+		c.wake.Wake()
 	}
 	if first {
 		return // its users are still in Acquire
 	}
 	for handle := range e.handles {
-		poke(handle.changed)
+		handle.changed.Wake()
 	}
 }
 
@@ -232,11 +233,3 @@ func (c *Cache) current() (Profile, int) {
 
 // now is the wall clock without its monotonic reading.
 func (c *Cache) now() time.Time { return c.cfg.Now().Round(0) }
-
-// poke fills a one-slot channel.
-func poke(slot chan struct{}) {
-	select {
-	case slot <- struct{}{}:
-	default:
-	}
-}

@@ -3,6 +3,7 @@ package leafcache
 import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 // Handle is one user's hold on an identity's current leaf.
@@ -10,7 +11,7 @@ type Handle struct {
 	cache   *Cache
 	id      identity.Identity
 	entry   *entry
-	changed chan struct{}
+	changed wake.Signal
 }
 
 // Identity is the identity that the leaf names.

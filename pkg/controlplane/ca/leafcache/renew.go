@@ -45,7 +45,7 @@ func (c *Cache) Reissue(over time.Duration) {
 	for id, e := range c.entries {
 		c.hasten(id, e, now, over)
 	}
-	poke(c.wake)
+	c.wake.Wake()
 }
 
 // hasten makes an entry due within the given time. c.mu is held.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 // Watch compares the root in the cluster with the loaded one. It reports the first result and every
@@ -23,17 +24,11 @@ func (s Store) Watch(ctx context.Context, loaded *ca.Root, report func(ca.RootSt
 			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, s.secretName()).String()
 		}))
 	informer := factory.Core().V1().Secrets().Informer()
-	changed := make(chan struct{}, 1)
-	kick := func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	}
+	changed := wake.NewSignal()
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { kick() },
-		UpdateFunc: func(_, _ any) { kick() },
-		DeleteFunc: func(any) { kick() },
+		AddFunc:    func(any) { changed.Wake() },
+		UpdateFunc: func(_, _ any) { changed.Wake() },
+		DeleteFunc: func(any) { changed.Wake() },
 	})
 	if err != nil {
 		return fmt.Errorf("watch Secret %s: %w", s.object(), err)
@@ -43,7 +38,7 @@ func (s Store) Watch(ctx context.Context, loaded *ca.Root, report func(ca.RootSt
 	if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
 		return context.Cause(ctx)
 	}
-	kick() // a Secret that does not exist fires no event
+	changed.Wake() // a Secret that does not exist fires no event
 	return s.compareOn(ctx, changed, informer.GetStore(), comparison{loaded, report})
 }
 

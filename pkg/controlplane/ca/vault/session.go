@@ -12,6 +12,8 @@ import (
 
 	"github.com/openbao/openbao/api/v2"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
 const (
@@ -47,14 +49,14 @@ type session struct {
 	server  *server
 	cfg     Config
 	flight  singleflight.Group
-	changed chan struct{} // one slot: keep must look again
+	changed wake.Signal // keep must look again
 
 	mu   sync.Mutex
 	held *grant
 }
 
 func newSession(cfg Config, server *server) *session {
-	return &session{server: server, cfg: cfg, changed: make(chan struct{}, 1)}
+	return &session{server: server, cfg: cfg, changed: wake.NewSignal()}
 }
 
 // call sends a request with the current token. If the token is refused, it gets another one, if
@@ -101,7 +103,7 @@ func (s *session) given(ctx context.Context) (*grant, error) {
 	defer s.mu.Unlock()
 	if s.held == nil || s.held.token != token {
 		s.held = &grant{token: token, since: s.now()}
-		s.poke()
+		s.changed.Wake()
 	}
 	return s.held, nil
 }
@@ -165,7 +167,7 @@ func (s *session) hold(g *grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = g
-	s.poke()
+	s.changed.Wake()
 }
 
 // accepted remembers that a token is good for what we do.
@@ -194,14 +196,6 @@ func (s *session) drop(g *grant) bool {
 	}
 	s.held = nil
 	return true
-}
-
-// poke wakes keep. s.mu is held.
-func (s *session) poke() {
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
 }
 
 func (s *session) now() time.Time { return s.cfg.Now().Round(0) }
