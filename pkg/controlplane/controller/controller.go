@@ -32,8 +32,8 @@ import (
 // settle is how long a draining replica keeps serving, until it is no longer an endpoint.
 const settle = 3 * time.Second
 
-// parts are the long-lived things of a running controller.
-type parts struct {
+// process is a running controller: its long-lived parts.
+type process struct {
 	cfg      Config
 	client   kubernetes.Interface
 	dynamic  dynamic.Interface
@@ -65,12 +65,12 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	process, err := serve.NewProcess(serve.ProcessConfig{HTTPAddress: cfg.HTTPAddress, Version: cfg.Version, Health: cfg.Health, Metrics: cfg.Metrics, Log: cfg.Log})
+	frame, err := serve.NewProcess(serve.ProcessConfig{HTTPAddress: cfg.HTTPAddress, Version: cfg.Version, Health: cfg.Health, Metrics: cfg.Metrics, Log: cfg.Log})
 	if err != nil {
 		return err
 	}
-	p := &parts{cfg: cfg, registry: process.Metrics, health: process.Health, refusals: process.Refusals, accounts: wake.NewSignal(), hook: wake.NewSignal()}
-	return process.Run(ctx, func(starting, serving context.Context, group *errgroup.Group) error {
+	p := &process{cfg: cfg, registry: frame.Metrics, health: frame.Health, refusals: frame.Refusals, accounts: wake.NewSignal(), hook: wake.NewSignal()}
+	return frame.Run(ctx, func(starting, serving context.Context, group *errgroup.Group) error {
 		if err := p.start(starting, serving, group); err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func Run(ctx context.Context, cfg Config) error {
 const debugTime = 5 * time.Minute
 
 // serveDebug shows what each proxy holds and rejects, the state of a rotation, and profiles.
-func (p *parts) serveDebug(ctx context.Context) error {
+func (p *process) serveDebug(ctx context.Context) error {
 	if p.cfg.DebugAddress == "" {
 		return nil
 	}
@@ -97,7 +97,7 @@ func (p *parts) serveDebug(ctx context.Context) error {
 }
 
 // start starts the parts one after another. What runs in the background joins the group.
-func (p *parts) start(starting, serving context.Context, group *errgroup.Group) error {
+func (p *process) start(starting, serving context.Context, group *errgroup.Group) error {
 	root := p.health.Require("root CA", "the certificate provider is not open yet")
 	objects := p.health.Require("objects", "reading the mesh from the API server")
 	proxies := p.health.Require("xDS", "the port is not open yet")
@@ -129,7 +129,7 @@ func (p *parts) start(starting, serving context.Context, group *errgroup.Group) 
 }
 
 // connect creates clients, metrics and the watch. It sends no request to the API server.
-func (p *parts) connect() error {
+func (p *process) connect() error {
 	client, err := kubernetes.NewForConfig(p.cfg.REST)
 	if err != nil {
 		return fmt.Errorf("make a client of the API server: %w", err)
@@ -165,7 +165,7 @@ func (p *parts) connect() error {
 }
 
 // changed is called for each change of an object; it never blocks.
-func (p *parts) changed(object string) {
+func (p *process) changed(object string) {
 	p.dirty.Store(true)
 	if p.trigger.Changed(object) {
 		p.urgent.Inc()
@@ -175,7 +175,7 @@ func (p *parts) changed(object string) {
 }
 
 // staleness notes in /readyz that the last snapshot is served while the API server is unavailable.
-func (p *parts) staleness() string {
+func (p *process) staleness() string {
 	since, err, failing := p.watch.Failing()
 	if !failing {
 		return ""
@@ -183,7 +183,7 @@ func (p *parts) staleness() string {
 	return fmt.Sprintf("the API server has not answered for %s, serving the last snapshot: %v", time.Since(since).Round(time.Second), err)
 }
 
-func (p *parts) awaitObjects(ctx context.Context, condition *serve.Condition) error {
+func (p *process) awaitObjects(ctx context.Context, condition *serve.Condition) error {
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
@@ -201,7 +201,7 @@ func (p *parts) awaitObjects(ctx context.Context, condition *serve.Condition) er
 }
 
 // openXDS builds the first configuration, then opens the port, in this order.
-func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group) error {
+func (p *process) openXDS(starting, serving context.Context, group *errgroup.Group) error {
 	host := api.AppController + "." + p.cfg.Namespace + ".svc"
 	cert, err := p.provider.ServingCert(starting, ca.ServingConfig{
 		Identity:  identity.Identity{Namespace: p.cfg.Namespace, ServiceAccount: api.AppController},
@@ -235,7 +235,7 @@ func (p *parts) openXDS(starting, serving context.Context, group *errgroup.Group
 }
 
 // drain makes the replica unready, then sends its proxies away, spread over the rest of the period.
-func (p *parts) drain(ctx context.Context) error {
+func (p *process) drain(ctx context.Context) error {
 	p.cfg.Log.Info("draining", "period", p.cfg.DrainPeriod.String(), "proxies", p.xds.Connected())
 	return serve.Drain{Health: p.health, Settle: min(settle, p.cfg.DrainPeriod/4), Period: p.cfg.DrainPeriod, Log: p.cfg.Log}.Run(ctx,
 		serve.Step{Name: "send proxies to other replicas", Run: func(ctx context.Context) error {

@@ -12,7 +12,7 @@ import (
 )
 
 // newDriver returns what rotates the root while this replica is the leader.
-func (p *parts) newDriver() *driver.Driver {
+func (p *process) newDriver() *driver.Driver {
 	collector := &collect.Collector{
 		Client: p.client, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
 		Roots: p.roots, Self: p.cfg.Holder, Own: p.evidence, Now: time.Now,
@@ -24,7 +24,7 @@ func (p *parts) newDriver() *driver.Driver {
 }
 
 // serveEvidence shows the leader what this replica and its proxies have.
-func (p *parts) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
+func (p *process) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 	if p.cfg.EvidenceAddress == "" {
 		return nil
 	}
@@ -33,7 +33,7 @@ func (p *parts) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 }
 
 // evidence is what this replica and its proxies have.
-func (p *parts) evidence(ctx context.Context) rotation.Replica {
+func (p *process) evidence(ctx context.Context) rotation.Replica {
 	self := rotation.Replica{Name: p.cfg.Holder, Component: rotation.Controller, At: time.Now()}
 	signer := func() string { return p.roots.Trust().Fingerprint }
 	return collect.Replica(ctx, self, p.provider, signer, func(r *rotation.Replica) {
@@ -53,7 +53,7 @@ func (p *parts) evidence(ctx context.Context) rotation.Replica {
 
 // written is what this replica wrote as the leader; leads is false until it knows what the injectors'
 // Secret holds.
-func (p *parts) written() (secrets []rotation.Secret, leads bool) {
+func (p *process) written() (secrets []rotation.Secret, leads bool) {
 	writer, serving := p.secrets.Load(), p.serving.Load()
 	if writer == nil || serving == nil {
 		return nil, false

@@ -25,7 +25,7 @@ const rebuildLimit = 2 * time.Minute
 
 // pipeline runs the pure part: objects -> snapshot -> configuration, published to xDS.
 type pipeline struct {
-	p         *parts
+	p         *process
 	state     *ingest.State
 	builder   *envoy.Builder
 	current   *mesh.Snapshot                // what the published configuration was built from
@@ -40,7 +40,7 @@ type pipeline struct {
 	published prometheus.Gauge
 }
 
-func newPipeline(p *parts) *pipeline {
+func newPipeline(p *process) *pipeline {
 	l := &pipeline{
 		p:        p,
 		state:    ingest.NewState(p.cfg.MeshName, p.cfg.TrustDomain),

@@ -19,7 +19,7 @@ import (
 )
 
 // loadRoot opens the certificate provider, whose root all replicas share.
-func (p *parts) loadRoot(ctx context.Context, ready provider.Readiness) error {
+func (p *process) loadRoot(ctx context.Context, ready provider.Readiness) error {
 	var err error
 	p.provider, err = provider.Open(ctx, provider.Config{
 		Flags: p.cfg.Provider, Allowed: p.cfg.Allowed, Client: p.client, Dynamic: p.dynamic, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName,
@@ -34,12 +34,12 @@ func (p *parts) loadRoot(ctx context.Context, ready provider.Readiness) error {
 	return err
 }
 
-// rootsChanged hands other roots to all who use them, the bundle first. It must not block: what
-// takes time is only asked for. The serving certificate is the provider's own business.
-func (p *parts) rootsChanged(change ca.Change) {
+// rootsChanged passes changed roots on to everything that uses them, the bundle first. It must not block,
+// so it only starts what takes time. The provider renews the serving certificate itself.
+func (p *process) rootsChanged(change ca.Change) {
 	if change.Trust {
 		if err := p.xds.Retrust(); err != nil {
-			p.cfg.Log.Error("proxies are not told of the changed roots", "error", err)
+			p.cfg.Log.Error("cannot send the changed roots to proxies", "error", err)
 		}
 	}
 	if change.Signer {
@@ -51,12 +51,12 @@ func (p *parts) rootsChanged(change ca.Change) {
 	p.hook.Wake()     // and so do the webhook and its Secret
 }
 
-func (p *parts) lease() kube.Lease {
+func (p *process) lease() kube.Lease {
 	return kube.Lease{Client: p.client, Namespace: p.cfg.Namespace, Name: api.ControllerLease, Holder: p.cfg.Holder, Log: p.cfg.Log}
 }
 
-// lead does what one replica does for all, for as long as this one holds the Lease.
-func (p *parts) lead(ctx context.Context) {
+// lead does the work of the leader until ctx ends.
+func (p *process) lead(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { p.writeProxySecrets(ctx) })
 	work.Go(func() { p.keepWebhook(ctx) })
@@ -68,8 +68,8 @@ func (p *parts) lead(ctx context.Context) {
 	work.Wait()
 }
 
-// writeProxySecrets keeps the proxies' own certificates.
-func (p *parts) writeProxySecrets(ctx context.Context) {
+// writeProxySecrets maintains the Secrets with the proxies' client certificates.
+func (p *process) writeProxySecrets(ctx context.Context) {
 	writer, err := secrets.NewProxyController(secrets.ProxyConfig{
 		Client: p.client, Authority: p.roots, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
 		Log: p.cfg.Log, Metrics: p.metrics,
@@ -80,13 +80,13 @@ func (p *parts) writeProxySecrets(ctx context.Context) {
 		err = p.keepProxySecrets(ctx, writer)
 	}
 	if err = orderly(ctx, err); err != nil {
-		p.cfg.Log.Error("the proxies' certificates are not being written", "error", err)
+		p.cfg.Log.Error("cannot maintain the proxies' certificates", "error", err)
 	}
 }
 
-// keepProxySecrets writes what is wanted, and once in the term of the Lease, when that is done for
-// the first time, removes what an earlier holder may have left behind.
-func (p *parts) keepProxySecrets(ctx context.Context, writer *secrets.ProxyController) error {
+// keepProxySecrets writes the Secrets that are wanted. After the first round it removes, once per term, what
+// an earlier leader may have left behind.
+func (p *process) keepProxySecrets(ctx context.Context, writer *secrets.ProxyController) error {
 	group, ctx := errgroup.WithContext(ctx)
 	done := make(chan struct{})
 	first := sync.OnceFunc(func() { close(done) })
@@ -104,15 +104,15 @@ func (p *parts) keepProxySecrets(ctx context.Context, writer *secrets.ProxyContr
 		}
 		swept, err := writer.Sweep(ctx, p.otherAccounts())
 		if err == nil && swept.Deleted+swept.Failed > 0 {
-			p.cfg.Log.Info("proxy certificates that an earlier holder of the lease left behind", "removed", swept.Deleted, "failed", swept.Failed)
+			p.cfg.Log.Info("removed proxy certificates that an earlier leader left behind", "removed", swept.Deleted, "failed", swept.Failed)
 		}
 		return orderly(ctx, err)
 	})
 	return group.Wait()
 }
 
-// reportSecrets tells people of the Secrets that they have to mend.
-func (p *parts) reportSecrets(r secrets.Result) {
+// reportSecrets logs the Secrets that a user has to fix.
+func (p *process) reportSecrets(r secrets.Result) {
 	texts := make([]string, len(r.Problems))
 	for i, problem := range r.Problems {
 		texts[i] = problem.Object + ": " + problem.Message
@@ -121,7 +121,7 @@ func (p *parts) reportSecrets(r secrets.Result) {
 }
 
 // meshAccounts are the ServiceAccounts of the mesh's namespaces.
-func (p *parts) meshAccounts() []secrets.Account {
+func (p *process) meshAccounts() []secrets.Account {
 	var accounts []secrets.Account
 	for _, account := range p.watch.MemberAccounts() {
 		accounts = append(accounts, secrets.Account{Identity: identityOf(account), UID: account.UID})
@@ -130,7 +130,7 @@ func (p *parts) meshAccounts() []secrets.Account {
 }
 
 // otherAccounts are the ServiceAccounts outside the mesh.
-func (p *parts) otherAccounts() []identity.Identity {
+func (p *process) otherAccounts() []identity.Identity {
 	var accounts []identity.Identity
 	for _, account := range p.watch.OtherAccounts() {
 		accounts = append(accounts, identityOf(account))
@@ -142,7 +142,7 @@ func identityOf(account *corev1.ServiceAccount) identity.Identity {
 	return identity.Identity{Namespace: account.Namespace, ServiceAccount: account.Name}
 }
 
-// orderly drops the error of a loop that ended because it was told to.
+// orderly drops the error of a loop that was told to stop.
 func orderly(ctx context.Context, err error) error {
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return nil

@@ -52,13 +52,13 @@ func TestRootsChanged(t *testing.T) {
 }
 
 // newRooted is as much of a controller as a change of the roots concerns.
-func newRooted(t *testing.T, signer ca.Authority) *parts {
+func newRooted(t *testing.T, signer ca.Authority) *process {
 	t.Helper()
 	roots, err := ca.NewRootSet(nil, signer)
 	must(t, err)
 	leaves, err := leafcache.New(leafcache.Config{Authority: roots})
 	must(t, err)
-	p := &parts{cfg: Config{Log: slog.New(slog.DiscardHandler)}, roots: roots, leaves: leaves, accounts: wake.NewSignal(), hook: wake.NewSignal()}
+	p := &process{cfg: Config{Log: slog.New(slog.DiscardHandler)}, roots: roots, leaves: leaves, accounts: wake.NewSignal(), hook: wake.NewSignal()}
 	cert, err := ca.NewServingCert(t.Context(), ca.ServingConfig{Authority: roots, Identity: identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}})
 	must(t, err)
 	p.xds, err = xds.New(xds.Config{

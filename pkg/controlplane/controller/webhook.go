@@ -14,7 +14,7 @@ import (
 )
 
 // keepWebhook keeps the API server able to call the injectors, for as long as this replica holds the Lease.
-func (p *parts) keepWebhook(ctx context.Context) {
+func (p *process) keepWebhook(ctx context.Context) {
 	id := identity.Identity{Namespace: p.cfg.Namespace, ServiceAccount: api.AppInjector}
 	secret, err := secrets.NewServingController(secrets.ServingConfig{
 		Client: p.client, Authority: p.roots, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain, Identity: id,
@@ -35,7 +35,7 @@ func (p *parts) keepWebhook(ctx context.Context) {
 }
 
 // accountUID is the uid of a ServiceAccount, empty if there is none.
-func (p *parts) accountUID(id identity.Identity) types.UID {
+func (p *process) accountUID(id identity.Identity) types.UID {
 	for _, account := range p.watch.ServiceAccounts() {
 		if account.Namespace == id.Namespace && account.Name == id.ServiceAccount {
 			return account.UID
