@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
@@ -21,5 +20,8 @@ type Rule struct {
 
 // Compare orders rules by To, then by From.
 func (r *Rule) Compare(o *Rule) int {
-	return cmp.Or(identity.Compare(r.To, o.To), slices.CompareFunc(r.From, o.From, identity.Compare))
+	if c := identity.Compare(r.To, o.To); c != 0 {
+		return c
+	}
+	return slices.CompareFunc(r.From, o.From, identity.Compare)
 }
