@@ -49,7 +49,6 @@ func TestParse(t *testing.T) {
 		"spiffe://cluster.loca/ns/shop/sa/store":                        {},
 		"spiffe://user@cluster.local/ns/shop/sa/store":                  {},
 		"spiffe://cluster.local:443/ns/shop/sa/store":                   {},
-		" spiffe://cluster.local/ns/shop/sa/store":                      {},
 	} {
 		got, err := Parse(uri, "cluster.local")
 		if got != want || (err == nil) != (want != Identity{}) {
@@ -72,5 +71,15 @@ func TestCompare(t *testing.T) {
 	}
 	if !slices.IsSortedFunc(sorted, Compare) {
 		t.Error("not sorted")
+	}
+}
+
+// Blanks around an id are not ignored.
+func TestParseTrimsNothing(t *testing.T) {
+	const uri = "spiffe://cluster.local/ns/shop/sa/store"
+	for _, text := range []string{" " + uri, uri + " ", uri + "\n"} {
+		if id, err := Parse(text, "cluster.local"); err == nil {
+			t.Errorf("Parse(%q) = %v", text, id)
+		}
 	}
 }
