@@ -125,7 +125,7 @@ func (o *rotateOptions) run(ctx context.Context) error {
 	case o.status:
 		return r.showStatus(ctx)
 	case o.abort:
-		return r.turnRound(ctx)
+		return r.turnAround(ctx)
 	}
 	return r.begin(ctx)
 }

@@ -7,19 +7,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/osm-edge/osm/pkg/api"
+
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/release"
-)
-
-// The kinds of providers, as osm.certificateProvider.kind spells them.
-const (
-	kindTresor      = "tresor"
-	kindVault       = "vault"
-	kindCertManager = "cert-manager"
 )
 
 // providerFlags say who signs with a new root. What is not given is as the present root has it, if
@@ -57,14 +52,14 @@ func changed(flags *pflag.FlagSet, names ...string) []string {
 }
 
 func (p *providerFlags) changed(flags *pflag.FlagSet) []string {
-	return changed(flags, "provider", kindVault, kindCertManager)
+	return changed(flags, "provider", api.ProviderVault, api.ProviderCertManager)
 }
 
 // valid judges each flag alone.
 func (p *providerFlags) valid() error {
 	name, key, pair := strings.Cut(p.vault.token, "/")
 	switch {
-	case !slices.Contains([]string{"", kindTresor, kindVault, kindCertManager}, p.kind):
+	case p.kind != "" && !slices.Contains(api.ProviderKinds(), p.kind):
 		return fmt.Errorf("--provider: %q is not a provider; use tresor, vault or cert-manager", p.kind)
 	case p.vault.port < 0 || p.vault.port > 65535:
 		return fmt.Errorf("--vault-port: %d is not a port; use 1 to 65535", p.vault.port)
@@ -78,7 +73,7 @@ func (p *providerFlags) valid() error {
 
 // fits refuses flags of another provider than the one that is to sign.
 func (p *providerFlags) fits(flags *pflag.FlagSet, kind string) error {
-	for _, other := range []string{kindVault, kindCertManager} {
+	for _, other := range []string{api.ProviderVault, api.ProviderCertManager} {
 		if given := changed(flags, other); other != kind && len(given) > 0 {
 			return fmt.Errorf("%s: the new root is one of %s, which takes no such flag; add --provider %s, or leave it out", strings.Join(given, ", "), kind, other)
 		}
@@ -93,9 +88,9 @@ func (p *providerFlags) complete(kind string, present v1alpha2.ProviderSpec, val
 		base = specOf(kind, values, namespace)
 	}
 	switch kind {
-	case kindVault:
+	case api.ProviderVault:
 		return p.completeVault(*base.Vault, namespace)
-	case kindCertManager:
+	case api.ProviderCertManager:
 		issuer := *base.CertManager
 		issuer.IssuerName = cmp.Or(p.issuer.Name, issuer.IssuerName)
 		issuer.IssuerKind = cmp.Or(p.issuer.Kind, issuer.IssuerKind, "Issuer")
@@ -125,7 +120,7 @@ func (p *providerFlags) completeVault(vault v1alpha2.VaultProviderSpec, namespac
 // specOf is the provider of a kind as the chart's values have it.
 func specOf(kind string, values release.Values, namespace string) v1alpha2.ProviderSpec {
 	switch kind {
-	case kindVault:
+	case api.ProviderVault:
 		port, _ := values.Int("osm.vault.port")
 		vault := &v1alpha2.VaultProviderSpec{
 			Host: values.String("osm.vault.host"), Port: int32(port), //nolint:gosec // the chart's schema bounds it
@@ -136,7 +131,7 @@ func specOf(kind string, values release.Values, namespace string) v1alpha2.Provi
 			vault.Token = &v1alpha2.VaultTokenSpec{SecretKeyRef: v1alpha2.SecretKeyRef{SecretRef: ref, Key: values.String("osm.vault.secret.key")}}
 		}
 		return v1alpha2.ProviderSpec{Vault: vault}
-	case kindCertManager:
+	case api.ProviderCertManager:
 		return v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{
 			IssuerName: values.String("osm.certmanager.issuerName"), IssuerKind: values.String("osm.certmanager.issuerKind"), IssuerGroup: values.String("osm.certmanager.issuerGroup"),
 		}}
@@ -151,11 +146,11 @@ func tresorSpec(secret, namespace string) v1alpha2.ProviderSpec {
 func kindOf(spec v1alpha2.ProviderSpec) string {
 	switch {
 	case spec.Vault != nil:
-		return kindVault
+		return api.ProviderVault
 	case spec.CertManager != nil:
-		return kindCertManager
+		return api.ProviderCertManager
 	}
-	return kindTresor
+	return api.ProviderTresor
 }
 
 // secretOf is the Secret that holds a root's key, "" when the key is elsewhere.
@@ -166,8 +161,8 @@ func secretOf(spec v1alpha2.ProviderSpec) string {
 	return spec.Tresor.CA.SecretRef.Name
 }
 
-// whose says for people where a root is.
-func whose(spec v1alpha2.ProviderSpec) string {
+// rootLocation describes where the key of a root is.
+func rootLocation(spec v1alpha2.ProviderSpec) string {
 	switch {
 	case spec.Vault != nil:
 		return fmt.Sprintf("role %s of Vault at %s://%s:%d", spec.Vault.Role, cmp.Or(spec.Vault.Protocol, "https"), spec.Vault.Host, spec.Vault.Port)
@@ -177,8 +172,8 @@ func whose(spec v1alpha2.ProviderSpec) string {
 	return "Secret " + secretOf(spec)
 }
 
-// checked is a provider as the checks know it.
-func checked(spec v1alpha2.ProviderSpec) check.Provider {
+// checkedProvider converts a provider for the checks.
+func checkedProvider(spec v1alpha2.ProviderSpec) check.Provider {
 	p := check.Provider{Kind: kindOf(spec)}
 	if vault := spec.Vault; vault != nil {
 		p.Vault = fmt.Sprintf("%s://%s:%d", cmp.Or(vault.Protocol, "https"), vault.Host, vault.Port)

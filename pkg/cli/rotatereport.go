@@ -88,13 +88,13 @@ func (r *rotating) stateText(step rotation.Step) string {
 	return text
 }
 
-// turnRound asks for the root that signed before the rotation that is under way.
-func (r *rotating) turnRound(ctx context.Context) error {
+// turnAround asks for the root that signed before the rotation that is under way.
+func (r *rotating) turnAround(ctx context.Context) error {
 	back, err := r.wayBack(ctx)
 	if err != nil {
 		return err
 	}
-	r.env.Progressf("mesh [%s] in namespace [%s]: the rotation is turned round, root %s (%s) signs again\n", r.mesh.Name, r.mesh.Namespace, back.root.Name, whose(back.root.Spec.Provider))
+	r.env.Progressf("mesh [%s] in namespace [%s]: the rotation is turned round, root %s (%s) signs again\n", r.mesh.Name, r.mesh.Namespace, back.root.Name, rootLocation(back.root.Spec.Provider))
 	if err := r.confirm(fmt.Sprintf("Go back to root %s?", back.root.Name)); err != nil {
 		return err
 	}

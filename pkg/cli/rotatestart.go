@@ -142,7 +142,7 @@ func (r *rotating) replicasAnswer(ctx context.Context) error {
 func (r *rotating) announce(plan *rotationPlan) {
 	say := r.env.Progressf
 	say("mesh [%s] in namespace [%s]: root %s (%s) is replaced by %s (%s)\n", r.mesh.Name, r.mesh.Namespace,
-		plan.present.Name, whose(plan.present.Spec.Provider), plan.target.Name, whose(plan.target.Spec.Provider))
+		plan.present.Name, rootLocation(plan.present.Spec.Provider), plan.target.Name, rootLocation(plan.target.Spec.Provider))
 	if plan.adopt {
 		say("- MeshRootCertificate %s is made for the present root, as it was installed\n", plan.present.Name)
 	}

@@ -73,7 +73,7 @@ func (r *rotating) addTarget(ctx context.Context, plan *rotationPlan, roots []cl
 	if err != nil {
 		return command.Usage(r.cmd, err)
 	}
-	if kind == kindTresor {
+	if kind == api.ProviderTresor {
 		if spec, err = r.freeSecret(ctx, plan, roots); err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (r *rotating) addExisting(plan *rotationPlan, roots []cluster.RootCertifica
 func (r *rotating) another(plan *rotationPlan) error {
 	for i := range plan.former {
 		if former := &plan.former[i]; apiequality.Semantic.DeepEqual(former.Spec.Provider, plan.target.Spec.Provider) {
-			return fmt.Errorf("the new root would be the same as %s: %s; name another one with the flags of its provider", former.Name, whose(former.Spec.Provider))
+			return fmt.Errorf("the new root would be the same as %s: %s; name another one with the flags of its provider", former.Name, rootLocation(former.Spec.Provider))
 		}
 	}
 	return nil
@@ -166,7 +166,7 @@ func (r *rotating) checkProvider(ctx context.Context, plan *rotationPlan) error 
 	if err := r.prepared(spec); err != nil {
 		return err
 	}
-	root := check.NewRoot{Namespace: r.mesh.Namespace, Provider: checked(spec), CASecret: secretOf(spec), Fix: r.fix(spec)}
+	root := check.NewRoot{Namespace: r.mesh.Namespace, Provider: checkedProvider(spec), CASecret: secretOf(spec), Fix: r.fix(spec)}
 	return check.Err(check.Run(ctx, root.Checks(r.clients), func(result check.Result) {
 		if result.Status == check.Warned {
 			r.env.Warnf("%s", result.Message)
@@ -182,7 +182,7 @@ func (r *rotating) prepared(spec v1alpha2.ProviderSpec) error {
 		return nil
 	case spec.Vault != nil:
 		return r.preparedVault(spec)
-	case spec.CertManager != nil && slices.Contains(r.kinds(), kindCertManager):
+	case spec.CertManager != nil && slices.Contains(r.kinds(), api.ProviderCertManager):
 		return r.preparedIssuer(spec.CertManager)
 	}
 	return nil
@@ -216,7 +216,7 @@ func (r *rotating) allowedVault(vault *v1alpha2.VaultProviderSpec) error {
 }
 
 func (r *rotating) preparedVault(spec v1alpha2.ProviderSpec) error {
-	if !slices.Contains(r.kinds(), kindVault) {
+	if !slices.Contains(r.kinds(), api.ProviderVault) {
 		return fmt.Errorf("the control plane is not prepared for Vault; do that first, with osm.vault.caBundle and how to log in in the file: %s -f FILE", r.fix(spec))
 	}
 	if err := r.allowedVault(spec.Vault); err != nil {

@@ -35,9 +35,9 @@ func (n NewRoot) Checks(clients *cluster.Clients) []Check {
 // needed is the permission without which the provider cannot sign; an empty verb means none.
 func (n NewRoot) needed() question {
 	switch n.Provider.Kind {
-	case "cert-manager":
+	case api.ProviderCertManager:
 		return question{Verb: "create", Group: certManagerGroup, Resource: "certificaterequests", Namespace: n.Namespace}
-	case "vault":
+	case api.ProviderVault:
 		return question{} // a token comes as a file, and the login needs no permission in the cluster
 	}
 	return question{Verb: "get", Resource: "secrets", Name: n.CASecret, Namespace: n.Namespace}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/osm-edge/osm/pkg/api"
+
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -51,9 +53,9 @@ type Issuer struct {
 // provider checks what the control plane would otherwise wait for forever.
 func (p preflight) provider(ctx context.Context) error {
 	switch p.plan.Provider.Kind {
-	case "vault":
+	case api.ProviderVault:
 		return p.vault(ctx)
-	case "cert-manager":
+	case api.ProviderCertManager:
 		return p.certManager(ctx)
 	}
 	return nil

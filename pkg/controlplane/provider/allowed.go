@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/osm-edge/osm/pkg/api"
+
 	"github.com/spf13/pflag"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
@@ -39,7 +41,7 @@ func (a *Allowed) Bind(set *pflag.FlagSet) {
 func (a Allowed) Validate() error {
 	var errs []error
 	for _, kind := range a.Kinds {
-		if !slices.Contains([]Kind{Tresor, Vault, CertManager}, Kind(kind)) {
+		if !slices.Contains(api.ProviderKinds(), kind) {
 			errs = append(errs, fmt.Errorf("--additional-certificate-providers %q: use tresor, vault or cert-manager", kind))
 		}
 	}

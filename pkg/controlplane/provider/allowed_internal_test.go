@@ -97,15 +97,15 @@ func FuzzMeshRootCertificate(f *testing.F) {
 		if json.Unmarshal(data, &object) != nil {
 			return
 		}
-		wishes := cfg.wishes([]v1alpha2.MeshRootCertificate{object})
-		if len(wishes) != 1 || wishes[0].Name != object.Name || wishes[0].Problem != "" && wishes[0].used() {
-			t.Fatalf("wishes %+v", wishes)
+		wanted := cfg.wanted([]v1alpha2.MeshRootCertificate{object})
+		if len(wanted) != 1 || wanted[0].Name != object.Name || wanted[0].Problem != "" && wanted[0].used() {
+			t.Fatalf("wanted %+v", wanted)
 		}
-		from, err := cfg.originOf(&object.Spec)
+		from, err := cfg.sourceOf(&object.Spec)
 		if err != nil {
 			outcomes.Note(reach.Refused)
-			if from != (origin{}) || wishes[0].Problem == "" {
-				t.Fatalf("refused by %v, and yet %+v", err, wishes[0])
+			if from != (rootSource{}) || wanted[0].Problem == "" {
+				t.Fatalf("refused by %v, and yet %+v", err, wanted[0])
 			}
 			return
 		}
@@ -115,7 +115,7 @@ func FuzzMeshRootCertificate(f *testing.F) {
 }
 
 // checkOrigin reads the configuration with rules of its own.
-func checkOrigin(t *testing.T, cfg Config, spec *v1alpha2.MeshRootCertificateSpec, from origin) {
+func checkOrigin(t *testing.T, cfg Config, spec *v1alpha2.MeshRootCertificateSpec, from rootSource) {
 	t.Helper()
 	v := from.flags.Vault
 	switch from.flags.Kind {

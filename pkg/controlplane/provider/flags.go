@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/osm-edge/osm/pkg/api"
+
 	"github.com/spf13/pflag"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
@@ -20,11 +22,11 @@ type Kind string
 // The kinds.
 const (
 	// Tresor is the built-in CA, whose key is in a Secret of the mesh.
-	Tresor Kind = "tresor"
+	Tresor Kind = api.ProviderTresor
 	// Vault is the PKI engine of a server that speaks Vault's API.
-	Vault Kind = "vault"
+	Vault Kind = api.ProviderVault
 	// CertManager is an issuer of cert-manager.
-	CertManager Kind = "cert-manager"
+	CertManager Kind = api.ProviderCertManager
 )
 
 // DefaultIssuer and DefaultVaultRole are OSM's names.

@@ -19,12 +19,12 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// look is the longest pause until the roots are looked at again while something is not as it is to
-// be. Nothing depends on it as long as events come.
-const look = 5 * time.Second
+// recheck is the maximum pause before the roots are checked again while something is wrong. Usually an
+// event comes first.
+const recheck = 5 * time.Second
 
-// open reads which roots there are and loads those that are needed, until it has them or ctx ends.
-func (k *keeper) open(ctx context.Context) error {
+// open reads which roots the mesh has and loads those that are needed, until they are loaded or ctx ends.
+func (k *rootManager) open(ctx context.Context) error {
 	loading, stop := context.WithCancel(ctx)
 	var loads sync.WaitGroup
 	defer loads.Wait()
@@ -44,40 +44,40 @@ func (k *keeper) open(ctx context.Context) error {
 	}
 }
 
-// attempt begins to load what is needed, and says what is not there yet.
-func (k *keeper) attempt(ctx context.Context, begin func(func())) (missing []string, err error) {
+// attempt starts to load the roots that are needed, and returns what is still missing.
+func (k *rootManager) attempt(ctx context.Context, begin func(func())) (missing []string, err error) {
 	if err := k.read(ctx); err != nil {
-		return []string{err.Error()}, nil //nolint:nilerr // waited for, and told by readiness
+		return []string{err.Error()}, nil //nolint:nilerr // waited for, and shown by readiness
 	}
 	k.load(ctx, begin)
 	return k.missing()
 }
 
-// read asks the API server which roots the mesh has. A mesh that had MeshRootCertificates never
-// goes back to the root of its installation by itself: that one may be of years ago.
-func (k *keeper) read(ctx context.Context) error {
+// read reads from the API server which roots the mesh has. A mesh that had MeshRootCertificates never goes
+// back to the root of its installation by itself: that root may be years old.
+func (k *rootManager) read(ctx context.Context) error {
 	objects, err := MeshRoots(ctx, k.cfg.Dynamic, k.cfg.Namespace)
 	if err != nil {
 		return err
 	}
 	if len(objects) == 0 && k.hasObjects() {
-		k.cfg.Log.Error("all MeshRootCertificates are gone, going on with the roots of before; make them again before a replica restarts, which would use the root of the installation",
+		k.cfg.Log.Error("all MeshRootCertificates are gone, keeping the roots already loaded; create them again before a replica restarts, which would use the root of the installation",
 			"namespace", k.cfg.Namespace)
 		return nil
 	}
-	k.wish(k.cfg.wishes(objects))
+	k.setWanted(k.cfg.wanted(objects))
 	return nil
 }
 
-func (k *keeper) hasObjects() bool {
+func (k *rootManager) hasObjects() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.wishes) > 0 && k.wishes[0].Name != Installation
+	return len(k.wanted) > 0 && k.wanted[0].Name != Installation
 }
 
-// pause waits for something to look at, or a while; false when ctx ended.
-func (k *keeper) pause(ctx context.Context) bool {
-	timer := time.NewTimer(look/2 + rand.N(look/2)) //nolint:gosec // jitter is no secret
+// pause waits for a change, at most for recheck. It returns false if ctx ended.
+func (k *rootManager) pause(ctx context.Context) bool {
+	timer := time.NewTimer(recheck/2 + rand.N(recheck/2)) //nolint:gosec // jitter is no secret
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -88,8 +88,8 @@ func (k *keeper) pause(ctx context.Context) bool {
 	return true
 }
 
-// run keeps to the roots that the mesh has until ctx ends, and returns its cause.
-func (k *keeper) run(ctx context.Context) error {
+// run follows the roots of the mesh until ctx ends, and returns its cause.
+func (k *rootManager) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	begin := func(work func()) {
 		group.Go(func() error {
@@ -110,8 +110,8 @@ func (k *keeper) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-func (k *keeper) follow(ctx context.Context, begin func(func())) error {
-	told := ""
+func (k *rootManager) follow(ctx context.Context, begin func(func())) error {
+	lastError := ""
 	for {
 		failed := k.read(ctx)
 		k.load(ctx, begin)
@@ -120,7 +120,7 @@ func (k *keeper) follow(ctx context.Context, begin func(func())) error {
 		}
 		k.watch(ctx, begin)
 		if ctx.Err() == nil {
-			told = k.tell(failed, told)
+			lastError = k.logError(failed, lastError)
 		}
 		if !k.await(ctx, failed != nil || !k.complete()) {
 			return context.Cause(ctx)
@@ -128,22 +128,22 @@ func (k *keeper) follow(ctx context.Context, begin func(func())) error {
 	}
 }
 
-// tell logs what is amiss when that is something else than was told last: an outage is one line, not
-// one every few seconds. It returns what was told.
-func (k *keeper) tell(failed error, told string) string {
+// logError logs an error unless it is the last one, so that an outage is one line and not one every few
+// seconds. It returns the text of the error.
+func (k *rootManager) logError(failed error, last string) string {
 	if failed == nil {
 		return ""
 	}
 	text := failed.Error()
-	if text != told {
-		k.cfg.Log.Warn("the mesh's roots are not up to date, going on with those of before", "error", failed)
+	if text != last {
+		k.cfg.Log.Warn("roots not up to date, keeping the roots already loaded", "error", failed)
 	}
 	return text
 }
 
-// await waits for a change; while something is amiss, for a while at most.
-func (k *keeper) await(ctx context.Context, amiss bool) bool {
-	if amiss {
+// await waits for a change, and at most for recheck if something is wrong.
+func (k *rootManager) await(ctx context.Context, wrong bool) bool {
+	if wrong {
 		return k.pause(ctx)
 	}
 	select {
@@ -154,18 +154,18 @@ func (k *keeper) await(ctx context.Context, amiss bool) bool {
 	}
 }
 
-// complete says whether everything that is to be loaded is.
-func (k *keeper) complete() bool {
+// complete reports whether all wanted roots are loaded.
+func (k *rootManager) complete() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !slices.ContainsFunc(slices.Collect(maps.Values(k.members)), func(m *member) bool { return m.authority == nil })
+	return !slices.ContainsFunc(slices.Collect(maps.Values(k.managed)), func(m *managedRoot) bool { return m.authority == nil })
 }
 
-// watch begins to watch the roots that are loaded and that nobody watches.
-func (k *keeper) watch(ctx context.Context, begin func(func())) {
+// watch starts to watch the loaded roots that are not watched yet.
+func (k *rootManager) watch(ctx context.Context, begin func(func())) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, m := range k.members {
+	for _, m := range k.managed {
 		if m.authority == nil || m.busy {
 			continue
 		}
@@ -174,25 +174,25 @@ func (k *keeper) watch(ctx context.Context, begin func(func())) {
 		begin(func() {
 			defer stop()
 			if err := m.source.run(ctx); ctx.Err() == nil {
-				k.cfg.Log.Error("a root CA is not watched any more: a change of it would go unnoticed", "root", m.source.String(), "error", err)
+				k.cfg.Log.Error("root CA is no longer watched: a change of it would go unnoticed", "root", m.source.String(), "error", err)
 			}
 		})
 	}
 }
 
 // String names what signs.
-func (k *keeper) String() string {
+func (k *rootManager) String() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.members[k.signing].source.String()
+	return k.managed[k.signing].source.String()
 }
 
-func (k *keeper) loadedRoots() (roots []rotation.Loaded, problems map[string]string) {
+func (k *rootManager) loadedRoots() (roots []rotation.Loaded, problems map[string]string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	problems = map[string]string{}
-	for _, w := range k.wishes {
-		m := k.members[w.origin]
+	for _, w := range k.wanted {
+		m := k.managed[w.rootSource]
 		switch {
 		case w.Problem != "":
 			problems[w.Name] = w.Problem

@@ -20,26 +20,26 @@ import (
 // Installation is the name of the root that the flags say, in a mesh without MeshRootCertificates.
 const Installation = "installation"
 
-// wish is a root that the mesh has, and what it is used for.
-type wish struct {
+// wantedRoot is a root that the mesh wants, with its role.
+type wantedRoot struct {
 	rotation.Root
-	origin origin
-	// proven says that some replica had it loaded: certificates of it may be in use.
+	rootSource rootSource
+	// proven reports that a replica has loaded it: its certificates may be in use.
 	proven bool
 }
 
-// origin is where a root comes from. Equal origins are one root.
-type origin struct {
+// rootSource is where a root comes from. Equal sources are one root.
+type rootSource struct {
 	flags    Flags
 	caSecret string
 }
 
 // used says whether the root is to be loaded.
-func (w wish) used() bool { return w.Role != rotation.Inactive && w.Problem == "" }
+func (w wantedRoot) used() bool { return w.Role != rotation.Inactive && w.Problem == "" }
 
 // needed says whether a replica must not serve before it has loaded the root. One that is new to
 // the mesh may be misconfigured; that holds up its rotation, not the start of replicas.
-func (w wish) needed() bool {
+func (w wantedRoot) needed() bool {
 	return w.Role == rotation.Active || w.Role == rotation.Passive && w.proven
 }
 
@@ -62,48 +62,48 @@ func MeshRoots(ctx context.Context, client dynamic.Interface, namespace string) 
 	return objects, nil
 }
 
-// wishes are the roots of the objects, or without any that of the flags.
-func (c Config) wishes(objects []v1alpha2.MeshRootCertificate) []wish {
+// wanted are the roots of the objects, or that of the flags if there are none.
+func (c Config) wanted(objects []v1alpha2.MeshRootCertificate) []wantedRoot {
 	if len(objects) == 0 {
-		return []wish{{Root: rotation.Root{Name: Installation, Role: rotation.Active}, origin: origin{flags: c.Flags, caSecret: c.CASecret}}}
+		return []wantedRoot{{Root: rotation.Root{Name: Installation, Role: rotation.Active}, rootSource: rootSource{flags: c.Flags, caSecret: c.CASecret}}}
 	}
-	wishes := make([]wish, len(objects))
+	wanted := make([]wantedRoot, len(objects))
 	for i := range objects {
-		w := wish{Root: rotation.RootOf(&objects[i]), proven: objects[i].Status.Fingerprint != ""}
-		from, err := c.originOf(&objects[i].Spec)
+		w := wantedRoot{Root: rotation.RootOf(&objects[i]), proven: objects[i].Status.Fingerprint != ""}
+		from, err := c.sourceOf(&objects[i].Spec)
 		if err != nil {
 			w.Problem = cmp.Or(w.Problem, err.Error())
 		}
-		w.origin = from
-		wishes[i] = w
+		w.rootSource = from
+		wanted[i] = w
 	}
-	return wishes
+	return wanted
 }
 
-// originOf says where the root of an object comes from. What an object cannot say, such as where
+// sourceOf says where the root of an object comes from. What an object cannot say, such as where
 // Vault's PKI engine is mounted, is as the flags have it.
-func (c Config) originOf(spec *v1alpha2.MeshRootCertificateSpec) (origin, error) {
+func (c Config) sourceOf(spec *v1alpha2.MeshRootCertificateSpec) (rootSource, error) {
 	if spec.TrustDomain != string(c.TrustDomain) {
-		return origin{}, fmt.Errorf("spec.trustDomain is %q, and the mesh's is %q: make another MeshRootCertificate", spec.TrustDomain, c.TrustDomain)
+		return rootSource{}, fmt.Errorf("spec.trustDomain is %q, and the mesh's is %q: make another MeshRootCertificate", spec.TrustDomain, c.TrustDomain)
 	}
-	from := origin{flags: Flags{Vault: c.Vault, Issuer: c.Issuer}, caSecret: c.CASecret}
+	from := rootSource{flags: Flags{Vault: c.Vault, Issuer: c.Issuer}, caSecret: c.CASecret}
 	kind, err := kindOf(spec.Provider)
 	if err != nil {
-		return origin{}, err
+		return rootSource{}, err
 	}
 	if err := c.allows(kind); err != nil {
-		return origin{}, err
+		return rootSource{}, err
 	}
 	switch p := spec.Provider; kind {
 	case Tresor:
 		ref := p.Tresor.CA.SecretRef
 		if ref.Namespace != c.Namespace {
-			return origin{}, fmt.Errorf("spec.provider.tresor.ca.secretRef.namespace is %q: only Secrets of the mesh's namespace %s can be read", ref.Namespace, c.Namespace)
+			return rootSource{}, fmt.Errorf("spec.provider.tresor.ca.secretRef.namespace is %q: only Secrets of the mesh's namespace %s can be read", ref.Namespace, c.Namespace)
 		}
 		from.flags.Kind, from.flags.Vault.Address, from.caSecret = Tresor, "", ref.Name
 	case Vault:
 		if from.flags, err = c.vaultOf(p.Vault); err != nil {
-			return origin{}, err
+			return rootSource{}, err
 		}
 	case CertManager:
 		from.flags.Kind, from.flags.Vault.Address = CertManager, ""
@@ -111,12 +111,12 @@ func (c Config) originOf(spec *v1alpha2.MeshRootCertificateSpec) (origin, error)
 			Name: p.CertManager.IssuerName, Kind: cmp.Or(p.CertManager.IssuerKind, certmanager.KindIssuer), Group: cmp.Or(p.CertManager.IssuerGroup, certmanager.Group),
 		}
 		if err := c.allowsIssuer(from.flags.Issuer); err != nil {
-			return origin{}, err
+			return rootSource{}, err
 		}
 	}
 	from.flags = from.flags.withDefaults()
 	if err := from.flags.Validate(); err != nil {
-		return origin{}, err
+		return rootSource{}, err
 	}
 	return from, nil
 }

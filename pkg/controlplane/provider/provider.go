@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
-	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
@@ -67,7 +67,7 @@ type Provider struct {
 	// Roots sign and say whom to trust.
 	Roots *ca.RootSet
 
-	keeper *keeper
+	rootManager *rootManager
 	// patient says that a request may fail for a while only.
 	patient bool
 	log     *slog.Logger
@@ -92,11 +92,11 @@ func Open(ctx context.Context, cfg Config) (*Provider, error) {
 }
 
 func open(ctx context.Context, cfg Config, build func(Config) (source, error)) (*Provider, error) {
-	k := newKeeper(cfg, build)
+	k := newRootManager(cfg, build)
 	if err := k.open(ctx); err != nil {
 		return nil, err // names the provider and what to do
 	}
-	p := &Provider{Roots: k.roots, keeper: k, patient: cfg.Kind != Tresor, log: cfg.Log, refresh: wake.NewSignal()}
+	p := &Provider{Roots: k.roots, rootManager: k, patient: cfg.Kind != Tresor, log: cfg.Log, refresh: wake.NewSignal()}
 	p.Roots.Subscribe(p.changed)
 	return p, nil
 }
@@ -121,17 +121,17 @@ func (c Config) report(status ca.RootStatus) {
 		c.Ready.Unmet(status.String())
 	}
 	if status.State != ca.RootSame {
-		c.Log.Error("the root CA of the provider is not the one in use", "status", status.String())
+		c.Log.Error("root CA of the provider is not the one in use", "status", status.String())
 	}
 }
 
 // String names the provider that signs, for people.
-func (p *Provider) String() string { return p.keeper.String() }
+func (p *Provider) String() string { return p.rootManager.String() }
 
 // Loaded are the roots that this replica acts on, with the roles that it knows; problems are why
 // others are not among them, by name.
 func (p *Provider) Loaded() (roots []rotation.Loaded, problems map[string]string) {
-	return p.keeper.loadedRoots()
+	return p.rootManager.loadedRoots()
 }
 
 // Serving is the fingerprint of the CA that signed this replica's own serving certificates; if
@@ -155,7 +155,7 @@ func (p *Provider) RefreshServing(ctx context.Context) (string, error) {
 // Run follows the mesh's roots and refreshes serving certificates until ctx ends, and returns its cause.
 func (p *Provider) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.keeper.run(ctx) })
+	group.Go(func() error { return p.rootManager.run(ctx) })
 	group.Go(func() error { return p.refreshServing(ctx) })
 	return group.Wait()
 }

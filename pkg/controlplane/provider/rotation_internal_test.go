@@ -290,7 +290,7 @@ func TestOrigins(t *testing.T) {
 			if test.domain != "" {
 				spec.TrustDomain = test.domain
 			}
-			got, err := cfg.originOf(spec)
+			got, err := cfg.sourceOf(spec)
 			if test.broken != "" {
 				if err == nil || !strings.Contains(err.Error(), test.broken) {
 					t.Errorf("got %v, want an error that says %q", err, test.broken)
