@@ -94,8 +94,8 @@ const (
 	vaultElsewhere = "osm.certificateProvider.kind=vault,osm.vault.host=vault,osm.vault.protocol=http"
 )
 
-// TestWhoMayEnter tries all ports from every source: everything that is not listed must be refused.
-func TestWhoMayEnter(t *testing.T) {
+// TestIngress tries all ports from every source: everything that is not listed must be refused.
+func TestIngress(t *testing.T) {
 	member := place{namespace: labels.Set{corev1.LabelMetadataName: "shop", "openservicemesh.io/monitored-by": "osm"}, pod: labels.Set{"app": "osm-controller"}, address: "10.1.0.2"}
 	ofOther := place{namespace: labels.Set{corev1.LabelMetadataName: "shop", "openservicemesh.io/monitored-by": "other"}, pod: labels.Set{}, address: "10.1.0.3"}
 	stranger := podOf("default", labels.Set{"app": "osm-controller", "app.kubernetes.io/name": "openservicemesh.io", "app.kubernetes.io/instance": "osm"})
@@ -139,8 +139,8 @@ func TestWhoMayEnter(t *testing.T) {
 	}
 }
 
-// TestWhereThePartsMayGo checks the control plane's egress: a compromised component cannot connect elsewhere.
-func TestWhereThePartsMayGo(t *testing.T) {
+// TestEgress checks the control plane's egress: a compromised component cannot connect elsewhere.
+func TestEgress(t *testing.T) {
 	world, dns := elsewhere("203.0.113.5"), podOf("kube-system", labels.Set{"k8s-app": "kube-dns"})
 	all := objects(t, values{})
 	controller, injector := ours(t, all, "osm-controller"), ours(t, all, "osm-injector")

@@ -63,7 +63,7 @@ func TestPodsPassRestricted(t *testing.T) {
 }
 
 // Beyond the standard: no writable file system, an explicit user, a token only where it is requested, requests for the HPA.
-func TestPodsHold(t *testing.T) {
+func TestPodsAreHardened(t *testing.T) {
 	forEachPod(t, func(t *testing.T, pod corev1.PodTemplateSpec) {
 		container := pod.Spec.Containers[0]
 		if read := container.SecurityContext.ReadOnlyRootFilesystem; read == nil || !*read {
@@ -84,7 +84,7 @@ func TestPodsHold(t *testing.T) {
 	})
 }
 
-func TestLongRunningPodsAreProbedAndToldWhoTheyAre(t *testing.T) {
+func TestLongRunningPodsHaveProbesAndIdentity(t *testing.T) {
 	for name, pod := range pods(objects(t, values{})) {
 		if name == "osm-bootstrap" {
 			continue

@@ -195,7 +195,7 @@ func downward(container corev1.Container, name string) *corev1.EnvVarSource {
 }
 
 // The chart embedded in the CLI must be identical to the files of the folder, including hidden ones.
-func TestEmbeddedFilesAreTheFolder(t *testing.T) {
+func TestEmbeddedFilesMatchTheFolder(t *testing.T) {
 	folder := os.DirFS("osm")
 	count := 0
 	err := fs.WalkDir(folder, ".", func(path string, entry fs.DirEntry, err error) error {

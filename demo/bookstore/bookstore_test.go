@@ -57,7 +57,7 @@ func (n *memoryNetwork) dial(ctx context.Context, _, address string) (net.Conn, 
 }
 
 // start runs a role at "<identity>:service" and "<identity>:page"; stop asks it to end, and done
-// gives what Run returned.
+// delivers what Run returned.
 func (n *memoryNetwork) start(role bookstore.Role, identity string) (stop func(), done <-chan error) {
 	ctx, cancel := context.WithCancel(n.t.Context())
 	result := make(chan error, 1)
@@ -97,7 +97,7 @@ func (n *memoryNetwork) counts(identity string) bookstore.Counts {
 	return c
 }
 
-// stopped asks a role to end and sees that it does so without an error.
+// stopped asks a role to end and checks that it does so without an error.
 func stopped(t *testing.T, stop func(), done <-chan error) {
 	t.Helper()
 	stop()
@@ -113,8 +113,8 @@ func closed(t *testing.T, c io.Closer) {
 	}
 }
 
-// settle lets d pass in the bubble and every process come to rest.
-func settle(d time.Duration) {
+// advance lets d pass in the bubble and every process come to rest.
+func advance(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
@@ -130,7 +130,7 @@ func TestBooksFlowFromWarehouseToBuyer(t *testing.T) {
 			stop, done := n.start(role, identity)
 			stops, dones = append(stops, stop), append(dones, done)
 		}
-		settle(5*time.Second + 500*time.Millisecond)
+		advance(5*time.Second + 500*time.Millisecond)
 
 		for identity, name := range map[string]string{"bookbuyer": "bookstore-v1", "bookstore-v1": "bookstore-v1", "bookwarehouse": "bookstore-v1"} {
 			c := n.counts(identity)
@@ -142,7 +142,7 @@ func TestBooksFlowFromWarehouseToBuyer(t *testing.T) {
 			}
 		}
 		if got, want := n.counts("bookstore-v1").Peers, map[string]int64{"none": 8}; !maps.Equal(got, want) {
-			t.Errorf("store saw peers %v, want %v: five purchases and three looks, and no proxy vouched for anybody", got, want)
+			t.Errorf("store saw peers %v, want %v: five purchases and three looks, and no proxy identified anybody", got, want)
 		}
 		for i := range stops {
 			stopped(t, stops[i], dones[i])
@@ -151,7 +151,7 @@ func TestBooksFlowFromWarehouseToBuyer(t *testing.T) {
 	})
 }
 
-// A proxy that takes turns between the versions must not end up with all purchases at one.
+// A proxy that alternates between the versions must not send all purchases to one.
 func TestPurchasesReachBothVersionsInTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newMemoryNetwork(t)
@@ -166,7 +166,7 @@ func TestPurchasesReachBothVersionsInTurns(t *testing.T) {
 		go func() { _ = server.Serve(listener) }()
 		defer closed(t, server)
 		stop, done := n.start(bookstore.Buyer, "bookbuyer")
-		settle(8*time.Second + 500*time.Millisecond)
+		advance(8*time.Second + 500*time.Millisecond)
 		if got, want := n.counts("bookbuyer").Books, map[string]int64{"bookstore-v1": 4, "bookstore-v2": 4}; !maps.Equal(got, want) {
 			t.Errorf("bought %v in 8.5 s, want %v", got, want)
 		}
@@ -209,7 +209,7 @@ func TestThiefCountsWhatIsRefused(t *testing.T) {
 					defer closed(t, server)
 				}
 				stop, done := n.start(bookstore.Thief, "bookthief")
-				settle(3*time.Second + 600*time.Millisecond)
+				advance(3*time.Second + 600*time.Millisecond)
 				c := n.counts("bookthief")
 				if c.Total() != 0 || c.Refused != tt.refused || c.Failed != tt.failed || !strings.Contains(c.LastFault, tt.fault) {
 					t.Errorf("thief counts %d books, %d refused, %d failed, last fault %q; want 0, %d, %d, %q",
@@ -233,7 +233,7 @@ func TestDrain(t *testing.T) {
 		}
 		asked := time.Now()
 		stop()
-		settle(2 * time.Second)
+		advance(2 * time.Second)
 		if got, _ := n.fetch("http://bookstore-v1:8080/readiness"); got != http.StatusServiceUnavailable {
 			t.Errorf("/readiness while draining = %d, want 503", got)
 		}

@@ -97,7 +97,7 @@ func TestObjects(t *testing.T) {
 	}
 }
 
-// TestKeysStay: a provider that is deployed again goes on with its CA.
+// TestKeysStay: a provider that is deployed again keeps its CA.
 func TestKeysStay(t *testing.T) {
 	first := vault(t)
 	made := keys(t, first)
@@ -105,7 +105,7 @@ func TestKeysStay(t *testing.T) {
 	again := keys(t, vault(t, secret))
 	for name := range made {
 		if !bytes.Equal(made[name], again[name]) {
-			t.Errorf("%s was made anew", name)
+			t.Errorf("%s was created again", name)
 		}
 	}
 	if other := keys(t, vault(t)); bytes.Equal(other[provider.KeyCA], made[provider.KeyCA]) {
@@ -186,7 +186,7 @@ func TestRefuses(t *testing.T) {
 	})
 	for want, attempt := range map[string]func() error{
 		"OpenBao image is empty": func() error { _, err := provider.Vault(t.Context(), broken, "", time.Now()); return err },
-		// Else a moment's trouble would replace the CA of a mesh that runs.
+		// Otherwise a temporary failure would replace the CA of a running mesh.
 		"read OpenBao's keys: the API server said no": func() error { _, err := provider.Vault(t.Context(), broken, image, time.Now()); return err },
 		"cert-manager image is empty":                 func() error { _, err := provider.CertManager("", []byte(definitions)); return err },
 		"definitions are empty":                       func() error { _, err := provider.CertManager(image, nil); return err },

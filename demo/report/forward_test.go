@@ -11,7 +11,7 @@ import (
 	"github.com/osm-edge/osm/demo/report"
 )
 
-// That fetching works is seen on a real cluster; here is what it says when it does not.
+// The end-to-end tests cover a successful fetch; this checks the error message.
 func TestFetchNamesThePod(t *testing.T) {
 	server := httptest.NewServer(nil) // an API server without any pod
 	defer server.Close()

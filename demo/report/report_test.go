@@ -34,7 +34,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 var observed = time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
 
-// cluster is a fake cluster on which everything of the demo holds.
+// cluster is a fake cluster on which all of the demo's promises hold.
 type cluster struct {
 	objects []runtime.Object
 	raw     map[string]string // "pod:port/path" to the body served there
@@ -220,7 +220,7 @@ func TestScreens(t *testing.T) {
 	}
 }
 
-// TestRootOfTheOtherReplica: one that answers is enough.
+// TestRootOfTheOtherReplica: one answering replica is enough.
 func TestRootOfTheOtherReplica(t *testing.T) {
 	c := completeCluster()
 	delete(c.raw, "osm-controller-0:9091/metrics")

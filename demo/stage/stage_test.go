@@ -104,7 +104,7 @@ func TestApplyNamesTheObject(t *testing.T) {
 	}
 }
 
-// newKinds is a mapper that learns of the kind Gadget when it is asked for the third time.
+// newKinds is a mapper that knows the kind Gadget from the third query on.
 type newKinds struct {
 	meta.RESTMapper
 	resets int
@@ -116,7 +116,7 @@ func (m *newKinds) Reset() {
 	}
 }
 
-// TestApplyOfANewKind: the API server serves it some time after it was told of it.
+// TestApplyOfANewKind: the API server serves a kind only some time after its definition.
 func TestApplyOfANewKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()
@@ -177,7 +177,7 @@ func deployment(status appsv1.DeploymentStatus) *appsv1.Deployment {
 	}
 }
 
-func TestWaitRolledOutTellsEachStep(t *testing.T) {
+func TestWaitRolledOutReportsEachStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()
 		steps := []appsv1.DeploymentStatus{

@@ -17,14 +17,14 @@ import (
 
 	"github.com/osm-edge/osm/demo/provider"
 	"github.com/osm-edge/osm/pkg/api"
-	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	meshprovider "github.com/osm-edge/osm/pkg/controlplane/provider"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
 )
 
 const (
-	// rushInterval is the interval of each call during the rotation; enoughCalls is the total.
-	rushInterval = 25 * time.Millisecond
+	// fastInterval is the interval of each call during the rotation; enoughCalls is the total.
+	fastInterval = 25 * time.Millisecond
 	enoughCalls  = 50_000
 	// deliveryTime is the maximum time that a Secret takes to reach a pod on the local cluster.
 	deliveryTime = 20 * time.Second
@@ -56,7 +56,7 @@ func TestRotation(t *testing.T) {
 		}
 		s.step(t, "two issuers", s.twoIssuers)
 		_, client := s.onlyPod(t, s.apps.client)
-		load := rush(t, client, s.apps.everything()...)
+		load := fastFlow(t, client, s.apps.everything()...)
 		next := signer{kind: "another key", root: s.secretRoot(api.DefaultNamespace, api.CABundleSecret+"-next", "ca.crt")}
 		s.step(t, "another key", func(t *testing.T) { s.rotate(t, load, next) })
 		s.step(t, "vault", func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestRotation(t *testing.T) {
 		})
 		s.step(t, "cert-manager", func(t *testing.T) { s.rotate(t, load, certManager, "--provider=cert-manager") })
 		if tally := load.more(t, 1); tally.Succeeded < enoughCalls {
-			load.much(t, enoughCalls-tally.Succeeded)
+			load.awaitCalls(t, enoughCalls-tally.Succeeded)
 		}
 		load.stop(t)
 		s.step(t, "rights", func(t *testing.T) { s.fits(t, record, rotationRights) })
@@ -137,10 +137,10 @@ func (s *story) line(t *testing.T, pod *corev1.Pod) rotation.Line {
 	return found
 }
 
-// rush is like flow, at a higher rate.
-func rush(t *testing.T, from agent.Client, calls ...agent.Call) traffic {
+// fastFlow is like flow, at a higher rate.
+func fastFlow(t *testing.T, from agent.Client, calls ...agent.Call) traffic {
 	t.Helper()
-	if err := from.StartLoad(t.Context(), agent.Load{Calls: calls, Interval: rushInterval}); err != nil {
+	if err := from.StartLoad(t.Context(), agent.Load{Calls: calls, Interval: fastInterval}); err != nil {
 		t.Fatal(err)
 	}
 	f := traffic{from}
@@ -148,8 +148,8 @@ func rush(t *testing.T, from agent.Client, calls ...agent.Call) traffic {
 	return f
 }
 
-// much waits for more calls than can finish within one wait.
-func (f traffic) much(t *testing.T, calls int) {
+// awaitCalls waits for more calls than can finish within one wait.
+func (f traffic) awaitCalls(t *testing.T, calls int) {
 	t.Helper()
 	const atOnce = 1000
 	for ; calls > 0 && !t.Failed(); calls -= atOnce {

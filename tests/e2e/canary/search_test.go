@@ -165,7 +165,7 @@ func TestLeavesTheRestAlone(t *testing.T) {
 	}
 }
 
-func TestRefusesWhatChanceFinds(t *testing.T) {
+func TestRefusesShortSecrets(t *testing.T) {
 	if err := canary.New().Add("pin", []byte("1234")); err == nil {
 		t.Error("a secret of four bytes was added")
 	}

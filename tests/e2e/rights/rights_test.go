@@ -22,7 +22,7 @@ func rule(groups, resources, names, verbs string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: strings.Split(groups, ","), Resources: list(resources), ResourceNames: list(names), Verbs: list(verbs)}
 }
 
-func TestOfTakesRulesApart(t *testing.T) {
+func TestOfSplitsRules(t *testing.T) {
 	got := Of(controller, "osm-system", []rbacv1.PolicyRule{rule(",apps", "a,b/status", "", "get"), rule("", "secrets", "one,two", "get,patch")})
 	var lines []string
 	for _, right := range got {

@@ -192,7 +192,7 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-func TestWrongResponsesAreTold(t *testing.T) {
+func TestWrongResponsesAreReported(t *testing.T) {
 	c := newControlPlane(t)
 	c.serve(1, "")
 	c.content[CDS] = []versioned{{"a", "1", wrapperspb.Bytes([]byte{0xff})}} // a name that is not UTF-8

@@ -178,7 +178,7 @@ func TestSotwAsksLikeEnvoy(t *testing.T) {
 	begins(t, s, "cds node=ns/pod")
 }
 
-func TestTakeTellsOfEachResource(t *testing.T) {
+func TestTakeReportsEachResource(t *testing.T) {
 	d := &delta{holding: holding{catalog: NewCatalog()}}
 	var came []string
 	got, _, err := d.take(deltaResponse(t, EDS, "1", []string{"z"}, versioned{"a", "1", assignment("a", "10.0.0.1")}), func(r *resource) { came = append(came, r.name.text) })

@@ -81,7 +81,7 @@ func TestCompileSetsVariables(t *testing.T) {
 	}
 }
 
-func TestCompileShowsTheCompilersWords(t *testing.T) {
+func TestCompileShowsCompilerErrors(t *testing.T) {
 	p := program(t)
 	if err := os.WriteFile(filepath.Join(p.Root, "main.go"), []byte("package main\nfunc main() { undefinedName() }\n"), 0o600); err != nil {
 		t.Fatal(err)

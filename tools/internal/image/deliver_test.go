@@ -94,7 +94,7 @@ func TestPushRoundTrip(t *testing.T) {
 	}
 }
 
-func TestPushSaysWhatFailed(t *testing.T) {
+func TestPushReportsFailure(t *testing.T) {
 	server := httptest.NewServer(nil)
 	host := strings.TrimPrefix(server.URL, "http://")
 	server.Close()

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-// run gives args to the command line, with state and cache in a folder of the test's own.
+// run executes the command line with args, with state and cache in the test's own folder.
 func run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out, progress bytes.Buffer
@@ -151,7 +151,7 @@ func TestStatusGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(want), got.String()); diff != "" {
-			t.Errorf("%s differs; run with -update if that is meant:\n%s", golden, diff)
+			t.Errorf("%s differs; run with -update if this is intended:\n%s", golden, diff)
 		}
 	}
 }

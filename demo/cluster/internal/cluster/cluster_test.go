@@ -60,7 +60,7 @@ func TestStateIsReadBack(t *testing.T) {
 	}
 }
 
-func TestLoadTellsAbsentFromBroken(t *testing.T) {
+func TestLoadDistinguishesAbsentFromBroken(t *testing.T) {
 	_, site := mustOpen(t)
 	if _, err := site.Load(); !errors.Is(err, ErrAbsent) {
 		t.Errorf("without a state file: %v", err)

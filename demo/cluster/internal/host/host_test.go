@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestCheckSaysOneSentenceWithTheWayOut(t *testing.T) {
+func TestCheckExplainsInOneSentence(t *testing.T) {
 	good := Machine{OS: "linux", Root: true, Namespaces: true, Installer: true}
 	with := func(change func(*Machine)) Machine {
 		m := good
@@ -94,7 +94,7 @@ func TestSweepShimsRemovesTheSocketsOfTheirBundles(t *testing.T) {
 	}
 }
 
-func TestSweepSparesWhatIsNotOurs(t *testing.T) {
+func TestSweepKeepsForeignFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a-ours", "b-foreign"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {

@@ -56,7 +56,7 @@ func TestKubeletAnswers(t *testing.T) {
 		t.Error(err)
 	}
 	if err := c.KubeletAnswers(context.Background(), "node-2"); err == nil {
-		t.Error("a kubelet that does not answer is taken for healthy")
+		t.Error("a kubelet that does not answer counts as healthy")
 	}
 }
 

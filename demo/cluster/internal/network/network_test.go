@@ -11,7 +11,7 @@ import (
 
 func TestAStaleFileIsNoNamespace(t *testing.T) {
 	if !isNamespace("/proc/self/ns/net") {
-		t.Error("our own namespace is not taken for one")
+		t.Error("our own namespace is not recognized as one")
 	}
 	stale := filepath.Join(t.TempDir(), "osmc-node-1")
 	if err := os.WriteFile(stale, nil, 0o444); err != nil {
@@ -19,7 +19,7 @@ func TestAStaleFileIsNoNamespace(t *testing.T) {
 	}
 	for _, path := range []string{stale, stale + "-absent"} {
 		if isNamespace(path) {
-			t.Errorf("%s is taken for a namespace", path)
+			t.Errorf("%s is recognized as a namespace", path)
 		}
 	}
 }
@@ -39,13 +39,13 @@ func TestIPNet(t *testing.T) {
 	}
 }
 
-// Nodes of a cluster that never was are not plugged, and cannot be switched.
+// Nodes of a nonexistent cluster are not plugged, and cannot be switched.
 func TestAbsentClusterIsReported(t *testing.T) {
 	c := plan.Cluster{Name: "zzabsent", Octet: 250, Nodes: 1}
 	if Plugged(c, c.Node(1)) {
-		t.Error("a node that never was is plugged")
+		t.Error("a nonexistent node is plugged")
 	}
 	if err := SetPlugged(c, c.Node(1), true); err == nil {
-		t.Error("a node that never was could be plugged")
+		t.Error("a nonexistent node could be plugged")
 	}
 }

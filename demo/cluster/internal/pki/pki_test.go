@@ -142,7 +142,7 @@ func TestKubeconfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("kubeconfig differs from %s; run with -update if that is meant:\n%s", golden, diff)
+		t.Errorf("kubeconfig differs from %s; run with -update if this is intended:\n%s", golden, diff)
 	}
 }
 

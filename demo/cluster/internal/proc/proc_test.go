@@ -106,7 +106,7 @@ func TestEnterArgs(t *testing.T) {
 	}
 }
 
-// newRegistry stands a script in for this program: it skips namespace and cgroups, which need root, and runs the rest.
+// newRegistry replaces this program with a script that skips namespace and cgroups, which need root, and runs the rest.
 func newRegistry(t *testing.T) *Registry {
 	t.Helper()
 	self := filepath.Join(t.TempDir(), "self")

@@ -30,7 +30,7 @@ all in 2.5s
 	}
 }
 
-func TestCountSpeaksEveryTenSecondsAndAtTheEnd(t *testing.T) {
+func TestCountPrintsEveryTenSecondsAndAtTheEnd(t *testing.T) {
 	now := time.Unix(0, 0)
 	var out bytes.Buffer
 	done := New(&out, func() time.Time { return now }).Count("kubernetes", 10, 15, "packages")

@@ -23,7 +23,7 @@ func layout() Layout {
 	}
 }
 
-// everything is all that the package renders, by golden file.
+// everything returns all that the package renders, by golden file.
 func everything(t *testing.T) map[string][]byte {
 	t.Helper()
 	l := layout()
@@ -66,7 +66,7 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("%s differs; run with -update if that is meant:\n%s", golden, diff)
+			t.Errorf("%s differs; run with -update if this is intended:\n%s", golden, diff)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func TestBuildFillsTheCacheOnce(t *testing.T) {
 }
 
 func TestBuildCountsWhatItCompiles(t *testing.T) {
-	// A package that no build cache on this machine has seen: its source holds the folder's random name.
+	// A package in no build cache on this machine: its source contains the folder's random name.
 	chain, m := tiny(t, hello+"\nconst unique = "+strconv.Quote(t.TempDir())+"\n")
 	pending, all, err := chain.Pending(context.Background(), m)
 	if err != nil {
@@ -78,7 +78,7 @@ func TestBuildCountsWhatItCompiles(t *testing.T) {
 	}
 }
 
-func TestCounterTellsPackagesFromOtherLines(t *testing.T) {
+func TestCounterCountsOnlyPackages(t *testing.T) {
 	var done int
 	c := counter{packageDone: func() { done++ }}
 	for _, part := range []string{"go: downloading example.com/m v1.0.0\ninternal/", "abi\n\n# tiny/hello\nhello/main.go:3: undefined: x\nruntime\n"} {
@@ -98,7 +98,7 @@ func TestAFailedBuildLeavesNothing(t *testing.T) {
 	chain, m := tiny(t, "package main\n\nfunc main() { nonsense }\n")
 	_, err := chain.Build(context.Background(), m, nil)
 	if err == nil || !strings.Contains(err.Error(), "nonsense") {
-		t.Errorf("got error %v, want the compiler's own words", err)
+		t.Errorf("got error %v, want the compiler's output", err)
 	}
 	entries, err := os.ReadDir(chain.Cache)
 	if err != nil || len(entries) != 0 {
@@ -106,7 +106,7 @@ func TestAFailedBuildLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedBuildSaysSo(t *testing.T) {
+func TestInterruptedBuildIsReported(t *testing.T) {
 	chain, m := tiny(t, hello)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -138,7 +138,7 @@ func TestKeyFollowsPinsAndFlags(t *testing.T) {
 	}
 }
 
-func TestHashTellsPartsApart(t *testing.T) {
+func TestHashSeparatesParts(t *testing.T) {
 	if hash([][]byte{[]byte("ab"), []byte("c")}) == hash([][]byte{[]byte("a"), []byte("bc")}) {
 		t.Error("moving a byte between parts does not change the hash")
 	}
