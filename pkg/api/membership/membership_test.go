@@ -31,9 +31,11 @@ func TestMember(t *testing.T) {
 }
 
 func TestInjection(t *testing.T) {
-	for value, want := range map[string]bool{"enabled": true, "yes": true, " TRUE ": true, "disabled": false, "No": false, "false": false} {
-		if enabled, set, err := membership.Injection(map[string]string{api.AnnotationInjection: value}); enabled != want || !set || err != nil {
-			t.Errorf("%q: enabled %t, set %t, %v", value, enabled, set, err)
+	for value, want := range map[string]bool{"enabled": true, "yes": true, "TRUE": true, "disabled": false, "No": false, "false": false} {
+		for _, text := range []string{value, " " + value + " "} {
+			if enabled, set, err := membership.Injection(map[string]string{api.AnnotationInjection: text}); enabled != want || !set || err != nil {
+				t.Errorf("%q: enabled %t, set %t, %v", text, enabled, set, err)
+			}
 		}
 	}
 	if enabled, set, err := membership.Injection(nil); enabled || set || err != nil {
