@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -20,8 +21,7 @@ type Sample struct {
 
 // ParseMetrics reads Prometheus' text format.
 func ParseMetrics(text []byte) (Metrics, error) {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	families, err := parseFamilies(text)
 	if err != nil {
 		return nil, fmt.Errorf("read metrics: %w", err)
 	}
@@ -65,4 +65,16 @@ func (m Metrics) With(name, label string) map[string]bool {
 		}
 	}
 	return values
+}
+
+// parseFamilies turns a panic of the parser into an error. The text comes from a pod, and the parser dereferences nil for
+// some that is malformed, such as "#TYPE A \n{}0".
+func parseFamilies(text []byte) (families map[string]*dto.MetricFamily, err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			families, err = nil, fmt.Errorf("malformed text: %v", reason)
+		}
+	}()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(bytes.NewReader(text))
 }

@@ -134,8 +134,8 @@ func (p *Provider) Loaded() (roots []rotation.Loaded, problems map[string]string
 	return p.rootManager.loadedRoots()
 }
 
-// Serving is the fingerprint of the CA that signed this replica's own serving certificates; if
-// there are several, of one that is not the signer's. It replaces those that are of a former one.
+// RefreshServing replaces this replica's serving certificates that another CA than today's signer has signed. It returns
+// the fingerprint of the CA that signed them; if there are several, of one that is not the signer's.
 func (p *Provider) RefreshServing(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	certs := p.serving
