@@ -29,7 +29,7 @@ func BenchmarkPipeline(b *testing.B) {
 		for _, size := range sizes() {
 			b.Run(fmt.Sprintf("change=%s/services=%d/pods=%d", name, size.services, size.services*size.pods), func(b *testing.B) {
 				objects := regularMesh(size.services, size.pods)
-				state, builder := told(objects), envoy.NewBuilder(nil)
+				state, builder := stateOf(objects), envoy.NewBuilder(nil)
 				rebuild(b, state, builder)
 				change := changes()[name](objects, state)
 				b.ReportAllocs()
@@ -81,12 +81,12 @@ func changes() map[string]func(ingest.Objects, *ingest.State) func() {
 
 // BenchmarkGroups is what one change costs with 1000 Services of one pod and identity each, in so many
 // groups of identities with equal rights: each group may connect to its own members and to those of the
-// next group. It counts how many of the 1000 proxies are told.
+// next group. It counts how many of the 1000 proxies get an update.
 func BenchmarkGroups(b *testing.B) {
 	const services = 1000
 	for _, groups := range []int{1, 10, 1000} {
 		b.Run(fmt.Sprintf("change=none/groups=%d", groups), func(b *testing.B) {
-			snapshot, _ := told(regularMesh(services, 1)).Snapshot()
+			snapshot, _ := stateOf(regularMesh(services, 1)).Snapshot()
 			rules := groupRules(services, groups)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -100,7 +100,7 @@ func BenchmarkGroups(b *testing.B) {
 		for _, groups := range []int{1, 10, 1000} {
 			b.Run(fmt.Sprintf("change=%s/groups=%d", name, groups), func(b *testing.B) {
 				objects := regularMesh(services, 1)
-				state, builder, rules := told(objects), envoy.NewBuilder(nil), groupRules(services, groups)
+				state, builder, rules := stateOf(objects), envoy.NewBuilder(nil), groupRules(services, groups)
 				build := func() *envoy.Config {
 					snapshot, _ := state.Snapshot()
 					config, err := builder.Build(mesh.New(strict(snapshot), snapshot.Services(), snapshot.Workloads(), rules...))
@@ -124,7 +124,7 @@ func BenchmarkGroups(b *testing.B) {
 					change()
 					build()
 				}
-				b.ReportMetric(float64(proxies), "proxies-told")
+				b.ReportMetric(float64(proxies), "proxies-updated")
 			})
 		}
 	}
@@ -164,13 +164,13 @@ func BenchmarkStart(b *testing.B) {
 			objects := regularMesh(size.services, size.pods)
 			b.ReportAllocs()
 			for b.Loop() {
-				rebuild(b, told(objects), envoy.NewBuilder(nil))
+				rebuild(b, stateOf(objects), envoy.NewBuilder(nil))
 			}
 		})
 	}
 }
 
-func told(objects ingest.Objects) *ingest.State {
+func stateOf(objects ingest.Objects) *ingest.State {
 	state := ingest.NewState(objects.MeshName, objects.TrustDomain)
 	state.SetMeshConfig(objects.MeshConfig)
 	for _, ns := range objects.Namespaces {

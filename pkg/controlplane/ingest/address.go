@@ -2,14 +2,13 @@ package ingest
 
 import "net/netip"
 
-// reachable parses an address and says in fault why clients in other pods cannot connect to it; "" means
-// that they can. In a client's pod 127.0.0.1 is the client itself, and 169.254.169.254 is its node's
-// metadata service.
-func reachable(text string) (addr netip.Addr, fault string) {
+// reachable parses an address. reason says why clients in other pods cannot connect to it, "" if they can:
+// in a client's pod, 127.0.0.1 is the client itself, and 169.254.169.254 is its node's metadata service.
+func reachable(text string) (addr netip.Addr, reason string) {
 	addr, err := netip.ParseAddr(text)
 	switch {
 	case err != nil:
-		return addr, "no IP address"
+		return addr, "not an IP address"
 	case addr.Is4In6():
 		return addr, "an IPv4 address written as IPv6"
 	case addr.IsUnspecified():

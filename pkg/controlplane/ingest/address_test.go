@@ -10,7 +10,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// TestAddresses: what may stand in a slice and in a pod's status.
+// TestAddresses lists which addresses are used from a slice and from a pod's status.
 func TestAddresses(t *testing.T) {
 	for address, want := range map[string]bool{
 		"10.0.0.9": true, "192.168.1.1": true, "203.0.113.7": true, "100.64.0.1": true, "240.0.0.1": true,
@@ -22,7 +22,7 @@ func TestAddresses(t *testing.T) {
 	} {
 		t.Run(address, func(t *testing.T) {
 			objects := meshOfTwo()
-			objects.Pods = append(objects.Pods, pod("shop", "asker", address))
+			objects.Pods = append(objects.Pods, pod("shop", "client", address))
 			objects.Services = []*corev1.Service{service("shop", "web")}
 			s := slice("shop", "web", address, nil)
 			if strings.Contains(address, ":") {
@@ -33,8 +33,8 @@ func TestAddresses(t *testing.T) {
 			if got := len(snapshot.Services()[0].Ports[0].Endpoints) == 1; got != want {
 				t.Errorf("used as an endpoint: %t, want %t", got, want)
 			}
-			if got := len(snapshot.Workload(mesh.PodName{Namespace: "shop", Name: "asker"}).Addresses) == 1; got != want {
-				t.Errorf("believed of a pod: %t, want %t", got, want)
+			if got := len(snapshot.Workload(mesh.PodName{Namespace: "shop", Name: "client"}).Addresses) == 1; got != want {
+				t.Errorf("used as a pod's address: %t, want %t", got, want)
 			}
 			if got := !strings.Contains(problems, "EndpointSlice shop/web-1: address \""); got != want {
 				t.Errorf("problems: %q", problems)

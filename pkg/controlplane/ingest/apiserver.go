@@ -9,13 +9,13 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// apiServerName is the Service by which pods reach the API server. Only it leads there: whoever writes
-// a slice must not make the clients of another Service speak to the API server.
+// apiServerName is the Service through which pods reach the API server. Only it may lead there: the author
+// of a slice must not be able to send the clients of another Service to the API server.
 func apiServerName() mesh.ServiceName {
 	return mesh.ServiceName{Namespace: corev1.NamespaceDefault, Name: "kubernetes"}
 }
 
-// updateAPIServer records the addresses of the API server after its Service or one of its slices changed.
+// updateAPIServer updates the API server's addresses after its Service or one of its slices changed.
 func (s *State) updateAPIServer() {
 	if !s.changedServices[apiServerName()] {
 		return
@@ -26,7 +26,7 @@ func (s *State) updateAPIServer() {
 		return
 	}
 	for _, at := range slices.Concat(before, s.apiServer) {
-		s.touch(at.Addr())
+		s.markDependents(at.Addr())
 	}
 }
 
@@ -38,7 +38,7 @@ func (s *State) apiServerPorts() []netip.AddrPort {
 	}
 	var ports []netip.AddrPort
 	add := func(ip string, port int32) {
-		if addr, fault := reachable(ip); fault == "" && port > 0 && port <= 65535 {
+		if addr, reason := reachable(ip); reason == "" && port > 0 && port <= 65535 {
 			ports = append(ports, netip.AddrPortFrom(addr, uint16(port)))
 		}
 	}
@@ -62,7 +62,7 @@ func (s *State) apiServerPorts() []netip.AddrPort {
 	return ports
 }
 
-// isAPIServer reports whether a Service other than the API server's own leads there.
+// isAPIServer reports whether at is the API server and service is not the API server's own Service.
 func (s *State) isAPIServer(service mesh.ServiceName, at netip.AddrPort) bool {
 	if service == apiServerName() {
 		return false

@@ -9,7 +9,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// TestOnlyItsServiceLeadsToTheAPIServer: in whatever order they are seen.
+// TestOnlyItsServiceLeadsToTheAPIServer checks that other Services do not, in whatever order the objects
+// arrive.
 func TestOnlyItsServiceLeadsToTheAPIServer(t *testing.T) {
 	kubernetes, at := service("default", "kubernetes"), slice("default", "kubernetes", "172.18.0.2", nil)
 	kubernetes.Spec.ClusterIP, kubernetes.Spec.ClusterIPs = "10.96.0.99", nil
@@ -46,7 +47,7 @@ func TestOnlyItsServiceLeadsToTheAPIServer(t *testing.T) {
 			objects.EndpointSlices = objects.EndpointSlices[:1]
 			objects.Services = objects.Services[:1]
 			if snapshot, _ := build(t, objects); len(snapshot.Services()[0].Ports[0].Endpoints) != 1 {
-				t.Error("an address that nobody says is the API server's is refused")
+				t.Error("without the API server's Service, the address is refused")
 			}
 		})
 	}

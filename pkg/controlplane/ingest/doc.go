@@ -1,9 +1,8 @@
-// Package ingest turns what the API server holds into a mesh.Snapshot.
+// Package ingest turns Kubernetes objects into a mesh.Snapshot.
 //
-// It is a function from typed Kubernetes objects to the mesh's vocabulary: it reads no cluster and
-// decides no policy. Build does it at once; a State does it object by object, and its work follows
-// what changed. Its invariant: a State's snapshot depends on the objects that it was told of last
-// and on nothing else, neither their order nor what was there before; what did not change keeps
-// its pointers; and an object that cannot be used costs a Problem that names it, never the rest of
-// the mesh.
+// It is a pure function from typed objects to the mesh's vocabulary: it reads no cluster and decides no
+// policy. Build converts everything at once; a State converts object by object, and its cost follows what
+// changed. Its invariant: a State's snapshot depends on the current objects only, not on the order in which
+// they arrived or on earlier ones; parts that did not change keep their pointers; and an unusable object
+// yields a Problem that names it and affects nothing else in the mesh.
 package ingest

@@ -15,20 +15,20 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// What an EndpointSlice may say. Whoever can write slices in a namespace can put any address and any
-// reference into them, so a slice counts for its own namespace only:
+// How far EndpointSlices are trusted. Anyone who can write slices in a namespace can put any address and
+// any reference into them, so a slice is only trusted within its namespace:
 //
 //   - an endpoint that names a pod of the slice's namespace (targetRef), which is a workload and has
-//     the address, is that workload, and the port is one that the workload's proxy serves;
+//     the address, is that workload, and the workload's proxy serves the port;
 //   - a workload of the namespace that the slice does not name is reached over mTLS, but its proxy
 //     learns nothing from the slice;
-//   - an address of another namespace's workload leads nowhere. Otherwise clients would act on that
-//     workload under their own identity while they mean to reach this Service;
-//   - an address leads nowhere if it is disputed, does not belong to the named pod, belongs to the API
+//   - an address of another namespace's workload is not used. Otherwise clients that mean to reach this
+//     Service would act on that workload under their own identity;
+//   - an address is not used if it is disputed, does not belong to the named pod, belongs to the API
 //     server, or cannot be reached from other pods;
-//   - any other address is outside the mesh: plain text, where egress allows that.
+//   - any other address is outside the mesh: plain text, if egress is allowed.
 
-// fault is why an address of a slice is not used as the slice says.
+// fault is the reason why an address is not used as its slice says.
 type fault uint8
 
 const (
@@ -41,29 +41,29 @@ const (
 	unnamed
 )
 
-// complaint identifies the faults of one kind in one slice, which are reported together.
-type complaint struct {
+// faultKey identifies the faults of one kind in one slice, which are reported as one Problem.
+type faultKey struct {
 	slice string
 	fault fault
 }
 
-// fold accumulates the endpoints of one service port.
-type fold struct {
+// portBuilder collects the endpoints of one service port.
+type portBuilder struct {
 	*State
-	now        *service
-	object     *corev1.Service
-	protocol   mesh.Protocol
-	port       mesh.ServicePort
-	endpoints  map[netip.AddrPort]mesh.Endpoint
-	serves     []serve
-	complaints map[complaint][]string
+	now       *service
+	object    *corev1.Service
+	protocol  mesh.Protocol
+	port      mesh.ServicePort
+	endpoints map[netip.AddrPort]mesh.Endpoint
+	serves    []serve
+	faults    map[faultKey][]string
 }
 
-// servicePort collects the endpoints of one port from all slices of its service, and notes in now
-// the workloads behind it.
-func (s *State) servicePort(now *service, object *corev1.Service, port corev1.ServicePort, protocol mesh.Protocol, complaints map[complaint][]string) mesh.ServicePort {
-	f := &fold{
-		State: s, now: now, object: object, protocol: protocol, complaints: complaints,
+// servicePort returns one port with the endpoints from all slices of its service, and records the workloads
+// behind it in now.
+func (s *State) servicePort(now *service, object *corev1.Service, port corev1.ServicePort, protocol mesh.Protocol, faults map[faultKey][]string) mesh.ServicePort {
+	b := &portBuilder{
+		State: s, now: now, object: object, protocol: protocol, faults: faults,
 		port:      mesh.ServicePort{Number: uint16(port.Port), Protocol: protocol}, //nolint:gosec // the API server admits 1 to 65535
 		endpoints: map[netip.AddrPort]mesh.Endpoint{},
 	}
@@ -74,105 +74,105 @@ func (s *State) servicePort(now *service, object *corev1.Service, port corev1.Se
 		}
 		for i := range slice.Endpoints {
 			for _, address := range slice.Endpoints[i].Addresses {
-				f.add(slice, &slice.Endpoints[i], address, target)
+				b.add(slice, &slice.Endpoints[i], address, target)
 			}
 		}
 	}
-	now.serves = append(now.serves, distinct(f.serves, serve.compare)...)
-	f.port.Endpoints = slices.SortedFunc(maps.Values(f.endpoints), func(p, q mesh.Endpoint) int { return p.Address.Compare(q.Address) })
-	f.port.Identities = distinct(f.port.Identities, identity.Compare)
-	f.port.Pods = distinct(f.port.Pods, netip.AddrPort.Compare)
-	return f.port
+	now.serves = append(now.serves, distinct(b.serves, serve.compare)...)
+	b.port.Endpoints = slices.SortedFunc(maps.Values(b.endpoints), func(p, q mesh.Endpoint) int { return p.Address.Compare(q.Address) })
+	b.port.Identities = distinct(b.port.Identities, identity.Compare)
+	b.port.Pods = distinct(b.port.Pods, netip.AddrPort.Compare)
+	return b.port
 }
 
-// add adds one address of an endpoint unless it leads nowhere.
-func (f *fold) add(slice *discoveryv1.EndpointSlice, endpoint *discoveryv1.Endpoint, address string, target uint16) {
+// add adds one address of an endpoint, or records why it is not used.
+func (b *portBuilder) add(slice *discoveryv1.EndpointSlice, endpoint *discoveryv1.Endpoint, address string, target uint16) {
 	addr, why := reachable(address)
 	switch {
 	case why != "":
-		f.complain(slice, unreachable, fmt.Sprintf("%.64q is %s", address, why))
+		b.addFault(slice, unreachable, fmt.Sprintf("%.64q is %s", address, why))
 		return
 	case addr.Is4() != (slice.AddressType == discoveryv1.AddressTypeIPv4):
-		f.complain(slice, wrongFamily, fmt.Sprintf("%s is not of the slice's addressType %s", addr, slice.AddressType))
+		b.addFault(slice, wrongFamily, fmt.Sprintf("%s does not have the slice's addressType %s", addr, slice.AddressType))
 		return
 	}
-	f.now.addresses = append(f.now.addresses, addr)
+	b.now.addresses = append(b.now.addresses, addr)
 	at := netip.AddrPortFrom(addr, target)
-	if f.isAPIServer(f.now.result.Name, at) {
-		f.complain(slice, apiServer, fmt.Sprintf("%s is the API server", at))
+	if b.isAPIServer(b.now.result.Name, at) {
+		b.addFault(slice, apiServer, fmt.Sprintf("%s is the API server", at))
 		return
 	}
-	w, named, ok := f.resolve(slice, endpoint.TargetRef, addr)
+	w, named, ok := b.resolve(slice, endpoint.TargetRef, addr)
 	if !ok {
 		return
 	}
 	meshed := w != nil && !slices.Contains(w.Unproxied, target)
 	if w != nil {
-		f.port.Identities = append(f.port.Identities, w.Identity)
+		b.port.Identities = append(b.port.Identities, w.Identity)
 	}
 	if named {
-		f.serves = append(f.serves, serve{pod: w.Name, port: target, protocol: f.protocol})
+		b.serves = append(b.serves, serve{pod: w.Name, port: target, protocol: b.protocol})
 	}
-	if meshed && f.now.result.Headless() {
-		f.port.Pods = append(f.port.Pods, at)
+	if meshed && b.now.result.Headless() {
+		b.port.Pods = append(b.port.Pods, at)
 	}
 	if ready := endpoint.Conditions.Ready; ready == nil || *ready {
-		f.endpoints[at] = mesh.Endpoint{Address: at, Meshed: meshed}
+		b.endpoints[at] = mesh.Endpoint{Address: at, Meshed: meshed}
 	}
 }
 
-// resolve finds the workload at an address, nil if it is outside the mesh, and reports whether the slice
-// names it. ok is false for an address that leads nowhere.
-func (f *fold) resolve(slice *discoveryv1.EndpointSlice, ref *corev1.ObjectReference, addr netip.Addr) (w *workload, named, ok bool) {
+// resolve returns the workload at an address, nil if the address is outside the mesh, and whether the slice
+// names it. ok is false if the address must not be used.
+func (b *portBuilder) resolve(slice *discoveryv1.EndpointSlice, ref *corev1.ObjectReference, addr netip.Addr) (w *workload, named, ok bool) {
 	pod, uid := podOf(slice.Namespace, ref)
-	holder, contested := f.holder(addr)
+	owner, contested := b.owner(addr)
 	switch {
 	case contested:
-		f.complain(slice, disputed, fmt.Sprintf("%s is shown by pods %s", addr, f.claimants(addr)))
+		b.addFault(slice, disputed, fmt.Sprintf("%s is reported by several pods (%s)", addr, b.podNamesAt(addr)))
 		return nil, false, false
-	case holder == nil:
-		return nil, false, f.outside(slice, pod, uid, addr)
-	case holder.Name.Namespace != slice.Namespace:
-		if !f.shows(pod, addr) {
-			f.complain(slice, foreign, fmt.Sprintf("%s belongs to pod %s", addr, holder.Name))
+	case owner == nil:
+		return nil, false, b.outside(slice, pod, uid, addr)
+	case owner.Name.Namespace != slice.Namespace:
+		if !b.hasAddress(pod, addr) {
+			b.addFault(slice, foreign, fmt.Sprintf("%s belongs to pod %s", addr, owner.Name))
 		}
 		return nil, false, false
 	case pod == mesh.PodName{}:
-		f.complain(slice, unnamed, fmt.Sprintf("%s belongs to pod %s", addr, holder.Name))
-		return holder, false, true
-	case !holder.is(pod, uid):
-		if pod != holder.Name && !f.shows(pod, addr) { // otherwise the slice still lists a pod that is gone
-			f.complain(slice, misnamed, fmt.Sprintf("%s is said to belong to pod %s and belongs to pod %s", addr, pod, holder.Name))
+		b.addFault(slice, unnamed, fmt.Sprintf("%s belongs to pod %s", addr, owner.Name))
+		return owner, false, true
+	case !owner.is(pod, uid):
+		if pod != owner.Name && !b.hasAddress(pod, addr) { // otherwise the slice still lists a pod that is gone
+			b.addFault(slice, misnamed, fmt.Sprintf("%s names pod %s as its target, but belongs to pod %s", addr, pod, owner.Name))
 		}
 		return nil, false, false
 	default:
-		return holder, true, true
+		return owner, true, true
 	}
 }
 
-// outside reports whether an address that no workload has counts as outside the mesh. It does not if the
-// slice names a workload for it: then an update of the pod or of the slice is still to come.
-func (f *fold) outside(slice *discoveryv1.EndpointSlice, pod mesh.PodName, uid types.UID, addr netip.Addr) bool {
+// outside reports whether an address that no workload has is outside the mesh. It is not if the slice names
+// a workload for it: then an update of the pod or of the slice has yet to arrive.
+func (b *portBuilder) outside(slice *discoveryv1.EndpointSlice, pod mesh.PodName, uid types.UID, addr netip.Addr) bool {
 	if (pod == mesh.PodName{}) {
 		return true
 	}
-	f.now.names = append(f.now.names, pod)
-	w := f.workloads[pod]
+	b.now.names = append(b.now.names, pod)
+	w := b.workloads[pod]
 	if w == nil {
 		return true
 	}
 	if w.is(pod, uid) && len(w.Addresses) > 0 {
-		f.complain(slice, misnamed, fmt.Sprintf("%s is said to belong to pod %s, which has other addresses", addr, pod))
+		b.addFault(slice, misnamed, fmt.Sprintf("%s names pod %s as its target, which has other addresses", addr, pod))
 	}
 	return false
 }
 
-// shows reports whether that pod is among those that show the address.
-func (f *fold) shows(pod mesh.PodName, addr netip.Addr) bool {
-	return slices.ContainsFunc(f.claims[addr], func(w *workload) bool { return w.Name == pod })
+// hasAddress reports whether the pod's status lists the address.
+func (b *portBuilder) hasAddress(pod mesh.PodName, addr netip.Addr) bool {
+	return slices.ContainsFunc(b.podsAt[addr], func(w *workload) bool { return w.Name == pod })
 }
 
-// podOf is the pod of the namespace that a reference names; the zero value if it names none.
+// podOf returns the pod that a reference names; the zero value if it names none in the namespace.
 func podOf(namespace string, ref *corev1.ObjectReference) (mesh.PodName, types.UID) {
 	if ref == nil || ref.Kind != "Pod" || ref.Name == "" || ref.Namespace != "" && ref.Namespace != namespace {
 		return mesh.PodName{}, ""
@@ -180,13 +180,13 @@ func podOf(namespace string, ref *corev1.ObjectReference) (mesh.PodName, types.U
 	return mesh.PodName{Namespace: namespace, Name: ref.Name}, ref.UID
 }
 
-// claimants are the names of the first pods that show an address.
-func (s *State) claimants(addr netip.Addr) string {
+// podNamesAt lists the first pods whose status lists an address.
+func (s *State) podNamesAt(addr netip.Addr) string {
 	text := ""
-	for i, w := range s.claims[addr] {
+	for i, w := range s.podsAt[addr] {
 		switch {
 		case i == 3:
-			return fmt.Sprintf("%s and %d more", text, len(s.claims[addr])-i)
+			return fmt.Sprintf("%s and %d more", text, len(s.podsAt[addr])-i)
 		case i > 0:
 			text += ", "
 		}
@@ -195,19 +195,19 @@ func (s *State) claimants(addr netip.Addr) string {
 	return text
 }
 
-func (f *fold) complain(slice *discoveryv1.EndpointSlice, of fault, what string) {
-	key := complaint{slice.Name, of}
-	f.complaints[key] = append(f.complaints[key], what)
+func (b *portBuilder) addFault(slice *discoveryv1.EndpointSlice, of fault, what string) {
+	key := faultKey{slice.Name, of}
+	b.faults[key] = append(b.faults[key], what)
 }
 
-// sliceProblems says once for each slice and kind of fault what is wrong, by example.
-func sliceProblems(object *corev1.Service, complaints map[complaint][]string) []Problem {
-	keys := slices.SortedFunc(maps.Keys(complaints), func(a, b complaint) int {
+// sliceProblems returns one Problem for each slice and kind of fault, with an example.
+func sliceProblems(object *corev1.Service, faults map[faultKey][]string) []Problem {
+	keys := slices.SortedFunc(maps.Keys(faults), func(a, b faultKey) int {
 		return cmp.Or(cmp.Compare(a.slice, b.slice), cmp.Compare(a.fault, b.fault))
 	})
 	var problems []Problem
 	for _, key := range keys {
-		all := distinct(complaints[key], cmp.Compare[string])
+		all := distinct(faults[key], cmp.Compare[string])
 		example := all[0]
 		if len(all) > 1 {
 			example += fmt.Sprintf(" (and %d more)", len(all)-1)
@@ -217,25 +217,25 @@ func sliceProblems(object *corev1.Service, complaints map[complaint][]string) []
 	return problems
 }
 
-// message takes what is wrong, by example, and the Service's name.
+// message returns the format of the Problem; its arguments are an example and the Service's name.
 func (f fault) message() string {
 	switch f {
 	case unreachable, wrongFamily:
-		return "%s: clients of Service %s are not sent there; list addresses that other pods can reach"
+		return "%s: Service %s does not use it; list an address that other pods can reach"
 	case apiServer:
-		return "%s: clients of Service %s are not sent there; Service default/kubernetes leads to it"
+		return "%s: Service %s does not use it; only Service default/kubernetes can"
 	case foreign:
-		return "%s of another namespace: clients of Service %s are not sent there; only Services of the pod's own namespace lead to it"
+		return "%s of another namespace: Service %s does not use it; only Services in the pod's own namespace can"
 	case disputed:
-		return "%s: clients of Service %s are not sent there; it counts again when one pod alone has it"
+		return "%s: Service %s does not use it until only one pod reports it"
 	case misnamed:
-		return "%s: clients of Service %s are not sent there; set targetRef to the pod that has the address"
+		return "%s: Service %s does not use it; set targetRef to the pod that has the address"
 	default:
-		return "%s, which the slice does not name: clients of Service %s reach it over mTLS, but its proxy takes the port for one without a Service; set targetRef to the pod, or give the Service a selector"
+		return "%s, which the slice does not name: clients of Service %s reach the pod over mTLS, but its proxy handles the port as one without a Service; set targetRef to the pod, or give the Service a selector"
 	}
 }
 
-// targetPort is the number that a slice gives to the service port of that name.
+// targetPort returns the number that a slice gives the service port of that name.
 func targetPort(slice *discoveryv1.EndpointSlice, name string) (uint16, bool) {
 	for _, port := range slice.Ports {
 		sameName := port.Name != nil && *port.Name == name || port.Name == nil && name == ""

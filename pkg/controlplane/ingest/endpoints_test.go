@@ -9,14 +9,14 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// TestWhatSlicesMaySay lists what a slice of namespace shop may say about an address, and the effect.
-func TestWhatSlicesMaySay(t *testing.T) {
+// TestSliceTrust lists what a slice of namespace shop may say about an address, and the effect.
+func TestSliceTrust(t *testing.T) {
 	other := pod("shop", "other", "10.0.0.3")
 	starting := pod("shop", "starting")
 	for name, c := range map[string]struct {
 		address string
 		ref     *corev1.ObjectReference
-		// want is "meshed", "plain" or nothing; inbound says that the pod's proxy learns of the port.
+		// want is "meshed", "plain" or empty; inbound is whether the pod's proxy serves the port.
 		want    string
 		inbound bool
 		problem string
@@ -27,22 +27,22 @@ func TestWhatSlicesMaySay(t *testing.T) {
 		"its own pod, named in another namespace": {"10.0.0.1", ref("bank", "store"), "meshed", false, "which the slice does not name"},
 		"its own pod, named as a Node":            {"10.0.0.1", &corev1.ObjectReference{Kind: "Node", Name: "store"}, "meshed", false, "which the slice does not name"},
 		"an earlier pod of the same name":         {"10.0.0.1", &corev1.ObjectReference{Kind: "Pod", Name: "store", UID: "old"}, "", false, ""},
-		"another pod of its namespace":            {"10.0.0.1", ref("shop", "other"), "", false, "10.0.0.1 is said to belong to pod shop/other and belongs to pod shop/store"},
-		"a pod that is unknown":                   {"10.0.0.1", ref("shop", "gone"), "", false, "said to belong to pod shop/gone"},
-		"another namespace's pod":                 {"10.0.0.2", ref("bank", "vault"), "", false, "EndpointSlice shop/web-1: address 10.0.0.2 belongs to pod bank/vault of another namespace: clients of Service web are not sent there"},
+		"another pod of its namespace":            {"10.0.0.1", ref("shop", "other"), "", false, "10.0.0.1 names pod shop/other as its target, but belongs to pod shop/store"},
+		"a pod that is unknown":                   {"10.0.0.1", ref("shop", "gone"), "", false, "names pod shop/gone as its target"},
+		"another namespace's pod":                 {"10.0.0.2", ref("bank", "vault"), "", false, "EndpointSlice shop/web-1: address 10.0.0.2 belongs to pod bank/vault of another namespace: Service web does not use it"},
 		"another namespace's pod, not named":      {"10.0.0.2", nil, "", false, "belongs to pod bank/vault of another namespace"},
 		"another namespace's pod, borrowed":       {"10.0.0.2", ref("shop", "vault"), "", false, "belongs to pod bank/vault of another namespace"},
 		"another namespace's pod as its own":      {"10.0.0.2", ref("shop", "store"), "", false, "belongs to pod bank/vault of another namespace"},
-		"an address that its pod lacks":           {"10.0.0.9", ref("shop", "store"), "", false, "10.0.0.9 is said to belong to pod shop/store, which has other addresses"},
+		"an address that its pod lacks":           {"10.0.0.9", ref("shop", "store"), "", false, "10.0.0.9 names pod shop/store as its target, which has other addresses"},
 		"a pod that has no address yet":           {"10.0.0.9", ref("shop", "starting"), "", false, ""},
 		"a pod without a sidecar":                 {"10.0.0.9", ref("shop", "plain"), "plain", false, ""},
 		"an address outside":                      {"203.0.113.1", nil, "plain", false, ""},
 		"another namespace's name outside":        {"203.0.113.1", ref("bank", "vault"), "plain", false, ""},
 		"the node's address":                      {"10.9.0.1", ref("shop", "hostpod"), "plain", false, ""},
-		"loopback":                                {"127.0.0.1", nil, "", false, `EndpointSlice shop/web-1: address "127.0.0.1" is a loopback address: clients of Service web are not sent there`},
+		"loopback":                                {"127.0.0.1", nil, "", false, `EndpointSlice shop/web-1: address "127.0.0.1" is a loopback address: Service web does not use it`},
 		"loopback under the name of its pod":      {"127.0.0.1", ref("shop", "store"), "", false, "loopback"},
 		"metadata":                                {"169.254.169.254", nil, "", false, "link-local"},
-		"IPv6 in a slice of IPv4":                 {"2001:db8::1", nil, "", false, "2001:db8::1 is not of the slice's addressType IPv4"},
+		"IPv6 in a slice of IPv4":                 {"2001:db8::1", nil, "", false, "2001:db8::1 does not have the slice's addressType IPv4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := meshOfTwo()
@@ -73,8 +73,8 @@ func TestWhatSlicesMaySay(t *testing.T) {
 	}
 }
 
-// TestHeadlessServiceOfAnotherNamespace: clients that dial a pod accept the identities of its own
-// namespace's Services only.
+// TestHeadlessServiceOfAnotherNamespace checks that clients that dial a pod accept only the identities of
+// Services in its own namespace.
 func TestHeadlessServiceOfAnotherNamespace(t *testing.T) {
 	objects := meshOfTwo()
 	headless := service("shop", "web")
@@ -87,7 +87,7 @@ func TestHeadlessServiceOfAnotherNamespace(t *testing.T) {
 	}
 }
 
-// TestProblemsOfSlicesAreBounded: a slice full of faults is one problem of each kind.
+// TestProblemsOfSlicesAreBounded checks that a slice full of faults yields one problem of each kind.
 func TestProblemsOfSlicesAreBounded(t *testing.T) {
 	objects := meshOfTwo()
 	objects.Services = []*corev1.Service{service("shop", "web")}
@@ -102,18 +102,18 @@ func TestProblemsOfSlicesAreBounded(t *testing.T) {
 	}
 }
 
-// TestDisputedAddressOfNobodysSlice: a slice that names no pod must not send plain text to an address
-// that two pods show.
-func TestDisputedAddressOfNobodysSlice(t *testing.T) {
+// TestDisputedAddressWithoutTarget checks that a slice without targetRef does not send plain text to an
+// address that two pods report.
+func TestDisputedAddressWithoutTarget(t *testing.T) {
 	objects := meshOfTwo()
-	objects.Pods = append(objects.Pods, pod("bank", "liar", "10.0.0.1"))
+	objects.Pods = append(objects.Pods, pod("bank", "spoofer", "10.0.0.1"))
 	objects.Services = []*corev1.Service{service("shop", "web")}
 	objects.EndpointSlices = []*discoveryv1.EndpointSlice{slice("shop", "web", "10.0.0.1", nil)}
 	snapshot, problems := build(t, objects)
 	if endpoints := snapshot.Services()[0].Ports[0].Endpoints; len(endpoints) > 0 {
 		t.Errorf("clients are sent to %v", endpoints)
 	}
-	if want := "EndpointSlice shop/web-1: address 10.0.0.1 is shown by pods bank/liar, shop/store"; !strings.Contains(problems, want) {
+	if want := "EndpointSlice shop/web-1: address 10.0.0.1 is reported by several pods (bank/spoofer, shop/store)"; !strings.Contains(problems, want) {
 		t.Errorf("problems %q, want %q", problems, want)
 	}
 }

@@ -22,7 +22,7 @@ func namespace(name string) *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{api.LabelMonitoredBy: "osm"}}}
 }
 
-// pod is one as the injector and the kubelet leave it.
+// pod returns an injected pod with a status as the kubelet writes it.
 func pod(namespace, name string, ips ...string) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID("uid of " + name), Labels: map[string]string{api.LabelProxyUUID: "1"}},
@@ -70,8 +70,8 @@ func meshOfTwo() ingest.Objects {
 	return objects
 }
 
-// build makes the snapshot, once from scratch and once by a State that is told in the opposite order and
-// asked in between: they must agree.
+// build builds the snapshot twice: from scratch, and by a State that gets the objects in the opposite order
+// with snapshots in between. Both must agree.
 func build(t *testing.T, objects ingest.Objects) (*mesh.Snapshot, string) {
 	t.Helper()
 	snapshot, problems := ingest.Build(objects)
@@ -93,7 +93,7 @@ func build(t *testing.T, objects ingest.Objects) (*mesh.Snapshot, string) {
 	}
 	step, stepProblems := s.Snapshot()
 	if diff := cmp.Diff(described(snapshot, problems), described(step, stepProblems)); diff != "" {
-		t.Errorf("step by step it is another mesh:\n%s", diff)
+		t.Errorf("the incremental snapshot differs:\n%s", diff)
 	}
 	return snapshot, text(problems)
 }

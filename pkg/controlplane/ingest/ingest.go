@@ -12,12 +12,12 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// Objects are the inputs of Build, in any order. They are read, never changed.
+// Objects are the inputs of Build, in any order. Build does not change them.
 type Objects struct {
 	MeshName    string
 	TrustDomain identity.TrustDomain
 	Limits      mesh.Limits
-	// MeshConfig is nil when the mesh has none; the mesh then denies everything.
+	// MeshConfig is nil if the mesh has none; the mesh then denies everything.
 	MeshConfig     *v1alpha2.MeshConfig
 	Namespaces     []*corev1.Namespace
 	Pods           []*corev1.Pod
@@ -25,11 +25,11 @@ type Objects struct {
 	EndpointSlices []*discoveryv1.EndpointSlice
 }
 
-// Problem is a fault in a user's object that keeps part of it from taking effect.
+// Problem is a fault in a user's object that makes osm ignore part of it.
 type Problem struct {
 	// Object is "Kind namespace/name".
 	Object string
-	// Message says what is wrong and what was done instead.
+	// Message says what is wrong, the effect, and the fix.
 	Message string
 }
 
@@ -43,7 +43,7 @@ func problemOf(kind, namespace, name, format string, args ...any) Problem {
 	}
 }
 
-// Build returns the snapshot that the objects describe, and what was wrong with them, sorted.
+// Build returns the snapshot that the objects describe, and their problems, sorted.
 func Build(objects Objects) (*mesh.Snapshot, []Problem) {
 	s := NewState(objects.MeshName, objects.TrustDomain)
 	s.SetLimits(objects.Limits)

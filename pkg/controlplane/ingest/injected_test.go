@@ -21,7 +21,7 @@ func TestWhichPodIsAWorkload(t *testing.T) {
 		"with a plain sidecar": {func(p *corev1.Pod) {
 			p.Spec.Containers, p.Spec.InitContainers = p.Spec.InitContainers[1:], p.Spec.InitContainers[:1]
 		}, true, ""},
-		"ending":            {func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }, true, ""},
+		"terminating":       {func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }, true, ""},
 		"pending":           {func(p *corev1.Pod) { p.Status = corev1.PodStatus{Phase: corev1.PodPending} }, true, ""},
 		"without the label": {func(p *corev1.Pod) { p.Labels = nil }, false, ""},
 		"succeeded":         {func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }, false, ""},
@@ -30,19 +30,19 @@ func TestWhichPodIsAWorkload(t *testing.T) {
 		"on the host's network": {func(p *corev1.Pod) {
 			p.Spec.HostNetwork = true
 			p.Status.PodIPs = []corev1.PodIP{{IP: "10.9.0.1"}}
-		}, false, "Pod shop/liar: has the label osm-proxy-uuid but is on the host's network"},
+		}, false, "Pod shop/spoofer: has the label osm-proxy-uuid but is on the host's network"},
 		"with the label alone":     {func(p *corev1.Pod) { p.Spec.InitContainers = nil }, false, "but has no init container osm-init"},
 		"without the redirect":     {func(p *corev1.Pod) { p.Spec.InitContainers = p.Spec.InitContainers[1:] }, false, "but has no init container osm-init"},
 		"without the sidecar":      {func(p *corev1.Pod) { p.Spec.InitContainers = p.Spec.InitContainers[:1] }, false, "but has no container envoy with the proxy's certificate"},
 		"with an envoy of its own": {func(p *corev1.Pod) { p.Spec.InitContainers[1].VolumeMounts = nil }, false, "but has no container envoy with the proxy's certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			liar := pod("shop", "liar", "10.0.0.7")
-			c.change(liar)
+			spoofer := pod("shop", "spoofer", "10.0.0.7")
+			c.change(spoofer)
 			objects := meshOfTwo()
-			objects.Pods = append(objects.Pods, liar)
+			objects.Pods = append(objects.Pods, spoofer)
 			snapshot, problems := build(t, objects)
-			if got := snapshot.Workload(mesh.PodName{Namespace: liar.Namespace, Name: "liar"}) != nil; got != c.want {
+			if got := snapshot.Workload(mesh.PodName{Namespace: spoofer.Namespace, Name: "spoofer"}) != nil; got != c.want {
 				t.Errorf("is a workload: %t, want %t", got, c.want)
 			}
 			if c.problem == "" && problems != "" || !strings.Contains(problems, c.problem) {

@@ -6,20 +6,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// podAddresses are the addresses that a pod's status shows and a pod can have, sorted: not its node's, nor
-// those that no pod can have. If several pods show one address, it belongs to the one that is not being
-// deleted; if more than one is left, it belongs to none.
+// podAddresses returns the addresses in a pod's status at which other pods could reach it, sorted. Whether
+// the pod really has them, owner decides.
 func podAddresses(pod *corev1.Pod) []netip.Addr {
 	var addresses []netip.Addr
 	for _, ip := range pod.Status.PodIPs {
-		if addr, fault := reachable(ip.IP); fault == "" {
+		if addr, reason := reachable(ip.IP); reason == "" {
 			addresses = append(addresses, addr)
 		}
 	}
 	return distinct(addresses, netip.Addr.Compare)
 }
 
-// hostAddresses are the addresses of the pod's node, sorted; none for nil.
+// hostAddresses returns the addresses of the pod's node, sorted; none if pod is nil.
 func hostAddresses(pod *corev1.Pod) []netip.Addr {
 	if pod == nil {
 		return nil

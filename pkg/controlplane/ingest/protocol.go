@@ -8,9 +8,9 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// protocolOf reads what a service port speaks from its appProtocol, else from its name
-// ("grpc", "tcp-db", ...), else takes HTTP, as OSM always did. known is false for an appProtocol
-// that says nothing to osm; the port is then TCP.
+// protocolOf returns the protocol of a service port: its appProtocol, else the prefix of its name ("grpc",
+// "tcp-db"), else HTTP, the default of OSM. known is false for an appProtocol that osm does not support;
+// the protocol is then TCP.
 func protocolOf(port corev1.ServicePort) (protocol mesh.Protocol, known bool) {
 	if port.AppProtocol != nil {
 		return protocolNamed(strings.ToLower(*port.AppProtocol))

@@ -10,14 +10,14 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// service is a Service of the mesh and what was derived from it.
+// service is a Service of the mesh and what is derived from it.
 type service struct {
 	result *mesh.Service
-	// serves are the ports of workloads that it leads to, in the order of its own ports.
+	// serves are the workload ports behind it, in the order of its own ports.
 	serves []serve
-	// addresses are all that its slices list and clients could reach, sorted.
+	// addresses are the reachable addresses in its slices, sorted.
 	addresses []netip.Addr
-	// names are the pods that its slices name at addresses that no workload has, sorted.
+	// names are the pods that its slices name for addresses that no workload has, sorted.
 	names []mesh.PodName
 }
 
@@ -28,7 +28,7 @@ type serve struct {
 	protocol mesh.Protocol
 }
 
-// updateService computes a service again and adds it to changed if the result differs.
+// updateService recomputes a service and adds it to changed if the result differs.
 func (s *State) updateService(name mesh.ServiceName, changed map[mesh.ServiceName]*mesh.Service) {
 	before := s.services[name]
 	var now *service
@@ -54,7 +54,7 @@ func (s *State) updateService(name mesh.ServiceName, changed map[mesh.ServiceNam
 	changed[name] = now.result
 }
 
-// objectOf is the Service that the mesh has under the name, nil if it has none.
+// objectOf returns the Service of that name, nil if the mesh has none.
 func (s *State) objectOf(name mesh.ServiceName) *corev1.Service {
 	in := s.spaces[name.Namespace]
 	if in == nil || !in.member {
@@ -67,8 +67,8 @@ func (s *State) objectOf(name mesh.ServiceName) *corev1.Service {
 	return object
 }
 
-// index keeps what leads from addresses and workloads to a service, and notes the workloads that it
-// leads to in another way than before.
+// index updates the indexes from addresses and pods to a service, and marks the workloads whose ports it
+// serves differently.
 func (s *State) index(name mesh.ServiceName, before, now *service) {
 	if before == nil {
 		before = &service{}
@@ -76,8 +76,8 @@ func (s *State) index(name mesh.ServiceName, before, now *service) {
 	if now == nil {
 		now = &service{}
 	}
-	reindex(s.users, name, before.addresses, now.addresses)
-	reindex(s.awaited, name, before.names, now.names)
+	reindex(s.servicesAt, name, before.addresses, now.addresses)
+	reindex(s.awaitedBy, name, before.names, now.names)
 	if slices.Equal(before.serves, now.serves) {
 		return
 	}
@@ -93,7 +93,7 @@ func (s *State) index(name mesh.ServiceName, before, now *service) {
 	}
 }
 
-// reindex keeps what leads from keys to the services that have them.
+// reindex updates an index from keys to the services that have them.
 func reindex[K comparable](in map[K]map[mesh.ServiceName]bool, name mesh.ServiceName, before, now []K) {
 	if slices.Equal(before, now) {
 		return
@@ -128,7 +128,7 @@ func (s *State) serviceOf(object *corev1.Service) (*service, []Problem) {
 	slices.SortFunc(result.Addresses, netip.Addr.Compare)
 	now := &service{result: result}
 	var problems []Problem
-	complaints := map[complaint][]string{}
+	faults := map[faultKey][]string{}
 	for _, port := range object.Spec.Ports {
 		if port.Protocol != "" && port.Protocol != corev1.ProtocolTCP {
 			continue
@@ -136,14 +136,14 @@ func (s *State) serviceOf(object *corev1.Service) (*service, []Problem) {
 		protocol, known := protocolOf(port)
 		if !known {
 			problems = append(problems, problemOf("Service", object.Namespace, object.Name,
-				"port %d: appProtocol %q is not one that osm looks into (http, https, grpc, h2c, ws, tcp, tcp-server-first, tls): its bytes are passed on as TCP", port.Port, *port.AppProtocol))
+				"port %d: unsupported appProtocol %q is treated as TCP; supported are http, https, grpc, h2c, ws, tcp, tcp-server-first and tls", port.Port, *port.AppProtocol))
 		}
-		result.Ports = append(result.Ports, s.servicePort(now, object, port, protocol, complaints))
+		result.Ports = append(result.Ports, s.servicePort(now, object, port, protocol, faults))
 	}
 	slices.SortFunc(result.Ports, func(p, q mesh.ServicePort) int { return int(p.Number) - int(q.Number) })
 	now.addresses = distinct(now.addresses, netip.Addr.Compare)
 	now.names = distinct(now.names, mesh.PodName.Compare)
-	return now, append(problems, sliceProblems(object, complaints)...)
+	return now, append(problems, sliceProblems(object, faults)...)
 }
 
 func clusterIPs(service *corev1.Service) []string {
@@ -153,7 +153,7 @@ func clusterIPs(service *corev1.Service) []string {
 	return []string{service.Spec.ClusterIP}
 }
 
-// distinct sorts a list and keeps each item once.
+// distinct sorts a list in place and removes duplicates.
 func distinct[T comparable](list []T, compare func(a, b T) int) []T {
 	slices.SortFunc(list, compare)
 	return slices.Compact(list)

@@ -15,8 +15,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// State follows a mesh's objects. The Set methods only note what is to be looked at again; Snapshot
-// does the work, for all that was noted since the last one. Not safe for concurrent use.
+// State tracks a mesh's objects. The Set methods only mark what may have changed; Snapshot recomputes
+// everything marked since the last call. Not safe for concurrent use.
 type State struct {
 	meshName string
 	domain   identity.TrustDomain
@@ -26,19 +26,19 @@ type State struct {
 
 	workloads map[mesh.PodName]*workload
 	services  map[mesh.ServiceName]*service
-	// claims are the workloads that show an address, sorted by name; holder says whose it is.
-	claims map[netip.Addr][]*workload
-	// hosts counts the pods on the node with that address; hostsOf are a pod's node's addresses.
+	// podsAt are the workloads whose status lists an address, sorted by name; owner says which one has it.
+	podsAt map[netip.Addr][]*workload
+	// hosts counts the pods on the node with that address; hostsOf are the addresses of a pod's node.
 	hosts   map[netip.Addr]int
 	hostsOf map[mesh.PodName][]netip.Addr
-	// users are the services with an endpoint at an address; awaited those that name a pod at an address
-	// which no workload has.
-	users   map[netip.Addr]map[mesh.ServiceName]bool
-	awaited map[mesh.PodName]map[mesh.ServiceName]bool
-	// apiServer is where the API server is, sorted.
+	// servicesAt are the services with an endpoint at an address. awaitedBy are the services that name a
+	// pod at an address that no workload has.
+	servicesAt map[netip.Addr]map[mesh.ServiceName]bool
+	awaitedBy  map[mesh.PodName]map[mesh.ServiceName]bool
+	// apiServer are the API server's addresses, sorted.
 	apiServer []netip.AddrPort
 
-	// What Snapshot has to look at.
+	// What Snapshot has to recompute.
 	configChanged    bool
 	changedPods      map[mesh.PodName]bool
 	changedServices  map[mesh.ServiceName]bool
@@ -48,28 +48,28 @@ type State struct {
 	last     *mesh.Snapshot
 }
 
-// space is a namespace and the objects in it, whether it belongs to the mesh or not: it may join.
+// space is a namespace and its objects. Objects outside the mesh are kept too, since a namespace may join.
 type space struct {
 	member   bool
 	pods     map[string]*corev1.Pod
 	services map[string]*corev1.Service
 	slices   map[string]*discoveryv1.EndpointSlice
-	// slicesOf are the slices of a service by their names.
+	// slicesOf holds the slices of each service, by service name and slice name.
 	slicesOf map[string]map[string]*discoveryv1.EndpointSlice
 }
 
-// NewState returns the State of a mesh without any object.
+// NewState returns the State of a mesh without objects.
 func NewState(meshName string, domain identity.TrustDomain) *State {
 	return &State{
 		meshName: meshName, domain: domain, configChanged: true,
 		spaces:           map[string]*space{},
 		workloads:        map[mesh.PodName]*workload{},
 		services:         map[mesh.ServiceName]*service{},
-		claims:           map[netip.Addr][]*workload{},
+		podsAt:           map[netip.Addr][]*workload{},
 		hosts:            map[netip.Addr]int{},
 		hostsOf:          map[mesh.PodName][]netip.Addr{},
-		users:            map[netip.Addr]map[mesh.ServiceName]bool{},
-		awaited:          map[mesh.PodName]map[mesh.ServiceName]bool{},
+		servicesAt:       map[netip.Addr]map[mesh.ServiceName]bool{},
+		awaitedBy:        map[mesh.PodName]map[mesh.ServiceName]bool{},
 		changedPods:      map[mesh.PodName]bool{},
 		changedServices:  map[mesh.ServiceName]bool{},
 		changedWorkloads: map[mesh.PodName]bool{},
@@ -77,17 +77,17 @@ func NewState(meshName string, domain identity.TrustDomain) *State {
 	}
 }
 
-// SetMeshConfig takes the mesh's configuration; nil when it has none.
+// SetMeshConfig sets the mesh's configuration; nil means that there is none.
 func (s *State) SetMeshConfig(config *v1alpha2.MeshConfig) {
 	s.config, s.configChanged = config, true
 }
 
-// SetLimits takes the limits of the mesh's proxies.
+// SetLimits sets the limits of the mesh's proxies.
 func (s *State) SetLimits(limits mesh.Limits) {
 	s.limits, s.configChanged = limits, true
 }
 
-// SetNamespace takes a namespace as it is now; nil when it is gone.
+// SetNamespace sets the current state of a namespace; nil means that it was deleted.
 func (s *State) SetNamespace(name string, ns *corev1.Namespace) {
 	member := ns != nil && membership.Member(ns.Labels, s.meshName)
 	in := s.space(name)
@@ -103,21 +103,21 @@ func (s *State) SetNamespace(name string, ns *corev1.Namespace) {
 	s.tidy(name)
 }
 
-// SetPod takes a pod as it is now; nil when it is gone.
+// SetPod sets the current state of a pod; nil means that it was deleted.
 func (s *State) SetPod(namespace, name string, pod *corev1.Pod) {
 	set(s.space(namespace).pods, name, pod)
 	s.changedPods[mesh.PodName{Namespace: namespace, Name: name}] = true
 	s.tidy(namespace)
 }
 
-// SetService takes a Service as it is now; nil when it is gone.
+// SetService sets the current state of a Service; nil means that it was deleted.
 func (s *State) SetService(namespace, name string, service *corev1.Service) {
 	set(s.space(namespace).services, name, service)
 	s.changedServices[mesh.ServiceName{Namespace: namespace, Name: name}] = true
 	s.tidy(namespace)
 }
 
-// SetEndpointSlice takes a slice as it is now; nil when it is gone.
+// SetEndpointSlice sets the current state of a slice; nil means that it was deleted.
 func (s *State) SetEndpointSlice(namespace, name string, slice *discoveryv1.EndpointSlice) {
 	in := s.space(namespace)
 	if before := in.slices[name]; before != nil {
@@ -130,7 +130,7 @@ func (s *State) SetEndpointSlice(namespace, name string, slice *discoveryv1.Endp
 	s.tidy(namespace)
 }
 
-// assign gives a slice to its service, or takes it away.
+// assign adds a slice to its service, or removes it if slice is nil.
 func (s *State) assign(namespace, service, name string, slice *discoveryv1.EndpointSlice) {
 	if service == "" {
 		return
@@ -173,9 +173,8 @@ func (s *State) tidy(name string) {
 	}
 }
 
-// Snapshot returns the mesh as the objects are now, and what is wrong with them, sorted. Where
-// nothing changed it is the same snapshot as before, and a part that did not change is the same
-// pointer.
+// Snapshot returns the mesh that the current objects describe, and their problems, sorted. If nothing
+// changed, it returns the same snapshot; parts that did not change keep their pointers.
 func (s *State) Snapshot() (*mesh.Snapshot, []Problem) {
 	settings, services, workloads := mesh.Settings{}, []*mesh.Service(nil), []*mesh.Workload(nil)
 	if s.last != nil {
@@ -211,8 +210,7 @@ func (s *State) Snapshot() (*mesh.Snapshot, []Problem) {
 	return s.last, s.problems.sorted()
 }
 
-// patch returns a sorted list with the changes by name applied, nil meaning gone. The list that it
-// is given stays as it is.
+// patch returns a sorted copy of list with the changes applied by name; a nil change deletes the item.
 func patch[N interface {
 	comparable
 	Compare(N) int
@@ -242,7 +240,7 @@ func (s *State) settings() mesh.Settings {
 	settings := mesh.Settings{TrustDomain: s.domain, Limits: s.limits}
 	if s.config == nil {
 		s.problems.set("MeshConfig", problemOf("MeshConfig", "", api.MeshConfigName,
-			"does not exist: every connection is refused until it does; run `osm upgrade` to restore it"))
+			"does not exist: the mesh refuses every connection until it does; run `osm upgrade` to restore it"))
 		return settings
 	}
 	s.problems.set("MeshConfig")
@@ -252,7 +250,7 @@ func (s *State) settings() mesh.Settings {
 	return settings
 }
 
-// problemSet keeps the problems of each part of the mesh, and their sorted list until one changes.
+// problemSet holds the problems of each part of the mesh, and caches their sorted list until one changes.
 type problemSet struct {
 	by   map[string][]Problem
 	list []Problem

@@ -8,9 +8,9 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 )
 
-// TestPodsLife follows a Service through the life of its pod: the pod gets an address with a status update,
-// the address changes, and another pod gets it in the end.
-func TestPodsLife(t *testing.T) {
+// TestPodLifecycle follows a Service through the lifecycle of its pod: a status update gives the pod an
+// address, the address changes, and finally another pod gets it.
+func TestPodLifecycle(t *testing.T) {
 	objects := meshOfTwo()
 	s := ingest.NewState(objects.MeshName, objects.TrustDomain)
 	s.SetMeshConfig(objects.MeshConfig)
@@ -40,15 +40,15 @@ func TestPodsLife(t *testing.T) {
 	s.SetPod("shop", "p", again)
 	check("a pod of the same name took its place", "")
 	s.SetPod("shop", "p", pod("shop", "p", "10.0.0.5"))
-	check("as before", "meshed")
-	ending := pod("shop", "p", "10.0.0.5")
-	ending.DeletionTimestamp = &metav1.Time{}
-	s.SetPod("shop", "p", ending)
-	check("it ends, and still serves", "meshed")
+	check("the first pod is back", "meshed")
+	terminating := pod("shop", "p", "10.0.0.5")
+	terminating.DeletionTimestamp = &metav1.Time{}
+	s.SetPod("shop", "p", terminating)
+	check("the pod is terminating and still serves", "meshed")
 	s.SetPod("shop", "q", pod("shop", "q", "10.0.0.5"))
-	check("its address is another pod's", "")
+	check("another pod has its address", "")
 	s.SetPod("shop", "p", nil)
-	check("it is gone", "")
+	check("the pod was deleted", "")
 	s.SetEndpointSlice("shop", "web-1", slice("shop", "web", "10.0.0.5", ref("shop", "q")))
-	check("the slice says so", "meshed")
+	check("the slice names the other pod", "meshed")
 }

@@ -17,16 +17,16 @@ import (
 
 // workload is an injected pod of the mesh that has not finished.
 type workload struct {
-	mesh.Workload // without Inbound; Addresses are those that the pod's status shows
+	mesh.Workload // without Inbound; Addresses are those in the pod's status
 	uid           types.UID
 	terminating   bool
-	// current is what the last snapshot says, with Inbound; nil before the first.
+	// current is the workload in the last snapshot, with Inbound; nil before the first.
 	current *mesh.Workload
-	// servedBy are the services that lead to it.
+	// servedBy are the services with a port that leads to it.
 	servedBy map[mesh.ServiceName]bool
 }
 
-// is reports whether a reference means this workload and not an earlier pod of the same name.
+// is reports whether a reference is to this workload, not to an earlier pod of the same name.
 func (w *workload) is(pod mesh.PodName, uid types.UID) bool {
 	return w.Name == pod && (uid == "" || w.uid == "" || uid == w.uid)
 }
@@ -35,8 +35,8 @@ func (w *workload) same(o *workload) bool {
 	return sameWorkload(&w.Workload, &o.Workload) && w.uid == o.uid && w.terminating == o.terminating
 }
 
-// updatePod looks at a pod again. When its workload is another one, so may be every service that
-// leads to one of its addresses or names it.
+// updatePod recomputes a pod's workload. If it changed, it marks every service that uses one of its
+// addresses or names the pod.
 func (s *State) updatePod(name mesh.PodName) {
 	pod := s.labelledPod(name)
 	s.setHosts(name, hostAddresses(pod))
@@ -46,7 +46,7 @@ func (s *State) updatePod(name mesh.PodName) {
 	}
 	if before != nil {
 		for _, addr := range before.Addresses {
-			s.disclaim(addr, before)
+			s.removeAddress(addr, before)
 		}
 		delete(s.workloads, name)
 	}
@@ -56,16 +56,16 @@ func (s *State) updatePod(name mesh.PodName) {
 		}
 		s.workloads[name] = now
 		for _, addr := range now.Addresses {
-			s.claim(addr, now)
+			s.addAddress(addr, now)
 		}
 	}
-	for service := range s.awaited[name] {
+	for service := range s.awaitedBy[name] {
 		s.changedServices[service] = true
 	}
 	s.changedWorkloads[name] = true
 }
 
-// labelledPod is a pod of the mesh's namespaces that says it is injected and has not finished, nil
+// labelledPod returns a pod of the mesh's namespaces that is labelled as injected and has not finished, nil
 // for any other.
 func (s *State) labelledPod(name mesh.PodName) *corev1.Pod {
 	in := s.spaces[name.Namespace]
@@ -88,7 +88,7 @@ func (s *State) workloadOf(name mesh.PodName, pod *corev1.Pod) *workload {
 	}
 	if why := membership.NotInjected(pod); why != "" {
 		s.problems.set(part, problemOf("Pod", name.Namespace, name.Name,
-			"has the label %s but %s: it is not in the mesh; remove the label, or let the injector add the sidecar", api.LabelProxyUUID, why))
+			"has the label %s but %s: the pod is not in the mesh; remove the label, or let the injector add the sidecar", api.LabelProxyUUID, why))
 		return nil
 	}
 	s.problems.set(part)
@@ -105,8 +105,8 @@ func sameWorkload(a, b *mesh.Workload) bool {
 		slices.Equal(a.Inbound, b.Inbound) && slices.Equal(a.Unproxied, b.Unproxied)
 }
 
-// updateWorkload works out the ports on which services lead to a workload, and puts the workload
-// into changed if it differs from the last one.
+// updateWorkload recomputes a workload's addresses and inbound ports, and adds it to changed if the result
+// differs.
 func (s *State) updateWorkload(name mesh.PodName, changed map[mesh.PodName]*mesh.Workload) {
 	part := "Pod " + name.String()
 	w := s.workloads[name]
@@ -120,11 +120,11 @@ func (s *State) updateWorkload(name mesh.PodName, changed map[mesh.PodName]*mesh
 	now := w.Workload
 	inbound, problems := s.inbound(w)
 	now.Inbound = inbound
-	addresses, disputed := s.own(w)
+	addresses, disputed := s.ownAddresses(w)
 	if now.Addresses = addresses; len(disputed) > 0 {
 		now.Unproxied = nil // plain text to them could reach another pod
 		problems = append(problems, problemOf("Pod", name.Namespace, name.Name,
-			"its address %s is shown by pods %s: no Service leads there until one pod alone has it", disputed[0], s.claimants(disputed[0])))
+			"several pods report the address %s (%s): no Service uses it until only one pod does", disputed[0], s.podNamesAt(disputed[0])))
 	}
 	s.problems.set(part, problems...)
 	if w.current == nil || !sameWorkload(w.current, &now) {
@@ -133,9 +133,9 @@ func (s *State) updateWorkload(name mesh.PodName, changed map[mesh.PodName]*mesh
 	}
 }
 
-// inbound merges what the services of a workload's namespace say about its ports, in the order of their
-// names. Where two disagree and one of them says HTTP, the port is HTTP: as plain bytes, a client's own
-// x-forwarded-client-cert would reach the application.
+// inbound merges the ports that the services of a workload's namespace give it, in the order of their names.
+// If two disagree, the port is HTTP: with TCP, a client's own x-forwarded-client-cert header would reach the
+// application.
 func (s *State) inbound(w *workload) ([]mesh.InboundPort, []Problem) {
 	ports := map[uint16]mesh.Protocol{}
 	saidBy := map[uint16]mesh.ServiceName{}
@@ -155,7 +155,7 @@ func (s *State) inbound(w *workload) ([]mesh.InboundPort, []Problem) {
 			default:
 				ports[serve.port] = mesh.HTTP
 				problems = append(problems, problemOf("Service", name.Namespace, name.Name,
-					"port %d of pod %s is served as HTTP, because this Service says %s and Service %s says %s: give both ports the same appProtocol",
+					"port %d of pod %s is treated as HTTP, because this Service says %s and Service %s says %s; give both ports the same appProtocol",
 					serve.port, w.Name, serve.protocol, saidBy[serve.port], known))
 			}
 		}
@@ -168,7 +168,7 @@ func finished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// ServiceAccount returns the name of the pod's ServiceAccount, "default" when it names none.
+// ServiceAccount returns the name of the pod's ServiceAccount, "default" if it names none.
 func ServiceAccount(pod *corev1.Pod) string {
 	if pod.Spec.ServiceAccountName == "" {
 		return "default"
@@ -176,9 +176,9 @@ func ServiceAccount(pod *corev1.Pod) string {
 	return pod.Spec.ServiceAccountName
 }
 
-// unproxied are the inbound ports that the redirect of the pod leaves alone. They are read from the
-// redirect's own arguments, which cannot change while the pod lives, as its rules cannot: what the
-// MeshConfig or an annotation says now holds for pods to come.
+// unproxied returns the inbound ports that bypass the pod's sidecar. It reads them from the arguments of the
+// pod's init container, because the pod's redirect rules never change: the MeshConfig and annotations, which
+// can, only apply to new pods.
 func unproxied(pod *corev1.Pod) []uint16 {
 	var ports []uint16
 	for _, container := range pod.Spec.InitContainers {

@@ -43,9 +43,9 @@ func whole() ingest.Objects {
 			pod("label", "10.0.0.3", func(p *corev1.Pod) { p.Spec.InitContainers = nil }),
 			pod("envoy", "10.0.0.4", func(p *corev1.Pod) { p.Spec.InitContainers[1].VolumeMounts = nil }),
 			pod("host", "10.9.0.3", func(p *corev1.Pod) { p.Spec.HostNetwork = true }),
-			pod("liar", "10.9.0.1", func(*corev1.Pod) {}),
-			pod("liar2", "10.9.0.2", func(*corev1.Pod) {}),
-			pod("ending", "10.0.0.1", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }),
+			pod("node1", "10.9.0.1", func(*corev1.Pod) {}),
+			pod("node2", "10.9.0.2", func(*corev1.Pod) {}),
+			pod("terminating", "10.0.0.1", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }),
 		},
 	}
 	objects.Services = []*corev1.Service{{

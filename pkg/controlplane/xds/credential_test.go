@@ -74,7 +74,7 @@ func (d *memoryDelta) quiet(t *testing.T) {
 	synctest.Wait()
 	select {
 	case resp := <-d.responses:
-		t.Errorf("%s was sent %q", d.pod, told(decodeDelta(t, resp)))
+		t.Errorf("%s was sent %q", d.pod, summary(decodeDelta(t, resp)))
 	default:
 	}
 }
@@ -115,7 +115,7 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 
 		time.Sleep(time.Until(h.renewAt) + time.Second)
 		resp := d.takeNow(t)
-		if got := told(resp); got != "sds workload" {
+		if got := summary(resp); got != "sds workload" {
 			t.Errorf("when it was due came %q, want the workload's new certificate", got)
 		}
 		synctest.Wait()
@@ -155,7 +155,7 @@ func TestBroughtCertificateThatWillNotDo(t *testing.T) {
 			h := good
 			d := m.askSecrets(t.Context(), "service0-0", map[string]string{envoy.SecretWorkload: spoil(&h)})
 			if resp := d.take(t); len(resp.GetResources()) != 2 {
-				t.Errorf("got %q, want both secrets", told(resp))
+				t.Errorf("got %q, want both secrets", summary(resp))
 			}
 			d.close()
 		})

@@ -33,11 +33,11 @@ func TestDeltaTakesNothingAwayBeforeAllIsAnswered(t *testing.T) {
 	delete(p.state[envoy.Clusters], "b")
 	p.state[envoy.Routes]["r"] = 2
 	resp := p.next()
-	if told(resp) != "rds r" {
-		t.Fatalf("first came %q, want the route that no longer names the cluster", told(resp))
+	if summary(resp) != "rds r" {
+		t.Fatalf("first came %q, want the route that no longer names the cluster", summary(resp))
 	}
 	if early := p.next(); early != nil {
-		t.Fatalf("%q came before the proxy took the new route", told(early))
+		t.Fatalf("%q came before the proxy took the new route", summary(early))
 	}
 	p.answer(resp, "")
 	p.expect("cds -b")
@@ -155,7 +155,7 @@ func TestDeltaOneResponsePerTypeOnItsWay(t *testing.T) {
 	for content := 3; content < 100; content++ {
 		p.state[envoy.Endpoints]["a"] = content
 		if resp := p.next(); resp != nil {
-			t.Fatalf("%q was sent to a proxy that has not answered", told(resp))
+			t.Fatalf("%q was sent to a proxy that has not answered", summary(resp))
 		}
 	}
 	p.answer(slow, "")
@@ -210,7 +210,7 @@ func TestDeltaIgnoresStaleAnswersAndUnknownTypes(t *testing.T) {
 	resp := p.next()
 	stale := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: envoy.TypeEndpoint, Nonce: "0"}
 	if r := p.answer(stale, "complaint about something older"); r != nil || p.session.settled() {
-		t.Errorf("a stale answer was taken for one to %q", told(resp))
+		t.Errorf("a stale answer was taken for one to %q", summary(resp))
 	}
 	if r := p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/envoy.service.runtime.v3.Runtime"}); r.rejection != nil {
 		t.Errorf("an unknown type was rejected: %v", r)
@@ -224,16 +224,16 @@ func TestDeltaIgnoresStaleAnswersAndUnknownTypes(t *testing.T) {
 func TestDeltaWhatNeverWasIsSaidAtOnce(t *testing.T) {
 	p := subscribed(t)
 	p.state[envoy.Clusters]["c"], p.state[envoy.Endpoints]["c"] = 1, 1
-	if got := told(p.next()); got != "cds c" {
+	if got := summary(p.next()); got != "cds c" {
 		t.Fatalf("got %q, want cds c", got)
 	}
 	delete(p.state[envoy.Clusters], "c")
 	delete(p.state[envoy.Endpoints], "c")
 	p.ask(envoy.Endpoints, "c")
-	if got := told(p.next()); got != "eds -c" {
+	if got := summary(p.next()); got != "eds -c" {
 		t.Errorf("got %q, want eds -c", got)
 	}
-	if got := told(p.next()); got != "" {
+	if got := summary(p.next()); got != "" {
 		t.Errorf("%q came before the proxy took the cluster", got)
 	}
 }
@@ -246,14 +246,14 @@ func TestDeltaSecretsWaitForTheCertificate(t *testing.T) {
 	o.workload = nil
 	s.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeSecret, ResourceNamesSubscribe: []string{"s", "own"}}, o, instant)
 	s.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: envoy.TypeCluster}, o, instant)
-	if got := told(decodeDelta(t, s.next(o, instant))); got != "cds a" {
+	if got := summary(decodeDelta(t, s.next(o, instant))); got != "cds a" {
 		t.Errorf("got %q, want cds a", got)
 	}
 	if resp := s.next(o, instant); resp != nil {
-		t.Errorf("%q came before there was a certificate", told(decodeDelta(t, resp)))
+		t.Errorf("%q came before there was a certificate", summary(decodeDelta(t, resp)))
 	}
 	o.workload = certificate
-	if got := told(decodeDelta(t, s.next(o, instant))); got != "sds s own" {
+	if got := summary(decodeDelta(t, s.next(o, instant))); got != "sds s own" {
 		t.Errorf("got %q, want sds s own", got)
 	}
 }

@@ -136,7 +136,7 @@ func TestServerDropsStreamsOfADroppedRoot(t *testing.T) {
 			}
 			break
 		}
-		t.Errorf("the stream of the dropped root was sent %s", told(resp))
+		t.Errorf("the stream of the dropped root was sent %s", summary(resp))
 	}
 	// The connection is the same, and must not lead to another stream.
 	if again, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(t.Context()); err == nil {
@@ -170,7 +170,7 @@ func TestServerJudgesConnectionsByTheTrustOfNow(t *testing.T) {
 	}
 	ask(t, c, "shop/store-0", envoy.TypeSecret, envoy.SecretWorkload)
 	if resp, err := c.Recv(); status.Code(err) != codes.Unauthenticated {
-		t.Errorf("got %v, %v, want Unauthenticated", told(resp), err)
+		t.Errorf("got %v, %v, want Unauthenticated", summary(resp), err)
 	}
 }
 

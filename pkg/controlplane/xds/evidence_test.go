@@ -79,12 +79,12 @@ func TestEvidenceIsNotOfWhatWasRefused(t *testing.T) {
 		first := r.wants("asked again", r.before, r.before)
 
 		r.trustIn(r.before, r.after)
-		if got := told(d.refuse(t)); got != "sds trust-bundle" {
+		if got := summary(d.refuse(t)); got != "sds trust-bundle" {
 			t.Fatalf("got %q, want the bundle", got)
 		}
 		r.wants("bundle refused", r.before, r.before)
 		r.reissue()
-		if got := told(d.take(t)); got != "sds workload" {
+		if got := summary(d.take(t)); got != "sds workload" {
 			t.Fatalf("got %q, want the certificate", got)
 		}
 		renewed := r.only()
@@ -97,7 +97,7 @@ func TestEvidenceIsNotOfWhatWasRefused(t *testing.T) {
 		taken := r.wants("the next bundle", r.after, r.after)
 		r.signs.Authority = r.before
 		r.leaves.Reissue(0)
-		if got := told(d.refuse(t)); got != "sds workload" {
+		if got := summary(d.refuse(t)); got != "sds workload" {
 			t.Fatalf("got %q, want the certificate", got)
 		}
 		if now := r.wants("certificate refused", r.after, r.after); now.Serial != taken.Serial {

@@ -205,7 +205,7 @@ func (m *deltaModel) receive() bool {
 	typ, _ := envoy.KindOf(resp.GetTypeUrl())
 	t := &m.types[typ]
 	if t.owes != nil {
-		m.t.Fatalf("%q came before %q was answered", told(resp), told(t.owes))
+		m.t.Fatalf("%q came before %q was answered", summary(resp), summary(t.owes))
 	}
 	for _, r := range resp.GetResources() {
 		if t.offered[r.GetName()] == r.GetVersion() && typ != envoy.Endpoints && !t.again[r.GetName()] {
@@ -224,7 +224,7 @@ func (m *deltaModel) receive() bool {
 			// What it holds goes last. Endpoints are an exception while their cluster may wait for them.
 			waiting := typ == envoy.Endpoints && (t.warming[name] || m.types[envoy.Clusters].asked[name])
 			if m.types[other].owes != nil && t.has[name] != "" && !t.again[name] && !waiting {
-				m.t.Errorf("%q came before %q was answered", told(resp), told(m.types[other].owes))
+				m.t.Errorf("%q came before %q was answered", summary(resp), summary(m.types[other].owes))
 			}
 		}
 		delete(t.again, name)

@@ -45,7 +45,7 @@ func benchmarkNetwork(b *testing.B, services, proxies int) {
 	r.server.Publish(configs[0])
 	clients := startClients(b, r, configs[0], services, proxies)
 	memory, rss, cpu := inUse(), residentSet(b), cpuTime(b)
-	clients.tell("connect")
+	clients.send("connect")
 	clients.await("configured")
 	firstSync := cpuTime(b) - cpu
 	memory, rss = inUse()-memory, residentSet(b)-rss
@@ -57,7 +57,7 @@ func benchmarkNetwork(b *testing.B, services, proxies int) {
 		clients.await("pushed")
 	}
 	b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(proxies*n), "push-cpu-µs/proxy")
-	clients.tell("end")
+	clients.send("end")
 	b.ReportMetric(float64(firstSync.Microseconds())/float64(proxies), "first-sync-cpu-µs/proxy")
 	b.ReportMetric(float64(memory)/float64(proxies), "heap+stack-bytes/proxy")
 	b.ReportMetric(float64(rss)/float64(proxies), "rss-bytes/proxy")
@@ -102,7 +102,7 @@ type benchClients struct {
 	out *bufio.Scanner
 }
 
-// benchOrder is what the process is told at its start.
+// benchOrder is the input of the client process.
 type benchOrder struct {
 	Address   string
 	Roots     []byte
@@ -148,7 +148,7 @@ func startClients(b *testing.B, r *rig, config *envoy.Config, services, proxies 
 	return c
 }
 
-func (c *benchClients) tell(word string) {
+func (c *benchClients) send(word string) {
 	if _, err := fmt.Fprintln(c.in, word); err != nil {
 		c.b.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestPublishGivesATurnOnlyToThoseThatItConcerns(t *testing.T) {
 		}
 		changed := &table{views: map[string]envoy.View{"x-0": one, "y-0": two}}
 		m.publish(changed)
-		if got := told(y.take(t)); got != "cds own" {
+		if got := summary(y.take(t)); got != "cds own" {
 			t.Errorf("got %q, want cds own", got)
 		}
 		x.quiet(t)
@@ -95,7 +95,7 @@ func TestPublishLetsInWhoWaits(t *testing.T) {
 		time.Sleep(time.Second)
 		before := time.Now()
 		m.publish(&table{views: map[string]envoy.View{"late-0": view}})
-		if got := told(late.take(t)); got != "cds a" || !time.Now().Equal(before) {
+		if got := summary(late.take(t)); got != "cds a" || !time.Now().Equal(before) {
 			t.Errorf("got %q after %v, want cds a at once", got, time.Since(before))
 		}
 		if err := <-never.done; status.Code(err) != codes.Unavailable {
@@ -185,7 +185,7 @@ func TestFailoverCostsNothing(t *testing.T) {
 	}
 	// A change that comes next is the first thing that is sent.
 	second.Publish(built(t, envoy.NewBuilder(nil), regular(20, 20, 2)))
-	if got := told(d.take(t)); got != "eds shop/service0|80" {
+	if got := summary(d.take(t)); got != "eds shop/service0|80" {
 		t.Errorf("got %q, want the changed endpoint only", got)
 	}
 	d.close()

@@ -31,8 +31,8 @@ func TestRetrust(t *testing.T) {
 		roots := &authority{Authority: before}
 		m := replica(t, roots, func() ca.Trust { return *trust.Load() })
 		m.Publish(built(t, envoy.NewBuilder(nil), regular(2, 2, 1)))
-		leased := m.askSecrets(t.Context(), "service0-0", nil)
-		leased.take(t)
+		served := m.askSecrets(t.Context(), "service0-0", nil)
+		served.take(t)
 		brought := m.askSecrets(t.Context(), "service1-1", nil)
 		holds := versionsOf(brought.take(t))
 		brought.close()
@@ -42,7 +42,7 @@ func TestRetrust(t *testing.T) {
 		if err := m.Retrust(); err != nil { // nothing changed
 			t.Fatal(err)
 		}
-		leased.quiet(t)
+		served.quiet(t)
 		brought.quiet(t)
 
 		both := before.Trust()
@@ -51,8 +51,8 @@ func TestRetrust(t *testing.T) {
 		if err := m.Retrust(); err != nil {
 			t.Fatal(err)
 		}
-		for _, d := range []*memoryDelta{leased, brought} {
-			if got := told(d.takeNow(t)); got != "sds trust-bundle" {
+		for _, d := range []*memoryDelta{served, brought} {
+			if got := summary(d.takeNow(t)); got != "sds trust-bundle" {
 				t.Errorf("%s was sent %q, want the new bundle", d.pod, got)
 			}
 		}
@@ -65,11 +65,11 @@ func TestRetrust(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(respread)
-		if got := told(brought.takeNow(t)); got != "sds workload" {
+		if got := summary(brought.takeNow(t)); got != "sds workload" {
 			t.Errorf("after another root signs came %q, want a certificate of it", got)
 		}
-		leased.quiet(t) // that one is for Leaves
-		leased.close()
+		served.quiet(t) // that one is for Leaves
+		served.close()
 		brought.close()
 	})
 }
@@ -98,7 +98,7 @@ func TestRenewedCertificateComesWithItsRoot(t *testing.T) {
 		leaves.Reissue(0)
 		ctx, stop := context.WithCancel(t.Context())
 		go func() { _ = leaves.Run(ctx) }()
-		if got := told(d.takeNow(t)); got != "sds trust-bundle workload" {
+		if got := summary(d.takeNow(t)); got != "sds trust-bundle workload" {
 			t.Errorf("got %q, want the new root and the certificate that it signed", got)
 		}
 		stop()
@@ -124,7 +124,7 @@ func TestReissueReplacesWhatProxiesBrought(t *testing.T) {
 			t.Errorf("certificates of %q count as good after Reissue", root)
 		}
 		time.Sleep(10 * time.Minute)
-		if got := told(d.takeNow(t)); got != "sds workload" || a.issued.Load() != 2 {
+		if got := summary(d.takeNow(t)); got != "sds workload" || a.issued.Load() != 2 {
 			t.Errorf("after Reissue came %q, %d certificates in all", got, a.issued.Load())
 		}
 		d.close()
@@ -142,20 +142,20 @@ func TestAuthorityIsAway(t *testing.T) {
 		d.quiet(t)
 		d.ask(envoy.Clusters, nil)
 		if got := d.take(t); got.GetTypeUrl() != envoy.Clusters.TypeURL() {
-			t.Errorf("got %q, want clusters", told(got))
+			t.Errorf("got %q, want clusters", summary(got))
 		}
 		time.Sleep(10 * time.Minute)
 		d.quiet(t)
 		a.broken.Store(false)
 		time.Sleep(acquireRetryLast)
-		if got := told(d.takeNow(t)); got != "sds trust-bundle workload" {
+		if got := summary(d.takeNow(t)); got != "sds trust-bundle workload" {
 			t.Errorf("after the authority came back came %q", got)
 		}
 		d.close()
 	})
 }
 
-// slowLeaves hang until they are told.
+// slowLeaves returns a leaf only after its context has ended.
 type slowLeaves struct{ Leaves }
 
 func (l slowLeaves) Acquire(ctx context.Context, id identity.Identity) (*leafcache.Handle, error) {
@@ -163,8 +163,8 @@ func (l slowLeaves) Acquire(ctx context.Context, id identity.Identity) (*leafcac
 	return l.Leaves.Acquire(context.WithoutCancel(ctx), id)
 }
 
-// A lease that arrives after the stream has ended is released.
-func TestLeaseOfAStreamThatEnded(t *testing.T) {
+// TestHandleAfterStreamEnd checks that a leaf that arrives after the stream has ended is released.
+func TestHandleAfterStreamEnd(t *testing.T) {
 	a := newAuthority(t)
 	leaves, err := leafcache.New(leafcache.Config{Authority: a})
 	if err != nil {
@@ -177,7 +177,7 @@ func TestLeaseOfAStreamThatEnded(t *testing.T) {
 	d.take(t)
 	d.close()
 	if n := leaves.Len(); n != 0 || a.issued.Load() != 1 {
-		t.Errorf("%d leases left of %d", n, a.issued.Load())
+		t.Errorf("%d handles left of %d", n, a.issued.Load())
 	}
 }
 

@@ -94,8 +94,8 @@ func decodeDelta(t testing.TB, resp *response) *discoveryv3.DeltaDiscoveryRespon
 	return decode(t, resp, &discoveryv3.DeltaDiscoveryResponse{})
 }
 
-// told is a response in short: "cds a b" or "cds -a -b".
-func told(resp *discoveryv3.DeltaDiscoveryResponse) string {
+// summary describes a response: "cds a b" or "cds -a -b".
+func summary(resp *discoveryv3.DeltaDiscoveryResponse) string {
 	if resp == nil {
 		return ""
 	}
@@ -146,7 +146,7 @@ func (p *deltaProxy) settle() []string {
 		var round []*discoveryv3.DeltaDiscoveryResponse
 		for resp := p.next(); resp != nil; resp = p.next() {
 			round = append(round, resp)
-			all = append(all, told(resp))
+			all = append(all, summary(resp))
 		}
 		if len(round) == 0 {
 			return all

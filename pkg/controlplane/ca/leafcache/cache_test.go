@@ -43,9 +43,9 @@ func runLeaves(t *testing.T, profile leafcache.Profile) *cache {
 
 func (c *cache) acquire(t *testing.T, name string) *leafcache.Handle {
 	t.Helper()
-	lease, err := c.Acquire(t.Context(), catest.Workload(name))
+	handle, err := c.Acquire(t.Context(), catest.Workload(name))
 	must(t, err)
-	return lease
+	return handle
 }
 
 // left is the share of a leaf's life that is left.
@@ -59,33 +59,33 @@ func TestLeavesForAMonth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
 		const workloads = 20
-		var leases []*leafcache.Handle
+		var handles []*leafcache.Handle
 		held := map[*leafcache.Handle]*ca.Leaf{}
 		for i := range workloads {
-			lease := c.acquire(t, fmt.Sprintf("w%d", i))
-			defer lease.Release()
-			leases = append(leases, lease)
-			held[lease] = lease.Current()
+			handle := c.acquire(t, fmt.Sprintf("w%d", i))
+			defer handle.Release()
+			handles = append(handles, handle)
+			held[handle] = handle.Current()
 		}
 		renewals := 0
 		for range 30 * 24 * 12 {
 			time.Sleep(5 * time.Minute)
 			synctest.Wait()
-			for _, lease := range leases {
+			for _, handle := range handles {
 				select {
-				case <-lease.Changed():
-					if share := c.left(held[lease]); share > 0.5 || share < 0.29 {
-						t.Fatalf("%s renewed with %.2f of its life left", lease.Identity(), share)
+				case <-handle.Changed():
+					if share := c.left(held[handle]); share > 0.5 || share < 0.29 {
+						t.Fatalf("%s renewed with %.2f of its life left", handle.Identity(), share)
 					}
-					held[lease] = lease.Current()
+					held[handle] = handle.Current()
 					renewals++
 				default:
 				}
-				if held[lease] != lease.Current() {
-					t.Fatalf("%s changed without a word", lease.Identity())
+				if held[handle] != handle.Current() {
+					t.Fatalf("%s changed without a word", handle.Identity())
 				}
-				if c.left(held[lease]) < 0.2 {
-					t.Fatalf("%s holds a certificate with %.2f of its life left", lease.Identity(), c.left(held[lease]))
+				if c.left(held[handle]) < 0.2 {
+					t.Fatalf("%s holds a certificate with %.2f of its life left", handle.Identity(), c.left(held[handle]))
 				}
 			}
 		}
@@ -102,26 +102,26 @@ func TestLeavesForAMonth(t *testing.T) {
 func TestLeavesAfterPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
-		lease := c.acquire(t, "a")
-		defer lease.Release()
-		before := lease.Current()
+		handle := c.acquire(t, "a")
+		defer handle.Release()
+		before := handle.Current()
 		synctest.Wait()
 		c.clock.Jump(72 * time.Hour)
 		time.Sleep(30 * time.Second) // the next tick
 		synctest.Wait()
 		select {
-		case <-lease.Changed():
+		case <-handle.Changed():
 		default:
 			t.Fatal("not renewed at the next tick")
 		}
-		if c.left(lease.Current()) < 0.99 || lease.Current() == before {
-			t.Errorf("%.2f of its life left", c.left(lease.Current()))
+		if c.left(handle.Current()) < 0.99 || handle.Current() == before {
+			t.Errorf("%.2f of its life left", c.left(handle.Current()))
 		}
 		// A clock that is set back again must neither stop renewal nor renew without end.
 		c.clock.Jump(-72 * time.Hour)
 		issued := c.authority.Issued.Load()
 		time.Sleep(time.Hour)
-		if got := c.authority.Issued.Load(); got != issued+1 || c.left(lease.Current()) > 1 {
+		if got := c.authority.Issued.Load(); got != issued+1 || c.left(handle.Current()) > 1 {
 			t.Errorf("%d renewals in an hour after the clock was set back, want 1", got-issued)
 		}
 	})
@@ -150,27 +150,27 @@ func TestAcquireOnce(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
 		c.authority.Delay = time.Second
 		var streams sync.WaitGroup
-		leases := make([]*leafcache.Handle, 100)
-		for i := range leases {
-			streams.Go(func() { leases[i] = c.acquire(t, "a") })
+		handles := make([]*leafcache.Handle, 100)
+		for i := range handles {
+			streams.Go(func() { handles[i] = c.acquire(t, "a") })
 		}
 		streams.Wait()
-		for _, lease := range leases {
-			if lease.Current() == nil || lease.Current() != leases[0].Current() {
-				t.Fatal("leases with different leaves")
+		for _, handle := range handles {
+			if handle.Current() == nil || handle.Current() != handles[0].Current() {
+				t.Fatal("handles with different leaves")
 			}
 		}
 		if n := c.authority.Issued.Load(); n != 1 || c.Len() != 1 {
 			t.Errorf("%d certificates for %d identities", n, c.Len())
 		}
-		for _, lease := range leases[1:] {
-			lease.Release()
-			lease.Release()
+		for _, handle := range handles[1:] {
+			handle.Release()
+			handle.Release()
 		}
 		if c.Len() != 1 {
 			t.Error("forgotten while in use")
 		}
-		leases[0].Release()
+		handles[0].Release()
 		if c.Len() != 0 {
 			t.Errorf("%d identities left", c.Len())
 		}
@@ -225,19 +225,19 @@ func TestAcquireFails(t *testing.T) {
 func TestLeavesRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{Validity: 10 * time.Hour})
-		lease := c.acquire(t, "a")
-		defer lease.Release()
-		before := lease.Current()
+		handle := c.acquire(t, "a")
+		defer handle.Release()
+		before := handle.Current()
 		c.authority.Away.Store(true)
 		time.Sleep(8 * time.Hour)
 		asked := c.authority.Asked.Load()
-		if lease.Current() != before || asked < 30 || asked > 60*5*3 {
+		if handle.Current() != before || asked < 30 || asked > 60*5*3 {
 			t.Errorf("%d attempts in at most 3 hours", asked)
 		}
 		c.authority.Away.Store(false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if lease.Current() == before {
+		if handle.Current() == before {
 			t.Error("not renewed a minute after the authority was back")
 		}
 	})
@@ -247,11 +247,11 @@ func TestLeavesRetry(t *testing.T) {
 func TestSetValidity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
-		var leases []*leafcache.Handle
+		var handles []*leafcache.Handle
 		for i := range 50 {
-			lease := c.acquire(t, fmt.Sprintf("w%d", i))
-			defer lease.Release()
-			leases = append(leases, lease)
+			handle := c.acquire(t, fmt.Sprintf("w%d", i))
+			defer handle.Release()
+			handles = append(handles, handle)
 		}
 		c.SetValidity(time.Hour)
 		time.Sleep(time.Minute)
@@ -261,9 +261,9 @@ func TestSetValidity(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		for _, lease := range leases {
-			if leaf := lease.Current(); leaf.NotAfter.Sub(leaf.Issued) > time.Hour {
-				t.Errorf("%s still lives for %v", lease.Identity(), leaf.NotAfter.Sub(leaf.Issued))
+		for _, handle := range handles {
+			if leaf := handle.Current(); leaf.NotAfter.Sub(leaf.Issued) > time.Hour {
+				t.Errorf("%s still lives for %v", handle.Identity(), leaf.NotAfter.Sub(leaf.Issued))
 			}
 		}
 		issued := c.authority.Issued.Load()
@@ -280,13 +280,13 @@ func TestShortValidity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{Validity: 20 * time.Second})
 		time.Sleep(5 * time.Second)
-		lease := c.acquire(t, "a")
-		defer lease.Release()
+		handle := c.acquire(t, "a")
+		defer handle.Release()
 		for range 600 {
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if c.left(lease.Current()) < 0.2 {
-				t.Fatalf("%.2f of its life left", c.left(lease.Current()))
+			if c.left(handle.Current()) < 0.2 {
+				t.Fatalf("%.2f of its life left", c.left(handle.Current()))
 			}
 		}
 	})
@@ -300,16 +300,16 @@ func TestLeavesUnderRace(t *testing.T) {
 		for i := range 40 {
 			streams.Go(func() {
 				for range 10 {
-					lease := c.acquire(t, fmt.Sprintf("w%d", i%5))
+					handle := c.acquire(t, fmt.Sprintf("w%d", i%5))
 					time.Sleep(time.Duration(i) * time.Second)
 					select {
-					case <-lease.Changed():
+					case <-handle.Changed():
 					default:
 					}
-					if lease.Current() == nil || c.left(lease.Current()) <= 0 {
-						t.Errorf("%s holds %v", lease.Identity(), lease.Current())
+					if handle.Current() == nil || c.left(handle.Current()) <= 0 {
+						t.Errorf("%s holds %v", handle.Identity(), handle.Current())
 					}
-					lease.Release()
+					handle.Release()
 				}
 			})
 		}

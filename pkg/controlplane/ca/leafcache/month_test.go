@@ -16,10 +16,10 @@ func TestAMonthWithSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
 		const workloads, tick = 60, 30 * time.Second
-		leases := make([]*leafcache.Handle, workloads)
-		for i := range leases {
-			leases[i] = c.acquire(t, fmt.Sprintf("w%d", i))
-			defer leases[i].Release()
+		handles := make([]*leafcache.Handle, workloads)
+		for i := range handles {
+			handles[i] = c.acquire(t, fmt.Sprintf("w%d", i))
+			defer handles[i].Release()
 		}
 		begin := c.clock.Now()
 		slept := false
@@ -32,8 +32,8 @@ func TestAMonthWithSleep(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			for _, lease := range leases {
-				least = min(least, c.left(lease.Current()))
+			for _, handle := range handles {
+				least = min(least, c.left(handle.Current()))
 			}
 			if least < 0.3 {
 				t.Fatalf("%v: a leaf with %.4f of its life left", day, least)

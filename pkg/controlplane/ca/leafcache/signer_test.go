@@ -32,26 +32,26 @@ func TestLeavesFollowTheSigner(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- leaves.Run(ctx) }()
-		var leases []*leafcache.Handle
+		var handles []*leafcache.Handle
 		for i := range 100 {
-			lease, err := leaves.Acquire(t.Context(), catest.Workload(fmt.Sprintf("w%d", i)))
+			handle, err := leaves.Acquire(t.Context(), catest.Workload(fmt.Sprintf("w%d", i)))
 			must(t, err)
-			leases = append(leases, lease)
+			handles = append(handles, handle)
 		}
 		late := make(chan *leafcache.Handle, 1)
 		go func() { // asks the old signer, and has the answer after the new one took over
-			lease, err := leaves.Acquire(t.Context(), catest.Workload("late"))
+			handle, err := leaves.Acquire(t.Context(), catest.Workload("late"))
 			if err != nil {
 				t.Error(err)
 			}
-			late <- lease
+			late <- handle
 		}()
 		synctest.Wait()
 		must(t, roots.Set(b, slow))
-		leases = append(leases, <-late)
+		handles = append(handles, <-late)
 		ofNew := func() (n int) {
-			for _, lease := range leases {
-				if roots.Trust().SignerOf(lease.Current().Chain()) == rootB.Fingerprint() {
+			for _, handle := range handles {
+				if roots.Trust().SignerOf(handle.Current().Chain()) == rootB.Fingerprint() {
 					n++
 				}
 			}
@@ -70,8 +70,8 @@ func TestLeavesFollowTheSigner(t *testing.T) {
 		if n := ofNew(); n != 101 {
 			t.Errorf("%d of 101 reissued after six minutes", n)
 		}
-		for _, lease := range leases {
-			lease.Release()
+		for _, handle := range handles {
+			handle.Release()
 		}
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
