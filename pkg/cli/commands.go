@@ -8,6 +8,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/mesh"
 	"github.com/osm-edge/osm/pkg/cli/namespace"
 	"github.com/osm-edge/osm/pkg/cli/proxy"
+	"github.com/osm-edge/osm/pkg/cli/rotate"
 	"github.com/osm-edge/osm/pkg/cli/uninstall"
 	"github.com/osm-edge/osm/pkg/cli/upgrade"
 	"github.com/osm-edge/osm/pkg/cli/verify"
@@ -26,7 +27,7 @@ func commands(env *command.Env) []*cobra.Command {
 			mesh.NewList(env),
 			mesh.NewScale(env),
 			upgrade.New(env),
-			newRotateCmd(env),
+			rotate.New(env),
 		),
 		aliased(command.Group("namespace", "Manage the namespaces of a mesh",
 			namespace.NewAdd(env),

@@ -1,5 +1,5 @@
 // Package cli is the osm command: commands.go lists all commands, and each is in the package of its
-// name or group (install, upgrade, uninstall, mesh, namespace, proxy, verify, version).
+// name or group (install, upgrade, uninstall, mesh, rotate, namespace, proxy, verify, version).
 //
 // Commands parse flags, ask and print. What several need is in package command, and what install,
 // upgrade and mesh scale share is in package rollout. The packages below that know no flags: release

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/httpstream"      //nolint:staticcheck // what replaces it would be one more module, for a test server
 	"k8s.io/apimachinery/pkg/util/httpstream/spdy" //nolint:staticcheck // as above
 	"k8s.io/client-go/tools/portforward"
+
+	"github.com/osm-edge/osm/pkg/api/debug"
 )
 
 // forward plays a port-forward to a pod and answers the HTTP requests that come through it with the
@@ -52,7 +54,7 @@ func (s *Server) converse(stream io.ReadWriter, pod string) {
 		}
 		s.lock.Lock()
 		body, ok := s.page(pod, request.URL.Path)
-		broken := !ok && request.URL.Path == rotationPath && len(s.Rotation) > 0
+		broken := !ok && request.URL.Path == debug.RotationPath && len(s.Rotation) > 0
 		s.lock.Unlock()
 		if broken {
 			return

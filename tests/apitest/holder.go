@@ -3,15 +3,12 @@ package apitest
 import (
 	"encoding/json"
 	"maps"
+
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/api/debug"
 )
 
-// The path at which a controller serves the state of a rotation, and the annotation that requests one.
-const (
-	rotationPath = "/debug/rotation"
-	rotateTo     = "config.openservicemesh.io/rotate-to"
-)
-
-// Page is one response of a pod at /debug/rotation. Pages are served once each, in order; the last one
+// Page is one response of a pod at debug.RotationPath. Pages are served once each, in order; the last one
 // is repeated.
 type Page struct {
 	Pod string
@@ -26,7 +23,7 @@ type Page struct {
 
 // page is the response of a pod at a path.
 func (s *Server) page(pod, path string) (string, bool) {
-	if path != rotationPath || len(s.Rotation) == 0 || s.Rotation[0].Pod != pod {
+	if path != debug.RotationPath || len(s.Rotation) == 0 || s.Rotation[0].Pod != pod {
 		body, ok := s.Pages[pod+path]
 		return body, ok
 	}
@@ -62,8 +59,8 @@ func (s *Server) drive(root Object) {
 			continue
 		}
 		wanted := root["wantedAt"] != nil
-		if annotations := table(object, "metadata", "annotations"); !wanted && annotations[rotateTo] != nil {
-			delete(annotations, rotateTo)
+		if annotations := table(object, "metadata", "annotations"); !wanted && annotations[v1alpha2.AnnotationRotateTo] != nil {
+			delete(annotations, v1alpha2.AnnotationRotateTo)
 		}
 		spec["role"] = role
 		s.store(rootCertificates, object)

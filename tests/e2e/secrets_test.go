@@ -23,6 +23,7 @@ import (
 	"github.com/osm-edge/osm/demo/provider"
 	"github.com/osm-edge/osm/demo/report"
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/tests/e2e/canary"
 )
 
@@ -220,7 +221,7 @@ func (s *story) debug(t *testing.T) []canary.Place {
 	var places []canary.Place
 	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(1)) {
 		for path, word := range map[string]string{
-			"/debug/xds": "server", "/debug/rotation": "", // not every version has the latter
+			debug.XDSPath: "server", debug.RotationPath: "", // not every version has the latter
 			"/debug/pprof/goroutine?debug=2": "goroutine", "/debug/pprof/heap?debug=1": "heap profile", "/debug/pprof/allocs?debug=1": "heap profile",
 		} {
 			text, err := forwarder.Fetch(t.Context(), report.Endpoint{Namespace: pod.Namespace, Pod: pod.Name, Port: api.PortDebug, Path: path})

@@ -1,5 +1,5 @@
 // Package mesh is osm mesh list and osm mesh scale. The other commands of the group osm mesh have packages
-// of their own: upgrade and rotate-root.
+// of their own: upgrade and rotate.
 //
 // Scaling is a change of values and no upgrade: package rollout carries it out with the chart that is installed.
 // Its invariant: it never changes the version of a mesh.

@@ -1,31 +1,59 @@
-package cli_test
+package rotate_test
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/api/debug"
+	"github.com/osm-edge/osm/pkg/cli"
+	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/tests/apitest"
 )
 
-// meddler is a person who says yes, but slowly: something happens meanwhile.
-type meddler struct {
-	person
-	meanwhile func()
-	answer    bool
+// slowPrompt answers a confirmation after something else has happened in the cluster.
+type slowPrompt struct {
+	command.Prompter // nothing else is asked
+	meanwhile        func()
+	answer           bool
 }
 
-func (m *meddler) Confirm(string) (bool, error) {
-	m.meanwhile()
-	return m.answer, nil
+func (p slowPrompt) Confirm(string) (bool, error) {
+	p.meanwhile()
+	return p.answer, nil
+}
+
+// run runs osm and returns its exit code and what it wrote to standard error.
+func run(t *testing.T, env *command.Env, args ...string) (code int, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	env.Out, env.Err = &out, &errs
+	code = cli.Main(t.Context(), env, args)
+	return code, errs.String()
+}
+
+// start starts the server and points KUBECONFIG to it.
+func start(t *testing.T, server *apitest.Server) {
+	t.Helper()
+	server.Start()
+	t.Cleanup(server.Close)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, []byte(server.Kubeconfig()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", path)
 }
 
 func rootObject(name, role, secret, wanted string) apitest.Object {
 	annotations := apitest.Object{}
 	if wanted != "" {
-		annotations["config.openservicemesh.io/rotate-to"] = wanted
+		annotations[v1alpha2.AnnotationRotateTo] = wanted
 	}
 	return apitest.Object{
 		"apiVersion": "config.openservicemesh.io/v1alpha2", "kind": "MeshRootCertificate",
@@ -64,22 +92,23 @@ func TestRotateMeanwhile(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			server := &apitest.Server{}
-			who := &meddler{answer: !tt.no, meanwhile: func() { server.Apply(tt.meanwhile...) }}
-			osm := newTerminal(t, server, who)
-			if code := osm.run(t, "install", "--set", "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http,osm.vault.host=v"); code != 0 {
-				t.Fatal(osm.err.String())
+			start(t, server)
+			env := command.NewEnv(command.Build{})
+			env.Prompt = slowPrompt{answer: !tt.no, meanwhile: func() { server.Apply(tt.meanwhile...) }}
+			if code, stderr := run(t, env, "install", "--set", "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http,osm.vault.host=v"); code != 0 {
+				t.Fatal(stderr)
 			}
 			holder := debugServer(t, `{"leads": true, "step": {"phase": "idle"}}`)
-			osm.env.Forward = func(context.Context, string, string, int) (string, func(), error) { return holder, func() {}, nil }
+			env.Forward = func(context.Context, string, string, int) (string, func(), error) { return holder, func() {}, nil }
 			server.Apply(apitest.Object{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": apitest.Object{"name": "osm-controller", "namespace": "osm-system"}, "spec": apitest.Object{"holderIdentity": "osm-controller-0"}})
 			server.Fix(func(s *apitest.Server) {
 				s.Pages = map[string]string{"osm-controller-0/metrics": "x 1\n", "osm-injector-0/metrics": "x 1\n"}
 			})
 			tt.before(server)
 			server.Forget()
-			code := osm.run(t, append([]string{"mesh", "rotate-root", "--no-wait"}, strings.Fields(tt.args)...)...)
-			if failed := code != 0; failed != (tt.want != "") || !strings.Contains(osm.err.String(), tt.want) {
-				t.Errorf("exit code %d, stderr %s; want %q", code, &osm.err, tt.want)
+			code, stderr := run(t, env, append([]string{"mesh", "rotate-root", "--no-wait"}, strings.Fields(tt.args)...)...)
+			if failed := code != 0; failed != (tt.want != "") || !strings.Contains(stderr, tt.want) {
+				t.Errorf("exit code %d, stderr %s; want %q", code, stderr, tt.want)
 			}
 			if got := strings.Join(server.Writes(), ","); got != tt.writes {
 				t.Errorf("writes %q, want %q", got, tt.writes)
@@ -88,11 +117,11 @@ func TestRotateMeanwhile(t *testing.T) {
 	}
 }
 
-// debugServer shows a page at /debug/rotation, and returns its address.
+// debugServer shows a page at debug.RotationPath, and returns its address.
 func debugServer(t *testing.T, page string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/debug/rotation" {
+		if r.URL.Path != debug.RotationPath {
 			http.NotFound(w, r)
 			return
 		}

@@ -1,4 +1,4 @@
-package cli
+package rotate
 
 import (
 	"cmp"
@@ -28,7 +28,7 @@ type rotationReport struct {
 }
 
 // report is a page that the controller showed, for programs. It may not know of the goal yet.
-func (r *rotating) report(goal string, page rotation.State) rotationReport {
+func (r *rotator) report(goal string, page rotation.State) rotationReport {
 	report := rotationReport{Mesh: r.mesh.Name, Goal: goal, Phase: cmp.Or(page.Step.Phase, rotation.Idle), Proxies: append([]rotation.Line{}, page.Proxies...), Waiting: []rotation.Wait{}}
 	if page.Step.Goal == goal {
 		report.Done, report.Blocked = page.Step.Phase == rotation.Done, page.Step.Blocked
@@ -41,7 +41,7 @@ func (r *rotating) report(goal string, page rotation.State) rotationReport {
 }
 
 // write writes the report; the table has the proxies only.
-func (r *rotating) write(report rotationReport) error {
+func (r *rotator) write(report rotationReport) error {
 	grid := output.Grid{Header: []string{"POD", "IDENTITY", "REPLICA", "SERIAL", "ROOT", "TRUSTS", "NOT AFTER", "ACKNOWLEDGED AT"}}
 	for _, p := range report.Proxies {
 		grid.Rows = append(grid.Rows, []string{p.Pod, p.Identity, p.Replica, p.Serial, p.Root, strings.Join(p.Trusts, ","), moment(p.NotAfter), moment(p.At)})
@@ -57,7 +57,7 @@ func moment(at time.Time) string {
 }
 
 // showStatus shows where the mesh is, and changes nothing.
-func (r *rotating) showStatus(ctx context.Context) error {
+func (r *rotator) showStatus(ctx context.Context) error {
 	page, pod, err := r.look(ctx)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func (r *rotating) showStatus(ctx context.Context) error {
 	return r.write(report)
 }
 
-func (r *rotating) stateText(step rotation.Step) string {
+func (r *rotator) stateText(step rotation.Step) string {
 	if step.Goal == "" {
 		return "no rotation is under way"
 	}
@@ -89,7 +89,7 @@ func (r *rotating) stateText(step rotation.Step) string {
 }
 
 // turnAround asks for the root that signed before the rotation that is under way.
-func (r *rotating) turnAround(ctx context.Context) error {
+func (r *rotator) turnAround(ctx context.Context) error {
 	back, err := r.wayBack(ctx)
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (r *rotating) turnAround(ctx context.Context) error {
 		return err
 	}
 	for { // the driver may be writing at the same time: its roles count, and may leave no way back
-		err := r.clients.AskForRoot(ctx, back.root, back.at)
+		err := r.requestRoot(ctx, back.root, back.at)
 		if err == nil {
 			return r.wait(ctx, back.root.Name, back.others)
 		}
@@ -123,7 +123,7 @@ type wayBack struct {
 	others []cluster.RootCertificate
 }
 
-func (r *rotating) wayBack(ctx context.Context) (wayBack, error) {
+func (r *rotator) wayBack(ctx context.Context) (wayBack, error) {
 	objects, err := r.clients.Roots(ctx, r.mesh.Namespace)
 	if err != nil {
 		return wayBack{}, err

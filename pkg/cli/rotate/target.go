@@ -1,4 +1,4 @@
-package cli
+package rotate
 
 import (
 	"cmp"
@@ -27,7 +27,7 @@ import (
 const firstRoot = "osm-mesh-root-certificate"
 
 // addPresent finds the root that signs. A mesh without objects has that of its values.
-func (r *rotating) addPresent(plan *rotationPlan, roots []cluster.RootCertificate) error {
+func (r *rotator) addPresent(plan *rotationPlan, roots []cluster.RootCertificate) error {
 	if len(roots) == 0 {
 		if r.values == nil {
 			return fmt.Errorf("mesh [%s] has no MeshRootCertificate and Helm has no release %q in namespace %q, so it cannot be told what its root is; make one with role active for it, see docs/certificates.md", r.mesh.Name, r.mesh.Name, r.mesh.Namespace)
@@ -52,7 +52,7 @@ func (r *rotating) addPresent(plan *rotationPlan, roots []cluster.RootCertificat
 	return nil
 }
 
-func (r *rotating) newRoot(name string, role v1alpha2.RootRole, spec v1alpha2.ProviderSpec, domain string) *cluster.RootCertificate {
+func (r *rotator) newRoot(name string, role v1alpha2.RootRole, spec v1alpha2.ProviderSpec, domain string) *cluster.RootCertificate {
 	root := &cluster.RootCertificate{Spec: v1alpha2.MeshRootCertificateSpec{Provider: spec, TrustDomain: domain, Role: role}}
 	root.APIVersion, root.Kind = v1alpha2.GroupVersion().String(), v1alpha2.RootCertificateKind
 	root.Name, root.Namespace = name, r.mesh.Namespace
@@ -61,7 +61,7 @@ func (r *rotating) newRoot(name string, role v1alpha2.RootRole, spec v1alpha2.Pr
 }
 
 // addTarget finds or designs the root to rotate to.
-func (r *rotating) addTarget(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) error {
+func (r *rotator) addTarget(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) error {
 	if r.to != "" {
 		return r.addExisting(plan, roots)
 	}
@@ -86,7 +86,7 @@ func (r *rotating) addTarget(ctx context.Context, plan *rotationPlan, roots []cl
 	return r.another(plan)
 }
 
-func (r *rotating) addExisting(plan *rotationPlan, roots []cluster.RootCertificate) error {
+func (r *rotator) addExisting(plan *rotationPlan, roots []cluster.RootCertificate) error {
 	i := slices.IndexFunc(roots, func(root cluster.RootCertificate) bool { return root.Name == r.to })
 	if i < 0 {
 		return fmt.Errorf("--to: there is no MeshRootCertificate %q in namespace [%s]; it has: %s", r.to, r.mesh.Namespace, cmp.Or(listed(roots), "none"))
@@ -99,7 +99,7 @@ func (r *rotating) addExisting(plan *rotationPlan, roots []cluster.RootCertifica
 }
 
 // another refuses a new root that is one of those in use: of the same CA there is nothing to rotate.
-func (r *rotating) another(plan *rotationPlan) error {
+func (r *rotator) another(plan *rotationPlan) error {
 	for i := range plan.former {
 		if former := &plan.former[i]; apiequality.Semantic.DeepEqual(former.Spec.Provider, plan.target.Spec.Provider) {
 			return fmt.Errorf("the new root would be the same as %s: %s; name another one with the flags of its provider", former.Name, rootLocation(former.Spec.Provider))
@@ -110,7 +110,7 @@ func (r *rotating) another(plan *rotationPlan) error {
 
 // freeSecret chooses the Secret of a new built-in CA: of the two that the control plane may read
 // the one that no root in use has. A root that was in use is removed from it.
-func (r *rotating) freeSecret(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) (v1alpha2.ProviderSpec, error) {
+func (r *rotator) freeSecret(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) (v1alpha2.ProviderSpec, error) {
 	secret := ""
 	for _, candidate := range command.RootSecrets(r.info) {
 		if !slices.ContainsFunc(plan.former, func(root cluster.RootCertificate) bool { return secretOf(root.Spec.Provider) == candidate }) {
@@ -141,7 +141,7 @@ func (r *rotating) freeSecret(ctx context.Context, plan *rotationPlan, roots []c
 	return tresorSpec(secret, r.mesh.Namespace), nil
 }
 
-func (r *rotating) freeName(roots []cluster.RootCertificate) (string, error) {
+func (r *rotator) freeName(roots []cluster.RootCertificate) (string, error) {
 	taken := map[string]bool{firstRoot: true}
 	for i := range roots {
 		taken[roots[i].Name] = true
@@ -161,7 +161,7 @@ func (r *rotating) freeName(roots []cluster.RootCertificate) (string, error) {
 
 // checkProvider makes sure, as far as can be seen from here, that the control plane can sign with
 // the new root, and go on with the present one as an object.
-func (r *rotating) checkProvider(ctx context.Context, plan *rotationPlan) error {
+func (r *rotator) checkProvider(ctx context.Context, plan *rotationPlan) error {
 	spec := plan.target.Spec.Provider
 	if err := r.prepared(spec); err != nil {
 		return err
@@ -176,7 +176,7 @@ func (r *rotating) checkProvider(ctx context.Context, plan *rotationPlan) error 
 
 // prepared looks at what an object cannot say and the values must: which files the pods have, and
 // where the control plane sends its credentials.
-func (r *rotating) prepared(spec v1alpha2.ProviderSpec) error {
+func (r *rotator) prepared(spec v1alpha2.ProviderSpec) error {
 	switch {
 	case r.values == nil:
 		return nil
@@ -189,7 +189,7 @@ func (r *rotating) prepared(spec v1alpha2.ProviderSpec) error {
 }
 
 // preparedIssuer refuses issuers of a kind that the control plane would refuse.
-func (r *rotating) preparedIssuer(issuer *v1alpha2.CertManagerProviderSpec) error {
+func (r *rotator) preparedIssuer(issuer *v1alpha2.CertManagerProviderSpec) error {
 	kind, group := r.values.String("osm.certmanager.issuerKind"), r.values.String("osm.certmanager.issuerGroup")
 	if issuer.IssuerKind == kind && issuer.IssuerGroup == group {
 		return nil
@@ -199,7 +199,7 @@ func (r *rotating) preparedIssuer(issuer *v1alpha2.CertManagerProviderSpec) erro
 }
 
 // allowedVault refuses servers that the control plane would not send a token to.
-func (r *rotating) allowedVault(vault *v1alpha2.VaultProviderSpec) error {
+func (r *rotator) allowedVault(vault *v1alpha2.VaultProviderSpec) error {
 	port, _ := r.values.Int("osm.vault.port")
 	own := net.JoinHostPort(strings.Trim(r.values.String("osm.vault.host"), "[]"), strconv.Itoa(port))
 	allowed := r.values.Strings("osm.vault.allowedHosts")
@@ -215,7 +215,7 @@ func (r *rotating) allowedVault(vault *v1alpha2.VaultProviderSpec) error {
 	return nil
 }
 
-func (r *rotating) preparedVault(spec v1alpha2.ProviderSpec) error {
+func (r *rotator) preparedVault(spec v1alpha2.ProviderSpec) error {
 	if !slices.Contains(r.kinds(), api.ProviderVault) {
 		return fmt.Errorf("the control plane is not prepared for Vault; do that first, with osm.vault.caBundle and how to log in in the file: %s -f FILE", r.fix(spec))
 	}
@@ -236,7 +236,7 @@ func (r *rotating) preparedVault(spec v1alpha2.ProviderSpec) error {
 }
 
 // kinds are the providers that the control plane is prepared for.
-func (r *rotating) kinds() []string {
+func (r *rotator) kinds() []string {
 	kinds := []string{r.values.String("osm.certificateProvider.kind")}
 	for _, kind := range r.values.Strings("osm.certificateProvider.additionalKinds") {
 		if !slices.Contains(kinds, kind) {
@@ -247,7 +247,7 @@ func (r *rotating) kinds() []string {
 }
 
 // fix is the command that prepares the control plane for a provider.
-func (r *rotating) fix(spec v1alpha2.ProviderSpec) string {
+func (r *rotator) fix(spec v1alpha2.ProviderSpec) string {
 	kinds, kind := r.kinds(), kindOf(spec)
 	command := r.command("upgrade")
 	if kind != kinds[0] {

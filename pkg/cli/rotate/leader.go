@@ -1,4 +1,4 @@
-package cli
+package rotate
 
 import (
 	"context"
@@ -24,9 +24,9 @@ const maxPage = 64 << 20
 // errNoPage says that the controller does not know the page.
 var errNoPage = errors.New("it does not show rotations")
 
-// leaseHolder is the controller that leads, whichever that is at the time. It keeps the way to it
+// leader is the controller that leads, whichever that is at the time. It keeps the way to it
 // open between two looks.
-type leaseHolder struct {
+type leader struct {
 	forward   command.Forwarder
 	namespace string
 	lease     func(context.Context) (pod string, err error)
@@ -38,7 +38,7 @@ type leaseHolder struct {
 
 // look asks the controller that leads now, and says which that is. After an error the next look
 // opens a new way.
-func (h *leaseHolder) look(ctx context.Context) (page rotation.State, pod string, err error) {
+func (h *leader) look(ctx context.Context) (page rotation.State, pod string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookTime, fmt.Errorf("no answer within %s", lookTime))
 	defer cancel()
 	if pod, err = h.lease(ctx); err != nil {
@@ -54,7 +54,7 @@ func (h *leaseHolder) look(ctx context.Context) (page rotation.State, pod string
 	return page, pod, nil
 }
 
-func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotation.State, err error) {
+func (h *leader) ask(ctx context.Context, pod string) (page rotation.State, err error) {
 	if h.pod != pod {
 		h.close()
 	}
@@ -89,7 +89,7 @@ func (h *leaseHolder) ask(ctx context.Context, pod string) (page rotation.State,
 }
 
 // close ends the way, if one is open.
-func (h *leaseHolder) close() {
+func (h *leader) close() {
 	if h.address != "" {
 		h.stop()
 	}

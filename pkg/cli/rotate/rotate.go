@@ -1,4 +1,4 @@
-package cli
+package rotate
 
 import (
 	"context"
@@ -16,10 +16,10 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// rotateTimeout is how long a rotation is waited for: three times a Secret must reach all pods.
-const rotateTimeout = 30 * time.Minute
+// defaultTimeout is how long a rotation is waited for: three times a Secret must reach all pods.
+const defaultTimeout = 30 * time.Minute
 
-type rotateOptions struct {
+type options struct {
 	env      *command.Env
 	cmd      *cobra.Command
 	meshName string
@@ -34,8 +34,9 @@ type rotateOptions struct {
 	format   output.Format
 }
 
-func newRotateCmd(env *command.Env) *cobra.Command {
-	o := &rotateOptions{env: env, format: output.Table}
+// New returns the command.
+func New(env *command.Env) *cobra.Command {
+	o := &options{env: env, format: output.Table}
 	o.cmd = &cobra.Command{
 		Use:   "rotate-root",
 		Short: "Replace the root certificate of a mesh, without a lost request",
@@ -83,22 +84,22 @@ the old root is dropped. At the end all proxies are listed with the certificate 
 	flags.BoolVar(&o.abort, "abort", false, "go back to the root that signed before")
 	flags.BoolVar(&o.noWait, "no-wait", false, "return as soon as the rotation is asked for")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	o.timeout.AddFlag(o.cmd, rotateTimeout, "how long to wait; the rotation goes on after that")
+	o.timeout.AddFlag(o.cmd, defaultTimeout, "how long to wait; the rotation goes on after that")
 	flags.VarP(&o.format, "output", "o", "output format")
 	return o.cmd
 }
 
-// rotating is a mesh whose roots are looked at or replaced.
-type rotating struct {
-	*rotateOptions
+// rotator is a mesh whose roots are looked at or replaced.
+type rotator struct {
+	*options
 	clients *cluster.Clients
 	mesh    cluster.Mesh
 	info    *release.Info  // nil when Helm knows nothing of the mesh
 	values  release.Values // of the release, with the chart's defaults; nil without one
-	holder  *leaseHolder
+	leader  *leader
 }
 
-func (o *rotateOptions) run(ctx context.Context) error {
+func (o *options) run(ctx context.Context) error {
 	if err := errors.Join(o.timeout.Validate(o.cmd), o.validFlags()); err != nil {
 		return err
 	}
@@ -110,12 +111,12 @@ func (o *rotateOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := &rotating{rotateOptions: o, clients: clients, mesh: mesh}
-	r.holder = &leaseHolder{
+	r := &rotator{options: o, clients: clients, mesh: mesh}
+	r.leader = &leader{
 		forward: o.env.Forward, namespace: mesh.Namespace,
 		lease: func(ctx context.Context) (string, error) { return clients.LeaseHolder(ctx, mesh.Namespace) },
 	}
-	defer r.holder.close()
+	defer r.leader.close()
 	if err := r.served(); err != nil {
 		return err
 	}
@@ -131,7 +132,7 @@ func (o *rotateOptions) run(ctx context.Context) error {
 }
 
 // served makes sure that the control plane is one that rotates.
-func (r *rotating) served() error {
+func (r *rotator) served() error {
 	ok, err := r.clients.ServesRoots()
 	if err == nil && !ok {
 		return fmt.Errorf("the cluster does not know MeshRootCertificates: mesh [%s] is older than this osm; upgrade it first: %s", r.mesh.Name, r.command("upgrade"))
@@ -140,7 +141,7 @@ func (r *rotating) served() error {
 }
 
 // validFlags refuses flags that contradict each other, as far as that shows without a cluster.
-func (o *rotateOptions) validFlags() error {
+func (o *options) validFlags() error {
 	making := append(o.provider.changed(o.cmd.Flags()), changed(o.cmd.Flags(), "name")...)
 	for _, only := range []struct {
 		flag  string
@@ -167,7 +168,7 @@ func (o *rotateOptions) validFlags() error {
 }
 
 // confirm asks, unless it was told not to.
-func (o *rotateOptions) confirm(question string) error {
+func (o *options) confirm(question string) error {
 	if o.yes {
 		return nil
 	}
@@ -175,7 +176,7 @@ func (o *rotateOptions) confirm(question string) error {
 }
 
 // command is a command line of osm about this mesh, for hints.
-func (r *rotating) command(words string) string {
+func (r *rotator) command(words string) string {
 	text := "osm " + words
 	if r.mesh.Name != api.DefaultMeshName {
 		text += " --mesh-name " + r.mesh.Name
@@ -186,5 +187,5 @@ func (r *rotating) command(words string) string {
 	return text
 }
 
-func (r *rotating) lookHint() string  { return r.command("mesh rotate-root --status") }
-func (r *rotating) abortHint() string { return r.command("mesh rotate-root --abort") }
+func (r *rotator) lookHint() string  { return r.command("mesh rotate-root --status") }
+func (r *rotator) abortHint() string { return r.command("mesh rotate-root --abort") }

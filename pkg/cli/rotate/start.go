@@ -1,4 +1,4 @@
-package cli
+package rotate
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
-	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
@@ -34,7 +33,7 @@ type rotationPlan struct {
 	reused  bool      // the new root's Secret holds a CA already
 }
 
-func (r *rotating) begin(ctx context.Context) error {
+func (r *rotator) begin(ctx context.Context) error {
 	plan, err := r.plan(ctx)
 	if err != nil {
 		return err
@@ -50,7 +49,7 @@ func (r *rotating) begin(ctx context.Context) error {
 }
 
 // plan looks at everything that could be in the way. It writes nothing.
-func (r *rotating) plan(ctx context.Context) (*rotationPlan, error) {
+func (r *rotator) plan(ctx context.Context) (*rotationPlan, error) {
 	if err := r.readRelease(); err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func (r *rotating) plan(ctx context.Context) (*rotationPlan, error) {
 }
 
 // readRelease reads what the mesh was installed with, if that was with Helm.
-func (r *rotating) readRelease() error {
+func (r *rotator) readRelease() error {
 	engine, err := r.env.Engine(r.mesh.Namespace)
 	if err != nil {
 		return err
@@ -96,8 +95,8 @@ func (r *rotating) readRelease() error {
 }
 
 // look asks the leading controller, with a hint for one that is too old.
-func (r *rotating) look(ctx context.Context) (rotation.State, string, error) {
-	page, pod, err := r.holder.look(ctx)
+func (r *rotator) look(ctx context.Context) (rotation.State, string, error) {
+	page, pod, err := r.leader.look(ctx)
 	if errors.Is(err, errNoPage) {
 		err = fmt.Errorf("%w; the control plane is older than this osm, upgrade it first: %s", err, r.command("upgrade"))
 	}
@@ -106,7 +105,7 @@ func (r *rotating) look(ctx context.Context) (rotation.State, string, error) {
 
 // replicasAnswer makes sure that every replica of the control plane is there: a rotation waits for
 // each of them.
-func (r *rotating) replicasAnswer(ctx context.Context) error {
+func (r *rotator) replicasAnswer(ctx context.Context) error {
 	var pods []corev1.Pod
 	for _, app := range []string{api.AppController, api.AppInjector} {
 		found, err := cluster.ControlPlanePods(ctx, r.clients.Kube, r.mesh.Namespace, app)
@@ -139,7 +138,7 @@ func (r *rotating) replicasAnswer(ctx context.Context) error {
 }
 
 // announce says what is about to happen.
-func (r *rotating) announce(plan *rotationPlan) {
+func (r *rotator) announce(plan *rotationPlan) {
 	say := r.env.Progressf
 	say("mesh [%s] in namespace [%s]: root %s (%s) is replaced by %s (%s)\n", r.mesh.Name, r.mesh.Namespace,
 		plan.present.Name, rootLocation(plan.present.Spec.Provider), plan.target.Name, rootLocation(plan.target.Spec.Provider))
@@ -160,9 +159,9 @@ func (r *rotating) announce(plan *rotationPlan) {
 
 // carryOut writes. What is needed first comes first: a mesh with any object but none for the present
 // root would have no root, and a key without its object could be taken for a fresh one.
-func (r *rotating) carryOut(ctx context.Context, plan *rotationPlan) error {
+func (r *rotator) carryOut(ctx context.Context, plan *rotationPlan) error {
 	if plan.adopt {
-		if err := r.clients.CreateRoot(ctx, plan.present); err != nil {
+		if err := r.createRoot(ctx, plan.present); err != nil {
 			return meanwhile(err)
 		}
 	}
@@ -172,10 +171,10 @@ func (r *rotating) carryOut(ctx context.Context, plan *rotationPlan) error {
 		}
 	}
 	if !plan.make {
-		return meanwhile(r.clients.AskForRoot(ctx, plan.target, plan.at))
+		return meanwhile(r.requestRoot(ctx, plan.target, plan.at))
 	}
-	plan.target.Annotations = map[string]string{v1alpha2.AnnotationRotateTo: plan.at.UTC().Format(time.RFC3339Nano)}
-	return meanwhile(r.clients.CreateRoot(ctx, plan.target))
+	plan.target.Annotations = requested(plan.at)
+	return meanwhile(r.createRoot(ctx, plan.target))
 }
 
 // meanwhile explains that somebody else was at work at the same time.
@@ -187,13 +186,13 @@ func meanwhile(err error) error {
 }
 
 // retire deletes a root that is not used, the key first.
-func (r *rotating) retire(ctx context.Context, root *cluster.RootCertificate) error {
+func (r *rotator) retire(ctx context.Context, root *cluster.RootCertificate) error {
 	name := secretOf(root.Spec.Provider)
 	err := r.clients.Kube.CoreV1().Secrets(r.mesh.Namespace).Delete(ctx, name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete Secret %s/%s of MeshRootCertificate %s: %w", r.mesh.Namespace, name, root.Name, err)
 	}
-	if err := r.clients.DeleteRoot(ctx, root); err != nil {
+	if err := r.deleteRoot(ctx, root); err != nil {
 		return err
 	}
 	r.env.Progressf("deleted MeshRootCertificate %s and Secret %s\n", root.Name, name)
@@ -208,12 +207,4 @@ func later(now time.Time, roots []cluster.RootCertificate) time.Time {
 		}
 	}
 	return now.UTC()
-}
-
-func rootsOf(objects []cluster.RootCertificate) []rotation.Root {
-	roots := make([]rotation.Root, len(objects))
-	for i := range objects {
-		roots[i] = rotation.RootOf(&objects[i])
-	}
-	return roots
 }

@@ -1,4 +1,4 @@
-package cli
+package rotate
 
 import (
 	"context"
@@ -162,7 +162,7 @@ func stepText(step rotation.Step) string {
 }
 
 // wait follows a rotation to the end, or only shows where it is.
-func (r *rotating) wait(ctx context.Context, goal string, former []cluster.RootCertificate) error {
+func (r *rotator) wait(ctx context.Context, goal string, former []cluster.RootCertificate) error {
 	if r.noWait {
 		page, _, err := r.look(ctx)
 		if err != nil {
@@ -174,7 +174,7 @@ func (r *rotating) wait(ctx context.Context, goal string, former []cluster.RootC
 		}
 		return r.write(r.report(goal, page))
 	}
-	f := &follower{goal: goal, look: r.holder.look, every: r.env.Poll, tell: newTeller(r.env)}
+	f := &follower{goal: goal, look: r.leader.look, every: r.env.Poll, tell: newTeller(r.env)}
 	f.roots = func(ctx context.Context) ([]rotation.Root, error) {
 		roots, err := r.clients.Roots(ctx, r.mesh.Namespace)
 		return rootsOf(roots), err
@@ -202,7 +202,7 @@ func (r *rotating) wait(ctx context.Context, goal string, former []cluster.RootC
 }
 
 // farewell says what has become of the former roots.
-func (r *rotating) farewell(goal string, former []cluster.RootCertificate) {
+func (r *rotator) farewell(goal string, former []cluster.RootCertificate) {
 	r.env.Printf("\nroot %s signs", goal)
 	for i := range former {
 		r.env.Printf("; root %s is not trusted any more", former[i].Name)

@@ -1,13 +1,9 @@
-package cli
+package rotate
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -139,57 +135,5 @@ func TestFollowEnds(t *testing.T) {
 				t.Errorf("error %v, want %s", err, tt.want)
 			}
 		})
-	}
-}
-
-// The way to the leader is opened once, and anew after a fault or for another leader; every way that
-// was opened is closed.
-func TestLeaseHolder(t *testing.T) {
-	answer := `{"leads": true, "step": {"phase": "idle"}}`
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, answer)
-	}))
-	defer server.Close()
-	var opened, closed []string
-	leader := "c-0"
-	h := &leaseHolder{
-		namespace: "osm-system", lease: func(context.Context) (string, error) { return leader, nil },
-		forward: func(_ context.Context, namespace, pod string, port int) (string, func(), error) {
-			if namespace != "osm-system" || port != 9092 {
-				t.Errorf("forward to port %d in namespace %s", port, namespace)
-			}
-			if pod == "gone" {
-				return "", nil, errors.New("no such pod")
-			}
-			opened = append(opened, pod)
-			return strings.TrimPrefix(server.URL, "http://"), func() { closed = append(closed, pod) }, nil
-		},
-	}
-	steps := []struct{ leader, answer, fault string }{
-		{"c-0", answer, ""},
-		{"c-0", answer, ""},
-		{"c-0", "{", "read the answer"},
-		{"c-0", answer, ""},
-		{"c-1", `{"leads": false}`, "does not lead"},
-		{"c-1", answer, ""},
-		{"gone", answer, "no such pod"},
-		{"", answer, "no controller leads"},
-		{"c-1", answer, ""},
-	}
-	for i, step := range steps {
-		leader, answer = step.leader, step.answer
-		_, pod, err := h.look(t.Context())
-		if (err == nil) != (step.fault == "") || err != nil && !strings.Contains(err.Error(), step.fault) || pod != step.leader {
-			t.Errorf("look %d: pod %q, error %v; want %q, %q", i, pod, err, step.leader, step.fault)
-		}
-	}
-	h.close()
-	h.close()
-	want := []string{"c-0", "c-0", "c-1", "c-1", "c-1"}
-	if diff := cmp.Diff(want, opened); diff != "" {
-		t.Errorf("opened (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(want, closed); diff != "" {
-		t.Errorf("closed (-want +got):\n%s", diff)
 	}
 }
