@@ -1,5 +1,7 @@
 package api
 
+import "strings"
+
 // The kinds of certificate providers, as osm.certificateProvider.kind, --certificate-provider and
 // osm mesh rotate-root --provider spell them.
 const (
@@ -13,3 +15,10 @@ const (
 
 // ProviderKinds are all kinds of certificate providers.
 func ProviderKinds() []string { return []string{ProviderTresor, ProviderVault, ProviderCertManager} }
+
+// ProviderChoice lists the kinds for people: "tresor, vault or cert-manager".
+func ProviderChoice() string {
+	kinds := ProviderKinds()
+	last := len(kinds) - 1
+	return strings.Join(kinds[:last], ", ") + " or " + kinds[last]
+}

@@ -15,6 +15,7 @@
 // # Certificates
 //
 //	ca                 roots, trust bundles, keys, certificate requests and leaves
+//	ca/source          what each provider's package implements
 //	ca/tresor          the built-in provider, with its root in a Secret
 //	ca/vault           Vault as a provider
 //	ca/certmanager     cert-manager as a provider

@@ -17,6 +17,7 @@ import (
 
 	"github.com/osm-edge/osm/demo/provider"
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	meshprovider "github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	"github.com/osm-edge/osm/tests/e2e/testapp/agent"
@@ -60,7 +61,7 @@ func TestRotation(t *testing.T) {
 		next := signer{kind: "another key", root: s.secretRoot(api.DefaultNamespace, api.CABundleSecret+"-next", "ca.crt")}
 		s.step(t, "another key", func(t *testing.T) { s.rotate(t, load, next) })
 		s.step(t, "vault", func(t *testing.T) {
-			s.rotate(t, load, vault, "--provider=vault", "--vault-host="+provider.VaultHost, "--vault-role="+meshprovider.DefaultVaultRole)
+			s.rotate(t, load, vault, "--provider=vault", "--vault-host="+provider.VaultHost, "--vault-role="+v1alpha2.DefaultVaultRole)
 		})
 		s.step(t, "cert-manager", func(t *testing.T) { s.rotate(t, load, certManager, "--provider=cert-manager") })
 		if tally := load.more(t, 1); tally.Succeeded < enoughCalls {

@@ -25,7 +25,6 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/controller"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
-	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/redirect"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
@@ -105,7 +104,6 @@ func New(version serve.Version) *cobra.Command {
 
 func newController(version serve.Version) *cobra.Command {
 	var s shared
-	var choice provider.Flags
 	cfg := controller.Config{Version: version}
 	cmd := &cobra.Command{
 		Use:   "controller",
@@ -119,15 +117,14 @@ func newController(version serve.Version) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.run(cmd, func(ctx context.Context, config *rest.Config, log *slog.Logger) error {
 				cfg.REST, cfg.Log, cfg.Level = config, log, s.level
-				cfg.MeshName, cfg.Namespace, cfg.CASecret = s.mesh, s.namespace, s.caSecret
-				cfg.TrustDomain, cfg.Provider = identity.TrustDomain(s.trustDomain), choice
+				cfg.MeshName, cfg.Namespace = s.mesh, s.namespace
+				cfg.TrustDomain, cfg.Provider.Tresor.Secret = identity.TrustDomain(s.trustDomain), s.caSecret
 				return controller.Run(ctx, cfg)
 			})
 		},
 	}
 	s.bind(cmd)
-	choice.Bind(cmd.Flags())
-	cfg.Allowed.Bind(cmd.Flags())
+	cfg.Provider.Bind(cmd.Flags())
 	cfg.Limits.Bind(cmd.Flags())
 	cmd.Flags().StringVar(&cfg.XDSAddress, "xds-address", fmt.Sprintf(":%d", api.PortXDS), "address for proxies (ADS over mTLS)")
 	cmd.Flags().StringVar(&cfg.HTTPAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")

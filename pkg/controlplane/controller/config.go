@@ -28,12 +28,8 @@ type Config struct {
 	MeshName, Namespace string
 	// TrustDomain defaults to cluster.local.
 	TrustDomain identity.TrustDomain
-	// Provider says who signs certificates; the zero value is Tresor, with its root in CASecret.
+	// Provider says who signs certificates; the zero value is Tresor.
 	Provider provider.Flags
-	// Allowed bounds what MeshRootCertificates may name beside what Provider says.
-	Allowed provider.Allowed
-	// CASecret defaults to osm-ca-bundle.
-	CASecret string
 	// XDSAddress and HTTPAddress default to :15128 and :9091.
 	XDSAddress, HTTPAddress string
 	// DebugAddress serves debug pages and profiles; empty for nowhere. It must be a loopback address.
@@ -71,7 +67,6 @@ func (c Config) withDefaults() Config {
 	set(&c.MeshName, api.DefaultMeshName)
 	set(&c.Namespace, api.DefaultNamespace)
 	set((*string)(&c.TrustDomain), api.DefaultDomain)
-	set(&c.CASecret, api.CABundleSecret)
 	set(&c.XDSAddress, ":15128")
 	set(&c.HTTPAddress, ":9091")
 	if c.Holder == "" {
@@ -101,7 +96,7 @@ func (c Config) Validate() error {
 	if err := errors.Join(c.Limits.Validate(), validateSidecars(c.Sidecars)); err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
-	return errors.Join(c.Provider.Validate(), c.Allowed.Validate())
+	return c.Provider.Validate()
 }
 
 // loopback says whether only this pod can reach the address.

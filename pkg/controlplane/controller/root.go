@@ -22,8 +22,8 @@ import (
 func (p *process) loadRoot(ctx context.Context, ready provider.Readiness) error {
 	var err error
 	p.provider, err = provider.Open(ctx, provider.Config{
-		Flags: p.cfg.Provider, Allowed: p.cfg.Allowed, Client: p.client, Dynamic: p.dynamic, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName,
-		TrustDomain: p.cfg.TrustDomain, CASecret: p.cfg.CASecret, Metrics: p.metrics, Ready: ready, Log: p.cfg.Log,
+		Flags: p.cfg.Provider, Client: p.client, Dynamic: p.dynamic, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName,
+		TrustDomain: p.cfg.TrustDomain, Metrics: p.metrics, Ready: ready, Log: p.cfg.Log,
 	})
 	if err != nil {
 		return err // names the provider and what to do

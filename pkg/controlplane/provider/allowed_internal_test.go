@@ -10,13 +10,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 	"github.com/osm-edge/osm/tests/reach"
 )
 
@@ -38,7 +41,8 @@ func TestAllowedServerIsAsked(t *testing.T) {
 	defer server.Close()
 	_, host, _ := strings.Cut(server.URL, "//")
 	rig := newRig(t, parse(t, "--vault-login-token-file="+login))
-	rig.cfg.Allowed = Allowed{Kinds: []string{"vault"}, VaultHosts: []string{host}, VaultHTTP: true}
+	rig.cfg.Flags.AdditionalKinds = []string{"vault"}
+	rig.cfg.Flags.Vault.AllowedHosts, rig.cfg.Flags.Vault.AllowHTTP = []string{host}, true
 	w := &town{rig: rig, t: t, dynamic: objects(t)}
 	rig.cfg.Dynamic = w.dynamic
 	w.write(vaultRoot(t, server.URL, ""))
@@ -51,18 +55,21 @@ func TestAllowedServerIsAsked(t *testing.T) {
 }
 
 func TestAllowedIsChecked(t *testing.T) {
-	for want, allowed := range map[string]Allowed{
-		`--additional-certificate-providers "acme"`: {Kinds: []string{"acme"}},
-		`--vault-allowed-hosts "vault"`:             {VaultHosts: []string{"vault"}},
-		`--vault-allowed-hosts "vault:0"`:           {VaultHosts: []string{"vault:0"}},
-		`--vault-allowed-hosts "a@b:1"`:             {VaultHosts: []string{"a@b:1"}},
-		`--vault-allowed-hosts ":8200"`:             {VaultHosts: []string{":8200"}},
+	hosts := func(hosts ...string) Flags { return Flags{Vault: vault.Flags{AllowedHosts: hosts}} }
+	for want, allowed := range map[string]Flags{
+		`--additional-certificate-providers "acme"`: {AdditionalKinds: []string{"acme"}},
+		`--vault-allowed-hosts "vault"`:             hosts("vault"),
+		`--vault-allowed-hosts "vault:0"`:           hosts("vault:0"),
+		`--vault-allowed-hosts "a@b:1"`:             hosts("a@b:1"),
+		`--vault-allowed-hosts ":8200"`:             hosts(":8200"),
 	} {
 		if err := allowed.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", allowed, err, want)
 		}
 	}
-	if err := (Allowed{Kinds: []string{"vault"}, VaultHosts: []string{"vault:8200", "[::1]:1"}}).Validate(); err != nil {
+	good := hosts("vault:8200", "[::1]:1")
+	good.AdditionalKinds = []string{"vault"}
+	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}
 }
@@ -85,13 +92,15 @@ func FuzzMeshRootCertificate(f *testing.F) {
 	} {
 		f.Add([]byte(`{"metadata":{"name":"a"},"spec":{"trustDomain":"cluster.local","role":"active","provider":` + spec + `}}`))
 	}
-	flags := Flags{Vault: VaultFlags{LoginTokenFile: "/login", TokenFile: "/given", TokenSecret: "vault/token"}}
 	cfg := Config{
-		Flags: flags.withDefaults(), Allowed: Allowed{Kinds: []string{"vault", "cert-manager"}, VaultHosts: []string{"vault.vault:8200", "[::1]:8200"}},
-		Client: fake.NewClientset(), Namespace: "osm-system", Mesh: "osm", TrustDomain: "cluster.local", CASecret: "osm-ca-bundle",
+		Flags: Flags{
+			AdditionalKinds: []string{"vault", "cert-manager"},
+			Vault:           vault.Flags{LoginTokenFile: "/login", TokenFile: "/given", TokenSecret: "vault/token", AllowedHosts: []string{"vault.vault:8200", "[::1]:8200"}},
+		},
+		Client: fake.NewClientset(), Namespace: "osm-system", Mesh: "osm", TrustDomain: "cluster.local",
 		Ready: &readiness{}, Log: slog.New(slog.DiscardHandler),
 	}
-	outcomes := reach.All(f, string(Tresor), string(Vault), string(CertManager), reach.Refused)
+	outcomes := reach.All(f, api.ProviderTresor, api.ProviderVault, api.ProviderCertManager, reach.Refused)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var object v1alpha2.MeshRootCertificate
 		if json.Unmarshal(data, &object) != nil {
@@ -101,45 +110,45 @@ func FuzzMeshRootCertificate(f *testing.F) {
 		if len(wanted) != 1 || wanted[0].Name != object.Name || wanted[0].Problem != "" && wanted[0].used() {
 			t.Fatalf("wanted %+v", wanted)
 		}
-		from, err := cfg.sourceOf(&object.Spec)
+		accepted, err := cfg.accepted(&object.Spec)
 		if err != nil {
 			outcomes.Note(reach.Refused)
-			if from != (rootSource{}) || wanted[0].Problem == "" {
+			if !reflect.DeepEqual(accepted, v1alpha2.ProviderSpec{}) || wanted[0].key != "" || wanted[0].Problem == "" {
 				t.Fatalf("refused by %v, and yet %+v", err, wanted[0])
 			}
 			return
 		}
-		outcomes.Note(string(from.flags.Kind))
-		checkOrigin(t, cfg, &object.Spec, from)
+		outcomes.Note(accepted.Kind())
+		checkAccepted(t, cfg, &object.Spec, accepted)
 	})
 }
 
-// checkOrigin reads the configuration with rules of its own.
-func checkOrigin(t *testing.T, cfg Config, spec *v1alpha2.MeshRootCertificateSpec, from rootSource) {
+// checkAccepted reads the spec with rules of its own. Files are no part of a spec: TestConfigOfSpec in
+// package vault checks that they come from the flags.
+func checkAccepted(t *testing.T, cfg Config, spec *v1alpha2.MeshRootCertificateSpec, accepted v1alpha2.ProviderSpec) {
 	t.Helper()
-	v := from.flags.Vault
-	switch from.flags.Kind {
-	case Tresor:
-		if spec.Provider.Tresor == nil || v.Address != "" {
-			t.Fatalf("%+v", from)
+	switch accepted.Kind() {
+	case api.ProviderTresor:
+		if spec.Provider.Tresor == nil || accepted.Tresor.CA.SecretRef.Namespace != "osm-system" {
+			t.Fatalf("%+v", accepted)
 		}
-	case CertManager:
-		if i := from.flags.Issuer; v.Address != "" || i.Kind != "Issuer" || i.Group != "cert-manager.io" {
-			t.Fatalf("%+v", from)
+	case api.ProviderCertManager:
+		if i := accepted.CertManager; i.IssuerKind != "Issuer" || i.IssuerGroup != "cert-manager.io" {
+			t.Fatalf("%+v", i)
 		}
-	case Vault:
-		at, err := url.Parse(v.Address)
+	case api.ProviderVault:
+		v := accepted.Vault
+		at, err := url.Parse(v.Address())
 		if err != nil || at.Scheme != "https" || at.User != nil || at.Path != "" || at.Host != "vault.vault:8200" && at.Host != "[::1]:8200" {
-			t.Fatalf("a token would go to %q: %v", v.Address, err)
+			t.Fatalf("a token would go to %q: %v", v.Address(), err)
 		}
-		if v.LoginTokenFile != "/login" || v.TokenFile != "" && (v.TokenFile != "/given" || spec.Provider.Vault.Token == nil) {
-			t.Fatalf("files %+v", v)
+		if v.Token != nil && (spec.Provider.Vault.Token == nil || *v.Token != *v1alpha2.VaultToken("osm-system", "vault", "token")) {
+			t.Fatalf("token %+v", v.Token)
 		}
-		cfg.Flags = from.flags
-		if opened, err := cfg.source(); err == nil && opened.String() != "Vault at https://"+net.JoinHostPort(spec.Provider.Vault.Host, "8200")+", PKI engine pki" {
+		if opened, err := build(cfg, accepted); err == nil && opened.String() != "Vault at https://"+net.JoinHostPort(spec.Provider.Vault.Host, "8200")+", PKI engine pki" {
 			t.Fatalf("opened %s", opened)
 		}
 	default:
-		t.Fatalf("kind %q", from.flags.Kind)
+		t.Fatalf("kind %q", accepted.Kind())
 	}
 }

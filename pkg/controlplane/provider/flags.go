@@ -4,146 +4,99 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/url"
-	"path"
+	"slices"
 	"strings"
-
-	"github.com/osm-edge/osm/pkg/api"
 
 	"github.com/spf13/pflag"
 
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/source"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/tresor"
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// Kind is who signs, as the flag and the chart spell it.
-type Kind string
-
-// The kinds.
-const (
-	// Tresor is the built-in CA, whose key is in a Secret of the mesh.
-	Tresor Kind = api.ProviderTresor
-	// Vault is the PKI engine of a server that speaks Vault's API.
-	Vault Kind = api.ProviderVault
-	// CertManager is an issuer of cert-manager.
-	CertManager Kind = api.ProviderCertManager
-)
-
-// DefaultIssuer and DefaultVaultRole are OSM's names.
-const (
-	DefaultIssuer    = "osm-ca"
-	DefaultVaultRole = "openservicemesh"
-)
-
-// DefaultVaultLoginToken is where the chart mounts the token that Vault is shown; apiToken is the
-// folder of the one that the API server accepts, which nobody else is shown.
-const (
-	DefaultVaultLoginToken = "/etc/osm/vault-login/token" // #nosec G101 -- a path
-	apiToken               = "secrets/kubernetes.io/serviceaccount"
-)
-
-// Flags choose the provider. The zero value is Tresor.
+// Flags say which provider signs by default, which others MeshRootCertificates may name, and how each
+// is reached. The zero value is Tresor alone.
 type Flags struct {
-	Kind   Kind
-	Vault  VaultFlags
-	Issuer certmanager.IssuerRef
+	// Kind signs in a mesh without MeshRootCertificates; empty means Tresor.
+	Kind string
+	// AdditionalKinds are further kinds that MeshRootCertificates may name.
+	AdditionalKinds []string
+
+	// Each provider has its own flags. A new one is registered here and in kinds.
+	Tresor      tresor.Flags
+	Vault       vault.Flags
+	CertManager certmanager.Flags
 }
 
-// VaultFlags say where Vault is and how to prove who asks.
-type VaultFlags struct {
-	Address, Mount, Role, Namespace string
-	LoginMount, LoginRole           string
-	// LoginTokenFile holds the ServiceAccount token to log in with, for an audience of Vault's own.
-	LoginTokenFile string
-	// TokenFile holds a token that somebody else made; empty means a login by ServiceAccount.
-	TokenFile string
-	// TokenSecret names the Secret that TokenFile is mounted from, as name/key: how a
-	// MeshRootCertificate refers to it.
-	TokenSecret string
-	// CAFile holds the certificates that verify the server; empty means those of the system.
-	CAFile string
+// kinds are the registered providers.
+func (f *Flags) kinds() []source.Kind {
+	return []source.Kind{&f.Tresor, &f.Vault, &f.CertManager}
 }
+
+// kind returns a registered provider, or nil.
+func (f *Flags) kind(name string) source.Kind {
+	for _, kind := range f.kinds() {
+		if kind.Name() == name {
+			return kind
+		}
+	}
+	return nil
+}
+
+// selected is the kind that signs in a mesh without MeshRootCertificates.
+func (f *Flags) selected() string { return cmp.Or(f.Kind, api.ProviderTresor) }
 
 // Bind adds the flags to a set, with their defaults.
 func (f *Flags) Bind(set *pflag.FlagSet) {
-	set.StringVar((*string)(&f.Kind), "certificate-provider", string(Tresor), "who signs certificates: tresor, vault or cert-manager")
-	v := &f.Vault
-	set.StringVar(&v.Address, "vault-address", "", "URL of Vault, such as https://vault.vault:8200")
-	set.StringVar(&v.Mount, "vault-mount", vault.DefaultMount, "path of Vault's PKI engine")
-	set.StringVar(&v.Role, "vault-role", DefaultVaultRole, "role of the PKI engine that signs")
-	set.StringVar(&v.Namespace, "vault-namespace", "", "namespace inside Vault, where it has such")
-	set.StringVar(&v.LoginMount, "vault-login-mount", vault.DefaultLoginMount, "path of the auth method that takes ServiceAccount tokens")
-	set.StringVar(&v.LoginRole, "vault-login-role", "", "role of the auth method (default: the name of --vault-role)")
-	set.StringVar(&v.LoginTokenFile, "vault-login-token-file", DefaultVaultLoginToken, "file with the ServiceAccount token that Vault is shown, projected for an audience of its own; never the pod's token for the API server")
-	set.StringVar(&v.TokenFile, "vault-token-file", "", "file with a Vault token, read before each request (default: log in by ServiceAccount)")
-	set.StringVar(&v.TokenSecret, "vault-token-secret", "", "what --vault-token-file is mounted from, as NAME/KEY of a Secret: what MeshRootCertificates call it")
-	set.StringVar(&v.CAFile, "vault-ca-file", "", "PEM file with the CA certificates that verify Vault (default: those of the system)")
-	set.StringVar(&f.Issuer.Name, "cert-manager-issuer", DefaultIssuer, "name of cert-manager's issuer")
-	set.StringVar(&f.Issuer.Kind, "cert-manager-issuer-kind", certmanager.KindIssuer, "Issuer, in --osm-namespace, or ClusterIssuer, or the kind of an external issuer")
-	set.StringVar(&f.Issuer.Group, "cert-manager-issuer-group", certmanager.Group, "API group of the issuer")
-}
-
-// withDefaults fills in what a Flags that was not bound lacks.
-func (f Flags) withDefaults() Flags {
-	f.Kind = cmp.Or(f.Kind, Tresor)
-	f.Vault.Mount = cmp.Or(f.Vault.Mount, vault.DefaultMount)
-	f.Vault.Role = cmp.Or(f.Vault.Role, DefaultVaultRole)
-	f.Vault.LoginMount = cmp.Or(f.Vault.LoginMount, vault.DefaultLoginMount)
-	f.Vault.LoginTokenFile = cmp.Or(f.Vault.LoginTokenFile, DefaultVaultLoginToken)
-	f.Issuer.Name = cmp.Or(f.Issuer.Name, DefaultIssuer)
-	f.Issuer.Kind = cmp.Or(f.Issuer.Kind, certmanager.KindIssuer)
-	f.Issuer.Group = cmp.Or(f.Issuer.Group, certmanager.Group)
-	return f
+	set.StringVar(&f.Kind, "certificate-provider", api.ProviderTresor, "who signs certificates: "+api.ProviderChoice())
+	set.StringSliceVar(&f.AdditionalKinds, "additional-certificate-providers", nil, "kinds that MeshRootCertificates may name in addition to --certificate-provider: "+strings.Join(api.ProviderKinds(), ", "))
+	for _, kind := range f.kinds() {
+		kind.Bind(set)
+	}
 }
 
 // Validate says which flag is wrong and what to write instead.
 func (f Flags) Validate() error {
-	f = f.withDefaults()
-	switch f.Kind {
-	case Tresor:
-		return f.withoutVault()
-	case Vault:
-		return f.Vault.validate()
-	case CertManager:
-		if err := f.withoutVault(); err != nil {
-			return err
-		}
-		return validIssuer(f.Issuer)
+	if f.kind(f.selected()) == nil {
+		return fmt.Errorf("--certificate-provider %q: use %s", f.Kind, api.ProviderChoice())
 	}
-	return fmt.Errorf("--certificate-provider %q: use tresor, vault or cert-manager", string(f.Kind))
+	var errs []error
+	for _, name := range f.AdditionalKinds {
+		if f.kind(name) == nil {
+			errs = append(errs, fmt.Errorf("--additional-certificate-providers %q: use %s", name, api.ProviderChoice()))
+		}
+	}
+	for _, kind := range f.kinds() {
+		errs = append(errs, kind.Validate(f.selected()))
+	}
+	return errors.Join(errs...)
 }
 
-// withoutVault refuses an address that nobody would ask: the wish was another one.
-func (f Flags) withoutVault() error {
-	if f.Vault.Address == "" {
+// spec is the provider that signs in a mesh without MeshRootCertificates.
+func (f *Flags) spec(namespace string) (v1alpha2.ProviderSpec, error) {
+	return f.kind(f.selected()).Spec(namespace)
+}
+
+// accept completes the spec of a MeshRootCertificate in the namespace, or says why it is refused.
+func (f *Flags) accept(spec v1alpha2.ProviderSpec, namespace string) (v1alpha2.ProviderSpec, error) {
+	if kinds := spec.Kinds(); len(kinds) != 1 {
+		return v1alpha2.ProviderSpec{}, fmt.Errorf("spec.provider names %d of tresor, vault and certManager: it takes exactly one", len(kinds))
+	}
+	if err := f.allows(spec.Kind()); err != nil {
+		return v1alpha2.ProviderSpec{}, err
+	}
+	return f.kind(spec.Kind()).Accept(spec, namespace)
+}
+
+// allows says why an object may not name a kind of provider.
+func (f *Flags) allows(kind string) error {
+	if kind == f.selected() || slices.Contains(f.AdditionalKinds, kind) {
 		return nil
 	}
-	return fmt.Errorf("--vault-address %s is given while --certificate-provider is %s: use --certificate-provider=vault, or leave the address out", f.Vault.Address, f.Kind)
-}
-
-func (v VaultFlags) validate() error {
-	if v.Address == "" {
-		return errors.New("--certificate-provider=vault needs --vault-address, such as https://vault.vault:8200")
-	}
-	u, err := url.Parse(v.Address)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
-		return errors.New("--vault-address: want https:// with a host and a port and nothing else, such as https://vault.vault:8200")
-	}
-	if u.Scheme == "http" && v.CAFile != "" {
-		return fmt.Errorf("--vault-ca-file %s has no effect on the plain http of --vault-address %s: use https, or leave the file out", v.CAFile, v.Address)
-	}
-	if strings.Contains(path.Clean(v.LoginTokenFile), apiToken) || strings.Contains(path.Clean(v.TokenFile), apiToken) {
-		return errors.New("--vault-login-token-file and --vault-token-file must not be the pod's token for the API server, with which Vault could act as the control plane: project a token with an audience of Vault's own")
-	}
-	if v.TokenFile != "" && v.LoginRole != "" {
-		return errors.New("--vault-token-file and --vault-login-role exclude each other: leave out the one that is not to be used")
-	}
-	return nil
-}
-
-func validIssuer(ref certmanager.IssuerRef) error {
-	if ref.Group == certmanager.Group && ref.Kind != certmanager.KindIssuer && ref.Kind != certmanager.KindClusterIssuer {
-		return fmt.Errorf("--cert-manager-issuer-kind %q: use Issuer or ClusterIssuer, or give the group of an external issuer by --cert-manager-issuer-group", ref.Kind)
-	}
-	return nil
+	// --set replaces a list, so the kinds that are allowed already are repeated.
+	return fmt.Errorf("spec.provider is of kind %s, which is neither osm.certificateProvider.kind (%s) nor in additionalKinds (%s): make another MeshRootCertificate, or allow the kind with osm upgrade --set osm.certificateProvider.additionalKinds={%s}",
+		kind, f.selected(), cmp.Or(strings.Join(f.AdditionalKinds, ", "), "none"), strings.Join(append(slices.Clone(f.AdditionalKinds), kind), ","))
 }

@@ -173,7 +173,7 @@ func (k *rootManager) watch(ctx context.Context, begin func(func())) {
 		m.busy, m.stop = true, stop
 		begin(func() {
 			defer stop()
-			if err := m.source.run(ctx); ctx.Err() == nil {
+			if err := m.source.Run(ctx); ctx.Err() == nil {
 				k.cfg.Log.Error("root CA is no longer watched: a change of it would go unnoticed", "root", m.source.String(), "error", err)
 			}
 		})
@@ -192,7 +192,7 @@ func (k *rootManager) loadedRoots() (roots []rotation.Loaded, problems map[strin
 	defer k.mu.Unlock()
 	problems = map[string]string{}
 	for _, w := range k.wanted {
-		m := k.managed[w.rootSource]
+		m := k.managed[w.key]
 		switch {
 		case w.Problem != "":
 			problems[w.Name] = w.Problem

@@ -3,9 +3,8 @@ package provider
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
-	"net"
-	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,7 +12,6 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
@@ -23,15 +21,18 @@ const Installation = "installation"
 // wantedRoot is a root that the mesh wants, with its role.
 type wantedRoot struct {
 	rotation.Root
-	rootSource rootSource
+	spec v1alpha2.ProviderSpec
+	key  rootKey
 	// proven reports that a replica has loaded it: its certificates may be in use.
 	proven bool
 }
 
-// rootSource is where a root comes from. Equal sources are one root.
-type rootSource struct {
-	flags    Flags
-	caSecret string
+// rootKey is a provider's spec in a form that can be compared. Equal keys are one root.
+type rootKey string
+
+func keyOf(spec v1alpha2.ProviderSpec) (rootKey, error) {
+	data, err := json.Marshal(spec)
+	return rootKey(data), err
 }
 
 // used says whether the root is to be loaded.
@@ -63,99 +64,36 @@ func MeshRoots(ctx context.Context, client dynamic.Interface, namespace string) 
 }
 
 // wanted are the roots of the objects, or that of the flags if there are none.
-func (c Config) wanted(objects []v1alpha2.MeshRootCertificate) []wantedRoot {
+func (c *Config) wanted(objects []v1alpha2.MeshRootCertificate) []wantedRoot {
 	if len(objects) == 0 {
-		return []wantedRoot{{Root: rotation.Root{Name: Installation, Role: rotation.Active}, rootSource: rootSource{flags: c.Flags, caSecret: c.CASecret}}}
+		installed := wantedRoot{Root: rotation.Root{Name: Installation, Role: rotation.Active}}
+		installed.from(c.Flags.spec(c.Namespace))
+		return []wantedRoot{installed}
 	}
 	wanted := make([]wantedRoot, len(objects))
 	for i := range objects {
-		w := wantedRoot{Root: rotation.RootOf(&objects[i]), proven: objects[i].Status.Fingerprint != ""}
-		from, err := c.sourceOf(&objects[i].Spec)
-		if err != nil {
-			w.Problem = cmp.Or(w.Problem, err.Error())
-		}
-		w.rootSource = from
-		wanted[i] = w
+		wanted[i] = wantedRoot{Root: rotation.RootOf(&objects[i]), proven: objects[i].Status.Fingerprint != ""}
+		wanted[i].from(c.accepted(&objects[i].Spec))
 	}
 	return wanted
 }
 
-// sourceOf says where the root of an object comes from. What an object cannot say, such as where
-// Vault's PKI engine is mounted, is as the flags have it.
-func (c Config) sourceOf(spec *v1alpha2.MeshRootCertificateSpec) (rootSource, error) {
-	if spec.TrustDomain != string(c.TrustDomain) {
-		return rootSource{}, fmt.Errorf("spec.trustDomain is %q, and the mesh's is %q: make another MeshRootCertificate", spec.TrustDomain, c.TrustDomain)
+// from sets the provider of the root, or the problem that it has none.
+func (w *wantedRoot) from(spec v1alpha2.ProviderSpec, err error) {
+	if err == nil {
+		w.key, err = keyOf(spec)
 	}
-	from := rootSource{flags: Flags{Vault: c.Vault, Issuer: c.Issuer}, caSecret: c.CASecret}
-	kind, err := kindOf(spec.Provider)
 	if err != nil {
-		return rootSource{}, err
+		w.Problem = cmp.Or(w.Problem, err.Error())
+		return
 	}
-	if err := c.allows(kind); err != nil {
-		return rootSource{}, err
-	}
-	switch p := spec.Provider; kind {
-	case Tresor:
-		ref := p.Tresor.CA.SecretRef
-		if ref.Namespace != c.Namespace {
-			return rootSource{}, fmt.Errorf("spec.provider.tresor.ca.secretRef.namespace is %q: only Secrets of the mesh's namespace %s can be read", ref.Namespace, c.Namespace)
-		}
-		from.flags.Kind, from.flags.Vault.Address, from.caSecret = Tresor, "", ref.Name
-	case Vault:
-		if from.flags, err = c.vaultOf(p.Vault); err != nil {
-			return rootSource{}, err
-		}
-	case CertManager:
-		from.flags.Kind, from.flags.Vault.Address = CertManager, ""
-		from.flags.Issuer = certmanager.IssuerRef{
-			Name: p.CertManager.IssuerName, Kind: cmp.Or(p.CertManager.IssuerKind, certmanager.KindIssuer), Group: cmp.Or(p.CertManager.IssuerGroup, certmanager.Group),
-		}
-		if err := c.allowsIssuer(from.flags.Issuer); err != nil {
-			return rootSource{}, err
-		}
-	}
-	from.flags = from.flags.withDefaults()
-	if err := from.flags.Validate(); err != nil {
-		return rootSource{}, err
-	}
-	return from, nil
+	w.spec = spec
 }
 
-// kindOf is the kind of the one provider that a spec names.
-func kindOf(spec v1alpha2.ProviderSpec) (Kind, error) {
-	var kinds []Kind
-	if spec.Tresor != nil {
-		kinds = append(kinds, Tresor)
+// accepted is the provider of an object, completed and allowed by the installation.
+func (c *Config) accepted(spec *v1alpha2.MeshRootCertificateSpec) (v1alpha2.ProviderSpec, error) {
+	if spec.TrustDomain != string(c.TrustDomain) {
+		return v1alpha2.ProviderSpec{}, fmt.Errorf("spec.trustDomain is %q, and the mesh's is %q: make another MeshRootCertificate", spec.TrustDomain, c.TrustDomain)
 	}
-	if spec.Vault != nil {
-		kinds = append(kinds, Vault)
-	}
-	if spec.CertManager != nil {
-		kinds = append(kinds, CertManager)
-	}
-	if len(kinds) != 1 {
-		return "", fmt.Errorf("spec.provider names %d of tresor, vault and certManager: it takes exactly one", len(kinds))
-	}
-	return kinds[0], nil
-}
-
-func (c Config) vaultOf(p *v1alpha2.VaultProviderSpec) (Flags, error) {
-	if err := c.allowsVault(p); err != nil {
-		return Flags{}, err
-	}
-	flags := Flags{Kind: Vault, Vault: c.Vault, Issuer: c.Issuer}
-	flags.Vault.Address = cmp.Or(p.Protocol, "https") + "://" + net.JoinHostPort(p.Host, strconv.Itoa(int(p.Port)))
-	flags.Vault.Role = p.Role
-	if p.Protocol == "http" {
-		flags.Vault.CAFile = ""
-	}
-	if p.Token == nil {
-		flags.Vault.TokenFile, flags.Vault.TokenSecret = "", ""
-		return flags, nil
-	}
-	if ref := p.Token.SecretKeyRef; ref.Namespace != c.Namespace || ref.Name+"/"+ref.Key != c.Vault.TokenSecret {
-		return Flags{}, fmt.Errorf("spec.provider.vault.token is key %s of Secret %s/%s, which the control plane does not mount: set osm.vault.secret.name and osm.vault.secret.key to it with osm upgrade",
-			ref.Key, ref.Namespace, ref.Name)
-	}
-	return flags, nil
+	return c.Flags.accept(spec.Provider, c.Namespace)
 }

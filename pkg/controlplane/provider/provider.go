@@ -12,7 +12,10 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/source"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
@@ -29,18 +32,14 @@ type Readiness interface {
 
 // Config is what Open needs.
 type Config struct {
-	Flags
-	// Allowed bounds what MeshRootCertificates may name beside what Flags say.
-	Allowed Allowed
-	// Client is the way to the Secret of Tresor, Dynamic the one to MeshRootCertificates and to
-	// cert-manager's objects; both are required.
+	// Flags say who signs by default and what MeshRootCertificates may name instead.
+	Flags Flags
+	// Client and Dynamic are the connection to the API server; both are required.
 	Client  kubernetes.Interface
 	Dynamic dynamic.Interface
 	// Namespace and Mesh are the mesh's, TrustDomain is its domain; required.
 	Namespace, Mesh string
 	TrustDomain     identity.TrustDomain
-	// CASecret is the Secret of Tresor; empty means the default.
-	CASecret string
 	// Metrics may be nil.
 	Metrics *ca.Metrics
 	// Ready hears what Open waits for, and later whether the provider still signs with the root
@@ -50,16 +49,6 @@ type Config struct {
 	Now func() time.Time
 	// Log is required.
 	Log *slog.Logger
-}
-
-// source is one provider, before and after its root is loaded.
-type source interface {
-	// String names it for people.
-	String() string
-	// load waits for the root, says by waiting what is in the way, and returns what signs.
-	load(ctx context.Context, waiting func(reason string)) (ca.Authority, error)
-	// run watches the root until ctx ends.
-	run(ctx context.Context) error
 }
 
 // Provider is a provider whose root is loaded, or several while the mesh has several roots.
@@ -81,36 +70,34 @@ type Provider struct {
 // MeshRootCertificates, and without any the one of the flags. A provider that is away and a root
 // that is unusable are waited for; only a wrong configuration is an error at once.
 func Open(ctx context.Context, cfg Config) (*Provider, error) {
-	if err := errors.Join(cfg.Validate(), cfg.Allowed.Validate()); err != nil {
+	if err := cfg.Flags.Validate(); err != nil {
 		return nil, err
 	}
-	cfg.Flags = cfg.withDefaults()
 	if cfg.Ready == nil || cfg.Log == nil || cfg.Dynamic == nil {
-		return nil, errors.New("open certificate provider: a dynamic client, somebody to tell of readiness and a log are required")
+		return nil, errors.New("open certificate provider: a dynamic client, readiness and a log are required")
 	}
-	return open(ctx, cfg, Config.source)
+	return open(ctx, cfg, build)
 }
 
-func open(ctx context.Context, cfg Config, build func(Config) (source, error)) (*Provider, error) {
+// builder opens the provider of an accepted spec. It is build, except in tests.
+type builder func(Config, v1alpha2.ProviderSpec) (source.Source, error)
+
+func open(ctx context.Context, cfg Config, build builder) (*Provider, error) {
 	k := newRootManager(cfg, build)
 	if err := k.open(ctx); err != nil {
 		return nil, err // names the provider and what to do
 	}
-	p := &Provider{Roots: k.roots, rootManager: k, patient: cfg.Kind != Tresor, log: cfg.Log, refresh: wake.NewSignal()}
+	p := &Provider{Roots: k.roots, rootManager: k, patient: cfg.Flags.selected() != api.ProviderTresor, log: cfg.Log, refresh: wake.NewSignal()}
 	p.Roots.Subscribe(p.changed)
 	return p, nil
 }
 
-// source is the provider that the flags name.
-func (c Config) source() (source, error) {
-	switch c.Kind {
-	case Vault:
-		return c.vault()
-	case CertManager:
-		return c.certManager()
-	case Tresor:
-	}
-	return c.builtin(), nil
+// build has the provider's own package open it.
+func build(cfg Config, spec v1alpha2.ProviderSpec) (source.Source, error) {
+	return cfg.Flags.kind(spec.Kind()).Open(spec, source.Env{
+		Client: cfg.Client, Dynamic: cfg.Dynamic, Namespace: cfg.Namespace, Mesh: cfg.Mesh, TrustDomain: cfg.TrustDomain,
+		Metrics: cfg.Metrics, Report: cfg.report, Now: cfg.Now, Log: cfg.Log,
+	})
 }
 
 // report is what providers tell of their root.

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -24,8 +23,11 @@ import (
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/source"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
@@ -34,8 +36,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestZeroFlagsAreTheDefaults: a process that binds no flags gets what one without arguments gets.
 func TestZeroFlagsAreTheDefaults(t *testing.T) {
-	if bound := parse(t); bound != (Flags{}).withDefaults() {
-		t.Errorf("bound %+v, zero %+v", bound, Flags{}.withDefaults())
+	bound, zero := parse(t), Flags{}
+	for _, kind := range bound.kinds() {
+		if kind.Name() == api.ProviderVault {
+			continue // its defaults are tested in its package
+		}
+		want, err := kind.Spec("osm-system")
+		must(t, err)
+		got, err := zero.kind(kind.Name()).Spec("osm-system")
+		must(t, err)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: bound %+v, zero %+v", kind.Name(), want, got)
+		}
+	}
+	if bound.selected() != api.ProviderTresor || zero.selected() != api.ProviderTresor {
+		t.Errorf("%s signs if the flags are bound, %s if not", bound.selected(), zero.selected())
 	}
 }
 
@@ -143,11 +158,11 @@ func TestTresor(t *testing.T) {
 // TestOutside: an outside provider is waited for, counted and shown, and its reports reach readiness.
 func TestOutside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rig := newRig(t, Flags{Kind: Vault})
+		rig := newRig(t, Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1"}})
 		away := &fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}
 		done := make(chan *Provider, 1)
 		go func() {
-			opened, err := open(t.Context(), rig.cfg, given(&outside{away, "Vault at home", rig.cfg.Metrics}))
+			opened, err := open(t.Context(), rig.cfg, given(source.Remote(away, "Vault at home", rig.cfg.Metrics)))
 			must(t, err)
 			done <- opened
 		}()
@@ -180,8 +195,8 @@ func TestOutside(t *testing.T) {
 func TestLoadEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	rig := newRig(t, Flags{Kind: Vault})
-	_, err := open(ctx, rig.cfg, given(&outside{&fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}, "Vault", nil}))
+	rig := newRig(t, Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1"}})
+	_, err := open(ctx, rig.cfg, given(source.Remote(&fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}, "Vault", nil)))
 	if !errors.Is(err, context.Canceled) || rig.ready.last() == "" {
 		t.Errorf("error %v, readiness %q", err, rig.ready.last())
 	}
@@ -192,9 +207,10 @@ func TestServingCertOutlastsOutages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		flaky := &fakeLoader{Authority: newIssuer(t), up: make(chan struct{}), failures: 3}
 		close(flaky.up)
-		for kind, works := range map[Kind]bool{Tresor: false, Vault: true} {
+		address := map[string]string{api.ProviderVault: "https://vault:1"}
+		for kind, works := range map[string]bool{api.ProviderTresor: false, api.ProviderVault: true} {
 			flaky.failures = 3
-			opened, err := open(t.Context(), newRig(t, Flags{Kind: kind}).cfg, given(&outside{flaky, "it", nil}))
+			opened, err := open(t.Context(), newRig(t, Flags{Kind: kind, Vault: vault.Flags{Address: address[kind]}}).cfg, given(source.Remote(flaky, "it", nil)))
 			must(t, err)
 			if _, err := opened.ServingCert(t.Context(), ca.ServingConfig{Identity: self}); (err == nil) != works {
 				t.Errorf("%s: error %v", kind, err)
@@ -209,7 +225,7 @@ func TestSignerChangeReplacesServingCerts(t *testing.T) {
 		first, second := newIssuer(t), newIssuer(t)
 		loader := &fakeLoader{Authority: first, up: make(chan struct{})}
 		close(loader.up)
-		opened, err := open(t.Context(), newRig(t, Flags{Kind: Vault}).cfg, given(&outside{loader, "it", nil}))
+		opened, err := open(t.Context(), newRig(t, Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1"}}).cfg, given(source.Remote(loader, "it", nil)))
 		must(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -241,15 +257,16 @@ func TestSources(t *testing.T) {
 		broken string
 	}{
 		"tresor":         {Flags{}, "Secret osm-system/osm-ca-bundle", ""},
-		"vault":          {Flags{Kind: Vault, Vault: VaultFlags{Address: "http://127.0.0.1:1", TokenFile: "t"}}, "Vault at http://127.0.0.1:1, PKI engine pki", ""},
-		"issuer":         {Flags{Kind: CertManager}, `cert-manager's Issuer "osm-ca" in namespace osm-system`, ""},
-		"no CA file":     {Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:1", CAFile: "/does/not/exist"}}, "", "--vault-ca-file: open /does/not/exist"},
-		"role of a path": {Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:1", Role: "../x"}}, "", "role"},
+		"vault":          {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "http://127.0.0.1:1", TokenFile: "t"}}, "Vault at http://127.0.0.1:1, PKI engine pki", ""},
+		"issuer":         {Flags{Kind: api.ProviderCertManager}, `cert-manager's Issuer "osm-ca" in namespace osm-system`, ""},
+		"no CA file":     {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1", CAFile: "/does/not/exist"}}, "", "--vault-ca-file: open /does/not/exist"},
+		"role of a path": {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1", Role: "../x"}}, "", "role"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t, test.flags)
-			rig.cfg.Flags = test.flags.withDefaults()
-			s, err := rig.cfg.source()
+			spec, err := rig.cfg.Flags.spec("osm-system")
+			must(t, err)
+			s, err := build(rig.cfg, spec)
 			switch {
 			case test.broken != "":
 				if err == nil || !strings.Contains(err.Error(), test.broken) {
@@ -261,25 +278,6 @@ func TestSources(t *testing.T) {
 				t.Errorf("named %q, want %q", s, test.named)
 			}
 		})
-	}
-}
-
-// TestTokenIsReadAnew, without the line break that editors leave.
-func TestTokenIsReadAnew(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
-	token := tokenFrom(file)
-	if _, err := token(t.Context()); err == nil || !strings.Contains(err.Error(), "--vault-token-file") {
-		t.Errorf("no file: %v", err)
-	}
-	for _, text := range []string{"one\n", "two"} {
-		must(t, os.WriteFile(file, []byte(text), 0o600))
-		if got, err := token(t.Context()); err != nil || got != strings.TrimSpace(text) {
-			t.Errorf("got %q, %v", got, err)
-		}
-	}
-	must(t, os.WriteFile(file, []byte(" \n"), 0o600))
-	if _, err := token(t.Context()); err == nil || !strings.Contains(err.Error(), "is empty") {
-		t.Errorf("empty file: %v", err)
 	}
 }
 
@@ -313,9 +311,9 @@ func objects(t *testing.T) *dynamicfake.FakeDynamicClient {
 	})
 }
 
-// given has one source for whatever the flags say.
-func given(s source) func(Config) (source, error) {
-	return func(Config) (source, error) { return s, nil }
+// given returns one source for every spec.
+func given(s source.Source) builder {
+	return func(Config, v1alpha2.ProviderSpec) (source.Source, error) { return s, nil }
 }
 
 // shows says whether the metrics name a root, and no other.

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/source"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
@@ -17,21 +18,21 @@ import (
 // loaded, and the set in use.
 type rootManager struct {
 	cfg     Config
-	build   func(Config) (source, error) // Config.source, but for tests
-	changed wake.Signal                  // the roots may have to be compared again
+	build   builder
+	changed wake.Signal // the roots may have to be compared again
 
 	mu      sync.Mutex
 	wanted  []wantedRoot
-	managed map[rootSource]*managedRoot
+	managed map[rootKey]*managedRoot
 	roots   *ca.RootSet // nil until the first set is complete
-	signing rootSource
+	signing rootKey
 	applied []rotation.Loaded
 }
 
 // managedRoot is one root, loaded or being loaded. rootManager.mu guards the fields after source.
 type managedRoot struct {
 	rootManager *rootManager
-	source      source
+	source      source.Source
 
 	authority ca.Authority // nil until loaded
 	busy      bool         // something loads or watches it
@@ -40,8 +41,8 @@ type managedRoot struct {
 	stop      context.CancelFunc
 }
 
-func newRootManager(cfg Config, build func(Config) (source, error)) *rootManager {
-	return &rootManager{cfg: cfg, build: build, changed: wake.NewSignal(), managed: map[rootSource]*managedRoot{}}
+func newRootManager(cfg Config, build builder) *rootManager {
+	return &rootManager{cfg: cfg, build: build, changed: wake.NewSignal(), managed: map[rootKey]*managedRoot{}}
 }
 
 // setWanted replaces the roots that the mesh wants.
@@ -52,19 +53,19 @@ func (k *rootManager) setWanted(wanted []wantedRoot) {
 	k.wanted = wanted
 	for i := range k.wanted {
 		w := &k.wanted[i]
-		if !w.used() || k.managed[w.rootSource] != nil {
+		if !w.used() || k.managed[w.key] != nil {
 			continue
 		}
 		m := &managedRoot{rootManager: k}
 		cfg := k.cfg
-		cfg.Flags, cfg.CASecret, cfg.Ready = w.rootSource.flags, w.rootSource.caSecret, m
+		cfg.Ready = m
 		var err error
-		if m.source, err = k.build(cfg); err != nil {
+		if m.source, err = k.build(cfg, w.spec); err != nil {
 			w.Problem = err.Error()
 			continue
 		}
 		m.waiting = "loading it from " + m.source.String()
-		k.managed[w.rootSource] = m
+		k.managed[w.key] = m
 	}
 }
 
@@ -123,7 +124,7 @@ func (k *rootManager) load(ctx context.Context, begin func(func())) {
 
 func (m *managedRoot) load(ctx context.Context) {
 	k := m.rootManager
-	authority, err := m.source.load(ctx, func(reason string) {
+	authority, err := m.source.Load(ctx, func(reason string) {
 		k.mu.Lock()
 		m.waiting = reason
 		k.mu.Unlock()
@@ -151,7 +152,7 @@ func (k *rootManager) missing() (reasons []string, failed error) {
 	active := false
 	for _, w := range k.wanted {
 		active = active || w.Role == rotation.Active
-		m := k.managed[w.rootSource]
+		m := k.managed[w.key]
 		switch {
 		case w.Name == Installation && w.Problem != "":
 			return nil, errors.New(w.Problem) // names the flag
@@ -223,7 +224,7 @@ func (k *rootManager) set(signer ca.Authority, passive []ca.Truster) error {
 // retire stops the roots that are no longer used. k.mu is held.
 func (k *rootManager) retire() {
 	for from, m := range k.managed {
-		if from == k.signing || slices.ContainsFunc(k.wanted, func(w wantedRoot) bool { return w.used() && w.rootSource == from }) {
+		if from == k.signing || slices.ContainsFunc(k.wanted, func(w wantedRoot) bool { return w.used() && w.key == from }) {
 			continue
 		}
 		if m.stop != nil {
@@ -233,12 +234,12 @@ func (k *rootManager) retire() {
 	}
 }
 
-func (k *rootManager) loaded(from rootSource) bool {
+func (k *rootManager) loaded(from rootKey) bool {
 	m := k.managed[from]
 	return m != nil && m.authority != nil
 }
 
-func (k *rootManager) sourceNamed(name string) rootSource {
+func (k *rootManager) sourceNamed(name string) rootKey {
 	i := slices.IndexFunc(k.wanted, func(w wantedRoot) bool { return w.Name == name })
-	return k.wanted[i].rootSource
+	return k.wanted[i].key
 }

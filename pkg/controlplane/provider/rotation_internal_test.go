@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
@@ -59,7 +61,7 @@ func newTown(t *testing.T, have ...*v1alpha2.MeshRootCertificate) *town {
 	t.Helper()
 	rig := newRig(t, Flags{})
 	client := objects(t)
-	rig.cfg.Dynamic, rig.cfg.CASecret = client, "osm-ca-bundle"
+	rig.cfg.Dynamic = client
 	w := &town{rig: rig, t: t, dynamic: client}
 	w.write(have...)
 	return w
@@ -232,65 +234,80 @@ func TestNothingActive(t *testing.T) {
 	})
 }
 
-// TestOrigins: an object says where its root comes from, the flags say the rest.
-func TestOrigins(t *testing.T) {
-	vault := func(change func(*v1alpha2.VaultProviderSpec)) v1alpha2.ProviderSpec {
+// TestAcceptedProviders: an object names a provider that the installation allows, or is refused.
+func TestAcceptedProviders(t *testing.T) {
+	vaultWith := func(change func(*v1alpha2.VaultProviderSpec)) v1alpha2.ProviderSpec {
 		p := &v1alpha2.VaultProviderSpec{Host: "vault", Port: 8200, Role: "mesh"}
 		change(p)
 		return v1alpha2.ProviderSpec{Vault: p}
 	}
 	token := func(namespace, name string) func(*v1alpha2.VaultProviderSpec) {
-		return func(p *v1alpha2.VaultProviderSpec) {
-			p.Token = &v1alpha2.VaultTokenSpec{SecretKeyRef: v1alpha2.SecretKeyRef{SecretRef: v1alpha2.SecretRef{Name: name, Namespace: namespace}, Key: "token"}}
-		}
+		return func(p *v1alpha2.VaultProviderSpec) { p.Token = v1alpha2.VaultToken(namespace, name, "token") }
 	}
 	named := func(name, kind, group string) v1alpha2.ProviderSpec {
 		return v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: name, IssuerKind: kind, IssuerGroup: group}}
 	}
-	installed := Flags{Vault: VaultFlags{Mount: "team", LoginMount: "jwt", LoginTokenFile: "/login", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token"}}
-	all := Allowed{Kinds: []string{"vault", "cert-manager"}, VaultHosts: []string{"vault:8200", "[::1]:8200"}, VaultHTTP: true}
-	https := all
-	https.VaultHTTP = false
+	installed := Flags{
+		AdditionalKinds: []string{"vault", "cert-manager"},
+		Vault: vault.Flags{
+			Mount: "team", LoginMount: "jwt", LoginTokenFile: "/login", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token",
+			AllowedHosts: []string{"vault:8200", "[::1]:8200"}, AllowHTTP: true,
+		},
+	}
+	allowed := func(change func(*Flags)) *Flags {
+		flags := installed
+		change(&flags)
+		return &flags
+	}
+	accepted := func(host, protocol string, token *v1alpha2.VaultTokenSpec) v1alpha2.ProviderSpec {
+		return v1alpha2.ProviderSpec{Vault: &v1alpha2.VaultProviderSpec{Host: host, Port: 8200, Role: "mesh", Protocol: protocol, Token: token}}
+	}
 	for name, test := range map[string]struct {
 		spec   v1alpha2.ProviderSpec
-		allow  *Allowed // all without
+		flags  *Flags // nil means installed
 		domain string
-		want   Flags // what differs from installed
+		want   v1alpha2.ProviderSpec
 		broken string
 	}{
-		"vault, login": {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), want: Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", LoginTokenFile: "/login", CAFile: "/ca"}}},
-		"vault, token": {spec: vault(token("osm-system", "vault")), want: Flags{Kind: Vault, Vault: VaultFlags{Address: "https://vault:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", LoginTokenFile: "/login", CAFile: "/ca", TokenFile: "/token", TokenSecret: "vault/token"}}},
-		"vault, http": {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Protocol, p.Host = "http", "::1" }),
-			want: Flags{Kind: Vault, Vault: VaultFlags{Address: "http://[::1]:8200", Mount: "team", Role: "mesh", LoginMount: "jwt", LoginTokenFile: "/login"}}},
-		"http, not installed": {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Protocol = "http" }), allow: &https, broken: "osm.vault.protocol=http"},
-		"other protocol":      {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Protocol = "HTTP" }), broken: "spec.provider.vault.protocol"},
-		"other host":          {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Host = "thief" }), broken: `names the server "thief:8200", and a token may be sent to vault:8200, [::1]:8200 only`},
-		"other port":          {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Port = 80 }), broken: "osm.vault.allowedHosts"},
-		"host in disguise":    {spec: vault(func(p *v1alpha2.VaultProviderSpec) { p.Host = "vault:8200@thief" }), broken: "osm.vault.allowedHosts"},
-		"no host allowed":     {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), allow: &Allowed{Kinds: []string{"vault"}}, broken: "to none only"},
-		"vault, not allowed":  {spec: vault(func(*v1alpha2.VaultProviderSpec) {}), allow: &Allowed{VaultHosts: all.VaultHosts}, broken: "osm.certificateProvider.additionalKinds={vault}"},
-		"only Vault allowed":  {spec: named("i", "Issuer", "cert-manager.io"), allow: &Allowed{Kinds: []string{"vault"}}, broken: "additionalKinds={vault,cert-manager}"},
-		"issuer, not allowed": {spec: named("i", "Issuer", "cert-manager.io"), allow: &Allowed{}, broken: "additionalKinds={cert-manager}"},
+		"vault, login": {spec: vaultWith(func(*v1alpha2.VaultProviderSpec) {}), want: accepted("vault", "https", nil)},
+		"vault, token": {spec: vaultWith(token("osm-system", "vault")), want: accepted("vault", "https", v1alpha2.VaultToken("osm-system", "vault", "token"))},
+		"vault, http": {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Protocol, p.Host = "http", "::1" }),
+			want: accepted("::1", "http", nil)},
+		"http, not installed": {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Protocol = "http" }), flags: allowed(func(f *Flags) { f.Vault.AllowHTTP = false }), broken: "osm.vault.protocol=http"},
+		"other protocol":      {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Protocol = "HTTP" }), broken: "spec.provider.vault.protocol"},
+		"other host":          {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Host = "thief" }), broken: `names the server "thief:8200", and a token may be sent to vault:8200, [::1]:8200 only`},
+		"other port":          {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Port = 80 }), broken: "osm.vault.allowedHosts"},
+		"host in disguise":    {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Host = "vault:8200@thief" }), broken: "osm.vault.allowedHosts"},
+		"no host allowed":     {spec: vaultWith(func(*v1alpha2.VaultProviderSpec) {}), flags: allowed(func(f *Flags) { f.Vault.AllowedHosts = nil }), broken: "to none only"},
+		"vault, not allowed":  {spec: vaultWith(func(*v1alpha2.VaultProviderSpec) {}), flags: allowed(func(f *Flags) { f.AdditionalKinds = nil }), broken: "osm.certificateProvider.additionalKinds={vault}"},
+		"only Vault allowed":  {spec: named("i", "Issuer", "cert-manager.io"), flags: allowed(func(f *Flags) { f.AdditionalKinds = []string{"vault"} }), broken: "additionalKinds={vault,cert-manager}"},
+		"issuer, not allowed": {spec: named("i", "Issuer", "cert-manager.io"), flags: allowed(func(f *Flags) { f.AdditionalKinds = nil }), broken: "additionalKinds={cert-manager}"},
 		"issuer's kind":       {spec: named("i", "ClusterIssuer", "cert-manager.io"), broken: "osm.certmanager.issuerKind"},
 		"issuer's group":      {spec: named("i", "Issuer", "evil.io"), broken: `in group "evil.io"`},
 		"two":                 {spec: v1alpha2.ProviderSpec{Vault: &v1alpha2.VaultProviderSpec{}, Tresor: &v1alpha2.TresorProviderSpec{}}, broken: "exactly one"},
-		"other token":         {spec: vault(token("osm-system", "other")), broken: "osm.vault.secret.name"},
-		"token elsewhere":     {spec: vault(token("default", "vault")), broken: "default/vault"},
-		"cert-manager":        {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "Issuer", IssuerGroup: "cert-manager.io"}}, want: Flags{Kind: CertManager}},
+		"other token":         {spec: vaultWith(token("osm-system", "other")), broken: "osm.vault.secret.name"},
+		"token elsewhere":     {spec: vaultWith(token("default", "vault")), broken: "default/vault"},
+		"cert-manager":        {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "Issuer", IssuerGroup: "cert-manager.io"}}, want: named("i", "Issuer", "cert-manager.io")},
 		"cert-manager, kind":  {spec: v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "X", IssuerGroup: "cert-manager.io"}}, broken: "issuerKind"},
-		"nothing":             {broken: "spec.provider"},
-		"other domain":        {domain: "other.local", broken: "spec.trustDomain"},
+		"issuer's defaults":   {spec: named("i", "", ""), want: named("i", "Issuer", "cert-manager.io")},
+		"the API's token": {spec: vaultWith(func(*v1alpha2.VaultProviderSpec) {}), flags: allowed(func(f *Flags) {
+			f.Vault.LoginTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+		}), broken: "--vault-login-token-file"},
+		"token and login role": {spec: vaultWith(token("osm-system", "vault")), flags: allowed(func(f *Flags) { f.Vault.LoginRole = "r" }), broken: "exclude each other"},
+		"token without a file": {spec: vaultWith(token("osm-system", "vault")), flags: allowed(func(f *Flags) { f.Vault.TokenFile = "" }), broken: "does not mount"},
+		"nothing":              {broken: "spec.provider"},
+		"other domain":         {domain: "other.local", broken: "spec.trustDomain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := newRig(t, installed).cfg
-			if cfg.Allowed = all; test.allow != nil {
-				cfg.Allowed = *test.allow
+			if test.flags != nil {
+				cfg.Flags = *test.flags
 			}
 			spec := &v1alpha2.MeshRootCertificateSpec{Provider: test.spec, TrustDomain: "cluster.local"}
 			if test.domain != "" {
 				spec.TrustDomain = test.domain
 			}
-			got, err := cfg.sourceOf(spec)
+			got, err := cfg.accepted(spec)
 			if test.broken != "" {
 				if err == nil || !strings.Contains(err.Error(), test.broken) {
 					t.Errorf("got %v, want an error that says %q", err, test.broken)
@@ -298,11 +315,43 @@ func TestOrigins(t *testing.T) {
 				return
 			}
 			must(t, err)
-			if got.flags.Kind != test.want.Kind || test.want.Kind == Vault && got.flags.Vault != test.want.Vault {
-				t.Errorf("got  %+v\nwant %+v", got.flags, test.want)
+			if !reflect.DeepEqual(got, test.want) {
+				t.Errorf("got  %+v\nwant %+v", got, test.want)
 			}
-			if test.want.Kind == CertManager && got.flags.Issuer.Name != "i" {
-				t.Errorf("issuer %+v", got.flags.Issuer)
+		})
+	}
+}
+
+// TestAdoptedRootIsTheInstalledOne: an object that names the installation's own provider is the same
+// root, so that replicas do not load it a second time.
+func TestAdoptedRootIsTheInstalledOne(t *testing.T) {
+	for name, test := range map[string]struct {
+		args  []string
+		adopt v1alpha2.ProviderSpec
+	}{
+		"tresor": {nil, v1alpha2.TresorProvider("osm-system", "osm-ca-bundle")},
+		"vault, login": {
+			[]string{"--certificate-provider=vault", "--vault-address=https://vault:8200/"},
+			v1alpha2.ProviderSpec{Vault: &v1alpha2.VaultProviderSpec{Host: "vault", Port: 8200, Role: "openservicemesh", Protocol: "https"}},
+		},
+		"vault, token": {
+			[]string{"--certificate-provider=vault", "--vault-address=http://[::1]", "--vault-role=mesh", "--vault-token-file=/token", "--vault-token-secret=vault/token"},
+			v1alpha2.ProviderSpec{Vault: &v1alpha2.VaultProviderSpec{Host: "::1", Port: 80, Role: "mesh", Protocol: "http", Token: v1alpha2.VaultToken("osm-system", "vault", "token")}},
+		},
+		"cert-manager": {
+			[]string{"--certificate-provider=cert-manager", "--cert-manager-issuer=i", "--cert-manager-issuer-kind=ClusterIssuer"},
+			v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "i", IssuerKind: "ClusterIssuer"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := newRig(t, parse(t, test.args...)).cfg
+			must(t, cfg.Flags.Validate())
+			installed := cfg.wanted(nil)[0]
+			object := tresorRoot("one", "", v1alpha2.RootRoleActive)
+			object.Spec.Provider = test.adopt
+			adopted := cfg.wanted([]v1alpha2.MeshRootCertificate{*object})[0]
+			if installed.Problem != "" || adopted.Problem != "" || installed.key == "" || installed.key != adopted.key {
+				t.Errorf("installed %s %q\nadopted   %s %q", installed.key, installed.Problem, adopted.key, adopted.Problem)
 			}
 		})
 	}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
@@ -24,8 +25,8 @@ import (
 
 // Group is cert-manager's API group, KindIssuer and KindClusterIssuer are its own issuers.
 const (
-	Group             = "cert-manager.io"
-	KindIssuer        = "Issuer"
+	Group             = v1alpha2.DefaultIssuerGroup
+	KindIssuer        = v1alpha2.DefaultIssuerKind
 	KindClusterIssuer = "ClusterIssuer"
 )
 

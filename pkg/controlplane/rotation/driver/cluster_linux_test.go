@@ -102,7 +102,7 @@ func (c *cluster) add(name, app, ip string) *replica {
 	health := serve.NewHealth(time.Now)
 	opened, err := provider.Open(c.t.Context(), provider.Config{
 		Client: c.client, Dynamic: c.dynamic, Namespace: namespace, Mesh: "osm", TrustDomain: api.DefaultDomain,
-		CASecret: api.CABundleSecret, Ready: health.Require("root CA", "not asked"), Log: slog.New(slog.DiscardHandler),
+		Ready: health.Require("root CA", "not asked"), Log: slog.New(slog.DiscardHandler),
 	})
 	must(c.t, err)
 	r.provider = opened
