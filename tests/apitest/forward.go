@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/debug"
 )
 
-// forward plays a port-forward to a pod and answers the HTTP requests that come through it with the
+// forward serves a port-forward to a pod and answers the HTTP requests that come through it with the
 // pod's pages. Websocket requests are rejected, so that clients fall back to SPDY.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request) bool {
 	s.lock.Lock()

@@ -12,8 +12,8 @@ import (
 // is repeated.
 type Page struct {
 	Pod string
-	// Body is the answer; "leads" is true unless it says otherwise. What it says of its "roots", a role or that one is not wanted any more, is
-	// written to the MeshRootCertificates of those names, as the driver would do.
+	// Body is the response; "leads" is true unless Body sets it. The roles of its "roots", and the lack of
+	// "wantedAt", are written to the MeshRootCertificates of those names, as the driver would do.
 	Body Object
 	// NextHolder, if not empty, is the leader from then on.
 	NextHolder string
@@ -50,7 +50,7 @@ func (s *Server) page(pod, path string) (string, bool) {
 	return string(body), err == nil && !page.Broken
 }
 
-// drive writes what a page says of a root.
+// drive writes the role and request of a page's root to its object.
 func (s *Server) drive(root Object) {
 	name, _ := root["name"].(string)
 	for _, object := range s.list(rootCertificates, "", "", "") {

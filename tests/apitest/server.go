@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Object is a Kubernetes object as a tree.
+// Object is a Kubernetes object as a tree of maps and lists.
 type Object = map[string]any
 
 // Server is an API server in memory. Its fields are set before Start, later only by Fix.
@@ -111,7 +111,7 @@ func (s *Server) Await(write string) error {
 	return await(write, func() bool { return slices.Contains(s.Writes(), write) })
 }
 
-// AwaitPages returns when all pages of Rotation but the last were shown, or fails after a minute.
+// AwaitPages returns when all pages of Rotation but the last have been served, or fails after a minute.
 func (s *Server) AwaitPages() error {
 	return await("look at the last page", func() bool {
 		s.lock.Lock()

@@ -24,7 +24,7 @@ func (s *Server) Apply(objects ...Object) {
 	s.reconcile()
 }
 
-// Remove removes the objects of a resource that have a name, and says how many.
+// Remove removes the objects of a resource that have a name, and returns how many.
 func (s *Server) Remove(resource, name string) int {
 	s.lock.Lock()
 	defer s.lock.Unlock()

@@ -14,7 +14,7 @@ const Domain identity.TrustDomain = api.DefaultDomain
 // Today is the time of the tests that do not run in a synctest bubble.
 func Today() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 890, time.UTC) }
 
-// At is a clock that stands still.
+// At is a stopped clock.
 func At(t time.Time) func() time.Time { return func() time.Time { return t } }
 
 // Workload is an identity in namespace bookstore.

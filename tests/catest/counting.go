@@ -9,10 +9,10 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 )
 
-// ErrAway is the error of an authority that is away.
+// ErrAway is the error of an unavailable authority.
 var ErrAway = errors.New("authority is away")
 
-// Counting is an authority that counts requests, and can be slow or away.
+// Counting is an authority that counts requests, and can be slow or unavailable.
 type Counting struct {
 	ca.Authority
 	Delay  time.Duration

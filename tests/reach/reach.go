@@ -2,11 +2,11 @@
 //
 // If the code under test refuses every seed at once, fuzzing exercises that refusal and nothing behind it,
 // and nobody notices: the target runs fast and finds nothing. So each target names the outcomes that its
-// code has and notes the outcome of each input. Package reach measures no coverage and judges no single
-// input; that remains the target's business.
+// code has and notes the outcome of each input. Package reach measures no coverage and does not check
+// single inputs; that is up to the target.
 //
 // Its invariant: when all seeds run as tests, the outcomes that they reach are exactly those that the
-// target named, or the target fails. While fuzzing, nothing is judged.
+// target named, or the target fails. While fuzzing, it checks nothing.
 package reach
 
 import (
@@ -59,7 +59,7 @@ func All(f Target, outcomes ...string) *Outcomes {
 	return o
 }
 
-// Note says what an input led to. It cannot fail the target itself: a *testing.F must not be used while
+// Note records the outcome of an input. It cannot fail the target itself: a *testing.F must not be used while
 // its inputs run.
 func (o *Outcomes) Note(outcome string) {
 	o.mu.Lock()
@@ -100,7 +100,7 @@ func (o *Outcomes) judge(f Target) {
 	}
 }
 
-// runsAllSeeds says whether this process runs the seeds of its targets as tests, and all of them.
+// runsAllSeeds reports whether this process runs the seeds of its targets as tests, and all of them.
 func runsAllSeeds(fuzz, run string) bool { return fuzz == "" && !strings.Contains(run, "/") }
 
 func option(name string) string {

@@ -24,7 +24,7 @@ func Program(t testing.TB, variable, hint string) string {
 	return file
 }
 
-// FreePort returns a port of loopback that nobody listened on a moment ago.
+// FreePort returns a port of loopback that was free a moment ago.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -56,8 +56,7 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// Config is a way to the API server with all rights and without a limit of its own; each call
-// returns another.
+// Config returns a new configuration for the API server, with all permissions and no rate limit.
 func (s *Server) Config() *rest.Config {
 	return &rest.Config{
 		Host: s.host, BearerToken: token, QPS: -1, Timeout: patience,

@@ -14,16 +14,16 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// script is a rotation as a follower sees it: one entry a round, the last one again and again.
+// script is what a follower sees: one entry for each round, the last one repeatedly.
 type script []struct {
 	roots []rotation.Root
-	fault error // of reading the roots
+	fault error // when reading the roots
 	pod   string
 	step  rotation.Step
-	lost  error // of asking the pod
+	lost  error // when asking the pod
 }
 
-func (s script) follow(t *testing.T, limit time.Duration) (told string, rounds int, err error) {
+func (s script) follow(t *testing.T, limit time.Duration) (printed string, rounds int, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), limit, errors.New("time is up"))
@@ -31,7 +31,7 @@ func (s script) follow(t *testing.T, limit time.Duration) (told string, rounds i
 		var out bytes.Buffer
 		at := func() int { return min(rounds, len(s)) - 1 }
 		f := &follower{
-			goal: "b", every: 2 * time.Second, tell: newTeller(&command.Env{Err: &out, Now: time.Now}),
+			goal: "b", every: 2 * time.Second, show: newProgress(&command.Env{Err: &out, Now: time.Now}),
 			roots: func(context.Context) ([]rotation.Root, error) {
 				rounds++
 				return s[at()].roots, s[at()].fault
@@ -42,9 +42,9 @@ func (s script) follow(t *testing.T, limit time.Duration) (told string, rounds i
 			},
 		}
 		_, err = f.run(ctx)
-		told = out.String()
+		printed = out.String()
 	})
-	return told, rounds, err
+	return printed, rounds, err
 }
 
 func rolesOf(a, b rotation.Role, wanted ...string) []rotation.Root {
@@ -73,7 +73,7 @@ const (
 	inactive = rotation.Inactive
 )
 
-// A follower tells what changes, once, and goes on whoever leads and whatever fails on the way.
+// A follower prints each change once, and continues when the leader changes or a request fails.
 func TestFollow(t *testing.T) {
 	begun := rolesOf(active, passive, "b")
 	over := rolesOf(inactive, active)
@@ -86,46 +86,46 @@ func TestFollow(t *testing.T) {
 		{roots: begun, pod: "c-0", step: step},
 		{roots: begun, pod: "c-1", lost: errors.New("ask c-1: refused")},
 		{roots: begun, pod: "c-1", step: waitsFor(rotation.TrustBoth, "a", "b", "c", "d", "e")},
-		{roots: over, pod: "c-1", step: waitsFor(rotation.DropOld)}, // it has not planned since the last write
+		{roots: over, pod: "c-1", step: waitsFor(rotation.DropOld)}, // no new plan since the last write
 		{roots: over, pod: "c-1", lost: errors.New("ask c-1: reset")},
 		{roots: over, pod: "c-0", step: rotation.Step{Phase: rotation.Idle}},
 	}
-	told, rounds, err := s.follow(t, time.Hour)
+	printed, rounds, err := s.follow(t, time.Hour)
 	if err != nil || rounds != len(s) {
 		t.Errorf("%d rounds, %v; want %d", rounds, err, len(s))
 	}
-	want := `0s       trust-both: waits for 1
+	want := `0s       trust-both: waiting for 1
            proxy till (is late)
-4s       list: refused; trying again
-8s       c-0 answers again
-10s      ask c-1: refused; trying again
-12s      c-1 leads now
-12s      trust-both: waits for 5
+4s       list: refused; retrying
+8s       c-0 can be reached again
+10s      ask c-1: refused; retrying
+12s      c-1 is now the leader
+12s      trust-both: waiting for 5
            proxy a (is late)
            proxy b (is late)
            proxy c (is late)
            and 2 more
 14s      drop-old
-16s      ask c-1: reset; trying again
-18s      c-0 leads now
+16s      ask c-1: reset; retrying
+18s      c-0 is now the leader
 `
-	if diff := cmp.Diff(want, told); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, printed); diff != "" {
+		t.Errorf("printed (-want +got):\n%s", diff)
 	}
 }
 
-// A follower ends when the rotation cannot reach its goal any more, and when its own time is over.
+// A follower ends when the rotation can no longer reach its goal, and when its own time is up.
 func TestFollowEnds(t *testing.T) {
 	begun := rolesOf(active, passive, "b")
 	tests := map[string]struct {
 		roots []rotation.Root
 		want  string
 	}{
-		"another root":       {rolesOf(active, passive, "b", "a"), "somebody asked for another root meanwhile: the rotation leads to a now, and not to b"},
-		"the root is gone":   {begun[:1], "MeshRootCertificate b was deleted meanwhile"},
-		"the wish is gone":   {rolesOf(active, passive), "somebody has ended the rotation to root b before it was over: it is passive"},
-		"both are left":      {rolesOf(passive, active), "somebody has ended the rotation to root b before it was over: it is active"},
-		"it goes on for now": {begun, "time is up"},
+		"another root":        {rolesOf(active, passive, "b", "a"), "another rotation was requested in the meantime: to root a, not b"},
+		"the root is gone":    {begun[:1], "MeshRootCertificate b was deleted in the meantime"},
+		"the request is gone": {rolesOf(active, passive), "the rotation to root b was ended before it was complete: that root is passive"},
+		"both roots stay":     {rolesOf(passive, active), "the rotation to root b was ended before it was complete: that root is active"},
+		"it continues":        {begun, "time is up"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,41 +15,40 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// lookTime is how long the leading controller may take to show a rotation once.
-const lookTime = 15 * time.Second
+// lookTimeout limits one request to the leader.
+const lookTimeout = 15 * time.Second
 
-// maxPage is how long that page may be: a line for each of some hundred thousand proxies.
+// maxPage limits the size of a page, which has a line for each proxy: some hundred thousand fit.
 const maxPage = 64 << 20
 
-// errNoPage says that the controller does not know the page.
-var errNoPage = errors.New("it does not show rotations")
+// errNoPage means that the controller does not serve the page.
+var errNoPage = errors.New("it does not serve rotations")
 
-// leader is the controller that leads, whichever that is at the time. It keeps the way to it
-// open between two looks.
+// leader asks the controller that is the leader at the time. It keeps the connection to it open
+// between requests.
 type leader struct {
 	forward   command.Forwarder
 	namespace string
 	lease     func(context.Context) (pod string, err error)
 
-	pod     string // that the way leads to
-	address string // "" when no way is open
+	pod     string // at the other end
+	address string // "" if there is no connection
 	stop    func()
 }
 
-// look asks the controller that leads now, and says which that is. After an error the next look
-// opens a new way.
+// look asks the current leader and returns its name. After an error the next call connects anew.
 func (h *leader) look(ctx context.Context) (page rotation.State, pod string, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, lookTime, fmt.Errorf("no answer within %s", lookTime))
+	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, fmt.Errorf("no answer within %s", lookTimeout))
 	defer cancel()
 	if pod, err = h.lease(ctx); err != nil {
 		return page, "", err
 	}
 	if pod == "" {
-		return page, "", fmt.Errorf("no controller leads: Lease %s/%s has no holder", h.namespace, api.ControllerLease)
+		return page, "", fmt.Errorf("there is no leader: Lease %s/%s has no holder", h.namespace, api.ControllerLease)
 	}
 	if page, err = h.ask(ctx, pod); err != nil {
 		h.close()
-		return page, pod, fmt.Errorf("ask pod %s/%s, which leads, for the rotation: %w", h.namespace, pod, err)
+		return page, pod, fmt.Errorf("get the rotation from the leader %s/%s: %w", h.namespace, pod, err)
 	}
 	return page, pod, nil
 }
@@ -67,7 +66,7 @@ func (h *leader) ask(ctx context.Context, pod string) (page rotation.State, err 
 	}
 	answer, err := cluster.Ask(ctx, h.address, debug.RotationPath, maxPage)
 	switch {
-	case ctx.Err() != nil: // why it ended says more than what failed because of that
+	case ctx.Err() != nil: // the cause says more than the request that failed because of it
 		return page, context.Cause(ctx)
 	case err != nil:
 		return page, err
@@ -77,18 +76,18 @@ func (h *leader) ask(ctx context.Context, pod string) (page rotation.State, err 
 		return page, errors.New(answer.StatusLine())
 	}
 	if err := json.Unmarshal(answer.Body, &page); err != nil {
-		return page, fmt.Errorf("read the answer: %w", err)
+		return page, fmt.Errorf("decode the response: %w", err)
 	}
 	if !page.Leads {
-		return page, errors.New("it does not lead, or does not know yet that it does")
+		return page, errors.New("it is not the leader, or has not noticed yet that it is")
 	}
 	if page.Error != "" {
-		return page, errors.New("it cannot look at the moment: " + page.Error)
+		return page, errors.New("it reports an error: " + page.Error)
 	}
 	return page, nil
 }
 
-// close ends the way, if one is open.
+// close closes the connection, if there is one.
 func (h *leader) close() {
 	if h.address != "" {
 		h.stop()

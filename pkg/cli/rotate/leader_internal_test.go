@@ -38,12 +38,12 @@ func TestLeader(t *testing.T) {
 	steps := []struct{ holder, answer, fault string }{
 		{"c-0", answer, ""},
 		{"c-0", answer, ""},
-		{"c-0", "{", "read the answer"},
+		{"c-0", "{", "decode the response"},
 		{"c-0", answer, ""},
-		{"c-1", `{"leads": false}`, "does not lead"},
+		{"c-1", `{"leads": false}`, "is not the leader"},
 		{"c-1", answer, ""},
 		{"gone", answer, "no such pod"},
-		{"", answer, "no controller leads"},
+		{"", answer, "there is no leader"},
 		{"c-1", answer, ""},
 	}
 	for i, step := range steps {

@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// rotationReport is what programs are given.
+// rotationReport is the JSON and YAML output.
 type rotationReport struct {
 	Mesh    string          `json:"mesh"`
 	Goal    string          `json:"goal"` // "" without a rotation
@@ -24,10 +24,10 @@ type rotationReport struct {
 	Done    bool            `json:"done"` // the goal was reached
 	Proxies []rotation.Line `json:"proxies"`
 	Waiting []rotation.Wait `json:"waiting"`
-	Blocked string          `json:"blocked"` // what has to be fixed; "" for nothing
+	Blocked string          `json:"blocked"` // what has to be fixed, or ""
 }
 
-// report is a page that the controller showed, for programs. It may not know of the goal yet.
+// report converts a page of the controller, which may not know the goal yet.
 func (r *rotator) report(goal string, page rotation.State) rotationReport {
 	report := rotationReport{Mesh: r.mesh.Name, Goal: goal, Phase: cmp.Or(page.Step.Phase, rotation.Idle), Proxies: append([]rotation.Line{}, page.Proxies...), Waiting: []rotation.Wait{}}
 	if page.Step.Goal == goal {
@@ -40,7 +40,7 @@ func (r *rotator) report(goal string, page rotation.State) rotationReport {
 	return report
 }
 
-// write writes the report; the table has the proxies only.
+// write writes the report. The table lists the proxies only.
 func (r *rotator) write(report rotationReport) error {
 	grid := output.Grid{Header: []string{"POD", "IDENTITY", "REPLICA", "SERIAL", "ROOT", "TRUSTS", "NOT AFTER", "ACKNOWLEDGED AT"}}
 	for _, p := range report.Proxies {
@@ -56,7 +56,7 @@ func moment(at time.Time) string {
 	return at.UTC().Format(time.RFC3339)
 }
 
-// showStatus shows where the mesh is, and changes nothing.
+// showStatus prints the state of the rotation and changes nothing.
 func (r *rotator) showStatus(ctx context.Context) error {
 	page, pod, err := r.look(ctx)
 	if err != nil {
@@ -64,7 +64,7 @@ func (r *rotator) showStatus(ctx context.Context) error {
 	}
 	report := r.report(page.Step.Goal, page)
 	if r.format == output.Table {
-		r.env.Printf("mesh [%s] in namespace [%s], as %s sees it\n", r.mesh.Name, r.mesh.Namespace, pod)
+		r.env.Printf("mesh [%s] in namespace [%s], as seen by %s\n", r.mesh.Name, r.mesh.Namespace, pod)
 		for _, root := range page.Roots {
 			problem := ""
 			if root.Problem != "" {
@@ -79,67 +79,67 @@ func (r *rotator) showStatus(ctx context.Context) error {
 
 func (r *rotator) stateText(step rotation.Step) string {
 	if step.Goal == "" {
-		return "no rotation is under way"
+		return "no rotation is in progress"
 	}
 	text := fmt.Sprintf("rotation to root %s\n%s", step.Goal, stepText(step))
 	if step.Abortable {
-		text += "\nback: " + r.abortHint()
+		text += "\nto go back: " + r.abortHint()
 	}
 	return text
 }
 
-// turnAround asks for the root that signed before the rotation that is under way.
-func (r *rotator) turnAround(ctx context.Context) error {
-	back, err := r.wayBack(ctx)
+// goBack requests a rotation back to the root that signed before the current rotation.
+func (r *rotator) goBack(ctx context.Context) error {
+	back, err := r.planRetreat(ctx)
 	if err != nil {
 		return err
 	}
-	r.env.Progressf("mesh [%s] in namespace [%s]: the rotation is turned round, root %s (%s) signs again\n", r.mesh.Name, r.mesh.Namespace, back.root.Name, rootLocation(back.root.Spec.Provider))
+	r.env.Progressf("mesh [%s] in namespace [%s]: aborting the rotation; root %s (%s) signs again\n", r.mesh.Name, r.mesh.Namespace, back.root.Name, rootLocation(back.root.Spec.Provider))
 	if err := r.confirm(fmt.Sprintf("Go back to root %s?", back.root.Name)); err != nil {
 		return err
 	}
-	for { // the driver may be writing at the same time: its roles count, and may leave no way back
+	for { // the driver may write at the same time: its roles win, and may leave no root to go back to
 		err := r.requestRoot(ctx, back.root, back.at)
 		if err == nil {
-			return r.wait(ctx, back.root.Name, back.others)
+			return r.wait(ctx, back.root.Name, back.former)
 		}
 		if !apierrors.IsConflict(err) {
 			return err
 		}
 		was := back.root.Name
-		if back, err = r.wayBack(ctx); err != nil {
+		if back, err = r.planRetreat(ctx); err != nil {
 			return err
 		}
 		if back.root.Name != was {
-			return errors.New("the roots were changed meanwhile; look at them with " + r.lookHint() + " and run the command again")
+			return errors.New("the roots were changed in the meantime; check them with " + r.statusHint() + " and run the command again")
 		}
 	}
 }
 
-// wayBack is the root to go back to, and those that are dropped then.
-type wayBack struct {
+// retreat is the root to go back to, and the roots that are then dropped.
+type retreat struct {
 	root   *cluster.RootCertificate
 	at     time.Time
-	others []cluster.RootCertificate
+	former []cluster.RootCertificate
 }
 
-func (r *rotator) wayBack(ctx context.Context) (wayBack, error) {
+func (r *rotator) planRetreat(ctx context.Context) (retreat, error) {
 	objects, err := r.clients.Roots(ctx, r.mesh.Namespace)
 	if err != nil {
-		return wayBack{}, err
+		return retreat{}, err
 	}
 	roots := rootsOf(objects)
 	target, err := rotation.Abort(roots)
 	if err != nil {
-		return wayBack{}, err
+		return retreat{}, err
 	}
-	back := wayBack{at: later(r.env.Now(), objects)}
+	back := retreat{at: later(r.env.Now(), objects)}
 	for i := range objects {
 		switch {
 		case objects[i].Name == target.Name:
 			back.root = &objects[i]
 		case roots[i].Role != rotation.Inactive:
-			back.others = append(back.others, objects[i])
+			back.former = append(back.former, objects[i])
 		}
 	}
 	return back, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// defaultTimeout is how long a rotation is waited for: three times a Secret must reach all pods.
+// defaultTimeout limits the wait for a rotation, in which a Secret has to reach all pods three times.
 const defaultTimeout = 30 * time.Minute
 
 type options struct {
@@ -39,62 +39,62 @@ func New(env *command.Env) *cobra.Command {
 	o := &options{env: env, format: output.Table}
 	o.cmd = &cobra.Command{
 		Use:   "rotate-root",
-		Short: "Replace the root certificate of a mesh, without a lost request",
-		Long: `Replace the root CA of a mesh by another one, of the same or of another provider, while the mesh
-serves. The control plane hands out the new root beside the old one (trust-both), signs with the new
-one (sign-new), replaces every certificate of the old one (all-renewed) and drops it (drop-old). At
-every step it waits until every proxy, every replica and every webhook has followed. Secrets take up
-to three minutes to reach running pods, three times: expect ten minutes.
+		Short: "Replace the root certificate of a mesh without losing a request",
+		Long: `Replace the root CA of a mesh with a new one, from the same provider or another, while the mesh serves
+traffic. The control plane distributes the new root together with the old one (trust-both), signs with
+the new one (sign-new), renews every certificate of the old one (all-renewed), and drops the old one
+(drop-old). Each step waits for every proxy, replica and webhook. A Secret can take up to three minutes
+to reach running pods, and a rotation needs that three times: expect about ten minutes.
 
-The roots are MeshRootCertificates in the mesh's namespace. What is asked for is kept there: the
-rotation goes on without this command, which only shows its progress. --abort turns it round until
-the old root is dropped. At the end all proxies are listed with the certificate that they use.`,
-		Example: `  # A new CA of the same provider; of the built-in one that is a new key in another Secret
+The roots are MeshRootCertificates in the mesh's namespace. The request is stored there: the rotation
+continues without this command, which only shows its progress. Until the old root is dropped, --abort
+goes back to it. At the end, the command lists every proxy with the certificate that it uses.`,
+		Example: `  # Rotate to a new CA of the same provider; the built-in one makes a new key in another Secret
   osm mesh rotate-root
 
-  # To Vault, whose other settings are osm.vault.* of the chart. It must be prepared before
+  # Rotate to Vault. Prepare the control plane first; the chart's osm.vault.* has the other settings
   osm upgrade --set osm.certificateProvider.additionalKinds={vault} -f vault.yaml
   osm mesh rotate-root --provider vault --vault-host vault.vault.svc --vault-role openservicemesh
 
-  # To an issuer of cert-manager
+  # Rotate to an issuer of cert-manager
   osm upgrade --set osm.certificateProvider.additionalKinds={cert-manager},osm.certmanager.issuerKind=ClusterIssuer
   osm mesh rotate-root --provider cert-manager --cert-manager-issuer osm-ca --cert-manager-issuer-kind ClusterIssuer
 
-  # To a root that exists, such as the former one
+  # Rotate to an existing root, such as the previous one
   kubectl get meshrootcertificates -n osm-system
   osm mesh rotate-root --to osm-mesh-root-certificate
 
-  # Look at the roots, the phase and every proxy's certificate, also without a rotation
+  # Show the roots, the phase and every proxy's certificate, with or without a rotation
   osm mesh rotate-root --status
 
-  # Back to the old root
+  # Go back to the old root
   osm mesh rotate-root --abort
 
-  # For a program: do not ask, do not wait, one JSON document
+  # In a script: do not ask for confirmation, do not wait, print one JSON document
   osm mesh rotate-root --yes --no-wait -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	flags := o.cmd.Flags()
 	flags.StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
-	flags.StringVar(&o.to, "to", "", "rotate to this MeshRootCertificate, which exists, instead of making one")
-	flags.StringVar(&o.name, "name", "", "name of the MeshRootCertificate to make (default: the first that is free)")
+	flags.StringVar(&o.to, "to", "", "rotate to this existing MeshRootCertificate instead of creating one")
+	flags.StringVar(&o.name, "name", "", "name of the MeshRootCertificate to create (default: the first free name)")
 	o.provider.add(flags)
-	flags.BoolVar(&o.status, "status", false, "change nothing: show the phase and the certificate of every proxy")
-	flags.BoolVar(&o.abort, "abort", false, "go back to the root that signed before")
-	flags.BoolVar(&o.noWait, "no-wait", false, "return as soon as the rotation is asked for")
-	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	o.timeout.AddFlag(o.cmd, defaultTimeout, "how long to wait; the rotation goes on after that")
+	flags.BoolVar(&o.status, "status", false, "only show the phase and the certificate of every proxy")
+	flags.BoolVar(&o.abort, "abort", false, "go back to the root that signed before the rotation")
+	flags.BoolVar(&o.noWait, "no-wait", false, "return as soon as the rotation is requested")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
+	o.timeout.AddFlag(o.cmd, defaultTimeout, "how long to wait; the rotation continues after that")
 	flags.VarP(&o.format, "output", "o", "output format")
 	return o.cmd
 }
 
-// rotator is a mesh whose roots are looked at or replaced.
+// rotator shows or replaces the root of one mesh.
 type rotator struct {
 	*options
 	clients *cluster.Clients
 	mesh    cluster.Mesh
-	info    *release.Info  // nil when Helm knows nothing of the mesh
+	info    *release.Info  // nil if Helm does not know the mesh
 	values  release.Values // of the release, with the chart's defaults; nil without one
 	leader  *leader
 }
@@ -117,7 +117,7 @@ func (o *options) run(ctx context.Context) error {
 		lease: func(ctx context.Context) (string, error) { return clients.LeaseHolder(ctx, mesh.Namespace) },
 	}
 	defer r.leader.close()
-	if err := r.served(); err != nil {
+	if err := r.checkServed(); err != nil {
 		return err
 	}
 	ctx, cancel := o.timeout.Limit(ctx)
@@ -126,21 +126,21 @@ func (o *options) run(ctx context.Context) error {
 	case o.status:
 		return r.showStatus(ctx)
 	case o.abort:
-		return r.turnAround(ctx)
+		return r.goBack(ctx)
 	}
 	return r.begin(ctx)
 }
 
-// served makes sure that the control plane is one that rotates.
-func (r *rotator) served() error {
+// checkServed returns an error if the control plane is too old to rotate.
+func (r *rotator) checkServed() error {
 	ok, err := r.clients.ServesRoots()
 	if err == nil && !ok {
-		return fmt.Errorf("the cluster does not know MeshRootCertificates: mesh [%s] is older than this osm; upgrade it first: %s", r.mesh.Name, r.command("upgrade"))
+		return fmt.Errorf("the cluster does not serve MeshRootCertificates: mesh [%s] is older than this osm; upgrade it first: %s", r.mesh.Name, r.command("upgrade"))
 	}
 	return err
 }
 
-// validFlags refuses flags that contradict each other, as far as that shows without a cluster.
+// validFlags rejects flags that contradict each other. It needs no cluster.
 func (o *options) validFlags() error {
 	making := append(o.provider.changed(o.cmd.Flags()), changed(o.cmd.Flags(), "name")...)
 	for _, only := range []struct {
@@ -153,7 +153,7 @@ func (o *options) validFlags() error {
 		{"--to", o.to != "", making},
 	} {
 		if only.given && len(only.not) > 0 {
-			return command.Usagef(o.cmd, "%s does not go with %s; leave one out", only.flag, strings.Join(only.not, ", "))
+			return command.Usagef(o.cmd, "%s cannot be used with %s; remove one of them", only.flag, strings.Join(only.not, ", "))
 		}
 	}
 	if o.name != "" {
@@ -167,7 +167,7 @@ func (o *options) validFlags() error {
 	return nil
 }
 
-// confirm asks, unless it was told not to.
+// confirm asks for confirmation unless --yes is set.
 func (o *options) confirm(question string) error {
 	if o.yes {
 		return nil
@@ -175,7 +175,7 @@ func (o *options) confirm(question string) error {
 	return o.env.Confirm(question)
 }
 
-// command is a command line of osm about this mesh, for hints.
+// command returns an osm command line for this mesh, for hints.
 func (r *rotator) command(words string) string {
 	text := "osm " + words
 	if r.mesh.Name != api.DefaultMeshName {
@@ -187,5 +187,5 @@ func (r *rotator) command(words string) string {
 	return text
 }
 
-func (r *rotator) lookHint() string  { return r.command("mesh rotate-root --status") }
-func (r *rotator) abortHint() string { return r.command("mesh rotate-root --abort") }
+func (r *rotator) statusHint() string { return r.command("mesh rotate-root --status") }
+func (r *rotator) abortHint() string  { return r.command("mesh rotate-root --abort") }

@@ -64,7 +64,7 @@ func rootObject(name, role, secret, wanted string) apitest.Object {
 	}
 }
 
-// What happens between the look and the write is noticed: a write holds for what was read.
+// A change between the read and the write is detected: a write holds only for what was read.
 func TestRotateMeanwhile(t *testing.T) {
 	const asked, later = "2027-01-01T11:00:00Z", "2027-01-01T11:30:00Z"
 	idle := func(server *apitest.Server) {
@@ -81,13 +81,13 @@ func TestRotateMeanwhile(t *testing.T) {
 		want      string // of the error; "" for none
 		writes    string
 	}{
-		"nothing, and a no":                 {before: idle, no: true, args: "--to b", want: "not confirmed; nothing was changed"},
-		"nothing":                           {before: idle, args: "--to b", writes: "PATCH meshrootcertificates"},
-		"the root is used":                  {before: idle, meanwhile: []apitest.Object{rootObject("b", "passive", "osm-ca-bundle-next", "")}, args: "--to b", want: "somebody else changed it meanwhile", writes: "PATCH meshrootcertificates"},
-		"a root of that name is made":       {before: idle, meanwhile: []apitest.Object{rootObject("new", "inactive", "x", asked)}, args: "--provider vault --vault-host v --vault-protocol http --name new", want: "somebody else changed it meanwhile", writes: "POST meshrootcertificates"},
-		"a step of the driver":              {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "passive", "osm-ca-bundle", "")}, args: "--abort", writes: "PATCH meshrootcertificates,PATCH meshrootcertificates"},
-		"the old root is dropped":           {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "inactive", "osm-ca-bundle", "")}, args: "--abort", want: "the former root is dropped already", writes: "PATCH meshrootcertificates"},
-		"somebody else turned it round too": {before: begun, meanwhile: []apitest.Object{rootObject("a", "active", "osm-ca-bundle", later)}, args: "--abort", want: "the roots were changed meanwhile", writes: "PATCH meshrootcertificates"},
+		"not confirmed":                  {before: idle, no: true, args: "--to b", want: "not confirmed; nothing was changed"},
+		"no change":                      {before: idle, args: "--to b", writes: "PATCH meshrootcertificates"},
+		"the root is used":               {before: idle, meanwhile: []apitest.Object{rootObject("b", "passive", "osm-ca-bundle-next", "")}, args: "--to b", want: "it was changed in the meantime", writes: "PATCH meshrootcertificates"},
+		"a root of that name is created": {before: idle, meanwhile: []apitest.Object{rootObject("new", "inactive", "x", asked)}, args: "--provider vault --vault-host v --vault-protocol http --name new", want: "it was changed in the meantime", writes: "POST meshrootcertificates"},
+		"the driver writes a step":       {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "passive", "osm-ca-bundle", "")}, args: "--abort", writes: "PATCH meshrootcertificates,PATCH meshrootcertificates"},
+		"the old root is dropped":        {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "inactive", "osm-ca-bundle", "")}, args: "--abort", want: "the former root is dropped already", writes: "PATCH meshrootcertificates"},
+		"someone else aborted it too":    {before: begun, meanwhile: []apitest.Object{rootObject("a", "active", "osm-ca-bundle", later)}, args: "--abort", want: "the roots were changed in the meantime", writes: "PATCH meshrootcertificates"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestRotateMeanwhile(t *testing.T) {
 	}
 }
 
-// debugServer shows a page at debug.RotationPath, and returns its address.
+// debugServer serves a page at debug.RotationPath, and returns its address.
 func debugServer(t *testing.T, page string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -18,18 +18,18 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// replicaTime is how long all replicas together may take to show that they are there.
+// replicaTime limits how long all replicas together may take to respond.
 const replicaTime = 5 * time.Second
 
-// rotationPlan is a rotation that is about to begin: everything was looked at, nothing is written.
+// rotationPlan is a rotation that has been checked and not yet started: nothing is written.
 type rotationPlan struct {
-	present *cluster.RootCertificate  // of the root that signs
+	present *cluster.RootCertificate  // the root that signs
 	adopt   bool                      // the mesh has no object for the present root yet
 	retired []cluster.RootCertificate // inactive ones whose Secret is needed
 	target  *cluster.RootCertificate
-	make    bool // the target is new
+	create  bool // the target is new
 	former  []cluster.RootCertificate
-	at      time.Time // the target is asked for
+	at      time.Time // of the request
 	reused  bool      // the new root's Secret holds a CA already
 }
 
@@ -48,7 +48,7 @@ func (r *rotator) begin(ctx context.Context) error {
 	return r.wait(ctx, plan.target.Name, plan.former)
 }
 
-// plan looks at everything that could be in the way. It writes nothing.
+// plan checks everything that could prevent the rotation. It writes nothing.
 func (r *rotator) plan(ctx context.Context) (*rotationPlan, error) {
 	if err := r.readRelease(); err != nil {
 		return nil, err
@@ -59,9 +59,9 @@ func (r *rotator) plan(ctx context.Context) (*rotationPlan, error) {
 	}
 	if goal, asked := rotation.Goal(rootsOf(roots)); asked {
 		phase := rotation.Plan(rootsOf(roots), rotation.Evidence{}).Phase
-		return nil, fmt.Errorf("a rotation to root %s is under way (%s); look at it with %s, turn it round with %s", goal.Name, phase, r.lookHint(), r.abortHint())
+		return nil, fmt.Errorf("a rotation to root %s is already in progress (%s); show it with %s, or abort it with %s", goal.Name, phase, r.statusHint(), r.abortHint())
 	}
-	if err := r.replicasAnswer(ctx); err != nil {
+	if err := r.checkReplicas(ctx); err != nil {
 		return nil, err
 	}
 	if _, _, err := r.look(ctx); err != nil {
@@ -78,7 +78,7 @@ func (r *rotator) plan(ctx context.Context) (*rotationPlan, error) {
 	return plan, r.checkProvider(ctx, plan)
 }
 
-// readRelease reads what the mesh was installed with, if that was with Helm.
+// readRelease reads the mesh's Helm release, if there is one.
 func (r *rotator) readRelease() error {
 	engine, err := r.env.Engine(r.mesh.Namespace)
 	if err != nil {
@@ -94,7 +94,7 @@ func (r *rotator) readRelease() error {
 	return err
 }
 
-// look asks the leading controller, with a hint for one that is too old.
+// look asks the leader. The error for a leader that is too old says so.
 func (r *rotator) look(ctx context.Context) (rotation.State, string, error) {
 	page, pod, err := r.leader.look(ctx)
 	if errors.Is(err, errNoPage) {
@@ -103,9 +103,9 @@ func (r *rotator) look(ctx context.Context) (rotation.State, string, error) {
 	return page, pod, err
 }
 
-// replicasAnswer makes sure that every replica of the control plane is there: a rotation waits for
-// each of them.
-func (r *rotator) replicasAnswer(ctx context.Context) error {
+// checkReplicas returns an error unless every replica of the control plane responds: a rotation waits
+// for each of them.
+func (r *rotator) checkReplicas(ctx context.Context) error {
 	var pods []corev1.Pod
 	for _, app := range []string{api.AppController, api.AppInjector} {
 		found, err := cluster.ControlPlanePods(ctx, r.clients.Kube, r.mesh.Namespace, app)
@@ -116,7 +116,7 @@ func (r *rotator) replicasAnswer(ctx context.Context) error {
 			return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 		})
 		if app == api.AppController && len(found) == 0 {
-			return fmt.Errorf("mesh [%s] has no pod of %s: nobody would rotate; look why with kubectl get pods -n %s", r.mesh.Name, app, r.mesh.Namespace)
+			return fmt.Errorf("mesh [%s] has no pod of %s, so nothing would carry out the rotation; run kubectl get pods -n %s to see why", r.mesh.Name, app, r.mesh.Namespace)
 		}
 		pods = append(pods, found...)
 	}
@@ -137,55 +137,55 @@ func (r *rotator) replicasAnswer(ctx context.Context) error {
 	return nil
 }
 
-// announce says what is about to happen.
+// announce prints what the rotation will do.
 func (r *rotator) announce(plan *rotationPlan) {
 	say := r.env.Progressf
-	say("mesh [%s] in namespace [%s]: root %s (%s) is replaced by %s (%s)\n", r.mesh.Name, r.mesh.Namespace,
+	say("mesh [%s] in namespace [%s]: replacing root %s (%s) with %s (%s)\n", r.mesh.Name, r.mesh.Namespace,
 		plan.present.Name, rootLocation(plan.present.Spec.Provider), plan.target.Name, rootLocation(plan.target.Spec.Provider))
 	if plan.adopt {
-		say("- MeshRootCertificate %s is made for the present root, as it was installed\n", plan.present.Name)
+		say("- create MeshRootCertificate %s for the current root, as installed\n", plan.present.Name)
 	}
 	for i := range plan.retired {
-		say("- MeshRootCertificate %s, which is not used any more, and Secret %s with its key are deleted to make room\n", plan.retired[i].Name, secretOf(plan.retired[i].Spec.Provider))
+		say("- delete MeshRootCertificate %s, which is no longer used, and Secret %s with its key, to make room\n", plan.retired[i].Name, secretOf(plan.retired[i].Spec.Provider))
 	}
-	if plan.make {
-		say("- MeshRootCertificate %s is made for the new root\n", plan.target.Name)
+	if plan.create {
+		say("- create MeshRootCertificate %s for the new root\n", plan.target.Name)
 	}
 	if plan.reused {
-		say("- Secret %s exists: the CA that it holds becomes the new root\n", secretOf(plan.target.Spec.Provider))
+		say("- use the CA in the existing Secret %s as the new root\n", secretOf(plan.target.Spec.Provider))
 	}
-	say("- every certificate is renewed; no request is lost, and until the old root is dropped %s leads back\n", r.abortHint())
+	say("- renew every certificate without losing a request; until the old root is dropped, %s goes back to it\n", r.abortHint())
 }
 
-// carryOut writes. What is needed first comes first: a mesh with any object but none for the present
-// root would have no root, and a key without its object could be taken for a fresh one.
+// carryOut writes the plan. The order matters: a mesh that has objects but none for the current root
+// would have no root, and a key without its object could be taken for a new one.
 func (r *rotator) carryOut(ctx context.Context, plan *rotationPlan) error {
 	if plan.adopt {
 		if err := r.createRoot(ctx, plan.present); err != nil {
-			return meanwhile(err)
+			return conflict(err)
 		}
 	}
 	for i := range plan.retired {
 		if err := r.retire(ctx, &plan.retired[i]); err != nil {
-			return meanwhile(err)
+			return conflict(err)
 		}
 	}
-	if !plan.make {
-		return meanwhile(r.requestRoot(ctx, plan.target, plan.at))
+	if !plan.create {
+		return conflict(r.requestRoot(ctx, plan.target, plan.at))
 	}
 	plan.target.Annotations = requested(plan.at)
-	return meanwhile(r.createRoot(ctx, plan.target))
+	return conflict(r.createRoot(ctx, plan.target))
 }
 
-// meanwhile explains that somebody else was at work at the same time.
-func meanwhile(err error) error {
+// conflict explains that someone else changed the object at the same time.
+func conflict(err error) error {
 	if apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) {
-		return fmt.Errorf("%w: somebody else changed it meanwhile; look at what is there and run the command again", err)
+		return fmt.Errorf("%w: it was changed in the meantime; check the current state and run the command again", err)
 	}
 	return err
 }
 
-// retire deletes a root that is not used, the key first.
+// retire deletes an unused root, its key first.
 func (r *rotator) retire(ctx context.Context, root *cluster.RootCertificate) error {
 	name := secretOf(root.Spec.Provider)
 	err := r.clients.Kube.CoreV1().Secrets(r.mesh.Namespace).Delete(ctx, name, metav1.DeleteOptions{})
@@ -199,7 +199,7 @@ func (r *rotator) retire(ctx context.Context, root *cluster.RootCertificate) err
 	return nil
 }
 
-// later is now, or just after the last time that somebody asked for a root.
+// later returns now, or the moment after the latest request if that is in the future.
 func later(now time.Time, roots []cluster.RootCertificate) time.Time {
 	for _, root := range rootsOf(roots) {
 		if !now.After(root.WantedAt) {

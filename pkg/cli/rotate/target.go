@@ -82,7 +82,7 @@ func (r *rotator) addTarget(ctx context.Context, plan *rotationPlan, roots []clu
 	if err != nil {
 		return err
 	}
-	plan.target, plan.make = r.newRoot(name, v1alpha2.RootRoleInactive, spec, plan.present.Spec.TrustDomain), true
+	plan.target, plan.create = r.newRoot(name, v1alpha2.RootRoleInactive, spec, plan.present.Spec.TrustDomain), true
 	return r.another(plan)
 }
 

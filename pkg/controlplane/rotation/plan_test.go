@@ -220,7 +220,7 @@ func TestAbort(t *testing.T) {
 		back  string
 		err   string
 	}{
-		"no rotation":    {roots: []rotation.Root{root("a", rotation.Active, 0)}, err: "no rotation is under way"},
+		"no rotation":    {roots: []rotation.Root{root("a", rotation.Active, 0)}, err: "no rotation is in progress"},
 		"before a write": {roots: []rotation.Root{root("a", rotation.Active, 0), root("b", rotation.Inactive, 1)}, back: "a"},
 		"trusted":        {roots: []rotation.Root{root("a", rotation.Active, 0), root("b", rotation.Passive, 1)}, back: "a"},
 		"both active":    {roots: []rotation.Root{root("a", rotation.Active, 0), root("b", rotation.Active, 1)}, back: "a"},

@@ -76,7 +76,7 @@ func Goal(roots []Root) (root Root, ok bool) {
 func Abort(roots []Root) (Root, error) {
 	goal, ok := Goal(roots)
 	if !ok {
-		return Root{}, errors.New("no rotation is under way")
+		return Root{}, errors.New("no rotation is in progress")
 	}
 	former := slices.DeleteFunc(Trusted(roots), func(r Root) bool { return r.Name == goal.Name })
 	if active := withRole(former, Active); len(active) > 0 {
