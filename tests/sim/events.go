@@ -26,9 +26,14 @@ func (r *rig) random(use uint64) *rand.Rand {
 // toggle turns one endpoint's readiness round and returns how long that took to each proxy, from
 // before the write was sent.
 func (r *rig) toggle(f *fleet.Fleet, s *world.Service, pod int) ([]time.Duration, error) {
+	return r.toggleAmong(func(string) bool { return true }, f, s, pod)
+}
+
+// toggleAmong is toggle for an endpoint that only some proxies, named by their nodes, are to be told of.
+func (r *rig) toggleAmong(expected func(node string) bool, f *fleet.Fleet, s *world.Service, pod int) ([]time.Duration, error) {
 	pods := s.Pods()
 	addr := pods[pod].Addr.String()
-	probe, err := f.Probe(addr, !pods[pod].Ready, pods[(pod+1)%len(pods)].Addr.String())
+	probe, err := f.ProbeAmong(expected, addr, !pods[pod].Ready, pods[(pod+1)%len(pods)].Addr.String())
 	if err != nil {
 		return nil, err
 	}

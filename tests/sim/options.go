@@ -162,6 +162,7 @@ type scenario struct {
 	events      int           // measured changes
 	lasts       time.Duration // of a steady load
 	timeout     time.Duration
+	strict      bool // without permissive mode
 	run         func(*rig) error
 }
 
@@ -174,6 +175,7 @@ func scenarios() []scenario {
 		{name: "churn-1000", about: "the same to 1000 proxies while 50 other endpoints change per second", shape: usual, proxies: 1000, events: 40, run: churn},
 		{name: "storm-2000", about: "2000 proxies lose their control plane at once and reconnect", shape: world.Shape{Services: 100, Pods: 20}, proxies: 2000, run: storm},
 		{name: "wide-1000", about: "1000 proxies connect to a mesh of 1000 services", shape: world.Shape{Services: 1000, Pods: 1}, proxies: 1000, run: wide},
+		{name: "groups", about: "one endpoint becomes unready and ready in meshes of 1, 10 and 1000 groups of identities with equal rights", shape: world.Shape{Services: 1000, Pods: 1}, proxies: 1000, events: 10, strict: true, run: groups},
 		{name: "fleet-10000", about: "10,000 connected proxies, 10 changes per second", shape: world.Shape{Services: 100, Pods: 100}, proxies: 10000, lasts: 30 * time.Second, timeout: 30 * time.Minute, run: large},
 		{name: "unseen", about: "changes that no proxy can see, or that it is not subscribed to", shape: usual, proxies: 200, events: 5, run: unseen},
 		{name: "failover-1000", about: "1000 proxies move to another replica when theirs is killed", shape: usual, proxies: 1000, replicas: 2, run: failover},

@@ -53,7 +53,7 @@ func (r *rig) up() error {
 	if err := r.world.Create(r.ctx, api.DefaultNamespace); err != nil {
 		return err
 	}
-	if err := r.cluster.Bootstrap(r.ctx, r.Programs); err != nil {
+	if err := r.cluster.Bootstrap(r.ctx, r.Programs, !r.scenario.strict); err != nil {
 		return err
 	}
 	for range max(1, r.scenario.replicas) {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"io"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/osm-edge/osm/tests/sim/fleet"
 	"github.com/osm-edge/osm/tests/sim/report"
+	"github.com/osm-edge/osm/tests/sim/server"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -123,5 +125,54 @@ func TestGateCounts(t *testing.T) {
 	g.loose = true
 	if d := report.Differences(g.count("s", now), want); len(d) != 1 || !strings.Contains(d[0], "sds") {
 		t.Errorf("with secrets left out: %v", d)
+	}
+}
+
+// TestRulesArePlanted compiles the package that the scenario groups changes.
+func TestRulesArePlanted(t *testing.T) {
+	repo, err := server.Repo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := plantRules(repo, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-overlay", overlay, "-deps", "-compiled", "./pkg/controlplane/ingest")
+	cmd.Dir = repo
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "/tests/sim/rules\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := plantRules(t.TempDir(), t.TempDir()); err == nil {
+		t.Error("planted rules in a source that does not exist")
+	}
+}
+
+func TestProxiesToldAreCompared(t *testing.T) {
+	before := map[string]int64{"told": 1, "also told": 4, "silent": 2, "missed": 7, "mistaken": 3}
+	now := map[string]int64{"told": 2, "also told": 6, "silent": 2, "missed": 7, "mistaken": 4}
+	told, lacking, wrong := compareTold(before, now, map[string]bool{"told": true, "also told": true, "missed": true, "not of the fleet": true})
+	if told != 3 || lacking != 1 || wrong != 1 {
+		t.Errorf("told %d, lacking %d, wrong %d; want 3, 1, 1", told, lacking, wrong)
+	}
+}
+
+func TestClientsOfAGroup(t *testing.T) {
+	for groups, want := range map[int]int{1: 1000, 2: 1000, 10: 200, 1000: 2} {
+		for _, server := range []int{0, 7, 999} {
+			got := 0
+			for client := range 1000 {
+				if mayReach(groups, client, server) {
+					got++
+				}
+			}
+			if got != want || !mayReach(groups, server, server) {
+				t.Errorf("%d groups: %d of 1000 may reach %d, want %d", groups, got, server, want)
+			}
+		}
+	}
+	if !mayReach(10, 9, 0) || mayReach(10, 0, 9) {
+		t.Error("the last group reaches the first one, not the other way round")
 	}
 }

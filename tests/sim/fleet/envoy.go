@@ -37,6 +37,8 @@ type envoy struct {
 	// configuredAt is when it had all that it needs, in nanoseconds since the fleet's beginning; 0 if
 	// it does not have that yet.
 	configuredAt atomic.Int64
+	// messages counts the responses that it has received.
+	messages atomic.Int64
 
 	mu     sync.Mutex
 	conn   net.Conn // the open one
@@ -178,6 +180,7 @@ func (e *envoy) stream(c *channel, target string) (answered bool, err error) {
 		}
 		answered, e.next = true, backoffBase
 		e.fleet.count.take(got, len(message))
+		e.messages.Add(1)
 		if err := c.send(out); err != nil {
 			return answered, err
 		}

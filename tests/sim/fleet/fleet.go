@@ -153,6 +153,15 @@ func (f *Fleet) all() []*envoy {
 // Size is the number of proxies.
 func (f *Fleet) Size() int { return len(f.all()) }
 
+// Messages is the number of responses that each proxy has received, by its node.
+func (f *Fleet) Messages() map[string]int64 {
+	messages := map[string]int64{}
+	for _, e := range f.all() {
+		messages[e.proxy.Node] += e.messages.Load()
+	}
+	return messages
+}
+
 // Configured is the number of proxies that have all that they need, and since when the last of them
 // has it.
 func (f *Fleet) Configured() (n int, last time.Time) {

@@ -192,6 +192,32 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+func TestProbeAmong(t *testing.T) {
+	c := newControlPlane(t)
+	c.serve(1, "")
+	f := newFleet(t, c, 3)
+	configured(t, f)
+	before := f.Messages()
+	if len(before) != 3 || before["ns/pod-0"] != int64(NumKinds) {
+		t.Errorf("received %v, want a message of each kind for each of 3 proxies", before)
+	}
+	if _, err := f.ProbeAmong(func(string) bool { return false }, "10.0.0.0", false, "10.0.0.0"); err == nil {
+		t.Error("a probe that no proxy is expected to notice")
+	}
+	probe, err := f.ProbeAmong(func(node string) bool { return node == "ns/pod-1" }, "10.0.0.0", false, "10.0.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.change("cluster-0000", "2", "10.0.0.77")
+	if latencies, missing := probe.Result(t.Context()); len(latencies) != 1 || missing != 0 {
+		t.Errorf("%d latencies and %d missing, want that of the proxy that is expected", len(latencies), missing)
+	}
+	eventually(t, "all are told, expected or not", func() bool {
+		now := f.Messages()
+		return now["ns/pod-0"] > before["ns/pod-0"] && now["ns/pod-1"] > before["ns/pod-1"] && now["ns/pod-2"] > before["ns/pod-2"]
+	})
+}
+
 func TestWrongResponsesAreReported(t *testing.T) {
 	c := newControlPlane(t)
 	c.serve(1, "")

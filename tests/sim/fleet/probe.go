@@ -24,6 +24,11 @@ type Probe struct {
 // Probe begins to wait for an address to be present, or not, in the endpoint resource that also
 // holds, or held, the address beside. The time runs from now; so make the change after it.
 func (f *Fleet) Probe(address string, present bool, beside string) (*Probe, error) {
+	return f.ProbeAmong(func(string) bool { return true }, address, present, beside)
+}
+
+// ProbeAmong is Probe for a change that only some proxies, named by their nodes, are to be told of.
+func (f *Fleet) ProbeAmong(expected func(node string) bool, address string, present bool, beside string) (*Probe, error) {
 	n := f.cfg.Catalog.endpointsOf(beside)
 	if n == nil {
 		return nil, fmt.Errorf("no proxy was ever told of the endpoint %s", beside)
@@ -31,7 +36,7 @@ func (f *Fleet) Probe(address string, present bool, beside string) (*Probe, erro
 	f.mu.Lock()
 	p := &Probe{fleet: f, name: n, address: address, present: present, arrived: make([]atomic.Int64, len(f.envoys)), done: make(chan struct{})}
 	for i, e := range f.envoys {
-		if e == nil || e.configuredAt.Load() == 0 || e.proxy.Only != nil && !e.proxy.Only(n.text) {
+		if e == nil || !expected(e.proxy.Node) || e.configuredAt.Load() == 0 || e.proxy.Only != nil && !e.proxy.Only(n.text) {
 			p.arrived[i].Store(-1)
 		} else {
 			p.open.Add(1)

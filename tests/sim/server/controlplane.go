@@ -17,11 +17,11 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// preset is the MeshConfig of the simulated mesh: every workload may reach every service, and
-// nothing outside.
+// preset is the MeshConfig of the simulated mesh: in permissive mode every workload may reach every
+// service; nothing outside in either mode.
 const preset = `{
 	"sidecar": {"localProxyMode": "Localhost", "logLevel": "error"},
-	"traffic": {"enableEgress": false, "enablePermissiveTrafficPolicyMode": true},
+	"traffic": {"enableEgress": false, "enablePermissiveTrafficPolicyMode": %t},
 	"certificate": {"serviceCertValidityDuration": "24h"}
 }`
 
@@ -29,9 +29,9 @@ const preset = `{
 const memoryLimit = "GOMEMLIMIT=1GiB"
 
 // Bootstrap installs the mesh's CRDs and MeshConfig as the chart's hook does.
-func (c *Cluster) Bootstrap(ctx context.Context, programs Programs) error {
+func (c *Cluster) Bootstrap(ctx context.Context, programs Programs, permissive bool) error {
 	file := filepath.Join(c.dir, "preset.json")
-	if err := os.WriteFile(file, []byte(preset), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, preset, permissive), 0o600); err != nil {
 		return fmt.Errorf("write the mesh's preset: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, programs.ControlPlane, "bootstrap", "--kubeconfig", c.Kubeconfig,
@@ -66,9 +66,11 @@ func (c *Cluster) StartReplica(programs Programs, name string, again *Replica) (
 	}
 	argv := []string{
 		"env", memoryLimit, // which becomes the controller, under the same pid
-		programs.ControlPlane, "controller", "--kubeconfig", c.Kubeconfig,
-		"--osm-namespace", api.DefaultNamespace, "--xds-address", r.XDS, "--http-address", r.http, "--log-level", "warn",
 	}
+	argv = append(argv, programs.Env...)
+	argv = append(argv,
+		programs.ControlPlane, "controller", "--kubeconfig", c.Kubeconfig,
+		"--osm-namespace", api.DefaultNamespace, "--xds-address", r.XDS, "--http-address", r.http, "--log-level", "warn")
 	if r.Debug != "" {
 		argv = append(argv, "--debug-address", r.Debug)
 	}

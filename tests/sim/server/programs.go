@@ -17,6 +17,8 @@ import (
 // Programs holds the paths of the programs that a run needs.
 type Programs struct {
 	Etcd, APIServer, ControlPlane string
+	// Env holds further variables of a controller's environment, NAME=value.
+	Env []string
 
 	// help is the control plane's help for its controller's flags: older versions, which a run may
 	// be compared with, do not have all of them.
@@ -40,7 +42,7 @@ func (p Programs) Find(ctx context.Context, repo, dir string) (Programs, error) 
 	}
 	if p.ControlPlane == "" {
 		p.ControlPlane = filepath.Join(dir, "osm-controlplane")
-		if _, err := goTool(ctx, repo, "build", "-trimpath", "-o", p.ControlPlane, "./cmd/osm-controlplane"); err != nil {
+		if err := BuildControlPlane(ctx, repo, p.ControlPlane); err != nil {
 			return p, err
 		}
 	}
@@ -58,6 +60,13 @@ func (p Programs) Find(ctx context.Context, repo, dir string) (Programs, error) 
 	}
 	p.help = string(help)
 	return p, nil
+}
+
+// BuildControlPlane compiles osm-controlplane from the checkout, with further flags of go build.
+func BuildControlPlane(ctx context.Context, repo, program string, flags ...string) error {
+	args := append([]string{"build", "-trimpath", "-o", program}, flags...)
+	_, err := goTool(ctx, repo, append(args, "./cmd/osm-controlplane")...)
+	return err
 }
 
 // debugs reports whether the controller has a debug address.
