@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the fleet simulator (tests/sim): real controllers and a real API server on loopback, fed by
 # traces and watched by fake Envoys. Arguments are passed to the simulator; without any it runs all scenarios,
-# which takes 40 minutes, 25 of them the soak.
+# which takes 50 minutes, 25 of them the soak.
 #   scripts/sim.sh -small                      the gate: counts and bytes against the golden file
 #   scripts/sim.sh -run lone-500 -o json       one scenario
 #   scripts/sim.sh -list                       list the scenarios
