@@ -56,7 +56,7 @@ const (
 	secretName = "osm-ca-secret"
 )
 
-// grant makes the namespaces and gives the control plane's user its rights.
+// grant creates the namespaces and gives the control plane's user its rights.
 func (c *cluster) grant() {
 	for document := range strings.SplitSeq(access, "\n---\n") {
 		var object unstructured.Unstructured
@@ -77,7 +77,7 @@ func (c *cluster) grant() {
 	}
 }
 
-// putIssuer makes an issuer of type CA, until the test ends.
+// putIssuer creates an issuer of type CA, which it deletes when the test ends.
 func (c *cluster) putIssuer(t *testing.T, kind string) {
 	t.Helper()
 	object := &unstructured.Unstructured{Object: map[string]any{
@@ -104,8 +104,8 @@ func (c *cluster) dropIssuer(kind string) {
 	}
 }
 
-// putCA gives the issuer its CA, until the test ends: the signing CA first, then its parents. The
-// last argument is what the Secret calls the root, which may be left out.
+// putCA gives the issuer its CA until the test ends: the signing CA first, then its parents. root is the root
+// in the Secret, which may be omitted.
 func (c *cluster) putCA(t *testing.T, kind string, signer *authority, root []byte) {
 	t.Helper()
 	where := namespace
@@ -128,7 +128,7 @@ func (c *cluster) putCA(t *testing.T, kind string, signer *authority, root []byt
 	t.Cleanup(func() { _ = secrets.Delete(context.Background(), secretName, metav1.DeleteOptions{}) }) // may be gone
 }
 
-// newProvider asks the cluster with the control plane's rights only.
+// newProvider returns a provider that has only the control plane's rights in the cluster.
 func (c *cluster) newProvider(t *testing.T, kind string, changes ...func(*certmanager.Config)) *certmanager.Authority {
 	t.Helper()
 	cfg := certmanager.Config{
@@ -145,7 +145,7 @@ func (c *cluster) newProvider(t *testing.T, kind string, changes ...func(*certma
 	return provider
 }
 
-// loaded is a provider of an issuer that works.
+// loaded returns a provider that has loaded the CA of a working issuer.
 func (c *cluster) loaded(t *testing.T, kind string, signer *authority, changes ...func(*certmanager.Config)) *certmanager.Authority {
 	t.Helper()
 	c.putCA(t, kind, signer, nil)
@@ -155,7 +155,7 @@ func (c *cluster) loaded(t *testing.T, kind string, signer *authority, changes .
 	return provider
 }
 
-// count returns how many requests the mesh has.
+// count returns the number of the mesh's requests.
 func (c *cluster) count(t *testing.T) int {
 	t.Helper()
 	list, err := c.resource("certificaterequests").Namespace(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: certmanager.LabelRequest})
@@ -173,8 +173,7 @@ func (c *cluster) wantNone(t *testing.T) {
 	}
 }
 
-// decide writes a condition on every request that appears, as an approver does, until the test ends
-// or the result is called.
+// decide adds a condition to each new request, as an approver does, until the test ends or stop is called.
 func (c *cluster) decide(t *testing.T, kind, message string) (stop func()) {
 	t.Helper()
 	requests := c.resource("certificaterequests").Namespace(namespace)
@@ -189,7 +188,7 @@ func (c *cluster) decide(t *testing.T, kind, message string) (stop func()) {
 	})
 }
 
-// follow calls a function for each change of a request, until the test ends or the result is called.
+// follow calls a function for each change of a request, until the test ends or stop is called.
 func (c *cluster) follow(t *testing.T, each func(watch.Event, string)) (stop func()) {
 	t.Helper()
 	requests := c.resource("certificaterequests").Namespace(namespace)
@@ -197,7 +196,7 @@ func (c *cluster) follow(t *testing.T, each func(watch.Event, string)) (stop fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An API server under load drops watches: this one goes on where it was dropped.
+	// An API server under load drops watches: resume where it was dropped.
 	watcher, err := toolswatch.NewRetryWatcherWithContext(context.Background(), list.GetResourceVersion(), &cache.ListWatch{
 		WatchFuncWithContext: requests.Watch,
 	})

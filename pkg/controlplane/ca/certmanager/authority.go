@@ -32,29 +32,29 @@ const (
 
 // Defaults of Config.
 const (
-	// DefaultMaxInFlight is enough: cert-manager's own controllers work on five at a time.
+	// DefaultMaxInFlight is enough: cert-manager's own controllers handle five at a time.
 	DefaultMaxInFlight = 8
-	// DefaultTimeout is shorter than callers wait, so that they get a reason and not a deadline.
+	// DefaultTimeout is shorter than callers wait, so that they get a reason instead of a deadline.
 	DefaultTimeout = 20 * time.Second
-	// DefaultProbeInterval is how late a changed CA is noticed in a mesh where nothing is renewed.
+	// DefaultProbeInterval bounds how late a changed CA is noticed if nothing is renewed.
 	DefaultProbeInterval = 10 * time.Minute
 )
 
-// removeTimeout bounds the delete that follows each request, whatever became of its caller.
+// removeTimeout bounds the delete that follows each request, even if its caller has gone.
 const removeTimeout = 5 * time.Second
 
-// IssuerRef names the issuer. One of another group than cert-manager's own is an external issuer:
-// then only its answers tell how it fares.
+// IssuerRef names the issuer. An issuer of a group other than cert-manager's is external: only the outcome
+// of its requests shows its health.
 type IssuerRef struct {
 	// Name is required.
 	Name string
-	// Kind is KindIssuer, which is also what empty means, KindClusterIssuer, or an external kind.
+	// Kind is KindIssuer (the default), KindClusterIssuer, or an external kind.
 	Kind string
 	// Group is Group when empty.
 	Group string
 }
 
-// String is how messages name the issuer.
+// String returns the issuer's name for messages.
 func (r IssuerRef) String() string {
 	if r.Group != Group {
 		return fmt.Sprintf("%s.%s %q", r.Kind, r.Group, r.Name)
@@ -62,34 +62,34 @@ func (r IssuerRef) String() string {
 	return fmt.Sprintf("%s %q", r.Kind, r.Name)
 }
 
-// Config says whom to ask and how.
+// Config configures an Authority.
 type Config struct {
 	// Client is required. Its rate limit must leave room for three requests per certificate.
 	Client dynamic.Interface
-	// Namespace is the mesh's; requests are made there, and an Issuer must be there. Required.
+	// Namespace is the mesh's. Requests are created there, and an Issuer must be there. Required.
 	Namespace string
-	// Mesh is the mesh's name, which marks the requests. Required.
+	// Mesh is the mesh's name, with which requests are labelled. Required.
 	Mesh string
 	// TrustDomain is required.
 	TrustDomain identity.TrustDomain
 	// Issuer is required.
 	Issuer IssuerRef
-	// MaxInFlight bounds the requests that exist at a time; zero means DefaultMaxInFlight.
+	// MaxInFlight bounds the requests that exist at the same time; zero means DefaultMaxInFlight.
 	MaxInFlight int
-	// Timeout ends a request that nobody answers; zero means DefaultTimeout.
+	// Timeout bounds each request; zero means DefaultTimeout.
 	Timeout time.Duration
-	// ProbeInterval is after how long without an answer Run asks for one; zero means DefaultProbeInterval.
+	// ProbeInterval is how long the issuer may be idle before Run requests a leaf; zero means DefaultProbeInterval.
 	ProbeInterval time.Duration
-	// Report hears how the issuer's CA compares with the loaded one: from Load, and from Run at each
+	// Report receives how the issuer's CA compares with the loaded one: from Load, and from Run at each
 	// change, one call at a time. It may be nil.
 	Report func(ca.RootStatus)
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
-	// Log hears of what nobody is told by an error; nil discards it.
+	// Log receives what is not returned as an error; nil discards it.
 	Log *slog.Logger
 }
 
-// String is how messages name the provider.
+// String returns the provider's name for messages.
 func (c Config) String() string {
 	if c.Issuer.Kind == KindClusterIssuer {
 		return "cert-manager's " + c.Issuer.String()
@@ -97,7 +97,7 @@ func (c Config) String() string {
 	return fmt.Sprintf("cert-manager's %s in namespace %s", c.Issuer, c.Namespace)
 }
 
-// withDefaults checks the configuration and fills in what was left out.
+// withDefaults checks the configuration and fills in the defaults.
 func (c Config) withDefaults() (Config, error) {
 	if c.Client == nil || c.Namespace == "" || c.Mesh == "" || c.TrustDomain == "" || c.Issuer.Name == "" {
 		return c, errors.New("new cert-manager provider: a client, the mesh's namespace and name, a trust domain and an issuer's name are required")
@@ -109,7 +109,7 @@ func (c Config) withDefaults() (Config, error) {
 			c.Issuer.Kind, Group, KindIssuer, KindClusterIssuer)
 	}
 	if c.MaxInFlight < 0 || c.Timeout < 0 || c.ProbeInterval < 0 {
-		return c, errors.New("new cert-manager provider: the bound of requests in flight, the time limit and the probe interval must not be negative")
+		return c, errors.New("new cert-manager provider: the maximum number of requests in flight, the timeout and the probe interval must not be negative")
 	}
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, DefaultMaxInFlight)
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
@@ -132,12 +132,12 @@ type Authority struct {
 	requests dynamic.ResourceInterface
 	issuers  dynamic.ResourceInterface // nil for an external issuer
 	places   chan struct{}             // one taken per request in flight
-	changed  wake.Signal               // signer is another one
+	changed  wake.Signal               // the signer changed
 
 	mu     sync.Mutex
 	trust  ca.Trust
 	signer signer
-	heard  bool // since Run last looked: the issuer answered
+	heard  bool // the issuer signed since Run last checked
 }
 
 var _ ca.Authority = (*Authority)(nil)
@@ -145,12 +145,12 @@ var _ ca.Authority = (*Authority)(nil)
 // signer is the CA that signed last.
 type signer struct {
 	fingerprint string
-	// accepted says whether peers that trust the loaded CA accept what this one signs, as they do
-	// when a CA's certificate was renewed with the key that it had.
+	// accepted is whether peers that trust the loaded CA accept what this one signs, as they do if the CA's
+	// certificate was renewed for the same key.
 	accepted bool
 }
 
-// New returns an Authority that has not asked anybody anything yet.
+// New returns an Authority. It sends no requests.
 func New(cfg Config) (*Authority, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -175,14 +175,14 @@ func New(cfg Config) (*Authority, error) {
 	return a, nil
 }
 
-// Trust returns what Load learnt: the CA that signs leaves. Before Load it is empty.
+// Trust returns the CA that Load learnt. It is empty before Load.
 func (a *Authority) Trust() ca.Trust {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.trust
 }
 
-// Issue asks for a leaf for a new key. It takes a place among the requests in flight first.
+// Issue issues a leaf for a new key. It waits while MaxInFlight requests are in flight.
 func (a *Authority) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {
 	leaf, err := a.issue(ctx, req)
 	if err != nil {
@@ -212,14 +212,14 @@ func (a *Authority) issue(ctx context.Context, req ca.Request) (*ca.Leaf, error)
 	return leaf, nil
 }
 
-// answer is what an issued request holds, with the key that it was made for.
+// answer is the content of an issued request, with the key that the request was for.
 type answer struct {
 	name            string
 	certificate, ca []byte
 	key             ca.Key
 }
 
-// ask makes a request, waits for its answer, and deletes it whatever the outcome.
+// ask creates a request, waits for its outcome, and always deletes it.
 func (a *Authority) ask(ctx context.Context, req ca.Request, ttl time.Duration) (answer, error) {
 	csr, key, err := ca.NewSigningRequest(req, a.cfg.TrustDomain)
 	if err != nil {
@@ -229,7 +229,7 @@ func (a *Authority) ask(ctx context.Context, req ca.Request, ttl time.Duration) 
 	case a.places <- struct{}{}:
 		defer func() { <-a.places }()
 	case <-ctx.Done():
-		return answer{}, fmt.Errorf("wait for one of %d places among the requests to %s: %w", a.cfg.MaxInFlight, a.cfg.Issuer, context.Cause(ctx))
+		return answer{}, fmt.Errorf("wait for one of the %d requests in flight to %s to finish: %w", a.cfg.MaxInFlight, a.cfg.Issuer, context.Cause(ctx))
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
@@ -241,7 +241,7 @@ func (a *Authority) ask(ctx context.Context, req ca.Request, ttl time.Duration) 
 	return answer{got.name, got.status.Certificate, got.status.CA, key}, nil
 }
 
-// remove deletes a request, also when its caller is gone: nobody else would.
+// remove deletes a request, even if its caller has gone: nothing else would.
 func (a *Authority) remove(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
@@ -250,7 +250,7 @@ func (a *Authority) remove(ctx context.Context, name string) {
 	}
 }
 
-// observe notes which CA signed an answer. An answer that does not hold its signer tells nothing.
+// observe records which CA signed an answer. It ignores an answer without its signer.
 func (a *Authority) observe(got answer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -266,7 +266,7 @@ func (a *Authority) observe(got answer) {
 	}
 }
 
-// signedBy says whether the first certificate was signed with the key of the second.
+// signedBy reports whether the first certificate was signed with the key of the second.
 func signedBy(leafPEM, signerPEM []byte) bool {
 	leaf, err := firstCertificate(leafPEM)
 	if err != nil {

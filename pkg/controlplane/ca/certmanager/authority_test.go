@@ -62,18 +62,18 @@ func TestIssueBeforeLoad(t *testing.T) {
 	}
 }
 
-// TestRequest shows the whole object for each usage.
+// TestRequest compares the whole object for each usage.
 func TestRequest(t *testing.T) {
 	s := newAPIServer(t)
 	authority := s.load(func(cfg *certmanager.Config) {
 		cfg.Issuer = certmanager.IssuerRef{Name: "pca", Kind: "AWSPCAClusterIssuer", Group: "awspca.cert-manager.io"}
-		cfg.Now = func() time.Time { return time.Now().Truncate(time.Second) } // as exact as certificates
+		cfg.Now = func() time.Time { return time.Now().Truncate(time.Second) } // as precise as certificates
 	})
 	names := map[string]bool{}
 	for _, row := range []struct {
-		req    ca.Request
-		usages []any
-		life   string
+		req      ca.Request
+		usages   []any
+		lifetime string
 	}{
 		{ca.Request{Usage: ca.UsageService}, []any{"digital signature", "server auth", "client auth"}, "24h0m0s"},
 		{ca.Request{Usage: ca.UsageService}, []any{"digital signature", "server auth", "client auth"}, "24h0m0s"}, // for another key
@@ -88,7 +88,7 @@ func TestRequest(t *testing.T) {
 		metadata, spec := object["metadata"].(map[string]any), object["spec"].(map[string]any)
 		name := metadata["name"].(string)
 		if !regexp.MustCompile(`^osm-[0-9a-f]{20}$`).MatchString(name) || names[name] {
-			t.Errorf("name %q: want a digest of its own", name)
+			t.Errorf("name %q: want a unique digest", name)
 		}
 		names[name] = true
 		csr, err := base64.StdEncoding.DecodeString(spec["request"].(string))
@@ -107,7 +107,7 @@ func TestRequest(t *testing.T) {
 				"annotations": map[string]any{"openservicemesh.io/identity": "bookstore/bookbuyer"},
 			},
 			"spec": map[string]any{
-				"duration": row.life, "isCA": false, "usages": row.usages,
+				"duration": row.lifetime, "isCA": false, "usages": row.usages,
 				"issuerRef": map[string]any{"name": "pca", "kind": "AWSPCAClusterIssuer", "group": "awspca.cert-manager.io"},
 			},
 		}
@@ -118,7 +118,7 @@ func TestRequest(t *testing.T) {
 	s.wantNone()
 }
 
-// TestOutcomes goes through what an issuer and approvers may write.
+// TestOutcomes covers what an issuer and approvers may write.
 func TestOutcomes(t *testing.T) {
 	const anything = "" // issued
 	for name, row := range map[string]struct {
@@ -135,9 +135,9 @@ func TestOutcomes(t *testing.T) {
 		"denied by the issuer": {func(s map[string]any) { s["conditions"] = []any{notReady("Denied", "said somebody")} }, certmanager.Denied,
 			[]string{"was denied: said somebody: "}},
 		"failed":  {func(s map[string]any) { s["conditions"] = []any{notReady("Failed", "boom")} }, certmanager.Failed, []string{"failed: boom: fix the issuer"}},
-		"invalid": {func(s map[string]any) { s["conditions"] = []any{is("InvalidRequest", "Names", "too many")} }, certmanager.Invalid, []string{"is called invalid: Names: too many"}},
+		"invalid": {func(s map[string]any) { s["conditions"] = []any{is("InvalidRequest", "Names", "too many")} }, certmanager.Invalid, []string{"was rejected as invalid: Names: too many"}},
 		"empty":   {func(s map[string]any) { delete(s, "certificate") }, certmanager.Failed, []string{"holds no certificate"}},
-		"garbage": {func(s map[string]any) { s["certificate"] = "Z2FyYmFnZQ==" }, certmanager.Unusable, []string{"got an answer of no use", "provider's answer"}},
+		"garbage": {func(s map[string]any) { s["certificate"] = "Z2FyYmFnZQ==" }, certmanager.Unusable, []string{"got an unusable certificate", "provider's answer"}},
 		"other CA": {func(s map[string]any) { s["certificate"] = s["ca"] }, certmanager.Unusable,
 			[]string{"another key"}},
 		"not approved to be ready": {func(s map[string]any) { s["conditions"] = []any{is("Ready", "Issued", "")} }, anything, nil},
@@ -171,8 +171,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestRefused goes through what an API server says to a create. Only when it may have made an
-// object is that deleted.
+// TestRefused covers the API server's errors for a create. The object is deleted only if it may exist.
 func TestRefused(t *testing.T) {
 	resource := requestsResource.GroupResource()
 	for name, row := range map[string]struct {
@@ -186,8 +185,8 @@ func TestRefused(t *testing.T) {
 		"namespace":  {apierrors.NewNotFound(corev1.Resource("namespaces"), namespace), "create namespace osm-system", 0},
 		"no such":    {apierrors.NewGenericServerResponse(http.StatusNotFound, "POST", resource, "", "", 0, true), "install cert-manager", 0},
 		"invalid":    {apierrors.NewInvalid(schema.GroupKind{Group: "cert-manager.io", Kind: "CertificateRequest"}, "osm-1", nil), "admission webhooks", 0},
-		"timeout":    {apierrors.NewTimeoutError("slow", 1), "see to the API server", 1},
-		"connection": {errors.New("connection reset by peer"), "connection reset by peer: it will be asked again", 1},
+		"timeout":    {apierrors.NewTimeoutError("slow", 1), "check the API server", 1},
+		"connection": {errors.New("connection reset by peer"), "connection reset by peer: it will be retried", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newAPIServer(t)
@@ -199,7 +198,7 @@ func TestRefused(t *testing.T) {
 				return nil
 			}
 			_, err := authority.Issue(t.Context(), serviceRequest("bookbuyer"))
-			wantReason(t, err, certmanager.Refused, "was not let in: create: ", row.text)
+			wantReason(t, err, certmanager.Refused, "was refused by the API server: create: ", row.text)
 			if !errors.Is(err, row.err) {
 				t.Error("the error does not wrap its cause")
 			}
@@ -210,12 +209,12 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestCreatedTwice has a create whose answer was lost and that the client repeated.
+// TestCreatedTwice has a create whose response is lost and that the client repeats.
 func TestCreatedTwice(t *testing.T) {
 	s := newAPIServer(t)
 	authority := s.load()
 	s.client.PrependReactor("create", "*", func(action k8stesting.Action) (bool, runtime.Object, error) {
-		_, _, _ = s.react(action) // the first try, whose answer is lost
+		_, _, _ = s.react(action) // the first attempt, whose response is lost
 		return false, nil, nil
 	})
 	if _, err := authority.Issue(t.Context(), serviceRequest("bookbuyer")); err != nil {
@@ -227,7 +226,7 @@ func TestCreatedTwice(t *testing.T) {
 	s.wantNone()
 }
 
-// TestBrokenWatch breaks watches in the ways in which they break.
+// TestBrokenWatch breaks watches in every usual way.
 func TestBrokenWatch(t *testing.T) {
 	gone := apierrors.NewResourceExpired("too old").Status()
 	closed := func() watch.Interface {
@@ -252,19 +251,19 @@ func TestBrokenWatch(t *testing.T) {
 		"answered while nobody watched": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
 			s.objects[object.GetName()] = s.answered(object)
 			s.watch = func(int, *unstructured.Unstructured) (watch.Interface, error) {
-				return watch.NewFakeWithChanSize(0, false), nil // silent for ever
+				return watch.NewFakeWithChanSize(0, false), nil // never sends an event
 			}
 			return closed(), nil
 		}, "", ""},
 		"deleted while nobody watched": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
 			delete(s.objects, object.GetName())
 			return closed(), nil
-		}, certmanager.Deleted, "gone before it was answered"},
+		}, certmanager.Deleted, "deleted before it was signed"},
 		"deleted": {func(_ *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
 			w := watch.NewFakeWithChanSize(1, false)
 			w.Delete(object)
 			return w, nil
-		}, certmanager.Deleted, "see who deletes CertificateRequests"},
+		}, certmanager.Deleted, "find out who deletes CertificateRequests"},
 		"deleted with its answer": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
 			w := watch.NewFakeWithChanSize(1, false)
 			w.Delete(s.answered(object))

@@ -25,15 +25,15 @@ import (
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
-// The users of the cluster under test, by their tokens. Requests are made by the one that has only
-// the rights that the chart is to give; everything else is done by the other.
+// The users of the cluster under test, by their tokens. The first has only the rights that the chart grants
+// and makes the requests; the other does everything else.
 const (
 	adminToken = "admin-token"
 	meshToken  = "mesh-token"
 	meshUser   = "osm-controller"
 )
 
-// patience is how long anything may take that a process of the cluster has to do.
+// patience is how long a process of the cluster may take for anything.
 const patience = 60 * time.Second
 
 // cluster is an API server with its storage, and cert-manager as a process. All listen on loopback.
@@ -49,7 +49,7 @@ type cluster struct {
 	kubeconfig string
 }
 
-// newCluster starts an API server that knows cert-manager's definitions.
+// newCluster starts an API server with cert-manager's definitions.
 func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t, dir: t.TempDir()}
 	c.program.certManager = realapi.Program(t, "CERT_MANAGER", "scripts/certmanager.sh")
@@ -116,11 +116,11 @@ contexts: [{name: test, context: {cluster: test, user: admin}}]
 	}
 }
 
-// config is for a user by its token. The connections end with the test.
+// config returns the configuration of a user, by its token. The connections close when the test ends.
 func (c *cluster) config(token string) (*rest.Config, *http.Client) {
 	config := &rest.Config{
 		Host: "https://127.0.0.1:" + c.port, BearerToken: token, QPS: 1000, Burst: 1000,
-		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // the server makes its certificate itself
+		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // the server's certificate is self-made
 	}
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {

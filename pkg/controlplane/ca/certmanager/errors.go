@@ -12,39 +12,39 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Reason says in a word why a request brought no leaf.
+// Reason says in one word why a request yielded no leaf.
 type Reason string
 
 // The reasons.
 const (
-	// Denied: an approver said no. Asking again gives the same answer until its policy changes.
+	// Denied: an approver denied it. A retry has the same outcome until the approver's policy changes.
 	Denied Reason = "denied"
 	// Failed: the issuer tried to sign and gave up.
 	Failed Reason = "failed"
-	// Invalid: the issuer calls the request itself wrong.
+	// Invalid: the issuer considers the request invalid.
 	Invalid Reason = "invalid"
-	// Unanswered: nobody decided within the time limit.
+	// Unanswered: there was no decision before the timeout.
 	Unanswered Reason = "unanswered"
-	// Deleted: somebody else deleted it first.
+	// Deleted: someone else deleted it first.
 	Deleted Reason = "deleted"
-	// Refused: the API server did not let it be made or watched.
+	// Refused: the API server did not let it be created or watched.
 	Refused Reason = "refused"
-	// Unusable: what the issuer answered is not what was asked for.
+	// Unusable: the issuer's certificate is not the requested one.
 	Unusable Reason = "unusable"
 
 	issued  Reason = "issued"
 	pending Reason = "pending"
 )
 
-// RequestError says why a request brought no leaf and what to do. The request itself is deleted by
-// then, so all that it said is here.
+// RequestError says why a request yielded no leaf and how to fix it. The request itself is already deleted,
+// so everything it said is here.
 type RequestError struct {
 	Reason Reason
-	// Request is namespace/name; Issuer is how messages name the issuer.
+	// Request is namespace/name; Issuer is the issuer's name for messages.
 	Request, Issuer string
-	// Detail is what was said about it, Fix what to do unless Detail ends with that.
+	// Detail says what happened; Fix says how to fix it, unless Detail ends with that.
 	Detail, Fix string
-	// Err is the cause, if there is one besides: the end of a context, or the API server's error.
+	// Err is the cause, if any: the end of a context, or the API server's error.
 	Err error
 }
 
@@ -62,13 +62,13 @@ func (r Reason) predicate() string {
 	case Failed:
 		return "failed"
 	case Invalid:
-		return "is called invalid"
+		return "was rejected as invalid"
 	case Unanswered:
-		return "was not answered"
+		return "timed out"
 	case Refused:
-		return "was not let in"
+		return "was refused by the API server"
 	case Unusable:
-		return "got an answer of no use"
+		return "got an unusable certificate"
 	}
 	return "was " + string(r)
 }
@@ -83,7 +83,7 @@ func (a *Authority) requestError(reason Reason, name, detail, fix string, cause 
 	}
 }
 
-// failed is for a request with an outcome that is not a certificate.
+// failed returns the error of a request whose outcome is not a certificate.
 func (a *Authority) failed(state request, reason Reason, why condition) error {
 	var fix string
 	switch reason {
@@ -93,24 +93,24 @@ func (a *Authority) failed(state request, reason Reason, why condition) error {
 	case Invalid:
 		fix = "use an issuer that signs key usages and URI names as requested, such as one of type CA"
 	case Deleted:
-		fix = "it will be asked again; see who deletes CertificateRequests in namespace " + a.cfg.Namespace
+		fix = "it will be retried; find out who deletes CertificateRequests in namespace " + a.cfg.Namespace
 	default:
 		fix = "fix the issuer, or use one that can sign for a mesh: types SelfSigned and ACME cannot"
 	}
 	if strings.EqualFold(why.Reason, string(reason)) {
-		why.Reason = "" // said already
+		why.Reason = "" // already said
 	}
 	return a.requestError(reason, state.name, why.text(), fix, nil)
 }
 
-// unusable is for an answer that is not what was asked for. The error says what to do.
+// unusable returns the error of a request whose certificate is not the requested one. err says how to fix it.
 func (a *Authority) unusable(name string, err error) error {
 	return a.requestError(Unusable, name, err.Error(), "", err)
 }
 
-// refused is for a request that the API server did not take.
+// refused returns the error of a request that the API server did not accept.
 func (a *Authority) refused(verb, name string, err error) error {
-	fix := "it will be asked again; see to the API server and its admission webhooks"
+	fix := "it will be retried; check the API server and its admission webhooks"
 	switch {
 	case isRBAC(err):
 		fix = fmt.Sprintf("let the control plane's ServiceAccount create, get, list, watch and delete certificaterequests.%s in namespace %s", Group, a.cfg.Namespace)
@@ -122,7 +122,7 @@ func (a *Authority) refused(verb, name string, err error) error {
 	return a.requestError(Refused, name, verb+": "+err.Error(), fix, err)
 }
 
-// isRBAC says whether the user may not do it at all. Admission forbids too, but in other words.
+// isRBAC reports whether RBAC forbids it. Admission forbids too, but with another message.
 func isRBAC(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot ") && strings.Contains(err.Error(), " resource ")
 }
@@ -132,7 +132,7 @@ func missingNamespace(err error) bool {
 	return errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
 }
 
-// unanswered is for a request that has no outcome when ctx has ended. Trouble is why it was not
+// unanswered returns the error of a request without an outcome when ctx ended. trouble is why it was not
 // being watched at that time.
 func (a *Authority) unanswered(ctx context.Context, state request, trouble error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
@@ -142,31 +142,31 @@ func (a *Authority) unanswered(ctx context.Context, state request, trouble error
 	detail, fix := a.diagnose(ctx, state)
 	switch {
 	case trouble != nil:
-		detail, fix = "it could not be watched: "+trouble.Error(), "see to the API server"
+		detail, fix = "it could not be watched: "+trouble.Error(), "check the API server"
 	case ready.Message != "":
 		detail = fmt.Sprintf("%s (%s)", detail, ready.text())
 	}
 	return a.requestError(Unanswered, state.name, detail, fix, context.Cause(ctx))
 }
 
-// abandoned is for a request whose caller left: nobody needs an explanation.
+// abandoned returns the error of a request whose caller has gone, without an explanation.
 func (a *Authority) abandoned(ctx context.Context, name string) error {
 	return fmt.Errorf("wait for CertificateRequest %s/%s: %w", a.cfg.Namespace, name, context.Cause(ctx))
 }
 
-// diagnose says why nobody answers, as far as the issuer itself shows it.
+// diagnose says why there is no outcome, as far as the issuer's status shows.
 func (a *Authority) diagnose(ctx context.Context, state request) (detail, fix string) {
 	switch health := a.issuerHealth(ctx); {
 	case health.missing:
-		return a.cfg.Issuer.String() + " does not exist" + a.where(), "create it, or name the right one when installing"
+		return a.cfg.Issuer.String() + " does not exist" + a.where(), "create it, or install the mesh with the right name"
 	case health.problem != "":
-		return a.cfg.Issuer.String() + " is not ready" + a.where() + ": " + health.problem, "fix the issuer, or start cert-manager if it has no status at all"
+		return a.cfg.Issuer.String() + " is not ready" + a.where() + ": " + health.problem, "fix the issuer; if it has no status, start cert-manager"
 	case state.status.Conditions.isTrue("Approved"):
-		return fmt.Sprintf("it was approved but not signed in time (%v at most)", a.cfg.Timeout),
-			fmt.Sprintf("see whether the controller that signs for %s in group %s runs", a.cfg.Issuer.Kind, a.cfg.Issuer.Group)
+		return fmt.Sprintf("it was approved but not signed before the timeout (at most %v)", a.cfg.Timeout),
+			fmt.Sprintf("check that the controller that signs for %s in group %s is running", a.cfg.Issuer.Kind, a.cfg.Issuer.Group)
 	}
-	return fmt.Sprintf("nobody approved or denied it in time (%v at most)", a.cfg.Timeout),
-		"see whether cert-manager runs, and whether its approver or an approval policy covers this issuer"
+	return fmt.Sprintf("it was neither approved nor denied before the timeout (at most %v)", a.cfg.Timeout),
+		"check that cert-manager is running, and that its approver or an approval policy covers this issuer"
 }
 
 func (a *Authority) where() string {
@@ -176,13 +176,13 @@ func (a *Authority) where() string {
 	return " in namespace " + a.cfg.Namespace
 }
 
-// issuerHealth is what an issuer says about itself; empty when it is well or cannot be read.
+// issuerHealth is the problem that an issuer's status shows; empty if it is healthy or cannot be read.
 type issuerHealth struct {
 	missing bool
 	problem string
 }
 
-// diagnoseTimeout bounds what is read for the sake of a better message.
+// diagnoseTimeout bounds the reads that only make a message better.
 const diagnoseTimeout = 3 * time.Second
 
 func (a *Authority) issuerHealth(ctx context.Context) issuerHealth {

@@ -26,19 +26,19 @@ import (
 
 var requestsResource = schema.GroupVersionResource{Group: "cert-manager.io", Version: "v1", Resource: "certificaterequests"}
 
-// apiServer is an API server with an issuer behind it, for faults that the real ones do not show on
-// demand. It answers what the control plane may ask; anything else fails the test.
+// apiServer is a fake API server with an issuer behind it, for faults that real ones do not produce on demand.
+// It serves the requests that the control plane may make; any other fails the test.
 type apiServer struct {
 	t      *testing.T
 	client *fake.FakeDynamicClient
 	signer *authority
 
-	// Faults; each may be nil. Fail is asked before anything is done, status makes an answer, watch
-	// replaces a request's n-th watch, counted from 1.
+	// Faults; each may be nil. fail is called before anything else, status makes the issuer's answer, and
+	// watch replaces a request's n-th watch, counted from 1.
 	fail   func(verb string) error
 	status func(spec map[string]any) map[string]any
 	watch  func(n int, object *unstructured.Unstructured) (watch.Interface, error)
-	// delay is how long the issuer takes.
+	// delay is how long the issuer takes to sign.
 	delay time.Duration
 
 	mu      sync.Mutex
@@ -60,7 +60,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	return s
 }
 
-// load returns an authority that has learnt its CA; what it asked is forgotten.
+// load returns an authority that has loaded its CA, and resets the counts.
 func (s *apiServer) load(changes ...func(*certmanager.Config)) *certmanager.Authority {
 	s.t.Helper()
 	authority := s.authority(changes...)
@@ -123,7 +123,7 @@ func notFound(name string) error {
 	return apierrors.NewNotFound(requestsResource.GroupResource(), name)
 }
 
-// create is called with s.mu held, as are the next ones.
+// create is called with s.mu held, as are the next methods.
 func (s *apiServer) create(object *unstructured.Unstructured) (bool, runtime.Object, error) {
 	name := object.GetName()
 	if s.objects[name] != nil {
@@ -152,7 +152,7 @@ func (s *apiServer) remove(name string) (bool, runtime.Object, error) {
 	return true, nil, nil
 }
 
-// list returns two objects a page, by name.
+// list returns two objects per page, sorted by name.
 func (s *apiServer) list(options metav1.ListOptions) (bool, runtime.Object, error) {
 	selector, err := labels.Parse(options.LabelSelector)
 	if err != nil {
@@ -199,7 +199,7 @@ func (s *apiServer) reactWatch(action k8stesting.Action) (bool, watch.Interface,
 	return true, s.answering(object), nil
 }
 
-// answering is a watch that sees the issuer's answer after a while.
+// answering returns a watch that sees the issuer's answer after the delay.
 func (s *apiServer) answering(object *unstructured.Unstructured) watch.Interface {
 	watcher := watch.NewFakeWithChanSize(1, false)
 	answered := s.answered(object)
@@ -221,7 +221,7 @@ func (s *apiServer) answering(object *unstructured.Unstructured) watch.Interface
 	return watcher
 }
 
-// answered is the object with the issuer's answer; nil when there is none.
+// answered returns the object with the issuer's answer; nil if there is none.
 func (s *apiServer) answered(object *unstructured.Unstructured) *unstructured.Unstructured {
 	status := map[string]any{}
 	spec := object.Object["spec"].(map[string]any)
@@ -239,29 +239,29 @@ func (s *apiServer) answered(object *unstructured.Unstructured) *unstructured.Un
 	return object
 }
 
-// issued is the status of a signed request.
+// issued returns the status of a signed request.
 func (s *apiServer) issued(spec map[string]any) map[string]any {
 	csr, err := base64.StdEncoding.DecodeString(spec["request"].(string))
 	if err != nil {
 		s.t.Error(err)
 	}
-	life, err := time.ParseDuration(spec["duration"].(string))
+	lifetime, err := time.ParseDuration(spec["duration"].(string))
 	if err != nil {
 		s.t.Error(err)
 	}
 	return map[string]any{
 		"conditions":  []any{is("Approved", "cert-manager.io", ""), is("Ready", "Issued", "")},
-		"certificate": base64.StdEncoding.EncodeToString(s.signer.answer(csr, life)),
+		"certificate": base64.StdEncoding.EncodeToString(s.signer.answer(csr, lifetime)),
 		"ca":          base64.StdEncoding.EncodeToString(s.signer.pem()),
 	}
 }
 
-// is is a condition with status True.
+// is returns a condition with status True.
 func is(kind, reason, message string) any {
 	return map[string]any{"type": kind, "status": "True", "reason": reason, "message": message}
 }
 
-// notReady is condition Ready with status False.
+// notReady returns condition Ready with status False.
 func notReady(reason, message string) any {
 	return map[string]any{"type": "Ready", "status": "False", "reason": reason, "message": message}
 }
@@ -283,14 +283,14 @@ func (s *apiServer) wantNone() {
 	}
 }
 
-// change changes the faults.
+// change changes the faults under the lock.
 func (s *apiServer) change(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
 }
 
-// put stores a request that somebody made some time ago.
+// put stores a request of the given age.
 func (s *apiServer) put(name, mesh string, age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -302,7 +302,7 @@ func (s *apiServer) put(name, mesh string, age time.Duration) {
 	s.objects[name] = object
 }
 
-// names are those of all requests, sorted.
+// names returns the names of all requests, sorted.
 func (s *apiServer) names() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -313,13 +313,13 @@ func (s *apiServer) names() string {
 	return fmt.Sprint(names)
 }
 
-// collect is a Report that keeps what it hears.
+// collect sets a Report that keeps what it receives.
 func collect(into statuses) func(*certmanager.Config) {
 	return func(cfg *certmanager.Config) { cfg.Report = func(s ca.RootStatus) { into <- s } }
 }
 
-// punctual is a client that does nothing for a context that has ended, as the real one; the fake
-// does not look.
+// punctual is a client that fails if the context has ended, as the real one does. The fake client does not
+// check it.
 type punctual struct{ dynamic.Interface }
 
 func (p punctual) Resource(resource schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {

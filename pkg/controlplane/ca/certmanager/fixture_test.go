@@ -29,7 +29,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// TestMain finds goroutines that a test leaves behind.
+// TestMain finds leaked goroutines.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
@@ -45,28 +45,28 @@ func serviceRequest(name string) ca.Request {
 	return ca.Request{Identity: workload(name), Usage: ca.UsageService}
 }
 
-// authority is a CA that the tests made, not the code under test.
+// authority is a CA of the tests, independent of the code under test.
 type authority struct {
 	t    *testing.T
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-// newAuthority makes a CA for the given time, signed by parent or by itself.
-func newAuthority(t *testing.T, name string, parent *authority, life time.Duration) *authority {
+// newAuthority returns a CA with the given lifetime, signed by parent or by itself.
+func newAuthority(t *testing.T, name string, parent *authority, lifetime time.Duration) *authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return (&authority{t: t, key: key}).renewed(name, parent, life)
+	return (&authority{t: t, key: key}).renewed(name, parent, lifetime)
 }
 
-// renewed is the same CA with a new certificate for its key.
-func (a *authority) renewed(name string, parent *authority, life time.Duration) *authority {
+// renewed returns the same CA with a new certificate for its key.
+func (a *authority) renewed(name string, parent *authority, lifetime time.Duration) *authority {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(lifetime),
 		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
 	}
 	signer, signerKey := template, a.key
@@ -108,8 +108,8 @@ func (a *authority) fingerprint() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// answer signs a request as an issuer does that copies its names.
-func (a *authority) answer(csr []byte, life time.Duration) []byte {
+// answer signs a request like an issuer that copies the names.
+func (a *authority) answer(csr []byte, lifetime time.Duration) []byte {
 	block, _ := pem.Decode(csr)
 	if block == nil {
 		a.t.Error("the signing request is not PEM")
@@ -123,14 +123,14 @@ func (a *authority) answer(csr []byte, life time.Duration) []byte {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: request.Subject,
 		DNSNames: request.DNSNames, URIs: request.URIs, IPAddresses: request.IPAddresses,
-		NotBefore: time.Now(), NotAfter: time.Now().Add(life),
+		NotBefore: time.Now(), NotAfter: time.Now().Add(lifetime),
 		KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	return certPEM(sign(a.t, template, a.cert, request.PublicKey, a.key))
 }
 
-// wantReason fails unless the error says why, and every text in it.
+// wantReason fails unless the error has the reason and contains every text.
 func wantReason(t *testing.T, err error, reason certmanager.Reason, texts ...string) {
 	t.Helper()
 	failed, ok := errors.AsType[*certmanager.RequestError](err)
@@ -142,7 +142,7 @@ func wantReason(t *testing.T, err error, reason certmanager.Reason, texts ...str
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("the error does not hold %q: %v", text, err)
+			t.Errorf("the error does not contain %q: %v", text, err)
 		}
 	}
 	t.Logf("said: %v", err)
@@ -185,12 +185,12 @@ func (l *logged) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, nil))
 }
 
-// sortedKeys goes through a map in order.
+// sortedKeys iterates over the keys of a map in order.
 func sortedKeys[V any](m map[string]V) iter.Seq[string] {
 	return slices.Values(slices.Sorted(maps.Keys(m)))
 }
 
-// load learns the CA, which must work soon.
+// load loads the CA, which must succeed soon.
 func load(t *testing.T, authority *certmanager.Authority) ca.Trust {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -209,7 +209,7 @@ func logTo(log *logged) func(*certmanager.Config) {
 	return func(cfg *certmanager.Config) { cfg.Log = log.logger() }
 }
 
-// finish ends what runs, and fails unless it says that it was ended.
+// finish cancels a running function, and fails unless it returns the cancellation.
 func finish(t *testing.T, cancel context.CancelFunc, done <-chan error) {
 	t.Helper()
 	cancel()

@@ -10,8 +10,8 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// FuzzRequest: whatever a CertificateRequest says of itself, it is read or it is an error, and nobody's
-// denial is overlooked.
+// FuzzRequest checks that every CertificateRequest is read or yields an error, and that no denial is
+// overlooked.
 func FuzzRequest(f *testing.F) {
 	for _, status := range []string{
 		`{"conditions": [{"type": "Approved", "status": "True"}, {"type": "Ready", "status": "True", "reason": "Issued"}], "certificate": "LS0t", "ca": "LS0t"}`,

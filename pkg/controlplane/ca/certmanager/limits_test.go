@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
 )
 
-// TestNeverAnswered waits for the time limit, with each thing that may be known by then.
+// TestNeverAnswered waits for the timeout, with each state that may be known by then.
 func TestNeverAnswered(t *testing.T) {
 	late := apierrors.NewResourceExpired("too old").Status()
 	for name, row := range map[string]struct {
@@ -24,10 +24,10 @@ func TestNeverAnswered(t *testing.T) {
 		noWatch    bool
 		texts      []string
 	}{
-		"not approved": {nil, false, []string{"nobody approved or denied it in time (20s at most)", "see whether cert-manager runs"}},
-		"approved":     {[]any{is("Approved", "cert-manager.io", "")}, false, []string{"approved but not signed", "the controller that signs for Issuer in group cert-manager.io runs"}},
+		"not approved": {nil, false, []string{"neither approved nor denied before the timeout (at most 20s)", "check that cert-manager is running"}},
+		"approved":     {[]any{is("Approved", "cert-manager.io", "")}, false, []string{"approved but not signed", "the controller that signs for Issuer in group cert-manager.io is running"}},
 		"pending":      {[]any{is("Approved", "cert-manager.io", ""), notReady("Pending", "come back later")}, false, []string{"(Pending: come back later)"}},
-		"unwatchable":  {nil, true, []string{"could not be watched: no route", "see to the API server"}},
+		"unwatchable":  {nil, true, []string{"could not be watched: no route", "check the API server"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestNeverAnswered(t *testing.T) {
 					if n > 1 {
 						return nil, nil // as usual
 					}
-					w := watch.NewFakeWithChanSize(1, false) // what was trouble once is none later
+					w := watch.NewFakeWithChanSize(1, false) // earlier trouble does not count
 					w.Error(&late)
 					return w, nil
 				}
@@ -71,7 +71,7 @@ func TestNeverAnswered(t *testing.T) {
 	}
 }
 
-// TestCallerLeaves cancels the caller: the request is deleted all the same, and nobody is asked why.
+// TestCallerLeaves cancels the caller: the request is still deleted, and nothing is diagnosed.
 func TestCallerLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newAPIServer(t)
@@ -93,8 +93,8 @@ func TestCallerLeaves(t *testing.T) {
 	})
 }
 
-// TestNoPlace has all places taken by requests that nobody answers.
-func TestNoPlace(t *testing.T) {
+// TestAllInFlight has the maximum number of requests in flight, none of which gets an answer.
+func TestAllInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newAPIServer(t)
 		authority := s.load(func(cfg *certmanager.Config) { cfg.MaxInFlight = 1 })
@@ -109,7 +109,7 @@ func TestNoPlace(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := authority.Issue(ctx, serviceRequest("bookthief"))
-		if err == nil || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "one of 1 places") {
+		if err == nil || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "one of the 1 requests in flight") {
 			t.Errorf("got error %v", err)
 		}
 		if n := s.count("create"); n != 1 {
@@ -123,8 +123,8 @@ func TestNoPlace(t *testing.T) {
 	})
 }
 
-// TestNotDeleted has an API server that does not delete: the leaf is good all the same, the log
-// says so, and the next sweep finds it.
+// TestNotDeleted has an API server that does not delete: the leaf is still valid, the log says so, and the
+// next sweep deletes the request.
 func TestNotDeleted(t *testing.T) {
 	var log logged
 	s := newAPIServer(t)
@@ -146,7 +146,7 @@ func TestNotDeleted(t *testing.T) {
 	s.wantNone()
 }
 
-// TestThousandRenewals has a thousand identities whose leaves are renewed as Leaves does it.
+// TestThousandRenewals renews the leaves of a thousand identities as the leaf cache does.
 func TestThousandRenewals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const identities, bound = 1000, 4

@@ -15,27 +15,26 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// Attempts to load are at least loadFirst apart, later up to loadLast. One that waits for an issuer
-// takes Timeout by itself, so that the next follows at once and a repaired issuer is noticed at once.
+// Attempts to load start at least loadFirst apart, and later up to loadLast. An attempt that waits for an
+// issuer takes Timeout by itself, so the next one follows at once and notices a repaired issuer at once.
 const (
 	loadFirst = time.Second
 	loadLast  = 15 * time.Second
 )
 
-// staleAfter is the least age at which a request is a leftover, on a clock that may be off by
-// minutes. Too soon does little harm: whoever waits for the request asks again.
+// staleAfter is the age at which a request counts as a leftover. It allows for clocks that are minutes off.
+// Deleting one too soon does little harm: its owner retries.
 const staleAfter = 5 * time.Minute
 
 // sweepPage is how many requests are listed at a time.
 const sweepPage = 500
 
-// Load waits until the issuer signs, which it may not do yet or may not exist yet, and learns the
-// CA that it signs with. It ends without it only when ctx does; what is in the way is logged once
-// for as long as it stays the same.
+// Load waits until the issuer exists and signs, and learns the CA that it signs with. It fails only when ctx
+// ends; it logs each problem once for as long as it stays the same.
 func (a *Authority) Load(ctx context.Context) error {
 	a.sweep(ctx)
 	var last string
-	var problem error // of the last attempt that had all its time
+	var problem error // of the last attempt that ctx did not cut short
 	for pause := loadFirst; ; pause = min(2*pause, loadLast) {
 		next := time.NewTimer(jittered(pause))
 		err := a.learn(ctx)
@@ -60,7 +59,7 @@ func (a *Authority) Load(ctx context.Context) error {
 	}
 }
 
-// essence is what of an error stays the same when the same goes wrong again.
+// essence is the part of an error that stays the same when the same problem occurs again.
 func essence(err error) string {
 	if failed, ok := errors.AsType[*RequestError](err); ok {
 		return string(failed.Reason) + failed.Detail
@@ -68,7 +67,7 @@ func essence(err error) string {
 	return err.Error()
 }
 
-// trial is a leaf that nobody uses: what it was signed with is of interest.
+// trial is a request for a leaf that nobody uses: only its signer matters.
 func trial() ca.Request {
 	return ca.Request{
 		Identity: identity.Identity{Namespace: "osm-self-test", ServiceAccount: "osm-self-test"},
@@ -77,8 +76,8 @@ func trial() ca.Request {
 	}
 }
 
-// learn issues a leaf as it is issued for workloads, and trusts the CA that signed it alone: if
-// that one is an intermediate, not its root, so that a mesh never trusts what else a company signs.
+// learn issues a leaf as for workloads, and trusts only the CA that signed it. If that is an intermediate,
+// it does not trust the root, so that a mesh never trusts whatever else a company signs.
 func (a *Authority) learn(ctx context.Context) error {
 	req := trial()
 	got, err := a.ask(ctx, req, req.TTL)
@@ -98,10 +97,10 @@ func (a *Authority) learn(ctx context.Context) error {
 	return nil
 }
 
-// Run reports when the issuer signs with another CA than the loaded one, and when with that one
-// again. It learns of it from the leaves that are issued, and asks for one itself when none was for
-// a while. Beside that it removes leftovers of processes that crashed. It runs until ctx ends and
-// returns its cause; call it after Load.
+// Run reports when the issuer starts to sign with another CA than the loaded one, and when it returns to it.
+// It learns the signer from the leaves that are issued, and requests one itself if none was for a while. It
+// also removes requests left by crashed processes. It runs until ctx ends and returns its cause; call it
+// after Load.
 func (a *Authority) Run(ctx context.Context) error {
 	stale := time.NewTicker(a.staleAge())
 	defer stale.Stop()
@@ -125,8 +124,8 @@ func (a *Authority) Run(ctx context.Context) error {
 	}
 }
 
-// compare says how the CA that signed last compares with the loaded one. One that was only renewed
-// is the same to peers for as long as the loaded certificate lasts.
+// compare returns how the CA that signed last compares with the loaded one. A renewed CA is the same to peers
+// until the loaded certificate expires.
 func (a *Authority) compare() ca.RootStatus {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -141,19 +140,19 @@ func (a *Authority) compare() ca.RootStatus {
 	return status
 }
 
-// probe asks for a leaf unless the issuer was heard of since the last time.
+// probe requests a leaf unless the issuer has signed since the last call.
 func (a *Authority) probe(ctx context.Context) {
-	if a.listened() {
+	if a.takeHeard() {
 		return
 	}
 	if _, err := a.issue(ctx, trial()); err != nil && ctx.Err() == nil {
-		a.cfg.Log.Warn("the issuer gives no certificates at present", "issuer", a.cfg.Issuer.String(), "problem", err)
+		a.cfg.Log.Warn("the issuer currently issues no certificates", "issuer", a.cfg.Issuer.String(), "problem", err)
 	}
-	a.listened() // an answer to ourselves does not stand in for others
+	a.takeHeard() // our own probe does not count
 }
 
-// listened says whether the issuer was heard of since it was called last.
-func (a *Authority) listened() bool {
+// takeHeard reports whether the issuer has signed since the last call, and clears the flag.
+func (a *Authority) takeHeard() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	heard := a.heard
@@ -163,15 +162,15 @@ func (a *Authority) listened() bool {
 
 func (a *Authority) staleAge() time.Duration { return max(staleAfter, 2*a.cfg.Timeout) }
 
-// sweep deletes this mesh's requests that are too old for anybody to wait for.
+// sweep deletes this mesh's requests that are too old to be in use.
 func (a *Authority) sweep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	removed, err := a.sweepAll(ctx)
 	if removed > 0 {
-		a.cfg.Log.Info("removed CertificateRequests that a process left behind", "namespace", a.cfg.Namespace, "count", removed)
+		a.cfg.Log.Info("removed CertificateRequests left by an earlier process", "namespace", a.cfg.Namespace, "count", removed)
 	}
-	// Not found: cert-manager is not even installed, so there are none.
+	// Not found: cert-manager is not installed, so there are none.
 	if err != nil && !apierrors.IsNotFound(err) && !errors.Is(err, context.Canceled) {
 		a.cfg.Log.Warn("leftover CertificateRequests not removed", "namespace", a.cfg.Namespace, "error", err)
 	}
@@ -202,5 +201,5 @@ func (a *Authority) sweepAll(ctx context.Context) (removed int, err error) {
 	}
 }
 
-// jittered is between half of d and d, so that replicas that start together do not stay together.
+// jittered returns a duration from d/2 to d, so that replicas that start together spread out.
 func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) } //nolint:gosec // jitter is no secret

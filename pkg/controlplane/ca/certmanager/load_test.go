@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
 )
 
-// TestLoadWaits is denied for a while, then not answered, then let in. The log names each problem
+// TestLoadWaits is denied for a while, then gets no answer, then is approved. The log names each problem
 // once, and the API server is not flooded.
 func TestLoadWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestLoadWaits(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		for _, text := range []string{"was denied: Policy: not you", "nobody approved or denied it"} {
+		for _, text := range []string{"was denied: Policy: not you", "it was neither approved nor denied"} {
 			if n := strings.Count(log.String(), text); n != 1 {
 				t.Errorf("the log says %q %d times, want once:\n%s", text, n, log.String())
 			}
@@ -49,7 +49,7 @@ func TestLoadWaits(t *testing.T) {
 	})
 }
 
-// TestLoadGivesUp ends with its context and says what was in the way.
+// TestLoadGivesUp checks that Load ends with its context and says what the problem was.
 func TestLoadGivesUp(t *testing.T) {
 	for name, row := range map[string]struct {
 		status func(s *apiServer, spec map[string]any) map[string]any
@@ -83,7 +83,7 @@ func TestLoadGivesUp(t *testing.T) {
 				err := authority.Load(ctx)
 				wantReason(t, err, row.reason, `load the CA of Issuer "osm-ca": context deadline exceeded: `, row.text)
 				if authority.Trust().Fingerprint != "" {
-					t.Error("trusts a CA that it has not learnt")
+					t.Error("trusts a CA that it has not loaded")
 				}
 				s.wantNone()
 			})
@@ -91,7 +91,7 @@ func TestLoadGivesUp(t *testing.T) {
 	}
 }
 
-// TestRunProbesWhenQuiet counts what Run asks for by itself.
+// TestRunProbesWhenQuiet counts the leaves that Run itself requests.
 func TestRunProbesWhenQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logged
@@ -120,7 +120,7 @@ func TestRunProbesWhenQuiet(t *testing.T) {
 			}
 		})
 		time.Sleep(time.Hour)
-		if !strings.Contains(log.String(), "gives no certificates at present") || !strings.Contains(log.String(), "boom") {
+		if !strings.Contains(log.String(), "currently issues no certificates") || !strings.Contains(log.String(), "boom") {
 			t.Errorf("the log says %q", log.String())
 		}
 		reason := errors.New("the end")
@@ -172,7 +172,7 @@ func TestRunReports(t *testing.T) {
 	})
 }
 
-// TestSweep removes what is old and this mesh's, at start and while it runs.
+// TestSweep checks that old requests of this mesh are removed, at start and later.
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logged
@@ -200,7 +200,7 @@ func TestSweep(t *testing.T) {
 	})
 }
 
-// TestSweepFails says so, and nothing else depends on it.
+// TestSweepFails checks that a failed sweep is logged and affects nothing else.
 func TestSweepFails(t *testing.T) {
 	var log logged
 	s := newAPIServer(t)

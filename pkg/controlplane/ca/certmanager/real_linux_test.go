@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
 )
 
-// TestRealCertManager asks cert-manager's own controllers, beside a real API server.
+// TestRealCertManager runs against cert-manager's own controllers and a real API server.
 func TestRealCertManager(t *testing.T) {
 	c := newCluster(t)
 	c.grant()
@@ -72,8 +72,8 @@ func testIssue(t *testing.T, c *cluster, kind string) {
 		if cert.Subject.CommonName != "bookbuyer.bookstore.cluster.local" || len(cert.URIs) != 1 || cert.URIs[0].String() != "spiffe://cluster.local/ns/bookstore/sa/bookbuyer" {
 			t.Errorf("%s: named %q %v", row.usage, cert.Subject.CommonName, cert.URIs)
 		}
-		if life := leaf.NotAfter.Sub(leaf.Issued); life < 23*time.Hour || life > 25*time.Hour {
-			t.Errorf("%s: lives for %v, want a day", row.usage, life)
+		if lifetime := leaf.NotAfter.Sub(leaf.Issued); lifetime < 23*time.Hour || lifetime > 25*time.Hour {
+			t.Errorf("%s: lives for %v, want a day", row.usage, lifetime)
 		}
 		if err := cert.CheckSignatureFrom(root.cert); err != nil {
 			t.Errorf("%s: %v", row.usage, err)
@@ -112,7 +112,7 @@ func testIntermediate(t *testing.T, c *cluster) {
 	c.wantNone(t)
 }
 
-// testShortCA: cert-manager itself would sign beyond the end of its CA.
+// testShortCA checks that no leaf outlives the CA. cert-manager itself would sign one.
 func testShortCA(t *testing.T, c *cluster) {
 	root := newAuthority(t, "root", nil, 30*time.Minute)
 	leaf, err := c.loaded(t, certmanager.KindIssuer, root).Issue(t.Context(), serviceRequest("bookbuyer"))
@@ -127,7 +127,7 @@ func testShortCA(t *testing.T, c *cluster) {
 	}
 }
 
-// testLateIssuer starts the mesh first, then makes the issuer, then its CA.
+// testLateIssuer starts the mesh first, then creates the issuer, then its CA.
 func testLateIssuer(t *testing.T, c *cluster) {
 	var log logged
 	provider := c.newProvider(t, certmanager.KindIssuer, timeout(500*time.Millisecond), logTo(&log))
@@ -158,7 +158,7 @@ func testLateIssuer(t *testing.T, c *cluster) {
 	}
 	t.Logf("loaded %v after the issuer was complete; said:\n%s", time.Since(begin), log.String())
 	if n := strings.Count(log.String(), "waiting for the first certificate"); n > 4 {
-		t.Errorf("said %d times that it waits: a problem that stays the same is said once", n)
+		t.Errorf("logged %d times that it waits: a problem that stays the same is logged once", n)
 	}
 	c.wantNone(t)
 }
@@ -198,7 +198,7 @@ func testLostIssuer(t *testing.T, c *cluster) {
 	c.wantNone(t)
 }
 
-// testSelfSigned has an issuer that can never serve a mesh: each leaf would be its own CA.
+// testSelfSigned has an issuer that no mesh can use: each leaf would be its own CA.
 func testSelfSigned(t *testing.T, c *cluster) {
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "metadata": map[string]any{"name": issuerName},
@@ -253,7 +253,7 @@ func testChangedCA(t *testing.T, c *cluster) {
 		t.Errorf("at first reports %+v", first)
 	}
 
-	// Nothing is issued here but by Run's own probes.
+	// Only Run's own probes are issued here.
 	other := newAuthority(t, "another root", nil, 24*time.Hour)
 	c.putCA(t, certmanager.KindIssuer, other, nil)
 	status := reports.next(t)
@@ -270,7 +270,7 @@ func testChangedCA(t *testing.T, c *cluster) {
 	}
 	renewed := root.renewed("root", nil, 48*time.Hour)
 	c.putCA(t, certmanager.KindIssuer, renewed, nil)
-	eventually(t, "the log to tell of the renewed CA", func() error {
+	eventually(t, "the log to mention the renewed CA", func() error {
 		if !strings.Contains(log.String(), renewed.fingerprint()) {
 			return fmt.Errorf("it says: %s", log.String())
 		}

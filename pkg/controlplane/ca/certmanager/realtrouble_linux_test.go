@@ -17,7 +17,7 @@ import (
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
-// testLeftovers finds requests of a process that crashed, and one that is none of ours.
+// testLeftovers has requests of a crashed process, and one that is not ours.
 func testLeftovers(t *testing.T, c *cluster) {
 	root := newAuthority(t, "root", nil, 24*time.Hour)
 	requests := c.resource("certificaterequests").Namespace(namespace)
@@ -55,7 +55,7 @@ func testLeftovers(t *testing.T, c *cluster) {
 	}
 }
 
-// testThousand has a replica that comes up with a thousand identities.
+// testThousand has a replica that starts with a thousand identities.
 func testThousand(t *testing.T, c *cluster) {
 	const identities, callers, bound = 1000, 64, 8
 	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), func(cfg *certmanager.Config) { cfg.MaxInFlight = bound })
@@ -107,7 +107,7 @@ func testServerAway(t *testing.T, c *cluster) {
 	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), logTo(&log))
 	c.server.Stop()
 	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
-	wantReason(t, err, certmanager.Refused, "create", "see to the API server")
+	wantReason(t, err, certmanager.Refused, "create", "check the API server")
 	c.startServer()
 	eventually(t, "recovery", func() error {
 		_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
@@ -121,7 +121,7 @@ func testKilled(t *testing.T, c *cluster, manager *realapi.Process) {
 	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), timeout(time.Second))
 	manager.Stop()
 	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
-	wantReason(t, err, certmanager.Unanswered, "nobody approved or denied it", "see whether cert-manager runs")
+	wantReason(t, err, certmanager.Unanswered, "neither approved nor denied", "check that cert-manager is running")
 	c.wantNone(t)
 	c.startCertManager(t)
 	eventually(t, "recovery", func() error {
@@ -131,7 +131,7 @@ func testKilled(t *testing.T, c *cluster, manager *realapi.Process) {
 	c.wantNone(t)
 }
 
-// testNeverAnswered has nobody who approves, then somebody.
+// testNeverAnswered has no approver at first, then one.
 func testNeverAnswered(t *testing.T, c *cluster) {
 	root := newAuthority(t, "root", nil, 24*time.Hour)
 	c.putCA(t, certmanager.KindIssuer, root, nil)
@@ -143,7 +143,7 @@ func testNeverAnswered(t *testing.T, c *cluster) {
 
 	begin := time.Now()
 	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
-	wantReason(t, err, certmanager.Unanswered, "nobody approved or denied it in time (1s at most)", "approval policy")
+	wantReason(t, err, certmanager.Unanswered, "neither approved nor denied before the timeout (at most 1s)", "approval policy")
 	if took := time.Since(begin); took > 5*time.Second {
 		t.Errorf("took %v, want the time limit of 1s and a little", took)
 	}
@@ -156,7 +156,7 @@ func testNeverAnswered(t *testing.T, c *cluster) {
 	c.wantNone(t)
 }
 
-// testDenied has an approval policy that says no, at start and later.
+// testDenied has an approval policy that denies, at start and later.
 func testDenied(t *testing.T, c *cluster) {
 	root := newAuthority(t, "root", nil, 24*time.Hour)
 	c.putCA(t, certmanager.KindIssuer, root, nil)

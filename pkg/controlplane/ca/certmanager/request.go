@@ -21,24 +21,24 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 )
 
-// Marks on requests.
+// The label and the annotation of requests.
 const (
-	// LabelRequest marks a request as a mesh's own; the value is the mesh's name. Others in the
+	// LabelRequest marks a request as a mesh's own; the value is the mesh's name. Other requests in the
 	// namespace, such as those of a Certificate, are never touched.
 	LabelRequest = "openservicemesh.io/certificate-request"
-	// AnnotationIdentity tells people for whom a request is: its name tells nothing.
+	// AnnotationIdentity tells users which identity a request is for, since its name does not.
 	AnnotationIdentity = "openservicemesh.io/identity"
 )
 
-// A broken watch is opened again after a pause that doubles between these two.
+// A broken watch is reopened after a pause that doubles between these two.
 const (
 	pauseFirst = 100 * time.Millisecond
 	pauseLast  = 2 * time.Second
 )
 
-// object is the CertificateRequest for a signing request. Its name is a digest of the content: a
-// key is used once, so no two requests share a name, and a create that went through twice is one
-// object. The name never holds an identity's, which may be too long.
+// object returns the CertificateRequest for a signing request. Its name is a digest of the content: each key
+// is used once, so no two requests share a name, and a create that is sent twice creates one object. The name
+// does not contain the identity, which may be too long.
 func (a *Authority) object(req ca.Request, csr []byte, ttl time.Duration) *unstructured.Unstructured {
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%s\n%s\n%s\n%s", a.cfg.Mesh, req.Identity, req.Usage, csr)
@@ -61,7 +61,7 @@ func (a *Authority) object(req ca.Request, csr []byte, ttl time.Duration) *unstr
 	}}
 }
 
-// usages are a leaf's key usages in cert-manager's words, the same that ca.Issuer signs.
+// usages returns a leaf's key usages as cert-manager spells them, the same that ca.Issuer signs.
 func usages(req ca.Request) []any {
 	list := []any{"digital signature"}
 	if req.KeyBits != 0 {
@@ -76,21 +76,21 @@ func usages(req ca.Request) []any {
 	return list
 }
 
-// request is what is read of a CertificateRequest.
+// request is the part of a CertificateRequest that is read.
 type request struct {
 	name, version string
 	status        status
-	deleted       bool // by somebody else, while we waited
+	deleted       bool // by someone else, while we waited
 }
 
-// status is what is read of the status of a request or of an issuer, which has conditions alone.
+// status is the part of the status of a request or an issuer that is read; issuers only have conditions.
 type status struct {
 	Conditions  conditions `json:"conditions"`
 	Certificate []byte     `json:"certificate"`
 	CA          []byte     `json:"ca"`
 }
 
-// conditions are those of a request or of an issuer.
+// conditions are the conditions of a request or an issuer.
 type conditions []condition
 
 type condition struct {
@@ -100,7 +100,7 @@ type condition struct {
 	Message string `json:"message"`
 }
 
-// of returns the condition of a type; it is empty when there is none.
+// of returns the condition of a type; it is empty if there is none.
 func (c conditions) of(kind string) condition {
 	for _, one := range c {
 		if one.Type == kind {
@@ -110,10 +110,10 @@ func (c conditions) of(kind string) condition {
 	return condition{}
 }
 
-// isTrue says whether the condition of a type is True.
+// isTrue reports whether the condition of a type is True.
 func (c conditions) isTrue(kind string) bool { return c.of(kind).Status == "True" }
 
-// text is what a condition says, as far as it says anything.
+// text returns a condition's reason and message, as far as it has them.
 func (c condition) text() string { return strings.Trim(c.Reason+": "+c.Message, ": ") }
 
 func read(object runtime.Object) (request, error) {
@@ -128,7 +128,7 @@ func read(object runtime.Object) (request, error) {
 	return request{name: u.GetName(), version: u.GetResourceVersion(), status: status}, nil
 }
 
-// readStatus reads the status of an object; one that has none yet is empty.
+// readStatus returns the status of an object; it is empty if the object has none yet.
 func readStatus(object *unstructured.Unstructured) (status, error) {
 	var s status
 	content, found := object.Object["status"]
@@ -142,8 +142,8 @@ func readStatus(object *unstructured.Unstructured) (status, error) {
 	return s, runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &s)
 }
 
-// outcome is how far a request has got, with the condition that says so. A denial counts even
-// beside a certificate: whoever denies late still denies.
+// outcome returns the state of a request, with the condition that says so. A denial counts even if there is
+// a certificate: a late denial is still a denial.
 func (r request) outcome() (Reason, condition) {
 	all := r.status.Conditions
 	ready := all.of("Ready")
@@ -161,7 +161,7 @@ func (r request) outcome() (Reason, condition) {
 	case ready.Status == "True":
 		return issued, ready
 	case r.deleted:
-		return Deleted, condition{Message: "it was gone before it was answered"}
+		return Deleted, condition{Message: "it was deleted before it was signed"}
 	}
 	return pending, ready
 }
@@ -173,7 +173,7 @@ func (a *Authority) submit(ctx context.Context, object *unstructured.Unstructure
 	if !undone(err) {
 		defer a.remove(ctx, name)
 	}
-	if apierrors.IsAlreadyExists(err) { // only our own first try can have made it: see object
+	if apierrors.IsAlreadyExists(err) { // only our own first attempt can have created it: see object
 		created, err = a.requests.Get(ctx, name, metav1.GetOptions{})
 	}
 	switch {
@@ -189,15 +189,15 @@ func (a *Authority) submit(ctx context.Context, object *unstructured.Unstructure
 	return a.await(ctx, state)
 }
 
-// undone says whether a create has certainly made nothing; it is false for no error.
+// undone reports whether a create has certainly created nothing; it is false if there is no error.
 func undone(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsNotFound(err) ||
 		apierrors.IsBadRequest(err) || apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err)
 }
 
-// await follows a request until it has an outcome or ctx ends. Each request has a watch of its own
-// that begins where create ended: nothing is missed, nothing must be in sync first, and after an
-// outage there is no cache that is behind. It costs one short request more than a shared watch.
+// await follows a request until it has an outcome or ctx ends. Each request has its own watch, which starts
+// where create ended: it misses nothing, needs no sync first, and has no cache that is stale after an
+// outage. It costs one short request more than a shared watch.
 func (a *Authority) await(ctx context.Context, state request) (request, error) {
 	for pause := pauseFirst; ; pause = min(2*pause, pauseLast) {
 		err := a.follow(ctx, &state)
@@ -249,7 +249,7 @@ func (a *Authority) follow(ctx context.Context, state *request) error {
 	}
 }
 
-// apply brings the state up to date with an event.
+// apply updates the state with an event.
 func (r *request) apply(event watch.Event) error {
 	switch event.Type {
 	case watch.Added, watch.Modified, watch.Deleted:
@@ -259,14 +259,13 @@ func (r *request) apply(event watch.Event) error {
 		}
 		*r = next
 		r.deleted = event.Type == watch.Deleted
-	case watch.Error: // above all: what was seen last is too old to go on from
+	case watch.Error: // mostly because the last version seen is too old to resume from
 		return apierrors.FromObject(event.Object)
 	}
 	return nil
 }
 
-// refresh reads what happened while nobody watched. What goes wrong here goes wrong in the watch
-// that follows, too.
+// refresh reads what changed while there was no watch. It ignores errors: the watch that follows fails alike.
 func (a *Authority) refresh(ctx context.Context, state *request) {
 	object, err := a.requests.Get(ctx, state.name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -281,7 +280,7 @@ func (a *Authority) refresh(ctx context.Context, state *request) {
 	}
 }
 
-// sleep waits, and says whether ctx lasted as long.
+// sleep waits, and reports whether ctx is still alive after it.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

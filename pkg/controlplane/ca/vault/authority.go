@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// probeLife is the life of the leaves that are only signed to see who signs.
+	// probeLife is the lifetime of leaves that are issued only to learn which CA signs.
 	probeLife = 5 * time.Minute
-	// cutShort is how much shorter than asked a leaf may be before it is worth a word.
-	cutShort = time.Minute
+	// shortfall is how much shorter than requested a leaf may be before we warn about it.
+	shortfall = time.Minute
 )
 
-// Authority issues leaves by Vault. It is safe for concurrent use after Load.
+// Authority issues leaves through Vault. It is safe for concurrent use after Load.
 type Authority struct {
 	cfg     Config
 	server  *server
@@ -32,9 +32,9 @@ type Authority struct {
 
 	mu       sync.Mutex
 	loaded   *ca.Trust
-	shown    string        // what the engine showed as its CA when last compared
-	shortOf  time.Duration // the longest life of which it was told that it is cut short
-	renewed  string        // fingerprint of a renewed CA certificate that was told of
+	shown    string        // the CA that the engine published at the last comparison
+	shortOf  time.Duration // the longest lifetime that was logged as cut short
+	renewed  string        // fingerprint of the renewed CA certificate that was logged
 	reported ca.RootState
 
 	reporting sync.Mutex // held during Report, so that calls do not overlap
@@ -42,7 +42,7 @@ type Authority struct {
 
 var _ ca.Authority = (*Authority)(nil)
 
-// New checks the configuration. It asks nothing of the server, which may not be up yet.
+// New checks the configuration. It does not contact the server, which may not be up yet.
 func New(cfg Config) (*Authority, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -52,8 +52,8 @@ func New(cfg Config) (*Authority, error) {
 	return &Authority{cfg: cfg, server: server, session: newSession(cfg, server), gate: newGate(cfg.Now)}, nil
 }
 
-// Load learns the CA by having one leaf signed, which also proves that login and role are right.
-// It tries until that works or ctx ends, and logs why it does not work yet.
+// Load learns the CA by issuing one leaf, which also proves that the login and the role work.
+// It retries until that succeeds or ctx ends, and logs what stands in the way.
 func (a *Authority) Load(ctx context.Context) error {
 	a.warnOfPlainText()
 	var last error
@@ -78,13 +78,13 @@ func (a *Authority) Load(ctx context.Context) error {
 	}
 }
 
-// warnOfPlainText tells who could read along. A server on this host is an agent that encrypts.
+// warnOfPlainText warns about plain http, unless the server is on this host: then it is an agent that encrypts.
 func (a *Authority) warnOfPlainText() {
 	u, err := url.Parse(a.cfg.Address)
 	if err != nil || u.Scheme == "https" || u.Hostname() == "localhost" || net.ParseIP(u.Hostname()).IsLoopback() {
 		return
 	}
-	a.cfg.Log.Warn("the certificate provider is asked over plain http: whoever reads along gets the control plane's token; use https", "address", a.cfg.Address)
+	a.cfg.Log.Warn("the certificate provider is used over plain http: anyone who can read the traffic gets the control plane's token; use https", "address", a.cfg.Address)
 }
 
 func (a *Authority) load(ctx context.Context) error {
@@ -103,7 +103,7 @@ func (a *Authority) load(ctx context.Context) error {
 	return nil
 }
 
-// probe asks for a leaf that nobody will use. Its key is forgotten.
+// probe is a request for a leaf that nobody uses. Its key is discarded.
 func (a *Authority) probe() ca.Request {
 	return ca.Request{
 		Identity: identity.Identity{Namespace: "osm-self-test", ServiceAccount: "osm-self-test"},
@@ -111,7 +111,7 @@ func (a *Authority) probe() ca.Request {
 	}
 }
 
-// Trust returns what peers need to verify the leaves. It is empty before Load has returned.
+// Trust returns what peers need to verify the leaves. It is empty until Load returns.
 func (a *Authority) Trust() ca.Trust {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,7 +121,7 @@ func (a *Authority) Trust() ca.Trust {
 	return *a.loaded
 }
 
-// Issue has a leaf signed. Its life ends with the CA's at the latest.
+// Issue issues a leaf. It expires no later than the CA.
 func (a *Authority) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {
 	leaf, err := a.issue(ctx, req)
 	if err != nil {
@@ -130,7 +130,7 @@ func (a *Authority) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error)
 	return leaf, nil
 }
 
-// wish tells requests apart that a role may grant or refuse.
+// wish identifies the requests that a role grants or refuses alike.
 type wish struct {
 	identity identity.Identity
 	usage    ca.Usage
@@ -154,11 +154,11 @@ func (a *Authority) issue(ctx context.Context, req ca.Request) (*ca.Leaf, error)
 	if err != nil {
 		return nil, err
 	}
-	a.noteShort(leaf, ttl)
+	a.logShort(leaf, ttl)
 	return leaf, nil
 }
 
-// ended classifies the end of a request.
+// ended classifies the result of a request.
 func ended(ctx context.Context, err error) outcome {
 	failure, isFailure := errors.AsType[*Error](err)
 	_, isUnfit := errors.AsType[*unfitError](err)
@@ -173,14 +173,14 @@ func ended(ctx context.Context, err error) outcome {
 	return failed
 }
 
-// unfitError is a leaf that was signed and cannot be used.
+// unfitError means that a leaf was signed but cannot be used.
 type unfitError struct{ cause error }
 
 func (e *unfitError) Error() string { return e.cause.Error() }
 func (e *unfitError) Unwrap() error { return e.cause }
 
-// sign has a new key's leaf signed and checks it against a trust, or against the CA that came
-// with it for nil. It returns that CA, too.
+// sign gets a leaf for a new key and verifies it against a trust; nil means the CA that comes with the leaf.
+// It also returns that CA.
 func (a *Authority) sign(ctx context.Context, req ca.Request, ttl time.Duration, against *ca.Trust) (*ca.Leaf, ca.Trust, error) {
 	csr, key, err := ca.NewSigningRequest(req, a.cfg.TrustDomain)
 	if err != nil {
@@ -200,7 +200,7 @@ func (a *Authority) sign(ctx context.Context, req ca.Request, ttl time.Duration,
 	return leaf, signer, nil
 }
 
-// read checks an answer to a signing request.
+// read checks the response to a signing request.
 func (a *Authority) read(secret *api.Secret, req ca.Request, key ca.Key, against *ca.Trust, now time.Time) (*ca.Leaf, ca.Trust, error) {
 	chain, issuing := chainOf(secret.Data)
 	signer, err := ca.SignerTrust([]byte(chain), []byte(issuing), now)
@@ -218,8 +218,8 @@ func (a *Authority) read(secret *api.Secret, req ca.Request, key ca.Key, against
 	return leaf, signer, nil
 }
 
-// chainOf takes the certificates out of an answer: the leaf with the signer's chain, which the
-// server returns for intermediates, and the signer.
+// chainOf extracts the certificates from a response: the leaf with the signer's chain, which the server
+// returns for intermediates, and the signer.
 func chainOf(data map[string]any) (chain, issuing string) {
 	chain, _ = data["certificate"].(string)
 	issuing, _ = data["issuing_ca"].(string)
@@ -232,10 +232,10 @@ func chainOf(data map[string]any) (chain, issuing string) {
 	return chain, issuing
 }
 
-// noteShort tells once that the role cuts lives short.
-func (a *Authority) noteShort(leaf *ca.Leaf, asked time.Duration) {
+// logShort logs once that the role limits lifetimes.
+func (a *Authority) logShort(leaf *ca.Leaf, asked time.Duration) {
 	got := leaf.NotAfter.Sub(leaf.Issued)
-	if asked-got < cutShort {
+	if asked-got < shortfall {
 		return
 	}
 	a.mu.Lock()
@@ -243,6 +243,6 @@ func (a *Authority) noteShort(leaf *ca.Leaf, asked time.Duration) {
 	a.shortOf = max(a.shortOf, asked)
 	a.mu.Unlock()
 	if !told {
-		a.cfg.Log.Warn("certificates live shorter than configured: raise max_ttl", "role", a.cfg.Mount+"/roles/"+a.cfg.Role, "configured", asked, "served", got.Round(time.Second))
+		a.cfg.Log.Warn("certificates have a shorter lifetime than configured: raise max_ttl", "role", a.cfg.Mount+"/roles/"+a.cfg.Role, "configured", asked, "served", got.Round(time.Second))
 	}
 }

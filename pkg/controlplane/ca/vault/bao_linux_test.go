@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
-// patience is how long anything may take that another process has to do.
+// patience is how long another process may take for anything.
 const patience = 30 * time.Second
 
 // bao is an OpenBao server as a process: a real server of Vault's API. It listens on loopback.
@@ -32,7 +32,7 @@ type bao struct {
 	root    string // token that may do everything
 }
 
-// newBao prepares a server that is not started yet. It forgets everything when it stops.
+// newBao prepares a server without starting it. Its state is lost when it stops.
 func newBao(t *testing.T) *bao {
 	b := &bao{t: t, program: realapi.Program(t, "BAO", "scripts/openbao.sh"), dir: t.TempDir(), port: realapi.FreePort(t), scheme: "http", client: &http.Client{}}
 	t.Cleanup(b.client.CloseIdleConnections)
@@ -40,7 +40,7 @@ func newBao(t *testing.T) *bao {
 	return b
 }
 
-// durable makes the server keep its state on the disk, for which it starts more slowly.
+// durable makes the server keep its state on disk. It then starts more slowly.
 func (b *bao) durable() {
 	data := filepath.Join(b.dir, "data")
 	must(b.t, os.MkdirAll(data, 0o700))
@@ -63,7 +63,7 @@ listener "tcp" {
 	must(b.t, os.WriteFile(filepath.Join(b.dir, "config.hcl"), []byte(config), 0o600))
 }
 
-// withTLS makes the server speak https with a certificate.
+// withTLS makes the server use https with a certificate.
 func (b *bao) withTLS(certPEM, keyPEM []byte) {
 	for name, content := range map[string][]byte{"tls.crt": certPEM, "tls.key": keyPEM} {
 		must(b.t, os.WriteFile(filepath.Join(b.dir, name), content, 0o600))
@@ -84,7 +84,7 @@ func running(t *testing.T) *bao {
 
 func (b *bao) address() string { return b.scheme + "://127.0.0.1:" + b.port }
 
-// start starts the process and waits until it answers, sealed.
+// start starts the process and waits until it responds, sealed.
 func (b *bao) start() {
 	b.process = realapi.Run(b.t, filepath.Join(b.dir, "bao.log"), b.program, "server", "-config="+filepath.Join(b.dir, "config.hcl"))
 	eventually(b.t, "OpenBao to answer", func() error {
@@ -115,7 +115,7 @@ func (b *bao) unseal() {
 	})
 }
 
-// write does what an operator does, with the root token, and returns the data of the answer.
+// write writes as an operator does, with the root token, and returns the data of the response.
 func (b *bao) write(path string, body map[string]any) map[string]any {
 	b.t.Helper()
 	return b.request(http.MethodPost, path, body)

@@ -6,13 +6,13 @@ import (
 	"net/http"
 )
 
-// maxAnswer is more than any answer with a certificate and its chain; the library reads all that comes.
+// maxAnswer is more than any response with a certificate and its chain. The library itself has no limit.
 const maxAnswer = 1 << 20
 
-// bounded ends answers that are too long with an error.
+// bounded fails responses that are too long.
 type bounded struct{ next http.RoundTripper }
 
-// RoundTrip sends a request whose answer is bounded.
+// RoundTrip sends a request and bounds its response.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := b.next.RoundTrip(r)
 	if err != nil {
@@ -22,13 +22,13 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// boundedBody is a body of which left bytes may still be read.
+// boundedBody is a body that may hold left more bytes.
 type boundedBody struct {
 	io.ReadCloser
 	left int64
 }
 
-// Read reads as long as the body is not too long. Only a byte beyond the bound shows that it is.
+// Read fails once the body exceeds the bound. Only a byte beyond the bound shows that it does.
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1]
@@ -36,7 +36,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		b.left = -1
-		return 0, fmt.Errorf("an answer of more than %d bytes", maxAnswer)
+		return 0, fmt.Errorf("the response is longer than %d bytes", maxAnswer)
 	}
 	return n, err
 }

@@ -7,7 +7,8 @@ import (
 	"testing/iotest"
 )
 
-// TestBoundIsExact: an answer as long as the bound is whole, and one byte more is too long, however it arrives.
+// TestBoundIsExact checks that a response as long as the bound is read whole, and that one more byte is too
+// long, in whatever pieces it arrives.
 func TestBoundIsExact(t *testing.T) {
 	for name, arrives := range map[string]func(io.Reader) io.Reader{
 		"at once": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader, "end with the last byte": iotest.DataErrReader,

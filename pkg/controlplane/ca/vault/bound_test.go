@@ -10,7 +10,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// endless is a server that never stops answering; it counts what was taken.
+// endless is a response that never ends; it counts the bytes that were read.
 type endless struct{ sent int }
 
 func (e *endless) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -18,7 +18,7 @@ func (e *endless) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (e *endless) Read(p []byte) (int, error) {
-	const enough = 64 << 20 // without a bound the test ends, too
+	const enough = 64 << 20 // ends the test even without a bound
 	if e.sent > enough {
 		return 0, io.EOF
 	}
@@ -29,7 +29,7 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestAnswersAreBounded: a server, or whoever stands in for it, cannot fill the control plane's memory.
+// TestAnswersAreBounded checks that a server, or an impostor, cannot fill the control plane's memory.
 func TestAnswersAreBounded(t *testing.T) {
 	server := &endless{}
 	a, err := vault.New(vault.Config{
@@ -40,7 +40,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err = a.Load(ctx)
-	contains(t, err, "an answer of more than 1048576 bytes")
+	contains(t, err, "the response is longer than 1048576 bytes")
 	if server.sent > 4<<20 {
 		t.Errorf("%d bytes were read", server.sent)
 	}

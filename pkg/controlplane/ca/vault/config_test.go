@@ -25,7 +25,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"a role of the PKI engine is required":            func(c *vault.Config) { c.Role = "" },
 		"a trust domain is required":                      func(c *vault.Config) { c.TrustDomain = "" },
 		"a CA bundle needs https":                         func(c *vault.Config) { c.Address, c.CABundle = "http://vault", []byte("x") },
-		"the CA bundle holds no certificate":              func(c *vault.Config) { c.CABundle = []byte("x") },
+		"the CA bundle holds no PEM certificate":          func(c *vault.Config) { c.CABundle = []byte("x") },
 		`role "a b": not a name`:                          func(c *vault.Config) { c.Role = "a b" },
 		`mount "../sys": not a name`:                      func(c *vault.Config) { c.Mount = "../sys" },
 		`login mount "a?b": not a name`:                   func(c *vault.Config) { c.Login.Mount = "a?b" },
@@ -41,10 +41,10 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// TestPlainTextIsTold: whoever reads along gets the token, unless the server is on this host.
-func TestPlainTextIsTold(t *testing.T) {
+// TestPlainTextWarning checks the warning that others can read the token, unless the server is on this host.
+func TestPlainTextWarning(t *testing.T) {
 	t.Parallel()
-	for address, told := range map[string]bool{
+	for address, warned := range map[string]bool{
 		"http://vault.vault:8200": true, "http://10.0.0.1:8200": true,
 		"http://127.0.0.1:8200": false, "http://[::1]:8200": false, "http://localhost:8200": false, "https://vault.vault:8200": false,
 	} {
@@ -54,8 +54,8 @@ func TestPlainTextIsTold(t *testing.T) {
 		a, err := vault.New(config)
 		must(t, err)
 		must(t, a.Load(t.Context()))
-		if got := log.contains("plain http"); got != told {
-			t.Errorf("%s: told %v, want %v: %s", address, got, told, log)
+		if got := log.contains("plain http"); got != warned {
+			t.Errorf("%s: warned %v, want %v: %s", address, got, warned, log)
 		}
 	}
 }

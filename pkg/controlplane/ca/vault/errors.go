@@ -14,15 +14,15 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// Error is a request that failed: which, what the server said, and what to do.
+// Error says which request failed, what the server said, and how to fix it.
 type Error struct {
 	// Address and Path are the server and the path below /v1/.
 	Address, Path string
-	// Status is the HTTP status, or 0 if no answer came.
+	// Status is the HTTP status, or 0 if there was no response.
 	Status int
 	// Said is what the server or the network said.
 	Said string
-	// Fix is what to do.
+	// Fix says how to fix it.
 	Fix string
 
 	cause error
@@ -40,7 +40,7 @@ func (e *Error) Error() string {
 // Unwrap returns the library's error.
 func (e *Error) Unwrap() error { return e.cause }
 
-// about says whether the server refused what was asked and not who asked, or in what state.
+// about returns whether the request, the token or the server is at fault.
 func (e *Error) about() subject {
 	switch {
 	case strings.HasPrefix(e.Path, "auth/"):
@@ -53,7 +53,7 @@ func (e *Error) about() subject {
 	return aboutServer
 }
 
-// subject is what an error speaks about.
+// subject is what an error is about.
 type subject int
 
 const (
@@ -62,25 +62,25 @@ const (
 	aboutRequest
 )
 
-// refuses says whether an error is the server's refusal of the token.
+// refuses reports whether the server refused the token.
 func refuses(err error) bool {
 	failed, ok := errors.AsType[*Error](err)
 	return ok && failed.about() == aboutToken
 }
 
-// denied says whether the server answered and will not do what was asked, however often.
+// denied reports whether the server responded and will refuse the request every time.
 func denied(err error) bool {
 	failed, ok := errors.AsType[*Error](err)
 	return ok && failed.Status >= 400 && failed.Status < 500 && failed.Status != http.StatusTooManyRequests
 }
 
-// withoutCA says whether the PKI engine answered that it has no CA to show.
+// withoutCA reports whether the PKI engine responded that it has no CA.
 func withoutCA(err error) bool {
 	failed, ok := errors.AsType[*Error](err)
 	return ok && strings.Contains(failed.Said, "default issuer")
 }
 
-// explain makes an *Error of what the library returned.
+// explain turns the library's error into an *Error.
 func (s *server) explain(path string, err error) error {
 	failed := &Error{Address: s.cfg.Address, Path: path, cause: err}
 	response, ok := errors.AsType[*api.ResponseError](err)
@@ -94,11 +94,11 @@ func (s *server) explain(path string, err error) error {
 	return failed
 }
 
-// said is the server's message on one line, without the frame that it puts around lists.
+// said returns the server's message on one line, without the decoration of its lists.
 func said(response *api.ResponseError) string {
 	words := strings.Fields(strings.NewReplacer("1 error occurred:", "", "* ", "").Replace(strings.Join(response.Errors, "; ")))
 	text := strings.Join(words, " ")
-	const most = 500 // a proxy in between may answer with a page
+	const most = 500 // a proxy in between may respond with a page
 	if len(text) > most {
 		text = text[:most] + "..."
 	}
@@ -108,7 +108,7 @@ func said(response *api.ResponseError) string {
 	return text
 }
 
-// network explains why no answer came.
+// network explains why there was no response.
 func (c Config) network(err error) (said, fix string) {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
@@ -121,25 +121,25 @@ func (c Config) network(err error) (said, fix string) {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("no answer within %v", c.Timeout), "check that the server is up and that NetworkPolicies let the control plane reach it"
+		return fmt.Sprintf("no response within %v", c.Timeout), "check that the server is up and that NetworkPolicies let the control plane reach it"
 	case errors.As(err, &notTLS), strings.Contains(said, "server gave HTTP response to HTTPS client"):
-		return said, "the server speaks plain http there: use protocol http, or its port for https"
+		return said, "the server uses plain http on this port: use protocol http, or its https port"
 	case errors.As(err, &unknown):
 		return said, "configure the CA bundle that verifies the server's certificate"
 	case errors.As(err, &hostname):
-		return said, "use a host name that the server's certificate holds"
+		return said, "use a host name that the server's certificate is valid for"
 	case errors.As(err, &invalid):
-		return said, "replace the server's certificate, or compare its clock with this node's"
+		return said, "replace the server's certificate, or check that its clock agrees with this node's"
 	case errors.As(err, &dns):
 		return said, "correct the host name, or create the server's Service"
 	}
 	return said, "check host, port and protocol, and that the server is up"
 }
 
-// hint is the fix for answers that contain a text.
+// hint is the fix for responses that contain a text.
 type hint struct{ text, fix string }
 
-// fix says what to do about an answer.
+// fix says how to fix a failed request.
 func (c Config) fix(path string, e *Error) string {
 	for _, h := range c.stateHints() {
 		if strings.Contains(e.Said, h.text) {
@@ -150,7 +150,7 @@ func (c Config) fix(path string, e *Error) string {
 	case http.StatusTooManyRequests:
 		return "raise the server's rate limit quota for this path"
 	case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusGatewayTimeout:
-		return "wait until the server is ready, or see its log"
+		return "wait until the server is ready, or check its log"
 	case http.StatusNotFound:
 		return fmt.Sprintf("mount the engine at %q, or correct the mount", strings.Split(path, "/")[0])
 	}
@@ -159,9 +159,9 @@ func (c Config) fix(path string, e *Error) string {
 	case path == c.loginPath():
 		hints, otherwise = c.loginHints(e.Status)
 	case e.Status == http.StatusForbidden && path == c.signPath():
-		return fmt.Sprintf("give the token a policy that allows update on %q, or a new token if it ended or was revoked", c.signPath())
+		return fmt.Sprintf("give the token a policy that allows update on %q, or replace the token if it expired or was revoked", c.signPath())
 	case path != c.signPath():
-		return "see the server's log"
+		return "check the server's log"
 	}
 	for _, h := range hints {
 		if strings.Contains(e.Said, h.text) {
@@ -174,7 +174,7 @@ func (c Config) fix(path string, e *Error) string {
 // stateHints are about the server as a whole.
 func (Config) stateHints() []hint {
 	return []hint{
-		{"HTTP request to an HTTPS server", "the server speaks https there: use protocol https"},
+		{"HTTP request to an HTTPS server", "the server uses https on this port: use protocol https"},
 		{"is sealed", "initialise and unseal the server"},
 		{"not initialized", "initialise and unseal the server"},
 	}
@@ -190,13 +190,13 @@ func (c Config) signHints() ([]hint, string) {
 		{"URI", fmt.Sprintf("set allowed_uri_sans=\"spiffe://%s/*\" in %s", c.TrustDomain, role)},
 		{"IP Subject Alternative Names", fmt.Sprintf("set allow_ip_sans=true in %s", role)},
 		{"not allowed by this role", fmt.Sprintf("set allow_any_name=true in %s, or allow this name", role)},
-		{"beyond the expiration", fmt.Sprintf("rotate the CA of the PKI engine %q, or compare the server's clock with this node's", c.Mount)},
-	}, fmt.Sprintf("see %s and the server's log", role)
+		{"beyond the expiration", fmt.Sprintf("rotate the CA of the PKI engine %q, or check that the server's clock agrees with this node's", c.Mount)},
+	}, fmt.Sprintf("check %s and the server's log", role)
 }
 
 func (c Config) loginHints(status int) ([]hint, string) {
 	role := fmt.Sprintf("auth/%s/role/%s", c.Login.Mount, c.Login.Role)
-	otherwise := fmt.Sprintf("see auth/%s/config and the server's log", c.Login.Mount)
+	otherwise := fmt.Sprintf("check auth/%s/config and the server's log", c.Login.Mount)
 	switch status {
 	case http.StatusForbidden:
 		otherwise = fmt.Sprintf("enable the auth method at auth/%s, let its own ServiceAccount review tokens (ClusterRole system:auth-delegator), and bind %s to the control plane's ServiceAccount", c.Login.Mount, role)

@@ -2,7 +2,7 @@ package vault
 
 import "net/http"
 
-// WithTransport replaces the network, for faults that no server shows at a wish.
+// WithTransport replaces the network, for faults that no real server produces on demand.
 func (c Config) WithTransport(transport http.RoundTripper) Config {
 	c.transport = transport
 	return c

@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// TestOutages: each failure is told with its fix, and ends without a restart.
+// TestOutages checks that each error says how to fix it, and that recovery needs no restart.
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	m := newMeshOn(t, newBao(t))
@@ -45,7 +45,7 @@ func TestOutages(t *testing.T) {
 		{"a page", answer(200, "<html>welcome</html>"), heal, []string{"invalid character '<'"}},
 		{"a long page", answer(502, "<html>"+strings.Repeat("x", 9000)), heal, []string{"502 <html>xxx", "xxx...: wait until the server is ready"}},
 		{"an empty object", answer(200, "{}"), heal, []string{"the provider's answer is empty"}},
-		{"hanging", func() { m.front.inject(hang) }, heal, []string{"no answer within 500ms", "NetworkPolicies"}},
+		{"hanging", func() { m.front.inject(hang) }, heal, []string{"no response within 500ms", "NetworkPolicies"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.spoil()
@@ -60,7 +60,7 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// TestWrongRole: what a role lacks is told by name, and recovery needs no restart.
+// TestWrongRole checks that errors name what a role lacks, and that recovery needs no restart.
 func TestWrongRole(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -94,7 +94,7 @@ func TestWrongRole(t *testing.T) {
 			}
 			leaf, err := a.Issue(t.Context(), c.req)
 			if leaf != nil {
-				t.Error("a leaf in spite of it")
+				t.Error("got a leaf")
 			}
 			contains(t, err, append(c.want, signPath)...)
 			m.setRole(nil)
@@ -103,7 +103,7 @@ func TestWrongRole(t *testing.T) {
 	}
 }
 
-// TestWaitsForTheRole: the role may come last.
+// TestWaitsForTheRole creates the role last.
 func TestWaitsForTheRole(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -117,7 +117,7 @@ func TestWaitsForTheRole(t *testing.T) {
 	mustIssue(t, a, service("buyer"))
 }
 
-// TestEngine: what is wrong with the engine itself.
+// TestEngine checks the errors about the engine itself.
 func TestEngine(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -142,8 +142,8 @@ func TestEngine(t *testing.T) {
 	}
 }
 
-// TestAnotherCA: when the engine signs with another CA, its leaves are refused and the replica
-// says so, whether it asks for leaves or not; when the old one is back it goes on.
+// TestAnotherCA checks that leaves of another CA are refused, that the replica reports the change whether or
+// not it requests leaves, and that it recovers when the old CA is back.
 func TestAnotherCA(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -154,7 +154,7 @@ func TestAnotherCA(t *testing.T) {
 	before := a.Trust()
 	signed := m.front.count(signPath)
 	reads := m.front.count("pki/cert/ca")
-	wait(t, "three looks at the CA", func() bool { return m.front.count("pki/cert/ca") >= reads+3 })
+	wait(t, "three checks of the CA", func() bool { return m.front.count("pki/cert/ca") >= reads+3 })
 	if n := m.front.count(signPath); n != signed {
 		t.Errorf("%d leaves were signed to see that nothing changed", n-signed)
 	}
@@ -180,7 +180,7 @@ func TestAnotherCA(t *testing.T) {
 	}
 }
 
-// TestRenewedCA: a CA certificate for the same key is not another CA, but worth a word.
+// TestRenewedCA checks that a renewed CA certificate for the same key is no other CA, but is logged.
 func TestRenewedCA(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -192,14 +192,14 @@ func TestRenewedCA(t *testing.T) {
 		mustIssue(t, a, service("buyer"))
 	}
 	if n := strings.Count(m.journal.String(), "the CA's certificate was renewed"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, m.journal)
+		t.Errorf("logged %d times:\n%s", n, m.journal)
 	}
 	if got := m.reports.states(); len(got) != 1 {
 		t.Errorf("reported %v", got)
 	}
 }
 
-// TestTLS: the server is verified by the bundle, and what is wrong is told.
+// TestTLS checks that the bundle verifies the server, and the errors when it does not.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	authority := newAuthority(t, time.Now().Add(time.Hour))
@@ -220,7 +220,7 @@ func TestTLS(t *testing.T) {
 	}{
 		{"system's CAs", b.address(), nil, "configure the CA bundle"},
 		{"other CA", b.address(), other.pem(), "configure the CA bundle"},
-		{"other name", "https://localhost:" + b.port, authority.pem(), "use a host name that the server's certificate holds"},
+		{"other name", "https://localhost:" + b.port, authority.pem(), "use a host name that the server's certificate is valid for"},
 		{"http to https", "http://127.0.0.1:" + b.port, nil, "use protocol https"},
 		{"https to http", strings.Replace(httpServer(t), "http:", "https:", 1), nil, "use protocol http"},
 		{"no such host", "https://vault.invalid:8200", nil, "correct the host name"},
@@ -242,8 +242,8 @@ func httpServer(t *testing.T) string {
 	return server.URL
 }
 
-// hang answers when the client has gone.
+// hang responds only after the client has gone.
 func hang(_ http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body) // else the server does not notice
+	_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice
 	<-r.Context().Done()
 }

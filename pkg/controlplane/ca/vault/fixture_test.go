@@ -26,7 +26,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// TestMain finds goroutines that a test leaves behind.
+// TestMain finds leaked goroutines.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const domain identity.TrustDomain = "cluster.local"
@@ -56,7 +56,7 @@ func contains(t *testing.T, err error, texts ...string) {
 	}
 }
 
-// accepted says whether a peer that trusts the authority accepts a leaf.
+// accepted checks that a peer that trusts the authority accepts a leaf.
 func accepted(leaf *ca.Leaf, trust ca.Trust) error {
 	chain := leaf.TLS()
 	intermediates := x509.NewCertPool()
@@ -111,14 +111,14 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
-// contains says whether something was logged, whose quotes the log escapes.
+// contains reports whether a text was logged. The log escapes its quotes.
 func (j *journal) contains(text string) bool {
 	return strings.Contains(strings.ReplaceAll(j.String(), `\"`, `"`), text)
 }
 
 func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
 
-// reports collects what is reported of the CA.
+// reports collects what is reported about the CA.
 type reports struct {
 	mu  sync.Mutex
 	all []ca.RootStatus
@@ -145,7 +145,7 @@ func (r *reports) states() (states []ca.RootState) {
 	return states
 }
 
-// authority is a CA of the tests' own.
+// authority is a CA of the tests.
 type authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer

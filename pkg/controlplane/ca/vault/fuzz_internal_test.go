@@ -22,8 +22,8 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// signingServer answers signing requests with a text in which CERT stands for the certificate that was
-// asked for, and CA for the one that signed it: no text made in advance could hold the former.
+// signingServer responds to signing requests with a text in which CERT stands for the requested certificate
+// and CA for its signer: no text made in advance could hold the former.
 type signingServer struct {
 	t      *testing.T
 	key    *ecdsa.PrivateKey
@@ -60,7 +60,7 @@ func (s *signingServer) sign(csrPEM string) []byte {
 	return der
 }
 
-// inJSON is a certificate as PEM, as it stands between the quotes of a JSON text.
+// inJSON returns a certificate as PEM, escaped for a JSON string.
 func inJSON(der []byte) string {
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return strings.ReplaceAll(string(text), "\n", `\n`)
@@ -68,8 +68,8 @@ func inJSON(der []byte) string {
 
 var fuzzTime = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
-// FuzzAnswer: whatever the server answers, it is a leaf for the request or an error that says which
-// request failed. The token is in no error.
+// FuzzAnswer checks that every response yields a leaf for the request or an error that says which request
+// failed, and that no error contains the token.
 func FuzzAnswer(f *testing.F) {
 	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{1}, 32))
 	if err != nil {
@@ -106,7 +106,7 @@ func FuzzAnswer(f *testing.F) {
 	const token = "s.this-is-the-token"
 	f.Fuzz(func(t *testing.T, status int, answer string) {
 		if status < 200 || status > 599 || strings.Contains(answer, token) {
-			t.Skip("no final answer, or one that knows the token")
+			t.Skip("no final response, or one that contains the token")
 		}
 		cfg, err := Config{
 			Address: "https://vault.test:8200", Role: "mesh", TrustDomain: "cluster.local", Login: Login{TokenFile: "/none"}, Now: func() time.Time { return fuzzTime },

@@ -14,17 +14,16 @@ import (
 const (
 	pauseFirst = time.Second
 	pauseLast  = time.Minute
-	// refusedLast is the longest pause between requests of which it is known that the server
-	// answers and does not grant them.
+	// refusedLast is the longest pause between requests that the server is known to refuse.
 	refusedLast = 10 * time.Second
-	// refusedAtOnce is how many requests in a minute may find out that they are refused. It is more
-	// than maxInFlight, so that none has to wait while none is refused.
+	// refusedAtOnce is how many new requests per minute may turn out to be refused. It is more than
+	// maxInFlight, so that no request waits while none is refused.
 	refusedAtOnce = 20
 	// maxRefused bounds the memory of refused requests.
 	maxRefused = 10_000
 )
 
-// outcome is how a request ended.
+// outcome is the result of a request.
 type outcome int
 
 const (
@@ -34,12 +33,12 @@ const (
 	abandoned         // the caller gave up
 )
 
-// gate lets requests through, at most maxInFlight at once, so that a thousand waiting proxies ask
-// a server that is in trouble no more often than one. After a failure it lets one through from
-// time to time, to try, and answers the others with the failure. Requests that were refused try in
-// the same way, while the others pass: a role may grant some names and not others.
+// gate lets requests through, at most maxInFlight at once, so that a thousand waiting proxies cost a failing
+// server no more than one. After a failure it lets one request through from time to time, as an attempt, and
+// fails the others at once. Refused requests are retried in the same way, while others pass: a role may grant
+// some names and not others.
 type gate struct {
-	now   func() time.Time // must not be rounded: pauses are measured, not read off the wall
+	now   func() time.Time // keeps the monotonic reading, since it measures pauses
 	slots chan struct{}
 
 	mu       sync.Mutex
@@ -47,10 +46,10 @@ type gate struct {
 	retryAt  time.Time
 	failures int           // in a row
 	failure  error         // the last one
-	refusals int           // in a row, of requests that tried
+	refusals int           // in a row, of attempts
 	refusal  error         // the last one
 	known    map[any]error // refused requests by their key
-	fresh    *rate.Limiter // of refused requests that were not known
+	fresh    *rate.Limiter // of requests newly known as refused
 }
 
 func newGate(now func() time.Time) *gate {
@@ -60,7 +59,7 @@ func newGate(now func() time.Time) *gate {
 	}
 }
 
-// pass calls f if the gate is open for its key, and remembers how it ended.
+// pass calls f if the gate is open for its key, and remembers the outcome.
 func (g *gate) pass(ctx context.Context, key any, f func() (outcome, error)) error {
 	select {
 	case g.slots <- struct{}{}:
@@ -77,7 +76,7 @@ func (g *gate) pass(ctx context.Context, key any, f func() (outcome, error)) err
 	return err
 }
 
-// enter says whether this request is one that tries, or the error why it may not pass.
+// enter reports whether this request is an attempt, or returns the error why it may not pass.
 func (g *gate) enter(key any) (try bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -86,20 +85,20 @@ func (g *gate) enter(key any) (try bool, err error) {
 		return false, nil
 	}
 	if wait := g.retryAt.Sub(g.now()); g.trying || wait > 0 {
-		return false, fmt.Errorf("not asked again before the next attempt in %v, the last one failed: %w", max(wait, 0).Round(time.Second), trouble)
+		return false, fmt.Errorf("next attempt in %v, the last one failed: %w", max(wait, 0).Round(time.Second), trouble)
 	}
 	g.trying = true
 	return true, nil
 }
 
-// trouble is why a request has to try.
+// trouble returns the error that makes this request an attempt, nil if it may just pass.
 func (g *gate) trouble(key any) error {
 	switch {
 	case g.failures > 0:
 		return g.failure
 	case g.known[key] != nil:
 		return g.known[key]
-	case g.fresh.TokensAt(g.now()) < float64(len(g.slots)): // all that are under way may be refused
+	case g.fresh.TokensAt(g.now()) < float64(len(g.slots)): // all requests in flight may be refused
 		return g.refusal
 	}
 	return nil
@@ -114,7 +113,7 @@ func (g *gate) leave(key any, try bool, how outcome, err error) {
 	switch how {
 	case succeeded:
 		g.failures = 0
-		if g.known[key] != nil { // what was refused is granted: so may the others be
+		if g.known[key] != nil { // a refused request is granted now: so may the others be
 			clear(g.known)
 			g.refusals = 0
 		}
@@ -128,7 +127,7 @@ func (g *gate) leave(key any, try bool, how outcome, err error) {
 
 func (g *gate) failed(try bool, err error) {
 	if g.failures > 0 && !try {
-		return // one of several that were under way when the first failed
+		return // one of several that were in flight when the first failed
 	}
 	g.failures++
 	g.failure = err
@@ -136,7 +135,7 @@ func (g *gate) failed(try bool, err error) {
 }
 
 func (g *gate) refused(key any, try bool, err error) {
-	g.failures = 0 // the server answers
+	g.failures = 0 // the server responds
 	if g.known[key] == nil {
 		g.fresh.AllowN(g.now(), 1)
 	}
@@ -150,8 +149,8 @@ func (g *gate) refused(key any, try bool, err error) {
 	}
 }
 
-// pause is the time to wait after a number of failures in a row: it doubles from pauseFirst to
-// longest, less up to half of it, so that replicas do not ask in step.
+// pause returns the backoff after a number of failures in a row: it doubles from pauseFirst to longest, with
+// jitter of up to half, so that replicas do not retry in step.
 func pause(failures int, longest time.Duration) time.Duration {
 	d := min(pauseFirst<<min(max(failures-1, 0), 10), longest)
 	return d/2 + rand.N(d/2+1) //nolint:gosec // jitter is no secret

@@ -39,8 +39,8 @@ func TestIssue(t *testing.T) {
 			if wanted == 0 {
 				wanted = ca.DefaultTTL
 			}
-			if life := leaf.NotAfter.Sub(leaf.Issued); life < wanted-10*time.Second || life > wanted+10*time.Second {
-				t.Errorf("lives for %v, want %v", life, wanted)
+			if lifetime := leaf.NotAfter.Sub(leaf.Issued); lifetime < wanted-10*time.Second || lifetime > wanted+10*time.Second {
+				t.Errorf("lives for %v, want %v", lifetime, wanted)
 			}
 			if n := bytes.Count(leaf.CertPEM, []byte("BEGIN")); n != 1 {
 				t.Errorf("%d certificates for proxies, want the leaf alone: the CA signs for itself", n)
@@ -55,7 +55,7 @@ func TestIssue(t *testing.T) {
 	}
 }
 
-// TestIntermediate: with an intermediate the mesh trusts that one alone, not what else its root signs.
+// TestIntermediate checks that the mesh trusts an intermediate alone, not everything that its root signs.
 func TestIntermediate(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -79,7 +79,8 @@ func TestIntermediate(t *testing.T) {
 	}
 }
 
-// TestStartsBeforeTheServer: everything may come in any order, and each stage says what it waits for.
+// TestStartsBeforeTheServer checks that everything may start in any order, and that the log says at each
+// stage what the control plane waits for.
 func TestStartsBeforeTheServer(t *testing.T) {
 	t.Parallel()
 	m := newMeshOn(t, newBao(t))
@@ -110,7 +111,7 @@ func TestStartsBeforeTheServer(t *testing.T) {
 	}
 }
 
-// TestLoadEnds: who gives up waiting is told what was waited for.
+// TestLoadEnds checks that a canceled Load says what it was waiting for.
 func TestLoadEnds(t *testing.T) {
 	t.Parallel()
 	m := newMeshOn(t, newBao(t))
@@ -123,7 +124,7 @@ func TestLoadEnds(t *testing.T) {
 	}
 }
 
-// TestShortLivedCA: a leaf asked for longer than the CA lives ends with the CA.
+// TestShortLivedCA checks that a leaf never outlives the CA.
 func TestShortLivedCA(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -138,7 +139,8 @@ func TestShortLivedCA(t *testing.T) {
 	}
 }
 
-// TestRoleCutsShort: a role whose max_ttl is shorter than the validity still serves, and that is told.
+// TestRoleCutsShort checks that a role whose max_ttl is shorter than the validity still works, and that the
+// log says so.
 func TestRoleCutsShort(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -146,11 +148,11 @@ func TestRoleCutsShort(t *testing.T) {
 	a := m.loaded(nil)
 	for range 3 {
 		leaf := mustIssue(t, a, service("buyer"))
-		if life := leaf.NotAfter.Sub(leaf.Issued); life > 21*time.Minute {
-			t.Errorf("lives for %v", life)
+		if lifetime := leaf.NotAfter.Sub(leaf.Issued); lifetime > 21*time.Minute {
+			t.Errorf("lives for %v", lifetime)
 		}
 	}
 	if n := strings.Count(m.journal.String(), "raise max_ttl"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, m.journal)
+		t.Errorf("logged %d times:\n%s", n, m.journal)
 	}
 }

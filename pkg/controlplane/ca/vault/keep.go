@@ -28,7 +28,7 @@ func (s *session) keep(ctx context.Context) error {
 	}
 }
 
-// sleep waits, until changed receives at the longest.
+// sleep waits, but no longer than until changed receives.
 func (*session) sleep(ctx context.Context, wait time.Duration, changed <-chan struct{}) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -41,13 +41,13 @@ func (*session) sleep(ctx context.Context, wait time.Duration, changed <-chan st
 
 func (s *session) untilDue() time.Duration {
 	held := s.holding()
-	if held == nil || held.life == 0 || s.cfg.Token != nil && !held.renewable {
+	if held == nil || held.lifetime == 0 || s.cfg.Token != nil && !held.renewable {
 		return maxTick
 	}
 	return min(max(held.renewAt.Sub(s.now()), minRenewal), maxTick)
 }
 
-// tend does what the token needs now: nothing, mostly.
+// tend does what the token needs now, which is mostly nothing.
 func (s *session) tend(ctx context.Context) error {
 	if s.cfg.Token != nil {
 		if _, err := s.given(ctx); err != nil {
@@ -59,8 +59,8 @@ func (s *session) tend(ctx context.Context) error {
 	case held == nil: // refused; the next request logs in
 		return nil
 	case !held.known:
-		return s.look(ctx, held)
-	case held.life == 0 || s.now().Before(held.renewAt):
+		return s.lookUp(ctx, held)
+	case held.lifetime == 0 || s.now().Before(held.renewAt):
 		return nil
 	case held.renewable && !held.over(s.now()):
 		return s.renew(ctx, held)
@@ -68,65 +68,65 @@ func (s *session) tend(ctx context.Context) error {
 		_, err := s.login(ctx)
 		return err
 	}
-	return nil // a given token that cannot be renewed: renew said so
+	return nil // a given token that cannot be renewed: renew logged it
 }
 
-// look asks how long a given token lives.
-func (s *session) look(ctx context.Context, held *grant) error {
+// lookUp asks for the lifetime of a given token.
+func (s *session) lookUp(ctx context.Context, held *grant) error {
 	secret, err := s.server.read(ctx, held.token, "auth/token/lookup-self")
 	if err != nil && !denied(err) {
 		return err
 	}
 	if err != nil {
-		// Requests with it will tell whether it is good; only its life remains unknown.
+		// Requests will show whether the token is valid; only its lifetime remains unknown.
 		s.cfg.Log.Warn("token of the certificate provider cannot be looked up and will not be renewed", "error", err)
-		s.replace(held, held.lives(s.now(), 0, false))
+		s.replace(held, held.withLifetime(s.now(), 0, false))
 		return nil
 	}
 	renewable, _ := secret.Data["renewable"].(bool)
-	life := seconds(secret.Data["ttl"])
-	if life > 0 && !renewable {
-		s.cfg.Log.Warn("token of the certificate provider cannot be renewed: put a new one into its Secret in time", "ends", s.now().Add(life))
+	lifetime := seconds(secret.Data["ttl"])
+	if lifetime > 0 && !renewable {
+		s.cfg.Log.Warn("token of the certificate provider cannot be renewed: put a new one into its Secret before it expires", "ends", s.now().Add(lifetime))
 	}
-	s.replace(held, held.lives(s.now(), life, renewable))
+	s.replace(held, held.withLifetime(s.now(), lifetime, renewable))
 	return nil
 }
 
-// renew prolongs a token, or exchanges it if its maximal life is near.
+// renew renews a token, or replaces it if it nears its maximum lifetime.
 func (s *session) renew(ctx context.Context, held *grant) error {
 	secret, err := s.server.write(ctx, held.token, "auth/token/renew-self", map[string]any{})
 	if err == nil && secret.Auth == nil {
-		err = s.server.explain("auth/token/renew-self", errors.New("an answer without a token"))
+		err = s.server.explain("auth/token/renew-self", errors.New("the response has no token"))
 	}
 	if denied(err) && s.cfg.Token == nil {
-		_, err = s.login(ctx) // ended, revoked, or not allowed to renew itself
+		_, err = s.login(ctx) // expired, revoked, or not allowed to renew itself
 		return err
 	}
 	if err != nil {
 		return fmt.Errorf("renew the token: %w", err)
 	}
-	next := held.lives(s.now(), time.Duration(secret.Auth.LeaseDuration)*time.Second, secret.Auth.Renewable)
+	next := held.withLifetime(s.now(), time.Duration(secret.Auth.LeaseDuration)*time.Second, secret.Auth.Renewable)
 	s.replace(held, next)
 	return s.outgrown(ctx, next)
 }
 
-// outgrown exchanges a token whose renewals get short.
+// outgrown replaces a token whose renewals get short.
 func (s *session) outgrown(ctx context.Context, g *grant) error {
-	if g.life == 0 || g.life > g.first/shrunk {
+	if g.lifetime == 0 || g.lifetime > g.first/shrunk {
 		return nil
 	}
 	if s.cfg.Token == nil {
 		_, err := s.login(ctx)
 		return err
 	}
-	s.cfg.Log.Warn("token of the certificate provider nears its maximal life: put a new one into its Secret in time", "ends", s.now().Add(g.life))
+	s.cfg.Log.Warn("token of the certificate provider nears its maximum lifetime: put a new one into its Secret before it expires", "ends", s.now().Add(g.lifetime))
 	final := *g
 	final.renewable = false
 	s.replace(g, &final)
 	return nil
 }
 
-// replace stores what became of a grant, unless another token has taken its place.
+// replace stores the successor of a grant, unless another token has taken its place.
 func (s *session) replace(old, next *grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +136,7 @@ func (s *session) replace(old, next *grant) {
 	}
 }
 
-// seconds reads a number of seconds of the API.
+// seconds reads a number of seconds from the API.
 func seconds(value any) time.Duration {
 	number, ok := value.(json.Number)
 	if !ok {

@@ -26,8 +26,8 @@ const (
 	audience  = "vault"
 )
 
-// TestKubernetesLogin logs in as a ServiceAccount of a real API server, which the provider's server
-// asks whether the token is good. The token is for that server alone: the API server's own is refused.
+// TestKubernetesLogin logs in as a ServiceAccount of a real API server, which reviews the token for the
+// provider's server. The token works for that server only: the API server itself refuses it.
 func TestKubernetesLogin(t *testing.T) {
 	t.Parallel()
 	b := newBao(t) // skips first: it is cheaper
@@ -72,7 +72,7 @@ func TestKubernetesLogin(t *testing.T) {
 		t.Errorf("%d logins, want more than %d", n, logins)
 	}
 	if err := useToken(api, file); !apierrors.IsUnauthorized(err) {
-		t.Errorf("the API server answers the token that the provider's server has seen with %v, want it unauthorized", err)
+		t.Errorf("with the token that the provider's server has seen, the API server returns %v, want unauthorized", err)
 	}
 }
 
@@ -98,7 +98,7 @@ func newAccount(t *testing.T, client kubernetes.Interface, name string) {
 	must(t, err)
 }
 
-// delegate lets a ServiceAccount ask the API server about tokens.
+// delegate lets a ServiceAccount review tokens.
 func delegate(t *testing.T, client kubernetes.Interface, name string) {
 	t.Helper()
 	_, err := client.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
@@ -122,7 +122,7 @@ func writeAccountToken(t *testing.T, client kubernetes.Interface, file, name str
 	must(t, os.WriteFile(file, []byte(accountToken(t, client, name, audiences...)), 0o600))
 }
 
-// servingCA is what verifies the API server's certificate, which it made itself.
+// servingCA returns the CA of the API server's self-made certificate.
 func servingCA(t *testing.T, host string) string {
 	t.Helper()
 	u, err := url.Parse(host)

@@ -48,7 +48,7 @@ func newMesh(t *testing.T) *mesh {
 	return m
 }
 
-// newMeshOn prepares what the control plane has, and asks nothing of the server.
+// newMeshOn prepares what the control plane has, without contacting the server.
 func newMeshOn(t *testing.T, b *bao) *mesh {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
@@ -118,7 +118,7 @@ func (m *mesh) writeToken(subject string) {
 	must(m.t, os.WriteFile(m.tokenFile, []byte(signed+"."+base64.RawURLEncoding.EncodeToString(signature)+"\n"), 0o600))
 }
 
-// config is a control plane's that logs in.
+// config is the configuration of a control plane that logs in.
 func (m *mesh) config() vault.Config {
 	return vault.Config{
 		Address: m.front.server.URL, Role: pkiRole, TrustDomain: domain,
@@ -127,7 +127,7 @@ func (m *mesh) config() vault.Config {
 	}
 }
 
-// authority returns one that is not loaded.
+// authority returns an Authority that is not loaded.
 func (m *mesh) authority(change func(*vault.Config)) *vault.Authority {
 	m.t.Helper()
 	config := m.config()
@@ -139,7 +139,7 @@ func (m *mesh) authority(change func(*vault.Config)) *vault.Authority {
 	return a
 }
 
-// loaded returns one that is.
+// loaded returns an Authority that is loaded.
 func (m *mesh) loaded(change func(*vault.Config)) *vault.Authority {
 	m.t.Helper()
 	a := m.authority(change)
@@ -153,7 +153,7 @@ func (m *mesh) load(a *vault.Authority) error {
 	return a.Load(ctx)
 }
 
-// front stands before a server, counts requests by path, and answers itself on demand.
+// front is a reverse proxy before a server. It counts requests by path, and responds itself on demand.
 type front struct {
 	server *httptest.Server
 	proxy  *httputil.ReverseProxy
@@ -189,7 +189,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.proxy.ServeHTTP(w, r)
 }
 
-// inject answers all requests, or hands them on again for nil.
+// inject handles all requests with fault; nil forwards them again.
 func (f *front) inject(fault http.HandlerFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -23,24 +23,24 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// mostPerMinute is what one replica may ask in any minute of any failure, however many proxies wait.
+// mostPerMinute bounds the requests of one replica in any minute of any failure, however many proxies wait.
 const mostPerMinute = 60
 
-// stub stands for the network and a server on the clock of a synctest bubble. The real server is
-// asked in the other tests; what is counted here takes minutes.
+// stub replaces the network and a server, on the clock of a synctest bubble. Other tests use the real
+// server; what is counted here takes minutes.
 type stub struct {
 	t  *testing.T
 	ca authority
 
-	mu     sync.Mutex
-	times  []time.Time
-	tokens int
-	life   int // of tokens, in seconds
-	fault  func(r *http.Request) (*http.Response, error)
+	mu       sync.Mutex
+	times    []time.Time
+	tokens   int
+	lifetime int // of tokens, in seconds
+	fault    func(r *http.Request) (*http.Response, error)
 }
 
 func newStub(t *testing.T) *stub {
-	return &stub{t: t, ca: newAuthority(t, time.Now().AddDate(1, 0, 0)), life: 3600}
+	return &stub{t: t, ca: newAuthority(t, time.Now().AddDate(1, 0, 0)), lifetime: 3600}
 }
 
 func (s *stub) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -60,7 +60,7 @@ func (s *stub) RoundTrip(r *http.Request) (*http.Response, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.tokens++
-		return reply(r, 200, map[string]any{"auth": map[string]any{"client_token": fmt.Sprint("token-", s.tokens), "lease_duration": s.life, "renewable": true}})
+		return reply(r, 200, map[string]any{"auth": map[string]any{"client_token": fmt.Sprint("token-", s.tokens), "lease_duration": s.lifetime, "renewable": true}})
 	case "auth/token/lookup-self":
 		return reply(r, 200, map[string]any{"data": map[string]any{"ttl": 3600, "renewable": true}})
 	case "pki/sign/openservicemesh":
@@ -113,7 +113,7 @@ func (s *stub) inject(fault func(r *http.Request) (*http.Response, error)) {
 	s.fault = fault
 }
 
-// busiest is the most requests in any minute since a time, and how many there were in all.
+// busiest returns the maximum number of requests in any minute since a time, and their total.
 func (s *stub) busiest(since time.Time) (most, all int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,7 +137,7 @@ func (s *stub) config() vault.Config {
 	return vault.Config{Address: "http://127.0.0.1:1", Role: "openservicemesh", TrustDomain: domain, Login: vault.Login{TokenFile: file}}.WithTransport(s)
 }
 
-// only answers the paths that contain a text.
+// only responds to the paths that contain a text.
 func only(text string, status int, said string) func(*http.Request) (*http.Response, error) {
 	return func(r *http.Request) (*http.Response, error) {
 		if !strings.Contains(r.URL.Path, text) {
@@ -147,7 +147,7 @@ func only(text string, status int, said string) func(*http.Request) (*http.Respo
 	}
 }
 
-// TestRequestRate lets 100 proxies ask for leaves each second while requests fail for 4 minutes.
+// TestRequestRate lets 100 proxies request leaves each second while requests fail for 4 minutes.
 func TestRequestRate(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -191,7 +191,7 @@ func TestRequestRate(t *testing.T) {
 		}},
 		{name: "tokens of a second", fault: func(s *stub) func(*http.Request) (*http.Response, error) {
 			s.mu.Lock()
-			s.life = 1
+			s.lifetime = 1
 			s.mu.Unlock()
 			return only("sign", 403, "permission denied")
 		}},
@@ -208,7 +208,7 @@ func TestRequestRate(t *testing.T) {
 				must(t, a.Load(t.Context()))
 				run(t, a)
 				crowd := newCrowd(t, a, 100)
-				time.Sleep(500 * time.Millisecond) // each has asked once
+				time.Sleep(500 * time.Millisecond) // each has made one request
 
 				broken := time.Now()
 				s.inject(c.fault(s))
@@ -224,7 +224,7 @@ func TestRequestRate(t *testing.T) {
 
 				healed := time.Now()
 				s.mu.Lock()
-				s.life = 3600
+				s.lifetime = 3600
 				s.mu.Unlock()
 				s.inject(nil)
 				crowd.succeeds()
@@ -236,9 +236,9 @@ func TestRequestRate(t *testing.T) {
 	}
 }
 
-// TestRefusedNamesDoNotStandInTheWay: 100 workloads whose names the role does not grant, and one
-// that it does, which is new each second.
-func TestRefusedNamesDoNotStandInTheWay(t *testing.T) {
+// TestRefusedNamesDoNotBlockOthers has 100 workloads whose names the role refuses, and one new workload each
+// second that it grants.
+func TestRefusedNamesDoNotBlockOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStub(t)
 		a, err := vault.New(s.config())
@@ -283,7 +283,7 @@ func commonName(t *testing.T, body []byte) string {
 	return csr.Subject.CommonName
 }
 
-// crowd is proxies that ask each second.
+// crowd is a number of proxies that request a leaf each second.
 type crowd struct {
 	mu       sync.Mutex
 	failures int
@@ -335,13 +335,13 @@ func (c *crowd) failed() int {
 // succeeds waits for the next success.
 func (c *crowd) succeeds() {
 	select {
-	case <-c.success: // one of before
+	case <-c.success: // drop an earlier one
 	default:
 	}
 	<-c.success
 }
 
-// TestLoadRate: a server that is not there is asked with growing pauses.
+// TestLoadRate checks that Load backs off while the server is absent.
 func TestLoadRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStub(t)
@@ -358,7 +358,7 @@ func TestLoadRate(t *testing.T) {
 	})
 }
 
-// TestRenewalsSpread: replicas that got their tokens together do not renew them together.
+// TestRenewalsSpread checks that replicas that got their tokens together do not renew them together.
 func TestRenewalsSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seconds := map[int]int{}
@@ -378,7 +378,7 @@ func TestRenewalsSpread(t *testing.T) {
 			}
 			return nil, nil
 		})
-		time.Sleep(41 * time.Minute) // tokens live for an hour
+		time.Sleep(41 * time.Minute) // the lifetime of tokens is an hour
 		synctest.Wait()
 		renewals := 0
 		for second, n := range seconds {

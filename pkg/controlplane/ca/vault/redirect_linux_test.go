@@ -11,8 +11,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// TestRedirectsStayWithinTheHosts: a standby may lead to a server that the configuration names. No
-// other server hears of a request, let alone of its token.
+// TestRedirectsStayWithinTheHosts checks that a standby may redirect to a server that the configuration
+// names. No other server gets a request, let alone its token.
 func TestRedirectsStayWithinTheHosts(t *testing.T) {
 	t.Parallel()
 	var heard atomic.Int32
@@ -32,7 +32,7 @@ func TestRedirectsStayWithinTheHosts(t *testing.T) {
 		heard int32
 	}{
 		"named":     {[]string{host}, "418", 1},
-		"not named": {nil, "not among the servers that may see a token", 0},
+		"not named": {nil, "not one of the servers that may be sent a token", 0},
 	} {
 		heard.Store(0)
 		log := &journal{}
@@ -50,7 +50,7 @@ func TestRedirectsStayWithinTheHosts(t *testing.T) {
 		cancel()
 		<-done
 		if n := heard.Load(); n < test.heard || n > 0 && test.heard == 0 {
-			t.Errorf("%s: the other server heard %d requests, want %d", name, n, test.heard)
+			t.Errorf("%s: the other server got %d requests, want %d", name, n, test.heard)
 		}
 	}
 }

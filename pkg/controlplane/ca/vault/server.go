@@ -13,10 +13,10 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// maxInFlight bounds the requests that are under way at once.
+// maxInFlight bounds the concurrent requests.
 const maxInFlight = 8
 
-// server sends single requests. It retries nothing and remembers no token.
+// server sends single requests. It does not retry and holds no token.
 type server struct {
 	cfg  Config
 	http *http.Client
@@ -29,7 +29,7 @@ func newServer(cfg Config) *server {
 	}
 	return &server{cfg, &http.Client{
 		Transport: &fence{cfg, bounded{transport}},
-		// The library follows a standby server's redirect itself, and never from https to plain http.
+		// The library itself follows a standby server's redirect, but never from https to plain http.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -41,10 +41,10 @@ type fence struct {
 	next http.RoundTripper
 }
 
-// RoundTrip sends a request to a server that may see it.
+// RoundTrip sends a request if its server may see a token.
 func (f *fence) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !f.cfg.sends(r.URL.Host) {
-		return nil, fmt.Errorf("redirected to %s, which is not among the servers that may see a token", r.URL.Host)
+		return nil, fmt.Errorf("redirected to %s, which is not one of the servers that may be sent a token", r.URL.Host)
 	}
 	return f.next.RoundTrip(r)
 }
@@ -78,7 +78,7 @@ func (s *server) read(ctx context.Context, token, path string) (*api.Secret, err
 	})
 }
 
-// do sends one request. Its errors are of type *Error, unless the caller gave up.
+// do sends one request. Its errors are of type *Error, unless the caller's context ended.
 func (s *server) do(ctx context.Context, token, path string, send func(context.Context, *api.Logical) (*api.Secret, error)) (*api.Secret, error) {
 	client, err := s.client(token)
 	if err != nil {
@@ -93,18 +93,18 @@ func (s *server) do(ctx context.Context, token, path string, send func(context.C
 	case err != nil:
 		return nil, s.explain(path, err)
 	case secret == nil:
-		return nil, s.explain(path, errors.New("an empty answer"))
+		return nil, s.explain(path, errors.New("the response is empty"))
 	}
 	return secret, nil
 }
 
-// client returns a client of the library for one token. It is made anew for each request, because
-// a token belongs to a client, and many tokens may be in use while they change.
+// client returns a new client of the library for one token. Each request has its own, because a client has
+// one token, and several tokens may be in use during a change.
 func (s *server) client(token string) (*api.Client, error) {
 	client, err := api.NewClient(&api.Config{
 		Address:            s.cfg.Address,
 		HttpClient:         s.http,
-		DisableEnvironment: true, // what a pod's environment says is no configuration of ours
+		DisableEnvironment: true, // the pod's environment must not configure us
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make client for %s: %w", s.cfg, err)

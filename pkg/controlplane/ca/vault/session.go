@@ -17,39 +17,41 @@ import (
 )
 
 const (
-	// maxTick bounds how late a jump of the wall clock or a changed Secret is noticed: timers run
-	// on the monotonic clock, which stands still while the host sleeps.
+	// maxTick bounds how late a jump of the wall clock or a changed Secret is noticed: timers use
+	// the monotonic clock, which stops while the host sleeps.
 	maxTick = 30 * time.Second
-	// freshToken is how long a token that was never accepted is not exchanged for another one:
-	// the next would be refused as well.
+	// freshToken is how long a token that was never accepted is not replaced: the next one would be
+	// refused as well.
 	freshToken = time.Minute
 	// minRenewal is the shortest time between two renewals of a token, however short it lives.
 	minRenewal = 2 * time.Second
-	// shrunk is the part of its first life below which a renewed token is exchanged: its maximal
-	// life is near, and renewals would get ever shorter.
+	// shrunk is the share of its first lifetime below which a renewed token is replaced: it nears its
+	// maximum lifetime, and renewals would get ever shorter.
 	shrunk = 2
 )
 
-// grant is a token and what is known about its life. It is immutable.
+// grant is a token and what is known about its lifetime. It is immutable.
 type grant struct {
 	token     string
 	since     time.Time
-	life      time.Duration // 0: without end, or unknown
-	first     time.Duration // the life that the token had when it was new
+	lifetime  time.Duration // 0: unlimited, or unknown
+	first     time.Duration // the lifetime of the token when it was new
 	renewable bool
-	known     bool // whether the life has been asked for
+	known     bool // whether the lifetime was looked up
 	accepted  bool // whether a request was granted with it
 	renewAt   time.Time
 }
 
-func (g *grant) over(now time.Time) bool { return g.life > 0 && !now.Before(g.since.Add(g.life)) }
+func (g *grant) over(now time.Time) bool {
+	return g.lifetime > 0 && !now.Before(g.since.Add(g.lifetime))
+}
 
 // session holds the one token that all requests share.
 type session struct {
 	server  *server
 	cfg     Config
 	flight  singleflight.Group
-	changed wake.Signal // keep must look again
+	changed wake.Signal // keep must check again
 
 	mu   sync.Mutex
 	held *grant
@@ -59,8 +61,8 @@ func newSession(cfg Config, server *server) *session {
 	return &session{server: server, cfg: cfg, changed: wake.NewSignal()}
 }
 
-// call sends a request with the current token. If the token is refused, it gets another one, if
-// there is one to be had, and sends the request once more.
+// call sends a request with the current token. If the token is refused, it gets another one if it can, and
+// sends the request once more.
 func (s *session) call(ctx context.Context, path string, body map[string]any) (*api.Secret, error) {
 	for again := true; ; again = false {
 		current, err := s.current(ctx)
@@ -78,7 +80,7 @@ func (s *session) call(ctx context.Context, path string, body map[string]any) (*
 	}
 }
 
-// current returns a token that is not known to be over, after a login if need be.
+// current returns a token that is not known to have expired. It logs in if necessary.
 func (s *session) current(ctx context.Context) (*grant, error) {
 	if s.cfg.Token != nil {
 		return s.given(ctx)
@@ -89,7 +91,7 @@ func (s *session) current(ctx context.Context) (*grant, error) {
 	return s.login(ctx)
 }
 
-// given asks for the token that somebody else made.
+// given returns the token that was created elsewhere.
 func (s *session) given(ctx context.Context) (*grant, error) {
 	text, err := s.cfg.Token(ctx)
 	if err != nil {
@@ -108,10 +110,10 @@ func (s *session) given(ctx context.Context) (*grant, error) {
 	return s.held, nil
 }
 
-// login gets a new token, once for all who ask at the same time.
+// login gets a new token. Concurrent callers share one login.
 func (s *session) login(ctx context.Context) (*grant, error) {
 	result := s.flight.DoChan("login", func() (any, error) {
-		// One caller's end must not fail the others: requests have an end of their own.
+		// The end of one caller must not fail the others. Requests have a timeout of their own.
 		return s.logIn(context.WithoutCancel(ctx))
 	})
 	select {
@@ -137,23 +139,23 @@ func (s *session) logIn(ctx context.Context) (*grant, error) {
 		return nil, fmt.Errorf("log in with role %q: %w", s.cfg.Login.Role, err)
 	}
 	if secret.Auth == nil || secret.Auth.ClientToken == "" {
-		return nil, fmt.Errorf("log in with role %q: %w", s.cfg.Login.Role, s.server.explain(s.cfg.loginPath(), errors.New("an answer without a token")))
+		return nil, fmt.Errorf("log in with role %q: %w", s.cfg.Login.Role, s.server.explain(s.cfg.loginPath(), errors.New("the response has no token")))
 	}
-	life := time.Duration(secret.Auth.LeaseDuration) * time.Second
-	fresh := (&grant{token: secret.Auth.ClientToken}).lives(s.now(), life, secret.Auth.Renewable)
+	lifetime := time.Duration(secret.Auth.LeaseDuration) * time.Second
+	fresh := (&grant{token: secret.Auth.ClientToken}).withLifetime(s.now(), lifetime, secret.Auth.Renewable)
 	s.hold(fresh)
 	return fresh, nil
 }
 
-// lives returns the grant with a life that begins now. It is due at two thirds, or a little
-// before, so that replicas that started together do not renew together for ever.
-func (g *grant) lives(now time.Time, life time.Duration, renewable bool) *grant {
+// withLifetime returns the grant with a lifetime that begins now. It is due at two thirds, or a little before, so
+// that replicas that started together do not keep renewing together.
+func (g *grant) withLifetime(now time.Time, lifetime time.Duration, renewable bool) *grant {
 	next := *g
-	next.since, next.life, next.renewable, next.known = now, life, renewable, true
+	next.since, next.lifetime, next.renewable, next.known = now, lifetime, renewable, true
 	if next.first == 0 {
-		next.first = life
+		next.first = lifetime
 	}
-	next.renewAt = now.Add(max(time.Duration(float64(life)*(2.0/3-rand.Float64()/15)), minRenewal)) //nolint:gosec // jitter is no secret
+	next.renewAt = now.Add(max(time.Duration(float64(lifetime)*(2.0/3-rand.Float64()/15)), minRenewal)) //nolint:gosec // jitter is no secret
 	return &next
 }
 
@@ -170,7 +172,7 @@ func (s *session) hold(g *grant) {
 	s.changed.Wake()
 }
 
-// accepted remembers that a token is good for what we do.
+// accepted records that a request was granted with a token.
 func (s *session) accepted(g *grant) {
 	if g.accepted {
 		return
@@ -184,12 +186,12 @@ func (s *session) accepted(g *grant) {
 	}
 }
 
-// drop forgets a refused token, and says whether it makes sense to ask again with another one.
+// drop discards a refused token, and reports whether to retry with another one.
 func (s *session) drop(g *grant) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held == nil || s.held.token != g.token {
-		return true // somebody else was faster
+		return true // another caller was faster
 	}
 	if s.cfg.Token != nil || !s.held.accepted && s.now().Sub(s.held.since) < freshToken {
 		return false

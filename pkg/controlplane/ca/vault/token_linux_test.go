@@ -19,7 +19,7 @@ const (
 	lookupPath = "auth/token/lookup-self"
 )
 
-// wait is an eventually on a condition.
+// wait waits until a condition holds.
 func wait(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	eventually(t, what, func() error {
@@ -30,7 +30,7 @@ func wait(t *testing.T, what string, condition func() bool) {
 	})
 }
 
-// TestTokenIsRenewed: a token that lives for 8 seconds serves for longer, with one login.
+// TestTokenIsRenewed checks that one login is enough to use a token of 8 seconds for longer.
 func TestTokenIsRenewed(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -48,8 +48,8 @@ func TestTokenIsRenewed(t *testing.T) {
 	}
 }
 
-// TestMaximalLife: when a token cannot be prolonged any more there is a new login in time.
-func TestMaximalLife(t *testing.T) {
+// TestMaximumLifetime checks for a new login before a token reaches its maximum lifetime.
+func TestMaximumLifetime(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
 	m.setLogin(map[string]any{"token_ttl": "3s", "token_max_ttl": "6s"})
@@ -62,7 +62,7 @@ func TestMaximalLife(t *testing.T) {
 	}
 }
 
-// TestBatchToken: tokens that cannot be renewed are replaced at two thirds.
+// TestBatchToken checks that tokens that cannot be renewed are replaced at two thirds of their lifetime.
 func TestBatchToken(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -76,19 +76,19 @@ func TestBatchToken(t *testing.T) {
 	}
 }
 
-// TestExpiredWhileAsleep: nobody renewed the token, because the host slept.
+// TestExpiredWhileAsleep has a token that was not renewed, because the host slept.
 func TestExpiredWhileAsleep(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
 	m.setLogin(map[string]any{"token_ttl": "1s", "token_max_ttl": "1s"})
-	a := m.loaded(nil) // and no Run
-	wait(t, "the token to end", func() bool {
+	a := m.loaded(nil) // without Run
+	wait(t, "the token to expire", func() bool {
 		mustIssue(t, a, service("buyer"))
 		return m.front.logins() >= 2
 	})
 }
 
-// TestTokenRevoked: many callers find the token revoked; one logs in, and none of them fails.
+// TestTokenRevoked has many callers with a revoked token: one logs in, and none of them fails.
 func TestTokenRevoked(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -108,11 +108,11 @@ func TestTokenRevoked(t *testing.T) {
 	}
 	group.Wait()
 	if n := m.front.logins(); n != 2 {
-		t.Errorf("%d logins, want one at first and one for all", n)
+		t.Errorf("%d logins, want the first and one shared by all", n)
 	}
 }
 
-// TestPolicyTaken: a good token without the right to sign is no reason to log in again and again.
+// TestPolicyTaken checks that a valid token without the right to sign does not cause repeated logins.
 func TestPolicyTaken(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -125,7 +125,7 @@ func TestPolicyTaken(t *testing.T) {
 	contains(t, err, "issue service certificate for bookstore/buyer", m.front.server.URL, signPath, "403 permission denied", `policy that allows update on "pki/sign/openservicemesh"`)
 	logins := m.front.logins()
 	_, err = a.Issue(t.Context(), service("seller"))
-	contains(t, err, "not asked again before the next attempt", "permission denied")
+	contains(t, err, "next attempt in", "permission denied")
 	if n := m.front.logins(); n != logins {
 		t.Errorf("%d logins more", n-logins)
 	}
@@ -145,7 +145,7 @@ func recovers(t *testing.T, a *vault.Authority) {
 	})
 }
 
-// TestLoginRefused: what is wrong with a login is told, and the token file is read at each attempt.
+// TestLoginRefused checks the errors of a login, and that the token file is read at each attempt.
 func TestLoginRefused(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -172,7 +172,7 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
-// TestNoTokenFile: without a ServiceAccount token nothing is asked of the server.
+// TestNoTokenFile checks that the server gets no request without a ServiceAccount token.
 func TestNoTokenFile(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -200,13 +200,13 @@ func (g *given) get(context.Context) (string, error) {
 	return *g.text.Load(), nil
 }
 
-// makeToken makes a token with the right policy.
+// makeToken creates a token with the right policy.
 func (m *mesh) makeToken(body map[string]any) string {
 	body["policies"] = []string{"osm"}
 	return m.write("auth/token/create-orphan", body)["client_token"].(string)
 }
 
-// TestGivenToken: a token from a Secret is renewed, and a new one is used at once.
+// TestGivenToken checks that a token from a Secret is renewed, and that a new one is used at once.
 func TestGivenToken(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -220,7 +220,7 @@ func TestGivenToken(t *testing.T) {
 
 	m.write("auth/token/revoke", map[string]any{"token": first})
 	_, err := a.Issue(t.Context(), service("buyer"))
-	contains(t, err, "403 permission denied", "or a new token if it ended or was revoked")
+	contains(t, err, "403 permission denied", "or replace the token if it expired or was revoked")
 	token.set(m.makeToken(map[string]any{"period": "1h"}))
 	recovers(t, a)
 
@@ -234,7 +234,9 @@ func TestGivenToken(t *testing.T) {
 	token.set(m.makeToken(map[string]any{"ttl": "1h", "renewable": false}))
 	recovers(t, a)
 	wait(t, "the third token to be looked up", func() bool { return m.front.count(lookupPath) > lookups })
-	wait(t, "a word about it", func() bool { return strings.Contains(m.journal.String(), "put a new one into its Secret in time") })
+	wait(t, "the log to say so", func() bool {
+		return strings.Contains(m.journal.String(), "put a new one into its Secret before it expires")
+	})
 	for _, secret := range []string{first, *token.text.Load()} {
 		if strings.Contains(m.journal.String(), secret) || strings.Contains(fmt.Sprint(err), secret) {
 			t.Error("a token was logged")
@@ -245,7 +247,7 @@ func TestGivenToken(t *testing.T) {
 	}
 }
 
-// TestGivenTokenNearItsEnd: one that cannot be prolonged is told of, and not renewed for ever.
+// TestGivenTokenNearItsEnd checks that a token near its maximum lifetime is logged, and not renewed forever.
 func TestGivenTokenNearItsEnd(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -253,7 +255,7 @@ func TestGivenTokenNearItsEnd(t *testing.T) {
 	token.set(m.makeToken(map[string]any{"ttl": "8s", "explicit_max_ttl": "10s"}))
 	a := m.loaded(func(c *vault.Config) { c.Token = token.get })
 	run(t, a)
-	wait(t, "a word about the end", func() bool { return strings.Contains(m.journal.String(), "nears its maximal life") })
+	wait(t, "the log to say so", func() bool { return strings.Contains(m.journal.String(), "nears its maximum lifetime") })
 	wait(t, "the end", func() bool {
 		_, err := a.Issue(t.Context(), service("buyer"))
 		return err != nil
@@ -265,7 +267,7 @@ func TestGivenTokenNearItsEnd(t *testing.T) {
 	recovers(t, a)
 }
 
-// TestTokenWithoutDefaultPolicy: one that may sign and nothing else serves until it ends.
+// TestTokenWithoutDefaultPolicy checks that a token that may only sign works until it expires.
 func TestTokenWithoutDefaultPolicy(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -273,14 +275,14 @@ func TestTokenWithoutDefaultPolicy(t *testing.T) {
 	token.set(m.makeToken(map[string]any{"ttl": "1h", "no_default_policy": true}))
 	a := m.loaded(func(c *vault.Config) { c.Token = token.get })
 	run(t, a)
-	wait(t, "a word about it", func() bool { return strings.Contains(m.journal.String(), "cannot be looked up") })
+	wait(t, "the log to say so", func() bool { return strings.Contains(m.journal.String(), "cannot be looked up") })
 	mustIssue(t, a, service("buyer"))
 	if n := m.front.count(lookupPath); n != 1 {
 		t.Errorf("looked up %d times", n)
 	}
 }
 
-// TestRenewalOutlastsAnOutage: a failed renewal is repeated, and the callers notice nothing.
+// TestRenewalOutlastsAnOutage checks that a failed renewal is retried without errors for callers.
 func TestRenewalOutlastsAnOutage(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -296,6 +298,6 @@ func TestRenewalOutlastsAnOutage(t *testing.T) {
 		t.Errorf("%d logins, want 1", n)
 	}
 	if n := strings.Count(m.journal.String(), "not renewed, will retry"); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 }

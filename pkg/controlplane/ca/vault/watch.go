@@ -10,8 +10,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
 )
 
-// Run keeps the token alive and watches the CA until ctx ends, and returns its cause. It is
-// called after Load.
+// Run keeps the token alive and watches the CA until ctx ends, and returns its cause. Call it after Load.
 func (a *Authority) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.session.keep(ctx) })
@@ -19,9 +18,9 @@ func (a *Authority) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// watch looks from time to time whether the engine signs with another CA. What it shows to
-// everybody costs nothing to read but may not be what the role signs with, so that a change, or a
-// difference that is known, is judged by having a leaf signed.
+// watch checks from time to time whether the engine signs with another CA. The CA that the engine publishes
+// is cheap to read, but the role may sign with another one. So after a change, or while the CAs are known to
+// differ, watch issues a leaf to find out.
 func (a *Authority) watch(ctx context.Context) error {
 	for {
 		timer := time.NewTimer(a.cfg.Poll*4/5 + rand.N(a.cfg.Poll*2/5)) //nolint:gosec // jitter is no secret
@@ -35,7 +34,7 @@ func (a *Authority) watch(ctx context.Context) error {
 	}
 }
 
-// look compares once. Its errors are those of every other request, whose callers hear of them.
+// look compares once. It drops errors: other requests fail alike, and their callers get the error.
 func (a *Authority) look(ctx context.Context) {
 	shown, err := a.shownCA(ctx)
 	if err != nil {
@@ -59,8 +58,8 @@ func (a *Authority) look(ctx context.Context) {
 	}
 }
 
-// shownCA reads the CA that the engine shows to everybody. That may be none, where the role signs
-// with an issuer of its own.
+// shownCA returns the CA that the engine publishes. There may be none if the role signs with an issuer of
+// its own.
 func (a *Authority) shownCA(ctx context.Context) (string, error) {
 	secret, err := a.server.read(ctx, "", a.cfg.caPath())
 	if denied(err) || withoutCA(err) {
@@ -94,7 +93,7 @@ func (a *Authority) compare(loaded, signer ca.Trust, err error) {
 	}
 }
 
-// report tells of a state that is not the last one told.
+// report reports a state unless it is the last one reported.
 func (a *Authority) report(status ca.RootStatus) {
 	a.reporting.Lock()
 	defer a.reporting.Unlock()
