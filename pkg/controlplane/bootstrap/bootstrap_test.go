@@ -34,8 +34,8 @@ const namespace = "osm-system"
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// server is an API server's server-side apply of MeshConfigs: the real field management code over
-// an in-memory store. Before answering it asks fail, if set, for an error.
+// server is the API server's server-side apply of MeshConfigs: the real field management code over an
+// in-memory store. If fail is set, each call first asks it for an error.
 type server struct {
 	t       *testing.T
 	tracker clienttesting.ObjectTracker
@@ -269,7 +269,7 @@ func TestApplyCRDs(t *testing.T) {
 				t.Errorf("CRD %s has labels %v", crd.Name, s.crds[crd.Name].Labels)
 			}
 			if s.gets[crd.Name] < 3 {
-				t.Errorf("CRD %s was not awaited", crd.Name)
+				t.Errorf("did not wait for CRD %s", crd.Name)
 			}
 		}
 	})

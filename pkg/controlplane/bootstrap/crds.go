@@ -17,10 +17,10 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
 )
 
-// FieldManager owns what this package applies, whoever runs it.
+// FieldManager is the field manager of everything that this package applies.
 const FieldManager = crds.FieldManager
 
-// establishPoll is how often the API server is asked whether it accepts a new CRD.
+// establishPoll is how often to check whether the API server has established a CRD.
 const establishPoll = 200 * time.Millisecond
 
 // CRDClient is the part of a CustomResourceDefinition client that ApplyCRDs needs; the
@@ -30,8 +30,8 @@ type CRDClient interface {
 	Patch(ctx context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions, subresources ...string) (*apiextensionsv1.CustomResourceDefinition, error)
 }
 
-// ApplyCRDs applies every CRD by server-side apply and returns when the API server has established
-// all of them or ctx ends. Unless each of them may be replaced, it changes none. It does not retry.
+// ApplyCRDs applies all CRDs with server-side apply and returns when the API server has established them or
+// ctx ends. If any of them must not be replaced, it changes none. It does not retry.
 func ApplyCRDs(ctx context.Context, client CRDClient, log *slog.Logger) error {
 	all, err := crds.All()
 	if err != nil {
@@ -55,8 +55,8 @@ func ApplyCRDs(ctx context.Context, client CRDClient, log *slog.Logger) error {
 	return nil
 }
 
-// replaceable returns the versions of the definitions that the cluster has already, by name. The
-// error names every definition that must not be replaced.
+// replaceable returns the resource versions of the CRDs that the cluster already has, by name. The error
+// names every CRD that must not be replaced.
 func replaceable(ctx context.Context, client CRDClient, all []*apiextensionsv1.CustomResourceDefinition) (map[string]string, error) {
 	present := map[string]string{}
 	var conflicts []error
@@ -74,9 +74,9 @@ func replaceable(ctx context.Context, client CRDClient, all []*apiextensionsv1.C
 	return present, errors.Join(conflicts...)
 }
 
-// applyCRD sends the CRD without its status, which is the API server's own. One that was looked at
-// is replaced as it was then, and users' changes with it; one that was absent is not replaced when
-// somebody else was faster.
+// applyCRD sends the CRD without its status, which belongs to the API server. A CRD that was checked is
+// replaced only at that resource version, including users' changes; one that was absent is not replaced if
+// someone else has created it meanwhile.
 func applyCRD(ctx context.Context, client CRDClient, crd *apiextensionsv1.CustomResourceDefinition, resourceVersion string) error {
 	crd = crd.DeepCopy()
 	crd.ResourceVersion = resourceVersion
@@ -113,7 +113,7 @@ func awaitEstablished(ctx context.Context, client CRDClient, name string) error 
 	return nil
 }
 
-// established says whether the API server accepts objects of the CRD's kind, else why not.
+// established reports whether the API server accepts objects of the CRD's kind, and if not, why.
 func established(crd *apiextensionsv1.CustomResourceDefinition) (bool, string) {
 	state := "no status yet"
 	for _, c := range crd.Status.Conditions {

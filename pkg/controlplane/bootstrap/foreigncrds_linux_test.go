@@ -21,8 +21,8 @@ const (
 	rootCerts   = "meshrootcertificates.config.openservicemesh.io"
 )
 
-// TestForeignCRDsAreNotReplaced asks a real API server, which notes who manages what and in which
-// versions objects are stored.
+// TestForeignCRDsAreNotReplaced uses a real API server, which records the field managers and the stored
+// versions of objects.
 func TestForeignCRDsAreNotReplaced(t *testing.T) {
 	config := realapi.Start(t).Config()
 	transport, err := rest.HTTPClientFor(config)
@@ -61,17 +61,17 @@ func TestForeignCRDsAreNotReplaced(t *testing.T) {
 		}
 	}
 	if transient(err) {
-		t.Errorf("%v: the hook would try again until its time is over", err)
+		t.Errorf("%v: the hook would retry until its timeout", err)
 	}
 	if diff := cmp.Diff(before, get(meshConfigs)); diff != "" {
 		t.Errorf("another installation's CRD was changed (-before +after):\n%s", diff)
 	}
-	// Nothing is done by halves: the other definition was not installed either.
+	// All or nothing: the other definition was not installed either.
 	if _, err := client.Get(t.Context(), rootCerts, metav1.GetOptions{}); err == nil {
 		t.Errorf("CRD %s was installed beside a foreign one", rootCerts)
 	}
 
-	// Of the same version, it is still somebody else's, until an administrator says otherwise.
+	// A CRD of the same version still belongs to someone else, until an administrator says otherwise.
 	if err := client.Delete(t.Context(), meshConfigs, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestForeignCRDsAreNotReplaced(t *testing.T) {
 		}
 	}
 
-	// What server-side apply noted is enough: those of a version without the annotation are osm's.
+	// The field manager is enough: CRDs that an older osm applied without the annotation are osm's.
 	drop := []byte(`{"metadata":{"annotations":{"` + crds.AnnotationOwner + `":null}}}`)
 	if _, err := client.Patch(t.Context(), rootCerts, types.MergePatchType, drop, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -101,11 +101,11 @@ func TestForeignCRDsAreNotReplaced(t *testing.T) {
 		t.Error(err)
 	}
 	if get(rootCerts).Annotations[crds.AnnotationOwner] != FieldManager {
-		t.Error("the owner was not noted again")
+		t.Error("the owner was not recorded again")
 	}
 }
 
-// oursOf is the definition of a name as this osm has it.
+// oursOf returns the definition of that name in this osm.
 func oursOf(t *testing.T, name string) *apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
 	all, err := crds.All()
@@ -121,7 +121,7 @@ func oursOf(t *testing.T, name string) *apiextensionsv1.CustomResourceDefinition
 	return nil
 }
 
-// create creates a definition as soon as one of its name has gone.
+// create creates a definition as soon as an earlier one of that name is deleted.
 func create(t *testing.T, client apiextensionsclient.CustomResourceDefinitionInterface, crd *apiextensionsv1.CustomResourceDefinition) {
 	t.Helper()
 	watcher, err := client.Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + crd.Name})

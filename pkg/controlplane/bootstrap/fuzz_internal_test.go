@@ -8,8 +8,8 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// FuzzPreset: what is accepted is applied as it is written. A key that the Go type reads and the API
-// server does not, such as one in other letters, would be dropped there without a word.
+// FuzzPreset checks that an accepted preset is applied as written. The API server would silently drop a key
+// that only the Go type accepts, such as one with the wrong case.
 func FuzzPreset(f *testing.F) {
 	for _, text := range []string{
 		defaultPreset,
@@ -51,7 +51,7 @@ func FuzzPreset(f *testing.F) {
 	})
 }
 
-// sameKeys asks that whatever is written is read under the same name, unless it is empty.
+// sameKeys checks that everything written is read under the same name, unless it is empty.
 func sameKeys(t *testing.T, path string, written, read map[string]any) {
 	t.Helper()
 	for key, value := range written {

@@ -21,8 +21,8 @@ type MeshConfigClient interface {
 	Apply(ctx context.Context, name string, obj *unstructured.Unstructured, opts metav1.ApplyOptions, subresources ...string) (*unstructured.Unstructured, error)
 }
 
-// applyMeshConfig applies the fields of spec that nobody else owns. Each conflict names fields that
-// somebody has set to another value; they are dropped and the rest is applied again.
+// applyMeshConfig applies the fields of spec that nobody else owns. A conflict names fields that someone else
+// has set to another value; applyMeshConfig drops them and applies the rest again.
 func applyMeshConfig(ctx context.Context, client MeshConfigClient, namespace string, spec map[string]any, log *slog.Logger) error {
 	spec = cloneObject(spec)
 	for {
@@ -36,7 +36,7 @@ func applyMeshConfig(ctx context.Context, client MeshConfigClient, namespace str
 			return fmt.Errorf("apply MeshConfig %s/%s: %w", namespace, api.MeshConfigName, err)
 		}
 		for field, owner := range kept {
-			log.Info("kept a MeshConfig field that somebody else has set", "field", field, "cause", owner)
+			log.Info("kept a MeshConfig field that someone else has set", "field", field, "cause", owner)
 		}
 	}
 }
@@ -54,8 +54,8 @@ func meshConfig(namespace string, spec map[string]any) *unstructured.Unstructure
 	}}
 }
 
-// conflicts returns the fields, in the API server's spelling (.spec.traffic.enableEgress), that
-// another manager owns, each with the API server's words about it. It is empty for other errors.
+// conflicts returns the fields that another manager owns, as the API server spells them
+// (.spec.traffic.enableEgress), each with the API server's message. It is empty for other errors.
 func conflicts(err error) map[string]string {
 	var status apierrors.APIStatus
 	if !apierrors.IsConflict(err) || !errors.As(err, &status) || status.Status().Details == nil {
@@ -70,9 +70,9 @@ func conflicts(err error) map[string]string {
 	return fields
 }
 
-// dropFields deletes the named fields, and what lies below them, from object, whose own name is
-// path. It compares names in the API server's spelling instead of parsing that, because a resource's
-// name may contain dots. It reports whether anything was deleted.
+// dropFields deletes the named fields and everything below them from object, whose own name is path. It
+// compares names as the API server spells them instead of parsing them, because the name of a resource may
+// contain dots. It reports whether it deleted anything.
 func dropFields(object map[string]any, path string, fields map[string]string) bool {
 	dropped := false
 	for key, value := range object {
@@ -87,7 +87,7 @@ func dropFields(object map[string]any, path string, fields map[string]string) bo
 			continue
 		}
 		dropped = true
-		// An object that is left empty would still claim its own existence.
+		// An empty object would still be applied, and owned.
 		if len(child) == 0 {
 			delete(object, key)
 		}
@@ -95,7 +95,7 @@ func dropFields(object map[string]any, path string, fields map[string]string) bo
 	return dropped
 }
 
-// cloneObject copies the maps of a JSON object; its lists are never changed here.
+// cloneObject copies the maps of a JSON object, but not its lists, which are never changed here.
 func cloneObject(object map[string]any) map[string]any {
 	clone := make(map[string]any, len(object))
 	for key, value := range object {
@@ -107,8 +107,8 @@ func cloneObject(object map[string]any) map[string]any {
 	return clone
 }
 
-// missingNamespace says whether err means that the namespace itself does not exist, as opposed
-// to a kind that the API server does not serve yet.
+// missingNamespace reports whether err means that the namespace itself does not exist, as opposed to a kind
+// that the API server does not serve yet.
 func missingNamespace(err error, namespace string) bool {
 	var status apierrors.APIStatus
 	if !apierrors.IsNotFound(err) || !errors.As(err, &status) || status.Status().Details == nil {

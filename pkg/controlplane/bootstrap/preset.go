@@ -12,16 +12,16 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
 
-// defaultPreset is the MeshConfig of a mesh that was given no preset: the one place where a mesh
-// starts out permissive, spelled out, since the zero value of each field is the restrictive one.
+// defaultPreset is the MeshConfig of a mesh without a preset. It is the only place that makes a mesh
+// permissive, and it does so explicitly, since the zero value of each field is the restrictive one.
 const defaultPreset = `{
 	"sidecar": {"localProxyMode": "Localhost", "logLevel": "error"},
 	"traffic": {"enableEgress": true, "enablePermissiveTrafficPolicyMode": true},
 	"certificate": {"serviceCertValidityDuration": "24h"}
 }`
 
-// readPreset returns the MeshConfig spec to apply, checked against its Go type but kept as it is
-// written: "false" and "not mentioned" are different things to server-side apply.
+// readPreset returns the MeshConfig spec to apply. It is checked against the Go type but kept as written:
+// server-side apply treats "false" and an absent field differently.
 func readPreset(file string) (map[string]any, error) {
 	if file == "" {
 		return parsePreset([]byte(defaultPreset))
@@ -37,8 +37,8 @@ func readPreset(file string) (map[string]any, error) {
 	return spec, nil
 }
 
-// parsePreset is as strict as the API server is not: a key that is spelled in other letters, or twice,
-// would be dropped there, or stand for something else than was checked here.
+// parsePreset is stricter than the API server, which would drop a key with the wrong case, and of a duplicate
+// key might use another value than was checked here.
 func parsePreset(text []byte) (map[string]any, error) {
 	strict, err := kjson.UnmarshalStrict(text, &v1alpha2.MeshConfigSpec{})
 	if err = errors.Join(append(strict, err)...); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
-// TestRootCertificateRules asks a real API server what it makes of MeshRootCertificates.
+// TestRootCertificateRules checks the validation of MeshRootCertificates in a real API server.
 func TestRootCertificateRules(t *testing.T) {
 	config := realapi.Start(t).Config()
 	transport, err := rest.HTTPClientFor(config)
@@ -59,10 +59,10 @@ func TestRootCertificateRules(t *testing.T) {
 		}
 	}
 	changes := []struct{ name, path, value, refusal string }{
-		{"tresor", "role", "inactive", "by way of passive only"},
+		{"tresor", "role", "inactive", "set it to passive first"},
 		{"tresor", "role", "passive", ""},
 		{"tresor", "role", "inactive", ""},
-		{"tresor", "role", "active", "by way of passive only"},
+		{"tresor", "role", "active", "set it to passive first"},
 		{"tresor", "trustDomain", "example.com", "cannot be changed"},
 		{"tresor", "provider.tresor.ca.secretRef.name", "other", "create another MeshRootCertificate"},
 	}
@@ -87,7 +87,7 @@ func TestRootCertificateRules(t *testing.T) {
 	}
 }
 
-// answered says whether an answer is the expected one; an empty refusal expects none.
+// answered reports whether the error is the expected one; an empty refusal expects none.
 func answered(err error, refusal string) bool {
 	if refusal == "" {
 		return err == nil

@@ -29,10 +29,10 @@ const DefaultTimeout = 2 * time.Minute
 
 // Config is what Run needs.
 type Config struct {
-	// REST is the way to the API server; required.
+	// REST is the API server's configuration; required.
 	REST *rest.Config
-	// Namespace is the mesh's; empty means osm-system. It is created when it does not exist, which
-	// is the only step that needs rights on namespaces.
+	// Namespace is the mesh's; empty means osm-system. It is created if it does not exist, which is the only
+	// step that needs rights on namespaces.
 	Namespace string
 	// PresetFile holds the JSON of a MeshConfig spec; empty means the built-in defaults.
 	PresetFile string
@@ -75,7 +75,7 @@ type job struct {
 	log         *slog.Logger
 }
 
-// Run applies the CRDs and then the MeshConfig, retrying what may pass until the timeout.
+// Run applies the CRDs and then the MeshConfig, and retries transient errors until the timeout.
 func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
@@ -130,8 +130,8 @@ func (j *job) applyMeshConfig(ctx context.Context) error {
 	return applyMeshConfig(ctx, j.meshConfigs, j.namespace, j.spec, j.log)
 }
 
-// retry repeats step, with growing pauses, while its error may pass and ctx lasts. The error it
-// returns is the last one of step, so that the reader learns what stood in the way.
+// retry repeats step with backoff while its error is transient, until ctx ends. It returns step's last error,
+// so that the reader learns what the problem was.
 func (j *job) retry(ctx context.Context, step func(context.Context) error) error {
 	backoff := wait.Backoff{Duration: 250 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 20, Cap: 5 * time.Second}
 	var last error
@@ -147,7 +147,7 @@ func (j *job) retry(ctx context.Context, step func(context.Context) error) error
 		if !transient(err) {
 			return false, err
 		}
-		j.log.Warn("not yet, trying again", "error", err)
+		j.log.Warn("bootstrap step failed, will retry", "error", err)
 		return false, nil
 	})
 	if err != nil && last != nil && !errors.Is(err, last) {
@@ -156,8 +156,8 @@ func (j *job) retry(ctx context.Context, step func(context.Context) error) error
 	return err
 }
 
-// transient says whether trying again can help: the API server is away, busy, or does not serve
-// the new kind yet.
+// transient reports whether a retry can help: the API server is unavailable, busy, or does not serve the new
+// kind yet.
 func transient(err error) bool {
 	var network net.Error
 	switch {

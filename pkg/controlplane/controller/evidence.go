@@ -11,7 +11,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
-// newDriver returns what rotates the root while this replica is the leader.
+// newDriver returns the driver that rotates the root while this replica is the leader.
 func (p *process) newDriver() *driver.Driver {
 	collector := &collect.Collector{
 		Client: p.client, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
@@ -23,7 +23,7 @@ func (p *process) newDriver() *driver.Driver {
 	})
 }
 
-// serveEvidence shows the leader what this replica and its proxies have.
+// serveEvidence serves this replica's evidence to the leader.
 func (p *process) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 	if p.cfg.EvidenceAddress == "" {
 		return nil
@@ -32,7 +32,7 @@ func (p *process) serveEvidence(ctx context.Context, cert *ca.ServingCert) error
 	return serve.HTTPServer{Addr: p.cfg.EvidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Refused: p.refusals.Of("evidence"), Log: p.cfg.Log}.Run(ctx)
 }
 
-// evidence is what this replica and its proxies have.
+// evidence returns which roots and certificates this replica and its proxies have.
 func (p *process) evidence(ctx context.Context) rotation.Replica {
 	self := rotation.Replica{Name: p.cfg.Holder, Component: rotation.Controller, At: time.Now()}
 	signer := func() string { return p.roots.Trust().Fingerprint }
@@ -51,8 +51,8 @@ func (p *process) evidence(ctx context.Context) rotation.Replica {
 	})
 }
 
-// written is what this replica wrote as the leader; leads is false until it knows what the injectors'
-// Secret holds.
+// written returns the Secrets that this replica wrote as the leader. leads is false until it knows the
+// content of the injectors' Secret.
 func (p *process) written() (secrets []rotation.Secret, leads bool) {
 	writer, serving := p.secrets.Load(), p.serving.Load()
 	if writer == nil || serving == nil {
@@ -62,6 +62,6 @@ func (p *process) written() (secrets []rotation.Secret, leads bool) {
 	if !known {
 		return nil, false
 	}
-	injectors.Since = time.Time{} // injectors watch their Secret, and present what it holds
+	injectors.Since = time.Time{} // injectors watch their Secret and use its content at once
 	return append(writer.Evidence(), injectors), true
 }

@@ -20,17 +20,17 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
-// rebuildLimit is how long one rebuild may take before liveness calls the loop dead.
+// rebuildLimit is how long one rebuild may take before the liveness probe fails.
 const rebuildLimit = 2 * time.Minute
 
-// pipeline runs the pure part: objects -> snapshot -> configuration, published to xDS.
+// pipeline runs the pure part: objects -> snapshot -> configuration, and publishes the result to xDS.
 type pipeline struct {
 	p         *process
 	state     *ingest.State
 	builder   *envoy.Builder
-	current   *mesh.Snapshot                // what the published configuration was built from
-	seen      atomic.Pointer[mesh.Snapshot] // the same, for others than the loop
-	profile   leafcache.Profile             // of service certificates, as the MeshConfig had it last
+	current   *mesh.Snapshot                // the snapshot of the published configuration
+	seen      atomic.Pointer[mesh.Snapshot] // the same, for other goroutines
+	profile   leafcache.Profile             // of service certificates, from the last MeshConfig
 	problems  *problems
 	heartbeat *serve.Heartbeat
 	built     prometheus.Histogram
@@ -74,7 +74,7 @@ func (l *pipeline) newBuilder() *envoy.Builder {
 	return envoy.NewBuilder(func(k envoy.Kind) { l.resources.WithLabelValues(k.String()).Inc() })
 }
 
-// beat keeps the loop turning, and liveness informed of it, while nothing changes.
+// beat triggers the loop while nothing changes, so that its heartbeat continues.
 func (l *pipeline) beat(ctx context.Context) error {
 	ticker := time.NewTicker(rebuildLimit / 4)
 	defer ticker.Stop()
@@ -88,7 +88,7 @@ func (l *pipeline) beat(ctx context.Context) error {
 	}
 }
 
-// rebuild is the trigger's function. What cannot be built leaves the last good configuration in force.
+// rebuild is the trigger's function. If the build fails, the last good configuration stays in force.
 func (l *pipeline) rebuild(context.Context) {
 	l.heartbeat.Beat()
 	if !l.p.dirty.Swap(false) {
@@ -96,7 +96,7 @@ func (l *pipeline) rebuild(context.Context) {
 	}
 	if err := l.build(); err != nil {
 		l.failed.Inc()
-		l.p.cfg.Log.Error("the mesh's new configuration cannot be built, the last one stays in force", "error", err)
+		l.p.cfg.Log.Error("cannot build the new configuration, keeping the last one", "error", err)
 	}
 }
 
@@ -126,8 +126,8 @@ func (l *pipeline) build() error {
 	return nil
 }
 
-// setProfile has certificates reissued that are not as they should be, spread over some minutes:
-// those of this replica by Leaves, those that proxies brought from others by xDS.
+// setProfile reissues certificates that no longer match the profile, spread over some minutes: Leaves
+// reissues those of this replica, and xDS those that proxies brought from other replicas.
 func (l *pipeline) setProfile(p leafcache.Profile) {
 	l.p.leaves.SetProfile(p)
 	if l.current != nil && p != l.profile {
@@ -136,8 +136,8 @@ func (l *pipeline) setProfile(p leafcache.Profile) {
 	l.profile = p
 }
 
-// runningPods are the pods whose proxies are to be connected somewhere: those that have an address.
-// One that is only about to start will be given what is in force then.
+// runningPods are the pods whose proxies should be connected to some replica: those with an address. A pod
+// that is still starting will get the configuration in force when it connects.
 func (l *pipeline) runningPods() []mesh.PodName {
 	snapshot := l.seen.Load()
 	if snapshot == nil {
@@ -152,7 +152,7 @@ func (l *pipeline) runningPods() []mesh.PodName {
 	return pods
 }
 
-// report tells people what is wrong with their objects.
+// report logs the problems of users' objects.
 func (l *pipeline) report(found []ingest.Problem) {
 	l.problemN.Set(float64(len(found)))
 	texts := make([]string, len(found))
@@ -162,7 +162,7 @@ func (l *pipeline) report(found []ingest.Problem) {
 	l.problems.report("objects", texts...)
 }
 
-// profile is what the mesh's configuration says about service certificates.
+// profile returns the MeshConfig's settings for service certificates.
 func profile(config *v1alpha2.MeshConfig) leafcache.Profile {
 	if config == nil {
 		return leafcache.Profile{}
@@ -173,7 +173,7 @@ func profile(config *v1alpha2.MeshConfig) leafcache.Profile {
 	}
 }
 
-// logLevel is what the mesh's configuration says about the control plane's logs.
+// logLevel returns the MeshConfig's log level of the control plane.
 func logLevel(config *v1alpha2.MeshConfig) string {
 	if config == nil {
 		return ""
@@ -181,7 +181,7 @@ func logLevel(config *v1alpha2.MeshConfig) string {
 	return config.Spec.Observability.OSMLogLevel
 }
 
-// problems logs each problem once, when it appears, however often it is found.
+// problems logs each problem once, when it first appears.
 type problems struct {
 	log *slog.Logger
 

@@ -34,8 +34,8 @@ func (p *process) loadRoot(ctx context.Context, ready provider.Readiness) error 
 	return err
 }
 
-// rootsChanged passes changed roots on to everything that uses them, the bundle first. It must not block,
-// so it only starts what takes time. The provider renews the serving certificate itself.
+// rootsChanged passes changed roots to everything that uses them, the bundle first. It must not block, so it
+// only starts slow work. The provider renews the serving certificate itself.
 func (p *process) rootsChanged(change ca.Change) {
 	if change.Trust {
 		if err := p.xds.Retrust(); err != nil {
@@ -55,20 +55,20 @@ func (p *process) lease() kube.Lease {
 	return kube.Lease{Client: p.client, Namespace: p.cfg.Namespace, Name: api.ControllerLease, Holder: p.cfg.Holder, Log: p.cfg.Log}
 }
 
-// lead does the work of the leader until ctx ends.
+// lead does the leader's work until ctx ends.
 func (p *process) lead(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { p.writeProxySecrets(ctx) })
 	work.Go(func() { p.keepWebhook(ctx) })
 	work.Go(func() {
 		if err := orderly(ctx, p.driver.Run(ctx)); err != nil {
-			p.cfg.Log.Error("the root is not being rotated", "error", err)
+			p.cfg.Log.Error("root rotation stopped", "error", err)
 		}
 	})
 	work.Wait()
 }
 
-// writeProxySecrets maintains the Secrets with the proxies' client certificates.
+// writeProxySecrets keeps the Secrets with the proxies' client certificates up to date.
 func (p *process) writeProxySecrets(ctx context.Context) {
 	writer, err := secrets.NewProxyController(secrets.ProxyConfig{
 		Client: p.client, Authority: p.roots, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
@@ -80,12 +80,12 @@ func (p *process) writeProxySecrets(ctx context.Context) {
 		err = p.keepProxySecrets(ctx, writer)
 	}
 	if err = orderly(ctx, err); err != nil {
-		p.cfg.Log.Error("cannot maintain the proxies' certificates", "error", err)
+		p.cfg.Log.Error("cannot keep the proxies' certificates up to date", "error", err)
 	}
 }
 
-// keepProxySecrets writes the Secrets that are wanted. After the first round it removes, once per term, what
-// an earlier leader may have left behind.
+// keepProxySecrets reconciles the Secrets. After the first round, once per term, it removes Secrets that an
+// earlier leader may have left behind.
 func (p *process) keepProxySecrets(ctx context.Context, writer *secrets.ProxyController) error {
 	group, ctx := errgroup.WithContext(ctx)
 	done := make(chan struct{})
@@ -111,7 +111,7 @@ func (p *process) keepProxySecrets(ctx context.Context, writer *secrets.ProxyCon
 	return group.Wait()
 }
 
-// reportSecrets logs the Secrets that a user has to fix.
+// reportSecrets logs the Secrets that users have to fix.
 func (p *process) reportSecrets(r secrets.Result) {
 	texts := make([]string, len(r.Problems))
 	for i, problem := range r.Problems {
@@ -142,7 +142,7 @@ func identityOf(account *corev1.ServiceAccount) identity.Identity {
 	return identity.Identity{Namespace: account.Namespace, ServiceAccount: account.Name}
 }
 
-// orderly drops the error of a loop that was told to stop.
+// orderly drops the error of a loop that ended because ctx did.
 func orderly(ctx context.Context, err error) error {
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return nil

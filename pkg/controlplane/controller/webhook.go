@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
 )
 
-// keepWebhook keeps the API server able to call the injectors, for as long as this replica holds the Lease.
+// keepWebhook reconciles what the API server needs to call the injectors, while this replica is the leader.
 func (p *process) keepWebhook(ctx context.Context) {
 	id := identity.Identity{Namespace: p.cfg.Namespace, ServiceAccount: api.AppInjector}
 	secret, err := secrets.NewServingController(secrets.ServingConfig{
@@ -30,11 +30,11 @@ func (p *process) keepWebhook(ctx context.Context) {
 		}).Run(ctx, p.hook)
 	}
 	if err = orderly(ctx, err); err != nil {
-		p.cfg.Log.Error("the admission webhook is not being kept up to date", "error", err)
+		p.cfg.Log.Error("cannot keep the admission webhook up to date", "error", err)
 	}
 }
 
-// accountUID is the uid of a ServiceAccount, empty if there is none.
+// accountUID returns the UID of a ServiceAccount, empty if there is none.
 func (p *process) accountUID(id identity.Identity) types.UID {
 	for _, account := range p.watch.ServiceAccounts() {
 		if account.Namespace == id.Namespace && account.Name == id.ServiceAccount {

@@ -24,7 +24,7 @@ const (
 	minPause = time.Second
 )
 
-// Patcher is the only verb on webhook configurations that the controller needs.
+// Patcher patches webhook configurations, the only access to them that the controller needs.
 type Patcher interface {
 	Patch(ctx context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions, subresources ...string) (*admissionregistrationv1.MutatingWebhookConfiguration, error)
 }
@@ -50,10 +50,10 @@ type Config struct {
 	Now     func() time.Time
 }
 
-// Metrics counts the writes. It outlives the Controller, which a new leader makes anew.
+// Metrics counts the writes. It outlives the Controller, which each new leader recreates.
 type Metrics struct{ bundles *prometheus.CounterVec }
 
-// NewMetrics registers them.
+// NewMetrics registers the metrics.
 func NewMetrics(registerer prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{bundles: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "osm_admission_ca_bundle_writes_total", Help: "Writes of the CA bundle into the webhook configuration by result.",
@@ -83,8 +83,8 @@ func New(cfg Config) *Controller {
 	return &Controller{cfg: cfg}
 }
 
-// Run reconciles at once, at every receive from changed, every minute, when the certificate is due, and
-// soon after a failure, until ctx ends; then it returns its cause. Call it on the leader.
+// Run reconciles at once, on each receive from changed, every minute, when the certificate is due, and soon
+// after a failure, until ctx ends; then it returns ctx's cause. Call it on the leader.
 func (c *Controller) Run(ctx context.Context, changed <-chan struct{}) error {
 	lastError := ""
 	for {
@@ -106,7 +106,7 @@ func (c *Controller) Run(ctx context.Context, changed <-chan struct{}) error {
 	}
 }
 
-// logError logs an error unless it is the last one, and returns its text.
+// logError logs an error unless it equals the last one, and returns its text.
 func (c *Controller) logError(err error, last string) string {
 	if err == nil {
 		return ""

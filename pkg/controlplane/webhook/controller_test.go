@@ -52,8 +52,8 @@ func newController(t *testing.T, roots ca.Truster, webhooks Patcher, certificate
 	})
 }
 
-// TestBundleMergesIntoTheWebhook applies to a configuration as the chart makes it, in a fake that
-// has the API server's field management.
+// TestBundleMergesIntoTheWebhook applies to a configuration as the chart renders it, in a fake with the API
+// server's field management.
 func TestBundleMergesIntoTheWebhook(t *testing.T) {
 	name, path, none := api.WebhookConfigName("osm"), "/mutate-pod-creation", admissionregistrationv1.SideEffectClassNone
 	chart := &admissionregistrationv1.MutatingWebhookConfiguration{
@@ -83,7 +83,7 @@ func TestBundleMergesIntoTheWebhook(t *testing.T) {
 	}
 }
 
-// TestBundleFirst: the certificate is never reconciled before its bundle is written.
+// TestBundleFirst checks that the certificate is never reconciled before its bundle is written.
 func TestBundleFirst(t *testing.T) {
 	var did []string
 	away := errors.New("away")
@@ -115,9 +115,9 @@ func TestBundleFirst(t *testing.T) {
 	}
 }
 
-// TestRhythm: it reconciles at once, soon after a failure, every minute, at every change, and when the
-// certificate is due.
-func TestRhythm(t *testing.T) {
+// TestReconcileTimes checks that it reconciles at once, soon after a failure, every minute, at every change,
+// and when the certificate is due.
+func TestReconcileTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration

@@ -22,13 +22,13 @@ const (
 // control plane reaches a provider, such as the files with its credentials, is not part of it: only
 // the installation may say that.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.tresor) ? 1 : 0) + (has(self.vault) ? 1 : 0) + (has(self.certManager) ? 1 : 0) == 1",message="takes exactly one of tresor, vault and certManager"
+// +kubebuilder:validation:XValidation:rule="(has(self.tresor) ? 1 : 0) + (has(self.vault) ? 1 : 0) + (has(self.certManager) ? 1 : 0) == 1",message="must have exactly one of tresor, vault and certManager"
 type ProviderSpec struct {
-	// Tresor signs with a CA whose key is in a Secret.
+	// Tresor is the built-in provider. It signs with a CA whose key is in a Secret.
 	Tresor *TresorProviderSpec `json:"tresor,omitempty"`
 	// Vault signs with Vault's PKI engine.
 	Vault *VaultProviderSpec `json:"vault,omitempty"`
-	// CertManager signs with an issuer of cert-manager.
+	// CertManager signs with a cert-manager issuer.
 	CertManager *CertManagerProviderSpec `json:"certManager,omitempty"`
 }
 
@@ -37,7 +37,7 @@ type TresorProviderSpec struct {
 	CA TresorCASpec `json:"ca"`
 }
 
-// TresorCASpec names the CA's Secret, which is made if there is none.
+// TresorCASpec names the CA's Secret, which is created if it does not exist.
 type TresorCASpec struct {
 	SecretRef SecretRef `json:"secretRef"`
 }
@@ -47,16 +47,16 @@ type SecretRef struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// Namespace must be the mesh's: the control plane may read Secrets in no other.
+	// Namespace must be the mesh's namespace: the control plane may not read Secrets elsewhere.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace"`
 }
 
-// VaultProviderSpec says where Vault is and as what it signs.
+// VaultProviderSpec names the Vault server and the role that signs.
 type VaultProviderSpec struct {
-	// Host is a host name or an IP address. With Port it must be a server that osm.vault.host or
-	// osm.vault.allowedHosts of the installation names: no other is sent a token.
+	// Host is a host name or an IP address. Together with Port it must be a server that the installation
+	// names in osm.vault.host or osm.vault.allowedHosts: no other server is sent a token.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[-A-Za-z0-9.:]+$`
@@ -64,19 +64,19 @@ type VaultProviderSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port"`
-	// Role of the PKI engine.
+	// Role is the role of the PKI engine.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Role string `json:"role"`
-	// Protocol is https, or http where the installation itself uses it.
+	// Protocol is https, or http if the installation itself uses http.
 	// +kubebuilder:validation:Enum=http;https
 	// +kubebuilder:default=https
 	Protocol string `json:"protocol,omitempty"`
-	// Token names a Vault token; without one the control plane logs in with its ServiceAccount.
+	// Token names the Vault token. Without it, the control plane logs in with its ServiceAccount.
 	Token *VaultTokenSpec `json:"token,omitempty"`
 }
 
-// VaultTokenSpec names a token; the token itself belongs into a Secret.
+// VaultTokenSpec names a token, which must be in a Secret.
 type VaultTokenSpec struct {
 	SecretKeyRef SecretKeyRef `json:"secretKeyRef"`
 }

@@ -39,8 +39,8 @@ func RootCertificateGroupVersionResource() schema.GroupVersionResource {
 	return GroupVersion().WithResource(RootCertificateResource)
 }
 
-// AddToScheme teaches a scheme the types of this package. It is a function and not the usual
-// package-level SchemeBuilder, so that no importer can add to it behind another's back.
+// AddToScheme registers the types of this package with a scheme. It is a function instead of the usual
+// package-level SchemeBuilder, which any importer could change.
 func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion(), &MeshConfig{}, &MeshConfigList{}, &MeshRootCertificate{}, &MeshRootCertificateList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion())

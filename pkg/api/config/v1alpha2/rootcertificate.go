@@ -4,13 +4,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// AnnotationRotateTo on a MeshRootCertificate holds the time, as RFC 3339, at which somebody asked
-// for a rotation to that root, or back to it. The root that was asked for last is where the
-// rotation leads; the control plane removes the annotation when it is over.
+// AnnotationRotateTo on a MeshRootCertificate holds the time, in RFC 3339, at which a user requested a
+// rotation to that root, or back to it. The latest request is the target of the rotation; the control plane
+// removes the annotation when the rotation is complete.
 const AnnotationRotateTo = "config.openservicemesh.io/rotate-to"
 
-// MeshRootCertificate is a root CA of the mesh: where it comes from, and what it is used for. A
-// mesh without any uses the one that its installation names.
+// MeshRootCertificate is a root CA of the mesh: who provides it, and what it is used for. A mesh without
+// MeshRootCertificates uses the root that its installation names.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,shortName=mrc
@@ -36,19 +36,19 @@ type MeshRootCertificateList struct {
 	Items []MeshRootCertificate `json:"items"`
 }
 
-// MeshRootCertificateSpec says where the root comes from and what it is used for.
+// MeshRootCertificateSpec says who provides the root and what it is used for.
 type MeshRootCertificateSpec struct {
-	// Provider is who signs with this root. Another provider is another root: make a new object.
+	// Provider signs with this root. To change the provider, create another MeshRootCertificate.
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed: create another MeshRootCertificate and rotate to it"
 	Provider ProviderSpec `json:"provider"`
-	// TrustDomain is the mesh's; it must be the one that the mesh was installed with.
+	// TrustDomain is the mesh's trust domain. It must be the one that the mesh was installed with.
 	// +kubebuilder:default=cluster.local
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed"
 	TrustDomain string `json:"trustDomain,omitempty"`
-	// Role is active (trusted, and signs), passive (trusted) or inactive (not used).
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf || self == 'passive' || oldSelf == 'passive'",message="changes between active and inactive by way of passive only"
+	// Role is active (signs and is trusted), passive (is trusted) or inactive (is not used).
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf || self == 'passive' || oldSelf == 'passive'",message="cannot change between active and inactive directly: set it to passive first"
 	Role RootRole `json:"role"`
 }
 
@@ -64,12 +64,12 @@ const (
 	RootRoleInactive RootRole = "inactive"
 )
 
-// MeshRootCertificateStatus is what the control plane reports.
+// MeshRootCertificateStatus is the status that the control plane reports.
 type MeshRootCertificateStatus struct {
-	// State is one word for people: the phase of the rotation that the root takes part in, or its
-	// role, or error.
+	// State is a one-word summary: the phase of the rotation that the root takes part in, or its role, or
+	// error.
 	State string `json:"state,omitempty"`
-	// Fingerprint is the SHA-256 of the CA, in hex, once it was loaded.
+	// Fingerprint is the SHA-256 of the CA, in hex, once it is loaded.
 	Fingerprint string `json:"fingerprint,omitempty"`
 	// Conditions say what a user has to fix.
 	// +listType=map

@@ -1,10 +1,9 @@
-// Package v1alpha2 is the Go form of the config.openservicemesh.io/v1alpha2 API: MeshConfig,
-// the settings of a mesh that take effect while it runs, and MeshRootCertificate, its root CAs.
+// Package v1alpha2 holds the Go types of the config.openservicemesh.io/v1alpha2 API: MeshConfig, the
+// settings of a mesh that take effect at runtime, and MeshRootCertificate, its root CAs.
 //
-// It holds types and their OpenAPI markers, no defaults and no logic; the zero value of every
-// field is the restrictive one (no permissive mode, no egress). Only fields that the control
-// plane honours exist here: a field that did nothing would be a lie. deepcopy and the CRD are
-// generated from these files (make generate).
+// It holds types and their OpenAPI markers, no defaults and no logic. The zero value of every field is the
+// restrictive one (no permissive mode, no egress). It only has fields that the control plane uses: a field
+// without effect would mislead users. deepcopy and the CRDs are generated from these files (make generate).
 package v1alpha2
 
 import (
@@ -33,7 +32,7 @@ type MeshConfigList struct {
 	Items []MeshConfig `json:"items"`
 }
 
-// MeshConfigSpec is what a mesh's operator decides.
+// MeshConfigSpec holds the settings of a mesh.
 type MeshConfigSpec struct {
 	Sidecar       SidecarSpec       `json:"sidecar,omitempty"`
 	Traffic       TrafficSpec       `json:"traffic,omitempty"`
@@ -41,7 +40,7 @@ type MeshConfigSpec struct {
 	Certificate   CertificateSpec   `json:"certificate,omitempty"`
 }
 
-// LocalProxyMode says which address a sidecar uses to reach the application beside it.
+// LocalProxyMode selects the address at which a sidecar reaches its application.
 //
 // +kubebuilder:validation:Enum=Localhost;PodIP
 type LocalProxyMode string
@@ -52,53 +51,54 @@ const (
 	LocalProxyModePodIP     LocalProxyMode = "PodIP"
 )
 
-// SidecarSpec is about the Envoy beside each application; all but localProxyMode apply to pods
-// created after the change.
+// SidecarSpec configures the Envoy sidecars. All fields but localProxyMode apply only to pods created after
+// the change.
 type SidecarSpec struct {
 	// EnvoyImage overrides the sidecar image that the chart names.
 	EnvoyImage string `json:"envoyImage,omitempty"`
 	// LogLevel is Envoy's log level; empty means error.
 	// +kubebuilder:validation:Enum="";trace;debug;info;warning;warn;error;critical;off
 	LogLevel string `json:"logLevel,omitempty"`
-	// Resources of the sidecar container.
+	// Resources are the resource requirements of the sidecar container.
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 	// LocalProxyMode is Localhost (default) or PodIP.
 	LocalProxyMode LocalProxyMode `json:"localProxyMode,omitempty"`
 }
 
-// TrafficSpec is what may flow.
+// TrafficSpec configures which traffic is allowed and which bypasses the sidecars.
 type TrafficSpec struct {
 	// EnableEgress lets meshed pods reach destinations outside the mesh.
 	EnableEgress bool `json:"enableEgress,omitempty"`
 	// EnablePermissiveTrafficPolicyMode lets every meshed workload reach every meshed service.
 	EnablePermissiveTrafficPolicyMode bool `json:"enablePermissiveTrafficPolicyMode,omitempty"`
-	// OutboundPortExclusionList are ports that bypass the sidecar on the way out of every pod.
+	// OutboundPortExclusionList lists the destination ports whose outbound traffic bypasses every sidecar.
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=65535
 	OutboundPortExclusionList []int32 `json:"outboundPortExclusionList,omitempty"`
-	// InboundPortExclusionList are ports that bypass the sidecar on the way into every pod.
+	// InboundPortExclusionList lists the ports whose inbound traffic bypasses every sidecar.
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=65535
 	InboundPortExclusionList []int32 `json:"inboundPortExclusionList,omitempty"`
-	// OutboundIPRangeExclusionList are CIDRs that bypass the sidecar.
+	// OutboundIPRangeExclusionList lists the CIDRs whose outbound traffic bypasses the sidecar.
 	OutboundIPRangeExclusionList []string `json:"outboundIPRangeExclusionList,omitempty"`
-	// OutboundIPRangeInclusionList, when not empty, are the only CIDRs that go through the sidecar.
+	// OutboundIPRangeInclusionList lists the only CIDRs whose outbound traffic goes through the sidecar; empty
+	// means all.
 	OutboundIPRangeInclusionList []string `json:"outboundIPRangeInclusionList,omitempty"`
-	// NetworkInterfaceExclusionList are interfaces whose traffic bypasses the sidecar.
+	// NetworkInterfaceExclusionList lists the network interfaces whose traffic bypasses the sidecar.
 	NetworkInterfaceExclusionList []string `json:"networkInterfaceExclusionList,omitempty"`
 }
 
-// ObservabilitySpec is about the control plane's own logs.
+// ObservabilitySpec configures the control plane's logs.
 type ObservabilitySpec struct {
 	// OSMLogLevel is the control plane's log level; empty means info.
 	// +kubebuilder:validation:Enum="";debug;info;warn;error
 	OSMLogLevel string `json:"osmLogLevel,omitempty"`
 }
 
-// CertificateSpec is about service certificates.
+// CertificateSpec configures service certificates.
 type CertificateSpec struct {
-	// ServiceCertValidityDuration is the life of a service certificate; zero means 24h.
-	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || (duration(self) >= duration('10m') && duration(self) <= duration('87600h'))",message="takes a duration from 10m to 87600h, or 0s for the default of 24h"
+	// ServiceCertValidityDuration is the lifetime of service certificates; zero means 24h.
+	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || (duration(self) >= duration('10m') && duration(self) <= duration('87600h'))",message="must be a duration from 10m to 87600h, or 0s for the default of 24h"
 	ServiceCertValidityDuration metav1.Duration `json:"serviceCertValidityDuration,omitempty"`
 	// CertKeyBitSize selects RSA keys of that size; zero means ECDSA P-256.
 	// +kubebuilder:validation:Enum=0;2048;3072;4096
