@@ -5,7 +5,7 @@ Rules between values, which a JSON schema cannot express. Each message names the
 {{- define "osm.validate" -}}
 {{- $name := .Values.osm.meshName -}}
 {{- if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
-{{- fail (printf "osm.meshName %q is not a DNS label: use 1 to 63 characters a-z, 0-9 and '-', beginning and ending with a letter or digit; fix: --set osm.meshName=osm" $name) -}}
+{{- fail (printf "osm.meshName %q is not a DNS label: use 1 to 63 characters a-z, 0-9 and '-', starting and ending with a letter or digit; fix: --set osm.meshName=osm" $name) -}}
 {{- end -}}
 {{- include "osm.validate.provider" (dict "osm" .Values.osm "kinds" (include "osm.providerKinds" . | fromJsonArray)) -}}
 {{- include "osm.validate.networkPolicy" . -}}
@@ -16,40 +16,40 @@ Rules between values, which a JSON schema cannot express. Each message names the
 {{- end -}}
 {{- end }}
 
-{{/* What a certificate provider requires. Takes osm, which is .Values.osm, and the kinds. */}}
+{{/* The values that a certificate provider requires. Takes osm, which is .Values.osm, and the kinds. */}}
 {{- define "osm.validate.provider" -}}
 {{- $kinds := .kinds -}}
 {{- with .osm -}}
 {{- $vault := .vault -}}
 {{- if and $vault.host (not (has "vault" $kinds)) -}}
-{{- fail (printf "osm.vault.host is set while osm.certificateProvider.kind is %s, so Vault would not be asked; fix: --set osm.certificateProvider.kind=vault, or leave osm.vault.host out" .certificateProvider.kind) -}}
+{{- fail (printf "osm.vault.host is set while osm.certificateProvider.kind is %s, which does not use Vault; fix: --set osm.certificateProvider.kind=vault, or omit osm.vault.host" .certificateProvider.kind) -}}
 {{- end -}}
 {{- if has "vault" $kinds -}}
 {{- if and (eq .certificateProvider.kind "vault") (not $vault.host) -}}
-{{- fail "osm.vault.host is empty while osm.certificateProvider.kind is vault: it takes Vault's host name or IP address; fix: --set osm.vault.host=vault.vault.svc" -}}
+{{- fail "osm.vault.host is empty while osm.certificateProvider.kind is vault: set it to Vault's host name or IP address; fix: --set osm.vault.host=vault.vault.svc" -}}
 {{- end -}}
 {{- if not (or $vault.host $vault.allowedHosts) -}}
-{{- fail "osm.vault.host and osm.vault.allowedHosts are empty while osm.certificateProvider.additionalKinds has vault: a token is sent to servers that they name only; fix: --set osm.vault.host=vault.vault.svc" -}}
+{{- fail "osm.vault.host and osm.vault.allowedHosts are empty while osm.certificateProvider.additionalKinds has vault: a token is only sent to servers that they name; fix: --set osm.vault.host=vault.vault.svc" -}}
 {{- end -}}
 {{- if and (eq $vault.protocol "https") (not (trim $vault.caBundle)) -}}
-{{- fail "osm.vault.caBundle is empty while osm.vault.protocol is https: the image holds no CA certificates to verify Vault with, so it takes those that do, as PEM; fix: --set-file osm.vault.caBundle=ca.pem with helm, or the key in a values file" -}}
+{{- fail "osm.vault.caBundle is empty while osm.vault.protocol is https: the image has no CA certificates of its own, so set it to those that verify Vault, as PEM; fix: --set-file osm.vault.caBundle=ca.pem with helm, or the key in a values file" -}}
 {{- end -}}
 {{- if and (eq $vault.protocol "http") (trim $vault.caBundle) -}}
-{{- fail "osm.vault.caBundle is given while osm.vault.protocol is http, where nothing verifies Vault; fix: --set osm.vault.protocol=https, or leave osm.vault.caBundle out" -}}
+{{- fail "osm.vault.caBundle is set while osm.vault.protocol is http, which does not verify Vault; fix: --set osm.vault.protocol=https, or omit osm.vault.caBundle" -}}
 {{- end -}}
 {{- if and $vault.secret.name (not $vault.secret.key) -}}
-{{- fail "osm.vault.secret.key is empty while osm.vault.secret.name is set: it takes the key of the token in that Secret; fix: --set osm.vault.secret.key=token" -}}
+{{- fail "osm.vault.secret.key is empty while osm.vault.secret.name is set: set it to the key of the token in that Secret; fix: --set osm.vault.secret.key=token" -}}
 {{- end -}}
 {{- if and $vault.secret.key (not $vault.secret.name) -}}
-{{- fail "osm.vault.secret.name is empty while osm.vault.secret.key is set: it takes the Secret that holds Vault's token; fix: --set osm.vault.secret.name=osm-vault-token" -}}
+{{- fail "osm.vault.secret.name is empty while osm.vault.secret.key is set: set it to the Secret that holds Vault's token; fix: --set osm.vault.secret.name=osm-vault-token" -}}
 {{- end -}}
 {{- if and $vault.secret.name $vault.login.role -}}
-{{- fail "osm.vault.secret.name and osm.vault.login.role exclude each other: either a token from a Secret, or a login by ServiceAccount; fix: leave one of the two out" -}}
+{{- fail "osm.vault.secret.name and osm.vault.login.role are mutually exclusive: use either a token from a Secret or a login with the ServiceAccount; fix: omit one of them" -}}
 {{- end -}}
 {{- end -}}
 {{- if has "cert-manager" $kinds -}}
 {{- if and (eq .certmanager.issuerGroup "cert-manager.io") (not (has .certmanager.issuerKind (list "Issuer" "ClusterIssuer"))) -}}
-{{- fail (printf "osm.certmanager.issuerKind %q is none of cert-manager's own: in group cert-manager.io it is Issuer or ClusterIssuer, any other kind needs the group of the external issuer in osm.certmanager.issuerGroup; fix: --set osm.certmanager.issuerKind=Issuer" .certmanager.issuerKind) -}}
+{{- fail (printf "osm.certmanager.issuerKind %q is not a kind of cert-manager's own: in group cert-manager.io use Issuer or ClusterIssuer; for an external issuer, set osm.certmanager.issuerGroup to its group; fix: --set osm.certmanager.issuerKind=Issuer" .certmanager.issuerKind) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -69,7 +69,7 @@ Rules between values, which a JSON schema cannot express. Each message names the
 {{- fail (printf "%s.maxReplicas (%d) is less than the %d replicas that %s.enablePodDisruptionBudget=true needs: maxReplicas takes an integer from %d to 10; fix: --set %s.maxReplicas=%d" $prefix $max $floor .prefix $floor $prefix $floor) -}}
 {{- end -}}
 {{- if not (or (int $scale.cpu.targetAverageUtilization) (int $scale.memory.targetAverageUtilization)) -}}
-{{- fail (printf "%s.cpu.targetAverageUtilization and %s.memory.targetAverageUtilization are both 0: each takes an integer from 0 to 100 where 0 leaves the metric out, and at least one must be from 1 to 100; fix: --set %s.cpu.targetAverageUtilization=80" $prefix $prefix $prefix) -}}
+{{- fail (printf "%s.cpu.targetAverageUtilization and %s.memory.targetAverageUtilization are both 0: each takes an integer from 0 to 100, where 0 omits the metric, and at least one must be from 1 to 100; fix: --set %s.cpu.targetAverageUtilization=80" $prefix $prefix $prefix) -}}
 {{- end -}}
 {{- end }}
 
@@ -85,7 +85,7 @@ Rules between values, which a JSON schema cannot express. Each message names the
 {{- $reserved := prepend (include "osm.labels" .root | fromYaml | keys | sortAlpha) "app" -}}
 {{- range $reserved -}}
 {{- if hasKey $.component.podLabels . -}}
-{{- fail (printf "%s.podLabels must not have the key %q: the chart sets %s itself, any other label is allowed; fix: leave it out" $.prefix . (join ", " $reserved)) -}}
+{{- fail (printf "%s.podLabels must not have the key %q: the chart itself sets %s, any other label is allowed; fix: omit it" $.prefix . (join ", " $reserved)) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -94,7 +94,7 @@ Rules between values, which a JSON schema cannot express. Each message names the
 {{- define "osm.validate.networkPolicy" -}}
 {{- with .Values.osm.networkPolicy.metrics -}}
 {{- if and .podLabels (not .namespaceLabels) -}}
-{{- fail "osm.networkPolicy.metrics.podLabels is set while osm.networkPolicy.metrics.namespaceLabels is empty: anybody who may create a pod may label it so, whatever the namespace; both together name the pods; fix: --set osm.networkPolicy.metrics.namespaceLabels.kubernetes\\.io/metadata\\.name=NAMESPACE" -}}
+{{- fail "osm.networkPolicy.metrics.podLabels is set while osm.networkPolicy.metrics.namespaceLabels is empty: anyone who may create a pod in any namespace can set its labels, so set both; fix: --set osm.networkPolicy.metrics.namespaceLabels.kubernetes\\.io/metadata\\.name=NAMESPACE" -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
