@@ -9,15 +9,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 )
 
 // NewRoot holds the checks of the provider of a root that a mesh is to rotate to.
 type NewRoot struct {
 	Namespace string // of the mesh
-	Provider  Provider
-	// CASecret holds the CA of the built-in provider.
-	CASecret string
+	Provider  v1alpha2.ProviderSpec
 	// Fix is the command that gives the control plane the permissions that the provider needs.
 	Fix string
 }
@@ -34,13 +33,13 @@ func (n NewRoot) Checks(clients *cluster.Clients) []Check {
 
 // needed is the permission without which the provider cannot sign; an empty verb means none.
 func (n NewRoot) needed() question {
-	switch n.Provider.Kind {
-	case api.ProviderCertManager:
+	switch {
+	case n.Provider.CertManager != nil:
 		return question{Verb: "create", Group: certManagerGroup, Resource: "certificaterequests", Namespace: n.Namespace}
-	case api.ProviderVault:
-		return question{} // a token comes as a file, and the login needs no permission in the cluster
+	case n.Provider.Tresor != nil:
+		return question{Verb: "get", Resource: "secrets", Name: n.Provider.Tresor.CA.SecretRef.Name, Namespace: n.Namespace}
 	}
-	return question{Verb: "get", Resource: "secrets", Name: n.CASecret, Namespace: n.Namespace}
+	return question{} // Vault: a token comes as a file, and the login needs no permission in the cluster
 }
 
 // rights asks the API server what the controller may do. The injector holds no root, so it needs none.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 )
 
@@ -42,13 +43,13 @@ type Plan struct {
 	Namespace     string
 	EnforceSingle bool
 	Upgrade       bool
-	SkipHooks     bool     // the chart's hooks do not run
-	Objects       []Object // of the rendered chart
-	Autoscaled    []string // keys of the components whose autoscaler is on, such as "osm.injector"
-	Floor         int      // the maximum of the replicas that the components start with
-	Provider      Provider // of certificates
-	Release       *Release // nil if there is none
-	Recover       bool     // a stuck or failed release may be cleaned up
+	SkipHooks     bool                  // the chart's hooks do not run
+	Objects       []Object              // of the rendered chart
+	Autoscaled    []string              // keys of the components whose autoscaler is on, such as "osm.injector"
+	Floor         int                   // the maximum of the replicas that the components start with
+	Provider      v1alpha2.ProviderSpec // of certificates
+	Release       *Release              // nil if there is none
+	Recover       bool                  // a stuck or failed release may be cleaned up
 	OwnerTimeout  time.Duration
 	Now           time.Time
 }

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/tests/apitest"
@@ -63,11 +64,11 @@ func definition(annotations apitest.Object, stored ...any) []apitest.Object {
 	}, "spec": apitest.Object{"versions": []any{apitest.Object{"name": "v1alpha2"}}}, "status": apitest.Object{"storedVersions": stored}}}
 }
 
-func signedBy(p check.Provider) func(*check.Plan) {
+func signedBy(p v1alpha2.ProviderSpec) func(*check.Plan) {
 	return func(plan *check.Plan) { plan.Provider = p }
 }
 
-var byToken = check.Provider{Kind: "vault", Vault: "https://vault:8200", Secret: "vault-token", Key: "token"}
+var byToken = byVault(v1alpha2.VaultToken("osm-system", "vault-token", "token"))
 
 func token(key string) apitest.Object {
 	return apitest.Object{"apiVersion": "v1", "kind": "Secret", "data": apitest.Object{key: "aHZz"}, "metadata": apitest.Object{
@@ -75,8 +76,12 @@ func token(key string) apitest.Object {
 	}}
 }
 
-func byIssuer(kind string) check.Provider {
-	return check.Provider{Kind: "cert-manager", Issuer: check.Issuer{Name: "osm-ca", Kind: kind, Group: "cert-manager.io"}}
+func byVault(token *v1alpha2.VaultTokenSpec) v1alpha2.ProviderSpec {
+	return v1alpha2.ProviderSpec{Vault: &v1alpha2.VaultProviderSpec{Host: "vault", Port: 8200, Protocol: "https", Token: token}}
+}
+
+func byIssuer(kind string) v1alpha2.ProviderSpec {
+	return v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "osm-ca", IssuerKind: kind, IssuerGroup: "cert-manager.io"}}
 }
 
 func issuer(kind, namespace, ready string) apitest.Object {
@@ -111,7 +116,7 @@ func TestPreFlight(t *testing.T) {
 		}, failed: []string{check.Permissions}, says: "does not know Thing"},
 		{name: "autoscaling without metrics", change: func(p *check.Plan) { p.Autoscaled = []string{"osm.injector"} }, failed: []string{check.MetricsAPI}, says: "osm.injector.autoScale.enable"},
 		{name: "autoscaling with metrics", cluster: apitest.Server{Metrics: true}, change: func(p *check.Plan) { p.Autoscaled = []string{"osm.injector"} }},
-		{name: "vault", change: signedBy(check.Provider{Kind: "vault", Vault: "https://vault:8200"}), warned: []string{check.CertProvider}, says: "Vault at https://vault:8200"},
+		{name: "vault", change: signedBy(byVault(nil)), warned: []string{check.CertProvider}, says: "Vault at https://vault:8200"},
 		{name: "vault, no token", change: signedBy(byToken), failed: []string{check.CertProvider}, says: "kubectl create secret generic vault-token -n osm-system --from-file=token=FILE"},
 		{name: "vault, other key", objects: []apitest.Object{token("value")}, change: signedBy(byToken), failed: []string{check.CertProvider}, says: `has no key "token"`},
 		{name: "vault, token", objects: []apitest.Object{token("token")}, change: signedBy(byToken), warned: []string{check.CertProvider}},
@@ -122,7 +127,7 @@ func TestPreFlight(t *testing.T) {
 		{name: "issuer without status", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("Issuer", "osm-system", "")}, change: signedBy(byIssuer("Issuer")), failed: []string{check.CertProvider}, says: "does not report yet"},
 		{name: "issuer", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("Issuer", "osm-system", "True")}, change: signedBy(byIssuer("Issuer"))},
 		{name: "cluster issuer", cluster: apitest.Server{CertManager: true}, objects: []apitest.Object{issuer("ClusterIssuer", "", "True")}, change: signedBy(byIssuer("ClusterIssuer"))},
-		{name: "external issuer", cluster: apitest.Server{CertManager: true}, change: signedBy(check.Provider{Kind: "cert-manager", Issuer: check.Issuer{Name: "a", Kind: "StepIssuer", Group: "step.sm"}}), warned: []string{check.CertProvider}, says: "StepIssuer.step.sm"},
+		{name: "external issuer", cluster: apitest.Server{CertManager: true}, change: signedBy(v1alpha2.ProviderSpec{CertManager: &v1alpha2.CertManagerProviderSpec{IssuerName: "a", IssuerKind: "StepIssuer", IssuerGroup: "step.sm"}}), warned: []string{check.CertProvider}, says: "StepIssuer.step.sm"},
 		{name: "role of this release", objects: role(nil, inRelease("osm", "osm-system")), change: withRole(false)},
 		{name: "role of this mesh's hook", objects: role(inMesh("osm", "osm-system"), nil), change: withRole(true)},
 		{name: "role of another namespace's release", objects: role(nil, inRelease("osm", "b")), change: withRole(false), failed: []string{check.Owners}, says: "ClusterRole osm-controller-osm belongs to Helm release b/osm"},

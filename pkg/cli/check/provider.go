@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,18 +14,9 @@ import (
 
 // certManagerGroup is the API group of cert-manager, with the version that osm uses.
 const (
-	certManagerGroup   = "cert-manager.io"
+	certManagerGroup   = v1alpha2.DefaultIssuerGroup
 	certManagerVersion = certManagerGroup + "/v1"
 )
-
-// Provider is the certificate provider, as far as it is checked before an installation.
-type Provider struct {
-	Kind  string // as osm.certificateProvider.kind; empty means the built-in one
-	Vault string // the address
-	// Secret and Key are where Vault's token is; empty with a login by ServiceAccount.
-	Secret, Key string
-	Issuer      Issuer
-}
 
 // words are the names of a provider's settings, and the consequence of a wrong one.
 type words struct {
@@ -45,52 +36,46 @@ func (p preflight) words() words {
 	}
 }
 
-// Issuer is an issuer of cert-manager.
-type Issuer struct {
-	Name, Kind, Group string
-}
-
 // provider checks what the control plane would otherwise wait for forever.
 func (p preflight) provider(ctx context.Context) error {
-	switch p.plan.Provider.Kind {
-	case api.ProviderVault:
-		return p.vault(ctx)
-	case api.ProviderCertManager:
-		return p.certManager(ctx)
+	switch spec := p.plan.Provider; {
+	case spec.Vault != nil:
+		return p.vault(ctx, spec.Vault)
+	case spec.CertManager != nil:
+		return p.certManager(ctx, spec.CertManager.WithDefaults())
 	}
 	return nil
 }
 
 // vault checks the token's Secret. Vault itself can only be reached from inside the cluster.
-func (p preflight) vault(ctx context.Context) error {
-	wanted := p.plan.Provider
-	if wanted.Secret != "" {
-		if err := p.tokenSecret(ctx); err != nil {
+func (p preflight) vault(ctx context.Context, vault *v1alpha2.VaultProviderSpec) error {
+	if vault.Token != nil {
+		if err := p.tokenSecret(ctx, vault.Token.SecretKeyRef); err != nil {
 			return err
 		}
 	}
-	return Warning(fmt.Errorf("cannot check from here whether Vault at %s answers the control plane and its role signs; %s", wanted.Vault, p.words().hint))
+	return Warning(fmt.Errorf("cannot check from here whether Vault at %s answers the control plane and its role signs; %s", vault.Address(), p.words().hint))
 }
 
-func (p preflight) tokenSecret(ctx context.Context) error {
-	wanted, where, words := p.plan.Provider, p.plan.Namespace, p.words()
-	secret, err := p.Kube.CoreV1().Secrets(where).Get(ctx, wanted.Secret, metav1.GetOptions{})
+func (p preflight) tokenSecret(ctx context.Context, ref v1alpha2.SecretKeyRef) error {
+	where, words := p.plan.Namespace, p.words()
+	secret, err := p.Kube.CoreV1().Secrets(where).Get(ctx, ref.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%s: Secret %s is not in namespace %s, so %s; create it: kubectl create secret generic %s -n %s --from-file=%s=FILE",
-			words.token, wanted.Secret, where, words.consequence, wanted.Secret, where, wanted.Key)
+			words.token, ref.Name, where, words.consequence, ref.Name, where, ref.Key)
 	case apierrors.IsForbidden(err):
 		return nil // the user need not be allowed to read it
 	case err != nil:
-		return fmt.Errorf("look for Secret %s of %s in namespace %s: %w", wanted.Secret, words.token, where, err)
-	case len(secret.Data[wanted.Key]) == 0:
-		return fmt.Errorf("%s: Secret %s in namespace %s has no key %q; put Vault's token there, or name the right key in %s", words.token, wanted.Secret, where, wanted.Key, words.key)
+		return fmt.Errorf("look for Secret %s of %s in namespace %s: %w", ref.Name, words.token, where, err)
+	case len(secret.Data[ref.Key]) == 0:
+		return fmt.Errorf("%s: Secret %s in namespace %s has no key %q; put Vault's token there, or name the right key in %s", words.token, ref.Name, where, ref.Key, words.key)
 	}
 	return nil
 }
 
 // certManager checks that the issuer exists and is ready.
-func (p preflight) certManager(ctx context.Context) error {
+func (p preflight) certManager(ctx context.Context, issuer v1alpha2.CertManagerProviderSpec) error {
 	resources, err := p.Discovery.ServerResourcesForGroupVersion(certManagerVersion)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("look for cert-manager (%s): %w", certManagerVersion, err)
@@ -98,17 +83,16 @@ func (p preflight) certManager(ctx context.Context) error {
 	if err != nil || !slices.ContainsFunc(resources.APIResources, func(r metav1.APIResource) bool { return r.Kind == "CertificateRequest" }) {
 		return fmt.Errorf("%s is cert-manager, but the cluster does not serve CertificateRequests of %s; install cert-manager first", p.words().kind, certManagerVersion)
 	}
-	if issuer := p.plan.Provider.Issuer; issuer.Group != certManagerGroup {
-		return Warning(fmt.Errorf("cannot check from here whether the external issuer %s.%s %q signs", issuer.Kind, issuer.Group, issuer.Name))
+	if issuer.IssuerGroup != certManagerGroup {
+		return Warning(fmt.Errorf("cannot check from here whether the external issuer %s.%s %q signs", issuer.IssuerKind, issuer.IssuerGroup, issuer.IssuerName))
 	}
-	return p.issuer(ctx)
+	return p.issuer(ctx, issuer)
 }
 
-func (p preflight) issuer(ctx context.Context) error {
-	issuer := p.plan.Provider.Issuer
-	name, path := fmt.Sprintf("ClusterIssuer %q", issuer.Name), "clusterissuers/"+issuer.Name
-	if issuer.Kind == "Issuer" {
-		name, path = fmt.Sprintf("Issuer %q in namespace %s", issuer.Name, p.plan.Namespace), "namespaces/"+p.plan.Namespace+"/issuers/"+issuer.Name
+func (p preflight) issuer(ctx context.Context, issuer v1alpha2.CertManagerProviderSpec) error {
+	name, path := fmt.Sprintf("ClusterIssuer %q", issuer.IssuerName), "clusterissuers/"+issuer.IssuerName
+	if issuer.IssuerKind == v1alpha2.DefaultIssuerKind {
+		name, path = fmt.Sprintf("Issuer %q in namespace %s", issuer.IssuerName, p.plan.Namespace), "namespaces/"+p.plan.Namespace+"/issuers/"+issuer.IssuerName
 	}
 	data, err := p.Discovery.RESTClient().Get().AbsPath("/apis/" + certManagerVersion + "/" + path).DoRaw(ctx)
 	switch {

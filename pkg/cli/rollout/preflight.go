@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/osm-edge/osm/pkg/cli/check"
@@ -21,7 +20,7 @@ func (c *Change) Plan(t Target, info *release.Info) (check.Plan, error) {
 		Mesh: t.Name, Namespace: t.Namespace,
 		EnforceSingle: t.values.Bool("osm.enforceSingleMesh"),
 		Recover:       c.Recover, OwnerTimeout: max(time.Duration(c.Timeout), command.DefaultTimeout), Now: c.Env.Now(),
-		Provider: provider(t.values),
+		Provider: t.values.Provider(t.values.ProviderKind(), t.Namespace),
 	}
 	for _, object := range objects {
 		plan.Objects = append(plan.Objects, check.Object{
@@ -38,19 +37,6 @@ func (c *Change) Plan(t Target, info *release.Info) (check.Plan, error) {
 		plan.Release = &check.Release{Status: info.Status, Pending: info.Pending, EverDeployed: info.EverDeployed, Since: info.Since}
 	}
 	return plan, nil
-}
-
-// provider says who signs certificates, according to the values.
-func provider(v release.Values) check.Provider {
-	port, _ := v.Int("osm.vault.port")
-	return check.Provider{
-		Kind:   v.String("osm.certificateProvider.kind"),
-		Vault:  fmt.Sprintf("%s://%s:%d", v.String("osm.vault.protocol"), v.String("osm.vault.host"), port),
-		Secret: v.String("osm.vault.secret.name"), Key: v.String("osm.vault.secret.key"),
-		Issuer: check.Issuer{
-			Name: v.String("osm.certmanager.issuerName"), Kind: v.String("osm.certmanager.issuerKind"), Group: v.String("osm.certmanager.issuerGroup"),
-		},
-	}
 }
 
 // Preflight runs the pre-flight checks. Warnings are printed; failures are the error.

@@ -32,7 +32,7 @@ func (r *rotator) addPresent(plan *rotationPlan, roots []cluster.RootCertificate
 		if r.values == nil {
 			return fmt.Errorf("mesh [%s] has no MeshRootCertificate and Helm has no release %q in namespace %q, so it cannot be told what its root is; make one with role active for it, see docs/certificates.md", r.mesh.Name, r.mesh.Name, r.mesh.Namespace)
 		}
-		spec := specOf(r.values.String("osm.certificateProvider.kind"), r.values, r.mesh.Namespace)
+		spec := r.values.Provider(r.values.ProviderKind(), r.mesh.Namespace)
 		plan.present, plan.adopt = r.newRoot(firstRoot, v1alpha2.RootRoleActive, spec, r.values.String("osm.trustDomain")), true
 		plan.former = []cluster.RootCertificate{*plan.present}
 		return nil
@@ -65,7 +65,7 @@ func (r *rotator) addTarget(ctx context.Context, plan *rotationPlan, roots []clu
 	if r.to != "" {
 		return r.addExisting(plan, roots)
 	}
-	kind := cmp.Or(r.provider.kind, kindOf(plan.present.Spec.Provider))
+	kind := cmp.Or(r.provider.kind, plan.present.Spec.Provider.Kind(), api.ProviderTresor)
 	if err := r.provider.fits(r.cmd.Flags(), kind); err != nil {
 		return command.Usage(r.cmd, err)
 	}
@@ -131,14 +131,14 @@ func (r *rotator) freeSecret(ctx context.Context, plan *rotationPlan, roots []cl
 		plan.retired = append(plan.retired, roots[i])
 	}
 	if len(plan.retired) > 0 {
-		return tresorSpec(secret, r.mesh.Namespace), nil
+		return v1alpha2.TresorProvider(r.mesh.Namespace, secret), nil
 	}
 	_, err := r.clients.Metadata.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(r.mesh.Namespace).Get(ctx, secret, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
 		return v1alpha2.ProviderSpec{}, fmt.Errorf("look for Secret %s/%s: %w", r.mesh.Namespace, secret, err)
 	}
 	plan.reused = err == nil
-	return tresorSpec(secret, r.mesh.Namespace), nil
+	return v1alpha2.TresorProvider(r.mesh.Namespace, secret), nil
 }
 
 func (r *rotator) freeName(roots []cluster.RootCertificate) (string, error) {
@@ -166,7 +166,7 @@ func (r *rotator) checkProvider(ctx context.Context, plan *rotationPlan) error {
 	if err := r.prepared(spec); err != nil {
 		return err
 	}
-	root := check.NewRoot{Namespace: r.mesh.Namespace, Provider: checkedProvider(spec), CASecret: secretOf(spec), Fix: r.fix(spec)}
+	root := check.NewRoot{Namespace: r.mesh.Namespace, Provider: spec, Fix: r.fix(spec)}
 	return check.Err(check.Run(ctx, root.Checks(r.clients), func(result check.Result) {
 		if result.Status == check.Warned {
 			r.env.Warnf("%s", result.Message)
@@ -248,7 +248,7 @@ func (r *rotator) kinds() []string {
 
 // fix is the command that prepares the control plane for a provider.
 func (r *rotator) fix(spec v1alpha2.ProviderSpec) string {
-	kinds, kind := r.kinds(), kindOf(spec)
+	kinds, kind := r.kinds(), cmp.Or(spec.Kind(), api.ProviderTresor)
 	command := r.command("upgrade")
 	if kind != kinds[0] {
 		if kinds = kinds[1:]; !slices.Contains(kinds, kind) {
