@@ -2,11 +2,12 @@ package bookstore
 
 import (
 	"bytes"
-	_ "embed"
 	"fmt"
 	"html/template"
 	"net/http"
 	"time"
+
+	_ "embed"
 )
 
 //go:embed page.html

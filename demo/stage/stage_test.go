@@ -100,7 +100,7 @@ func TestApplyNamesTheObject(t *testing.T) {
 		t.Errorf("Apply = %v, want the object and the reason", err)
 	}
 	if err := r.Apply(t.Context(), []*unstructured.Unstructured{object("v1", "Gadget", "a", "b")}); !meta.IsNoMatchError(errors.Unwrap(err)) {
-		t.Errorf("Apply of an unknown kind = %v, want that there is no such kind", err)
+		t.Errorf("Apply of an unknown kind = %v, want a NoMatch error", err)
 	}
 }
 

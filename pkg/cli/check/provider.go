@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
 
 // certManagerGroup is the API group of cert-manager, with the version that osm uses.

@@ -69,8 +69,8 @@ func TestSignerOf(t *testing.T) {
 	}
 }
 
-// TestRootsRotate goes through a rotation and back: at each step leaves of before and after verify
-// each other under the trust of before and after, and subscribers hear what they must do.
+// TestRootsRotate goes through a rotation and back: at each step, leaves issued before and after it
+// verify each other under the trust bundles before and after it, and subscribers learn what to do.
 func TestRootsRotate(t *testing.T) {
 	a, rootA := catest.NewIssuer(t, catest.At(catest.Today()))
 	b, rootB := catest.NewIssuer(t, catest.At(catest.Today()))

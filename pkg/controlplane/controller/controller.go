@@ -7,9 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/dynamic"
@@ -18,6 +15,8 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
 	"github.com/osm-edge/osm/pkg/controlplane/coalesce"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
-	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
-
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"

@@ -4,11 +4,10 @@ import (
 	"context"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
-
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
 )

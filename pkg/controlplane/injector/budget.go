@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// halves of the memory: one for the network, one for work. A review that holds a part of the first may
-	// wait for the second, but never the other way round, so that there is no deadlock.
+	// halves of the memory: one for the network, one for work. A review that holds a part of the network's half
+	// may wait for the work's half. No review waits the other way round, so reviews cannot deadlock.
 	halves = 2
 	// sourceParts bounds what one source may hold of the network's half: a quarter.
 	sourceParts = 4

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
-
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 

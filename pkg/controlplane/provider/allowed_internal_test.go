@@ -43,7 +43,7 @@ func TestAllowedServerIsAsked(t *testing.T) {
 	rig := newRig(t, parse(t, "--vault-login-token-file="+login))
 	rig.cfg.Flags.AdditionalKinds = []string{"vault"}
 	rig.cfg.Flags.Vault.AllowedHosts, rig.cfg.Flags.Vault.AllowHTTP = []string{host}, true
-	w := &town{rig: rig, t: t, dynamic: objects(t)}
+	w := &testCluster{rig: rig, t: t, dynamic: objects(t)}
 	rig.cfg.Dynamic = w.dynamic
 	w.write(vaultRoot(t, server.URL, ""))
 	if _, err := Open(ctx, rig.cfg); err == nil || t.Context().Err() != nil {

@@ -58,7 +58,7 @@ func TestNoTokenForAPlantedServer(t *testing.T) {
 			}))
 			defer thief.Close()
 			rig := newRig(t, parse(t, args...))
-			w := &town{rig: rig, t: t, dynamic: objects(t)}
+			w := &testCluster{rig: rig, t: t, dynamic: objects(t)}
 			rig.cfg.Dynamic = w.dynamic
 			w.write(vaultRoot(t, thief.URL, "vault/token"))
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)

@@ -48,8 +48,8 @@ func wantedAt(at string) func(*v1alpha2.MeshRootCertificate) {
 
 func seen(o *v1alpha2.MeshRootCertificate) { o.Status.Fingerprint = "once" }
 
-// town is an API server with objects and Secrets, and a provider that runs in it.
-type town struct {
+// testCluster is an API server with objects and Secrets, and a provider that runs in it.
+type testCluster struct {
 	*rig
 	t       *testing.T
 	dynamic *dynamicfake.FakeDynamicClient
@@ -57,18 +57,18 @@ type town struct {
 	end     func()
 }
 
-func newTown(t *testing.T, have ...*v1alpha2.MeshRootCertificate) *town {
+func newTestCluster(t *testing.T, have ...*v1alpha2.MeshRootCertificate) *testCluster {
 	t.Helper()
 	rig := newRig(t, Flags{})
 	client := objects(t)
 	rig.cfg.Dynamic = client
-	w := &town{rig: rig, t: t, dynamic: client}
+	w := &testCluster{rig: rig, t: t, dynamic: client}
 	w.write(have...)
 	return w
 }
 
 // start opens the provider and runs it until the test ends.
-func (w *town) start() {
+func (w *testCluster) start() {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	opened, err := Open(ctx, w.cfg)
@@ -86,7 +86,7 @@ func (w *town) start() {
 }
 
 // write makes objects, or replaces them.
-func (w *town) write(have ...*v1alpha2.MeshRootCertificate) {
+func (w *testCluster) write(have ...*v1alpha2.MeshRootCertificate) {
 	w.t.Helper()
 	client := w.dynamic.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace("osm-system")
 	for _, object := range have {
@@ -101,7 +101,7 @@ func (w *town) write(have ...*v1alpha2.MeshRootCertificate) {
 }
 
 // put writes objects and waits until nothing happens any more.
-func (w *town) put(have ...*v1alpha2.MeshRootCertificate) {
+func (w *testCluster) put(have ...*v1alpha2.MeshRootCertificate) {
 	w.t.Helper()
 	w.write(have...)
 	time.Sleep(time.Minute) // in the bubble
@@ -109,7 +109,7 @@ func (w *town) put(have ...*v1alpha2.MeshRootCertificate) {
 }
 
 // fingerprint is that of the root in a Secret.
-func (w *town) fingerprint(secret string) string {
+func (w *testCluster) fingerprint(secret string) string {
 	w.t.Helper()
 	object, err := w.cfg.Client.CoreV1().Secrets("osm-system").Get(w.t.Context(), secret, metav1.GetOptions{})
 	must(w.t, err)
@@ -119,7 +119,7 @@ func (w *town) fingerprint(secret string) string {
 }
 
 // check compares who signs and who is trusted, by the names of their Secrets.
-func (w *town) check(signer string, trusted ...string) {
+func (w *testCluster) check(signer string, trusted ...string) {
 	w.t.Helper()
 	trust := w.opened.Roots.Trust()
 	var want []string
@@ -139,7 +139,7 @@ func (w *town) check(signer string, trusted ...string) {
 func TestRootsFollowObjects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const asked = "2026-01-02T03:04:05Z"
-		w := newTown(t)
+		w := newTestCluster(t)
 		w.start()
 		defer func() { w.end() }()
 		w.check("osm-ca-bundle", "osm-ca-bundle")
@@ -181,7 +181,7 @@ func TestRootsFollowObjects(t *testing.T) {
 // TestSignerOutlastsItsObject: without an active root, and without any object, the last ones stay.
 func TestSignerOutlastsItsObject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive))
+		w := newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive))
 		w.start()
 		defer func() { w.end() }()
 		w.check("first", "first", "second")
@@ -200,7 +200,7 @@ func TestSignerOutlastsItsObject(t *testing.T) {
 func TestMisconfiguredRootHoldsUpNoReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		elsewhere := func(o *v1alpha2.MeshRootCertificate) { o.Spec.Provider.Tresor.CA.SecretRef.Namespace = "default" }
-		w := newTown(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive, elsewhere))
+		w := newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive, elsewhere))
 		w.start()
 		w.check("first", "first")
 		if _, problems := w.opened.Loaded(); !strings.Contains(problems["two"], "osm-system") {
@@ -208,7 +208,7 @@ func TestMisconfiguredRootHoldsUpNoReplica(t *testing.T) {
 		}
 		w.end()
 
-		w = newTown(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive, elsewhere, seen))
+		w = newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive, elsewhere, seen))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := Open(ctx, w.cfg); err == nil || !strings.Contains(w.ready.last(), "MeshRootCertificate two") {
@@ -220,7 +220,7 @@ func TestMisconfiguredRootHoldsUpNoReplica(t *testing.T) {
 // TestNothingActive: a replica that starts while nothing signs says so, and goes on when something does.
 func TestNothingActive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, tresorRoot("one", "first", v1alpha2.RootRolePassive))
+		w := newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRolePassive))
 		go func() {
 			time.Sleep(10 * time.Second)
 			if reason := w.ready.last(); !strings.Contains(reason, "nothing signs") {
@@ -361,7 +361,7 @@ func TestAdoptedRootIsTheInstalledOne(t *testing.T) {
 // and loads it as soon as that works.
 func TestStartBesideNewRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive))
+		w := newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive))
 		var refused atomic.Bool
 		refused.Store(true)
 		client, ok := w.cfg.Client.(*fake.Clientset)

@@ -27,7 +27,7 @@
 //
 // Every replica serves its evidence, and the leader collects that of all (rotation/collect). On the leader
 // the driver (rotation/driver) reads the roots, collects, calls Plan, and writes one role or reports in the
-// status whom it waits for. Every replica loads the roots that the roles demand (package provider). The
+// status what it is waiting for. Every replica loads the roots that the roles demand (package provider). The
 // CLI requests a rotation by an annotation and shows State, which the leader serves as a debug page.
 //
 // This package is pure: it reads no cluster, no clock and no certificate, and keeps nothing between two

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
-
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 

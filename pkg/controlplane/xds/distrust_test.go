@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
-
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )

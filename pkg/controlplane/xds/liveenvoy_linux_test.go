@@ -268,7 +268,7 @@ func testLiveEnvoy(t *testing.T, api string) {
 	e.await(want, true)
 	// Envoy answers nothing about clusters while it waits for a resource that it was promised.
 	if strings.Contains(e.output.String(), "timed out") {
-		t.Error("Envoy waited in vain for a resource")
+		t.Error("Envoy never got a resource that it waited for")
 	}
 	if n := e.total("update_rejected"); n != 0 {
 		t.Errorf("Envoy rejected %d updates", n)

@@ -4,9 +4,10 @@ import (
 	"strconv"
 
 	"google.golang.org/grpc/encoding"
-	_ "google.golang.org/grpc/encoding/proto" // the codec that requests are decoded with
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	_ "google.golang.org/grpc/encoding/proto" // the codec that requests are decoded with
 
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )

@@ -7,13 +7,12 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
-	"github.com/osm-edge/osm/pkg/controlplane/rotation"
-
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
+	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
 // rotating is a replica whose roots a test changes.

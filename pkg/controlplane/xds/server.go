@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
-
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -21,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/leafcache"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 

@@ -24,7 +24,7 @@ import (
 
 const stateFile = "cluster.json"
 
-// ErrAbsent means that there is no cluster of this name.
+// ErrAbsent means that no cluster of this name exists.
 var ErrAbsent = errors.New("there is no such cluster")
 
 // State is what one command must know of earlier commands.

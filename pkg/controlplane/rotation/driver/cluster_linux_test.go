@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -32,6 +30,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap"
 	"github.com/osm-edge/osm/pkg/controlplane/ca"
+	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
