@@ -55,13 +55,7 @@ func (tt *terminal) run(t *testing.T, args ...string) int {
 
 func newTerminal(t *testing.T, server *apitest.Server, prompt command.Prompter) *terminal {
 	t.Helper()
-	server.Start()
-	t.Cleanup(server.Close)
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, []byte(server.Kubeconfig()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("KUBECONFIG", path)
+	server.StartFor(t)
 	tt := &terminal{env: command.NewEnv(command.Build{})}
 	tt.env.Out, tt.env.Err, tt.env.Prompt = &tt.out, &tt.err, prompt
 	return tt

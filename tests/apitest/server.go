@@ -13,9 +13,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -65,6 +68,18 @@ func (s *Server) Start() {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	s.writes = nil
+}
+
+// StartFor starts the server until the test ends, and points KUBECONFIG to it.
+func (s *Server) StartFor(t testing.TB) {
+	t.Helper()
+	s.Start()
+	t.Cleanup(s.Close)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, []byte(s.Kubeconfig()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", path)
 }
 
 // Close stops the server.

@@ -183,7 +183,7 @@ func (s *story) noController(t *testing.T) {
 	load.more(t, 500)
 	t.Log("traffic flows without any controller")
 	if len(guard.finish()) == 0 {
-		t.Error("the guard has not noticed that there is no controller, so its result for the drain proves nothing")
+		t.Error("the guard did not notice that no controller ran, so its result for the drain proves nothing")
 	}
 
 	late := app{nsServer, "late", s.apps.quiet}

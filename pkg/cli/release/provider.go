@@ -1,6 +1,8 @@
 package release
 
 import (
+	"strings"
+
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
@@ -14,7 +16,7 @@ func (v Values) Provider(kind, namespace string) v1alpha2.ProviderSpec {
 	case api.ProviderVault:
 		port, _ := v.Int("osm.vault.port")
 		vault := &v1alpha2.VaultProviderSpec{
-			Host: v.String("osm.vault.host"), Port: int32(port), //nolint:gosec // the chart's schema bounds it
+			Host: strings.Trim(v.String("osm.vault.host"), "[]"), Port: int32(port), //nolint:gosec // the chart's schema bounds it
 			Protocol: v.String("osm.vault.protocol"), Role: v.String("osm.vault.role"),
 		}
 		if name := v.String("osm.vault.secret.name"); name != "" {

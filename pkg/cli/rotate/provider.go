@@ -7,17 +7,16 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/osm-edge/osm/pkg/api"
-
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// providerFlags say who signs with a new root. What is not given is as the present root has it, if
-// that is of the same kind, or else as the chart's values have it.
+// providerFlags describe the provider of a new root. Flags that are not set default to the present root's
+// settings if its provider is of the same kind, else to the chart's values.
 type providerFlags struct {
 	kind   string
 	vault  v1alpha2.VaultProviderSpec // without port and token
@@ -27,18 +26,18 @@ type providerFlags struct {
 }
 
 func (p *providerFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&p.kind, "provider", "", "who signs with the new root: tresor (built in), vault or cert-manager (default: that of the present root)")
+	flags.StringVar(&p.kind, "provider", "", "provider of the new root: "+api.ProviderChoice()+" (default: the present root's)")
 	flags.StringVar(&p.vault.Host, "vault-host", "", "host name or IP address of Vault")
 	flags.IntVar(&p.port, "vault-port", 0, "port of Vault (1-65535)")
-	flags.StringVar(&p.vault.Protocol, "vault-protocol", "", "how Vault is asked: https or http")
+	flags.StringVar(&p.vault.Protocol, "vault-protocol", "", "protocol to reach Vault: https or http")
 	flags.StringVar(&p.vault.Role, "vault-role", "", "role of Vault's PKI engine that signs")
-	flags.StringVar(&p.token, "vault-token-secret", "", "NAME/KEY of a Secret in the mesh's namespace with a Vault token, instead of the login by ServiceAccount")
+	flags.StringVar(&p.token, "vault-token-secret", "", "NAME/KEY of a Secret in the mesh's namespace with a Vault token, instead of a login with the ServiceAccount")
 	flags.StringVar(&p.issuer.IssuerName, "cert-manager-issuer", "", "name of the issuer; an Issuer must be in the mesh's namespace")
-	flags.StringVar(&p.issuer.IssuerKind, "cert-manager-issuer-kind", "", "kind of the issuer: Issuer, ClusterIssuer, or that of an external issuer")
+	flags.StringVar(&p.issuer.IssuerKind, "cert-manager-issuer-kind", "", "kind of the issuer: Issuer, ClusterIssuer, or the kind of an external issuer")
 	flags.StringVar(&p.issuer.IssuerGroup, "cert-manager-issuer-group", "", "API group of the issuer")
 }
 
-// changed are those of the flags that were given, as --name; all that begin with one of the names.
+// changed returns the flags that were set, as --name, among those that start with one of the names.
 func changed(flags *pflag.FlagSet, names ...string) []string {
 	var given []string
 	flags.Visit(func(f *pflag.Flag) {
@@ -53,12 +52,12 @@ func (p *providerFlags) changed(flags *pflag.FlagSet) []string {
 	return changed(flags, "provider", api.ProviderVault, api.ProviderCertManager)
 }
 
-// valid judges each flag alone.
+// valid checks each flag by itself.
 func (p *providerFlags) valid() error {
 	name, key, pair := strings.Cut(p.token, "/")
 	switch {
 	case p.kind != "" && !slices.Contains(api.ProviderKinds(), p.kind):
-		return fmt.Errorf("--provider: %q is not a provider; use tresor, vault or cert-manager", p.kind)
+		return fmt.Errorf("--provider: %q is not a provider; use %s", p.kind, api.ProviderChoice())
 	case p.port < 0 || p.port > 65535:
 		return fmt.Errorf("--vault-port: %d is not a port; use 1 to 65535", p.port)
 	case !slices.Contains([]string{"", "http", "https"}, p.vault.Protocol):
@@ -69,17 +68,17 @@ func (p *providerFlags) valid() error {
 	return nil
 }
 
-// fits refuses flags of another provider than the one that is to sign.
+// fits refuses flags of a provider other than that of the new root.
 func (p *providerFlags) fits(flags *pflag.FlagSet, kind string) error {
 	for _, other := range []string{api.ProviderVault, api.ProviderCertManager} {
 		if given := changed(flags, other); other != kind && len(given) > 0 {
-			return fmt.Errorf("%s: the new root is one of %s, which takes no such flag; add --provider %s, or leave it out", strings.Join(given, ", "), kind, other)
+			return fmt.Errorf("%s: the provider of the new root is %s, which has no such flag; add --provider %s, or remove the flag", strings.Join(given, ", "), kind, other)
 		}
 	}
 	return nil
 }
 
-// complete is the provider of a new root of the kind, except for the Secret of the built-in one.
+// complete returns the provider of a new root, without the Secret of a built-in CA.
 func (p *providerFlags) complete(kind string, present v1alpha2.ProviderSpec, values release.Values, namespace string) (v1alpha2.ProviderSpec, error) {
 	base := present
 	if present.Kind() != kind {
@@ -94,7 +93,7 @@ func (p *providerFlags) complete(kind string, present v1alpha2.ProviderSpec, val
 		issuer.IssuerKind = cmp.Or(p.issuer.IssuerKind, issuer.IssuerKind, v1alpha2.DefaultIssuerKind)
 		issuer.IssuerGroup = cmp.Or(p.issuer.IssuerGroup, issuer.IssuerGroup, v1alpha2.DefaultIssuerGroup)
 		if issuer.IssuerName == "" {
-			return v1alpha2.ProviderSpec{}, errors.New("--cert-manager-issuer: name the issuer that is to sign")
+			return v1alpha2.ProviderSpec{}, errors.New("--cert-manager-issuer: set the name of the issuer")
 		}
 		return v1alpha2.ProviderSpec{CertManager: &issuer}, nil
 	}
@@ -110,7 +109,7 @@ func (p *providerFlags) completeVault(vault v1alpha2.VaultProviderSpec, namespac
 		vault.Token = v1alpha2.VaultToken(namespace, name, key)
 	}
 	if vault.Host == "" {
-		return v1alpha2.ProviderSpec{}, errors.New("--vault-host: say where Vault is")
+		return v1alpha2.ProviderSpec{}, errors.New("--vault-host: set the host name or IP address of Vault")
 	}
 	return v1alpha2.ProviderSpec{Vault: &vault}, nil
 }

@@ -5,8 +5,6 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,18 +34,6 @@ func run(t *testing.T, env *command.Env, args ...string) (code int, stderr strin
 	env.Out, env.Err = &out, &errs
 	code = cli.Main(t.Context(), env, args)
 	return code, errs.String()
-}
-
-// start starts the server and points KUBECONFIG to it.
-func start(t *testing.T, server *apitest.Server) {
-	t.Helper()
-	server.Start()
-	t.Cleanup(server.Close)
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, []byte(server.Kubeconfig()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("KUBECONFIG", path)
 }
 
 func rootObject(name, role, secret, wanted string) apitest.Object {
@@ -92,7 +78,7 @@ func TestRotateMeanwhile(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			server := &apitest.Server{}
-			start(t, server)
+			server.StartFor(t)
 			env := command.NewEnv(command.Build{})
 			env.Prompt = slowPrompt{answer: !tt.no, meanwhile: func() { server.Apply(tt.meanwhile...) }}
 			if code, stderr := run(t, env, "install", "--set", "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http,osm.vault.host=v"); code != 0 {

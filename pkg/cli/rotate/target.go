@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,11 +24,11 @@ import (
 // firstRoot is the object of the root that a mesh was installed with; later ones have a number.
 const firstRoot = "osm-mesh-root-certificate"
 
-// addPresent finds the root that signs. A mesh without objects has that of its values.
+// addPresent finds the root that signs. Without MeshRootCertificates, the values describe it.
 func (r *rotator) addPresent(plan *rotationPlan, roots []cluster.RootCertificate) error {
 	if len(roots) == 0 {
 		if r.values == nil {
-			return fmt.Errorf("mesh [%s] has no MeshRootCertificate and Helm has no release %q in namespace %q, so it cannot be told what its root is; make one with role active for it, see docs/certificates.md", r.mesh.Name, r.mesh.Name, r.mesh.Namespace)
+			return fmt.Errorf("mesh [%s] has no MeshRootCertificate and Helm has no release %q in namespace %q, so its root is unknown; create a MeshRootCertificate with role active for it, see docs/certificates.md", r.mesh.Name, r.mesh.Name, r.mesh.Namespace)
 		}
 		spec := r.values.Provider(r.values.ProviderKind(), r.mesh.Namespace)
 		plan.present, plan.adopt = r.newRoot(firstRoot, v1alpha2.RootRoleActive, spec, r.values.String("osm.trustDomain")), true
@@ -39,7 +37,7 @@ func (r *rotator) addPresent(plan *rotationPlan, roots []cluster.RootCertificate
 	}
 	signer, ok := rotation.Signer(rootsOf(roots))
 	if !ok {
-		return fmt.Errorf("no MeshRootCertificate of mesh [%s] is active: %s; set spec.role of the one that signs by way of passive to active first", r.mesh.Name, listed(roots))
+		return fmt.Errorf("no MeshRootCertificate of mesh [%s] is active: %s; set spec.role of the root that signs to passive, then to active", r.mesh.Name, listed(roots))
 	}
 	for i := range roots {
 		if roots[i].Name == signer.Name {
@@ -60,7 +58,7 @@ func (r *rotator) newRoot(name string, role v1alpha2.RootRole, spec v1alpha2.Pro
 	return root
 }
 
-// addTarget finds or designs the root to rotate to.
+// addTarget finds the root to rotate to, or describes a new one.
 func (r *rotator) addTarget(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) error {
 	if r.to != "" {
 		return r.addExisting(plan, roots)
@@ -98,7 +96,7 @@ func (r *rotator) addExisting(plan *rotationPlan, roots []cluster.RootCertificat
 	return r.another(plan)
 }
 
-// another refuses a new root that is one of those in use: of the same CA there is nothing to rotate.
+// another refuses a new root whose provider is that of a root in use: there is nothing to rotate.
 func (r *rotator) another(plan *rotationPlan) error {
 	for i := range plan.former {
 		if former := &plan.former[i]; apiequality.Semantic.DeepEqual(former.Spec.Provider, plan.target.Spec.Provider) {
@@ -108,8 +106,8 @@ func (r *rotator) another(plan *rotationPlan) error {
 	return nil
 }
 
-// freeSecret chooses the Secret of a new built-in CA: of the two that the control plane may read
-// the one that no root in use has. A root that was in use is removed from it.
+// freeSecret chooses the Secret of a new built-in CA: the one of the two that the control plane may read
+// that no root in use has. A root that was in use earlier is removed from it.
 func (r *rotator) freeSecret(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) (v1alpha2.ProviderSpec, error) {
 	secret := ""
 	for _, candidate := range command.RootSecrets(r.info) {
@@ -159,8 +157,7 @@ func (r *rotator) freeName(roots []cluster.RootCertificate) (string, error) {
 	}
 }
 
-// checkProvider makes sure, as far as can be seen from here, that the control plane can sign with
-// the new root, and go on with the present one as an object.
+// checkProvider checks, as far as the CLI can, that the control plane can sign with the new root.
 func (r *rotator) checkProvider(ctx context.Context, plan *rotationPlan) error {
 	spec := plan.target.Spec.Provider
 	if err := r.prepared(spec); err != nil {
@@ -174,8 +171,8 @@ func (r *rotator) checkProvider(ctx context.Context, plan *rotationPlan) error {
 	}))
 }
 
-// prepared looks at what an object cannot say and the values must: which files the pods have, and
-// where the control plane sends its credentials.
+// prepared checks what the values must say and an object cannot: which files the pods have, and where the
+// control plane may send its credentials.
 func (r *rotator) prepared(spec v1alpha2.ProviderSpec) error {
 	switch {
 	case r.values == nil:
@@ -194,30 +191,29 @@ func (r *rotator) preparedIssuer(issuer *v1alpha2.CertManagerProviderSpec) error
 	if issuer.IssuerKind == kind && issuer.IssuerGroup == group {
 		return nil
 	}
-	return fmt.Errorf("the control plane asks issuers of kind %s in group %s only, and the new root's is of kind %s in group %s; allow that first: %s --set osm.certmanager.issuerKind=%s,osm.certmanager.issuerGroup=%s",
+	return fmt.Errorf("the control plane uses issuers of kind %s in group %s only, and the new root's issuer is of kind %s in group %s; change that first: %s --set osm.certmanager.issuerKind=%s,osm.certmanager.issuerGroup=%s",
 		kind, group, issuer.IssuerKind, issuer.IssuerGroup, r.command("upgrade"), issuer.IssuerKind, issuer.IssuerGroup)
 }
 
 // allowedVault refuses servers that the control plane would not send a token to.
 func (r *rotator) allowedVault(vault *v1alpha2.VaultProviderSpec) error {
-	port, _ := r.values.Int("osm.vault.port")
-	own := net.JoinHostPort(strings.Trim(r.values.String("osm.vault.host"), "[]"), strconv.Itoa(port))
+	own := r.values.Provider(api.ProviderVault, r.mesh.Namespace).Vault.Server()
 	allowed := r.values.Strings("osm.vault.allowedHosts")
-	server := net.JoinHostPort(vault.Host, strconv.Itoa(int(vault.Port)))
+	server := vault.Server()
 	if server != own && !slices.Contains(allowed, server) {
 		// --set replaces a list: those that are allowed already stay.
-		return fmt.Errorf("the control plane sends no token to %s, which is neither osm.vault.host with osm.vault.port nor in osm.vault.allowedHosts; allow it first: %s --set osm.vault.allowedHosts={%s}",
+		return fmt.Errorf("the control plane sends no token to %s, which is neither osm.vault.host with osm.vault.port nor in osm.vault.allowedHosts; add it first: %s --set osm.vault.allowedHosts={%s}",
 			server, r.command("upgrade"), strings.Join(append(allowed, server), ","))
 	}
 	if vault.Protocol == "http" && r.values.String("osm.vault.protocol") != "http" {
-		return errors.New("the control plane asks Vault by https only, since whoever reads along with http gets its token; use --vault-protocol https")
+		return errors.New("the control plane reaches Vault by https only, because http would expose its token; use --vault-protocol https")
 	}
 	return nil
 }
 
 func (r *rotator) preparedVault(spec v1alpha2.ProviderSpec) error {
 	if !slices.Contains(r.kinds(), api.ProviderVault) {
-		return fmt.Errorf("the control plane is not prepared for Vault; do that first, with osm.vault.caBundle and how to log in in the file: %s -f FILE", r.fix(spec))
+		return fmt.Errorf("the control plane is not prepared for Vault; set osm.vault.caBundle and the login in a values file first: %s -f FILE", r.fix(spec))
 	}
 	if err := r.allowedVault(spec.Vault); err != nil {
 		return err
@@ -229,7 +225,7 @@ func (r *rotator) preparedVault(spec v1alpha2.ProviderSpec) error {
 	if token := spec.Vault.Token; token != nil {
 		name, key := token.SecretKeyRef.Name, token.SecretKeyRef.Key
 		if name != r.values.String("osm.vault.secret.name") || key != r.values.String("osm.vault.secret.key") {
-			return fmt.Errorf("the control plane does not mount Secret %s with key %s, Vault's token; let it do so first: %s", name, key, r.fix(spec))
+			return fmt.Errorf("the control plane does not mount Secret %s with key %s, which holds Vault's token; mount it first: %s", name, key, r.fix(spec))
 		}
 	}
 	return nil
