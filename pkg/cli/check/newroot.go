@@ -11,6 +11,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
+	"github.com/osm-edge/osm/pkg/cli/provider"
 )
 
 // NewRoot holds the checks of the provider of a root that a mesh is to rotate to.
@@ -23,28 +24,20 @@ type NewRoot struct {
 
 // Checks returns the checks, in order.
 func (n NewRoot) Checks(clients *cluster.Clients) []Check {
-	p := preflight{Clients: clients, plan: Plan{Namespace: n.Namespace, Provider: n.Provider}, newRoot: true}
-	rights := func(ctx context.Context) error { return n.rights(ctx, clients) }
+	target := provider.Target{Spec: n.Provider, Namespace: n.Namespace, Rotation: true}
+	available := func(ctx context.Context) error {
+		return withWarning(provider.Of(n.Provider).Check(ctx, clients, target))
+	}
+	rights := func(ctx context.Context) error { return n.rights(ctx, clients, target) }
 	return []Check{
-		{CertProvider, "the certificate provider is available, as far as can be checked from here", true, quiet(p.provider)},
+		{CertProvider, "the certificate provider is available, as far as can be checked from here", true, quiet(available)},
 		{ProviderRights, "the control plane has the permissions that the certificate provider needs", false, quiet(rights)},
 	}
 }
 
-// needed is the permission without which the provider cannot sign; an empty verb means none.
-func (n NewRoot) needed() question {
-	switch {
-	case n.Provider.CertManager != nil:
-		return question{Verb: "create", Group: certManagerGroup, Resource: "certificaterequests", Namespace: n.Namespace}
-	case n.Provider.Tresor != nil:
-		return question{Verb: "get", Resource: "secrets", Name: n.Provider.Tresor.CA.SecretRef.Name, Namespace: n.Namespace}
-	}
-	return question{} // Vault: a token comes as a file, and the login needs no permission in the cluster
-}
-
 // rights asks the API server what the controller may do. The injector holds no root, so it needs none.
-func (n NewRoot) rights(ctx context.Context, clients *cluster.Clients) error {
-	needed := n.needed()
+func (n NewRoot) rights(ctx context.Context, clients *cluster.Clients, target provider.Target) error {
+	needed := provider.Of(n.Provider).Permission(target)
 	if needed.Verb == "" {
 		return nil
 	}

@@ -90,8 +90,7 @@ func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 
 type preflight struct {
 	*cluster.Clients
-	plan    Plan
-	newRoot bool // the plan is a rotation to another root, not an installation
+	plan Plan
 }
 
 func (p preflight) meshName(context.Context) error { return ValidMeshName(p.plan.Mesh) }

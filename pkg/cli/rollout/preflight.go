@@ -7,6 +7,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/pkg/cli/provider"
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
@@ -20,7 +21,7 @@ func (c *Change) Plan(t Target, info *release.Info) (check.Plan, error) {
 		Mesh: t.Name, Namespace: t.Namespace,
 		EnforceSingle: t.values.Bool("osm.enforceSingleMesh"),
 		Recover:       c.Recover, OwnerTimeout: max(time.Duration(c.Timeout), command.DefaultTimeout), Now: c.Env.Now(),
-		Provider: t.values.Provider(t.values.ProviderKind(), t.Namespace),
+		Provider: provider.FromValues(t.values, t.Namespace),
 	}
 	for _, object := range objects {
 		plan.Objects = append(plan.Objects, check.Object{

@@ -10,6 +10,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
+	"github.com/osm-edge/osm/pkg/cli/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
@@ -205,7 +206,7 @@ func (r *rotator) printOutcome(goal string, former []cluster.RootCertificate) {
 	r.env.Printf("\nroot %s signs", goal)
 	for i := range former {
 		r.env.Printf("; root %s is no longer trusted", former[i].Name)
-		if secret := secretOf(former[i].Spec.Provider); secret != "" {
+		if secret := provider.RootSecret(former[i].Spec.Provider); secret != "" {
 			r.env.Printf(", its key is still in Secret %s (kubectl delete meshrootcertificate/%s secret/%s -n %s deletes both)", secret, former[i].Name, secret, r.mesh.Namespace)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/output"
+	"github.com/osm-edge/osm/pkg/cli/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
@@ -94,7 +95,7 @@ func (r *rotator) goBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.env.Progressf("mesh [%s] in namespace [%s]: aborting the rotation; root %s (%s) signs again\n", r.mesh.Name, r.mesh.Namespace, back.root.Name, rootLocation(back.root.Spec.Provider))
+	r.env.Progressf("mesh [%s] in namespace [%s]: aborting the rotation; root %s (%s) signs again\n", r.mesh.Name, r.mesh.Namespace, back.root.Name, provider.Of(back.root.Spec.Provider).Location(back.root.Spec.Provider))
 	if err := r.confirm(fmt.Sprintf("Go back to root %s?", back.root.Name)); err != nil {
 		return err
 	}

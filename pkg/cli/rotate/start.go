@@ -15,6 +15,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/pkg/cli/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
@@ -141,18 +142,18 @@ func (r *rotator) checkReplicas(ctx context.Context) error {
 func (r *rotator) announce(plan *rotationPlan) {
 	say := r.env.Progressf
 	say("mesh [%s] in namespace [%s]: replacing root %s (%s) with %s (%s)\n", r.mesh.Name, r.mesh.Namespace,
-		plan.present.Name, rootLocation(plan.present.Spec.Provider), plan.target.Name, rootLocation(plan.target.Spec.Provider))
+		plan.present.Name, provider.Of(plan.present.Spec.Provider).Location(plan.present.Spec.Provider), plan.target.Name, provider.Of(plan.target.Spec.Provider).Location(plan.target.Spec.Provider))
 	if plan.adopt {
 		say("- create MeshRootCertificate %s for the current root, as installed\n", plan.present.Name)
 	}
 	for i := range plan.retired {
-		say("- delete MeshRootCertificate %s, which is no longer used, and Secret %s with its key, to make room\n", plan.retired[i].Name, secretOf(plan.retired[i].Spec.Provider))
+		say("- delete MeshRootCertificate %s, which is no longer used, and Secret %s with its key, to make room\n", plan.retired[i].Name, provider.RootSecret(plan.retired[i].Spec.Provider))
 	}
 	if plan.create {
 		say("- create MeshRootCertificate %s for the new root\n", plan.target.Name)
 	}
 	if plan.reused {
-		say("- use the CA in the existing Secret %s as the new root\n", secretOf(plan.target.Spec.Provider))
+		say("- use the CA in the existing Secret %s as the new root\n", provider.RootSecret(plan.target.Spec.Provider))
 	}
 	say("- renew every certificate without losing a request; until the old root is dropped, %s goes back to it\n", r.abortHint())
 }
@@ -187,7 +188,7 @@ func conflict(err error) error {
 
 // retire deletes an unused root, its key first.
 func (r *rotator) retire(ctx context.Context, root *cluster.RootCertificate) error {
-	name := secretOf(root.Spec.Provider)
+	name := provider.RootSecret(root.Spec.Provider)
 	err := r.clients.Kube.CoreV1().Secrets(r.mesh.Namespace).Delete(ctx, name, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete Secret %s/%s of MeshRootCertificate %s: %w", r.mesh.Namespace, name, root.Name, err)

@@ -3,7 +3,6 @@ package rotate
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/pkg/cli/provider"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
@@ -30,7 +30,7 @@ func (r *rotator) addPresent(plan *rotationPlan, roots []cluster.RootCertificate
 		if r.values == nil {
 			return fmt.Errorf("mesh [%s] has no MeshRootCertificate and Helm has no release %q in namespace %q, so its root is unknown; create a MeshRootCertificate with role active for it, see docs/certificates.md", r.mesh.Name, r.mesh.Name, r.mesh.Namespace)
 		}
-		spec := r.values.Provider(r.values.ProviderKind(), r.mesh.Namespace)
+		spec := provider.FromValues(r.values, r.mesh.Namespace)
 		plan.present, plan.adopt = r.newRoot(firstRoot, v1alpha2.RootRoleActive, spec, r.values.String("osm.trustDomain")), true
 		plan.former = []cluster.RootCertificate{*plan.present}
 		return nil
@@ -100,7 +100,7 @@ func (r *rotator) addExisting(plan *rotationPlan, roots []cluster.RootCertificat
 func (r *rotator) another(plan *rotationPlan) error {
 	for i := range plan.former {
 		if former := &plan.former[i]; apiequality.Semantic.DeepEqual(former.Spec.Provider, plan.target.Spec.Provider) {
-			return fmt.Errorf("the new root would be the same as %s: %s; name another one with the flags of its provider", former.Name, rootLocation(former.Spec.Provider))
+			return fmt.Errorf("the new root would be the same as %s: %s; name another one with the flags of its provider", former.Name, provider.Of(former.Spec.Provider).Location(former.Spec.Provider))
 		}
 	}
 	return nil
@@ -111,7 +111,7 @@ func (r *rotator) another(plan *rotationPlan) error {
 func (r *rotator) freeSecret(ctx context.Context, plan *rotationPlan, roots []cluster.RootCertificate) (v1alpha2.ProviderSpec, error) {
 	secret := ""
 	for _, candidate := range command.RootSecrets(r.info) {
-		if !slices.ContainsFunc(plan.former, func(root cluster.RootCertificate) bool { return secretOf(root.Spec.Provider) == candidate }) {
+		if !slices.ContainsFunc(plan.former, func(root cluster.RootCertificate) bool { return provider.RootSecret(root.Spec.Provider) == candidate }) {
 			secret = candidate
 			break
 		}
@@ -120,7 +120,7 @@ func (r *rotator) freeSecret(ctx context.Context, plan *rotationPlan, roots []cl
 		return v1alpha2.ProviderSpec{}, fmt.Errorf("both Secrets that can hold a CA (%s) have a root in use: %s; rotate to another provider, or make one of the roots inactive", strings.Join(command.RootSecrets(r.info), ", "), listed(plan.former))
 	}
 	for i := range roots {
-		if secretOf(roots[i].Spec.Provider) != secret {
+		if provider.RootSecret(roots[i].Spec.Provider) != secret {
 			continue
 		}
 		if roots[i].Status.Fingerprint == "" && roots[i].Labels[api.LabelInstance] != r.mesh.Name {
@@ -160,102 +160,20 @@ func (r *rotator) freeName(roots []cluster.RootCertificate) (string, error) {
 // checkProvider checks, as far as the CLI can, that the control plane can sign with the new root.
 func (r *rotator) checkProvider(ctx context.Context, plan *rotationPlan) error {
 	spec := plan.target.Spec.Provider
-	if err := r.prepared(spec); err != nil {
-		return err
+	installation := provider.Installation{Values: r.values, Namespace: r.mesh.Namespace, Upgrade: r.command("upgrade")}
+	if r.values != nil {
+		// The values say what an object cannot: which files the pods have, and where the control plane may
+		// send its credentials.
+		if err := provider.Of(spec).Prepared(installation, spec); err != nil {
+			return err
+		}
 	}
-	root := check.NewRoot{Namespace: r.mesh.Namespace, Provider: spec, Fix: r.fix(spec)}
+	root := check.NewRoot{Namespace: r.mesh.Namespace, Provider: spec, Fix: installation.Fix(spec)}
 	return check.Err(check.Run(ctx, root.Checks(r.clients), func(result check.Result) {
 		if result.Status == check.Warned {
 			r.env.Warnf("%s", result.Message)
 		}
 	}))
-}
-
-// prepared checks what the values must say and an object cannot: which files the pods have, and where the
-// control plane may send its credentials.
-func (r *rotator) prepared(spec v1alpha2.ProviderSpec) error {
-	switch {
-	case r.values == nil:
-		return nil
-	case spec.Vault != nil:
-		return r.preparedVault(spec)
-	case spec.CertManager != nil && slices.Contains(r.kinds(), api.ProviderCertManager):
-		return r.preparedIssuer(spec.CertManager)
-	}
-	return nil
-}
-
-// preparedIssuer refuses issuers of a kind that the control plane would refuse.
-func (r *rotator) preparedIssuer(issuer *v1alpha2.CertManagerProviderSpec) error {
-	kind, group := r.values.String("osm.certmanager.issuerKind"), r.values.String("osm.certmanager.issuerGroup")
-	if issuer.IssuerKind == kind && issuer.IssuerGroup == group {
-		return nil
-	}
-	return fmt.Errorf("the control plane uses issuers of kind %s in group %s only, and the new root's issuer is of kind %s in group %s; change that first: %s --set osm.certmanager.issuerKind=%s,osm.certmanager.issuerGroup=%s",
-		kind, group, issuer.IssuerKind, issuer.IssuerGroup, r.command("upgrade"), issuer.IssuerKind, issuer.IssuerGroup)
-}
-
-// allowedVault refuses servers that the control plane would not send a token to.
-func (r *rotator) allowedVault(vault *v1alpha2.VaultProviderSpec) error {
-	own := r.values.Provider(api.ProviderVault, r.mesh.Namespace).Vault.Server()
-	allowed := r.values.Strings("osm.vault.allowedHosts")
-	server := vault.Server()
-	if server != own && !slices.Contains(allowed, server) {
-		// --set replaces a list: those that are allowed already stay.
-		return fmt.Errorf("the control plane sends no token to %s, which is neither osm.vault.host with osm.vault.port nor in osm.vault.allowedHosts; add it first: %s --set osm.vault.allowedHosts={%s}",
-			server, r.command("upgrade"), strings.Join(append(allowed, server), ","))
-	}
-	if vault.Protocol == "http" && r.values.String("osm.vault.protocol") != "http" {
-		return errors.New("the control plane reaches Vault by https only, because http would expose its token; use --vault-protocol https")
-	}
-	return nil
-}
-
-func (r *rotator) preparedVault(spec v1alpha2.ProviderSpec) error {
-	if !slices.Contains(r.kinds(), api.ProviderVault) {
-		return fmt.Errorf("the control plane is not prepared for Vault; set osm.vault.caBundle and the login in a values file first: %s -f FILE", r.fix(spec))
-	}
-	if err := r.allowedVault(spec.Vault); err != nil {
-		return err
-	}
-	https := r.values.String("osm.vault.protocol") == "https" && r.values.String("osm.vault.caBundle") != ""
-	if spec.Vault.Protocol != "http" && !https {
-		return fmt.Errorf("the control plane has no CA certificate to verify Vault with; set osm.vault.protocol to https and osm.vault.caBundle first: %s -f FILE", r.command("upgrade"))
-	}
-	if token := spec.Vault.Token; token != nil {
-		name, key := token.SecretKeyRef.Name, token.SecretKeyRef.Key
-		if name != r.values.String("osm.vault.secret.name") || key != r.values.String("osm.vault.secret.key") {
-			return fmt.Errorf("the control plane does not mount Secret %s with key %s, which holds Vault's token; mount it first: %s", name, key, r.fix(spec))
-		}
-	}
-	return nil
-}
-
-// kinds are the providers that the control plane is prepared for.
-func (r *rotator) kinds() []string {
-	kinds := []string{r.values.String("osm.certificateProvider.kind")}
-	for _, kind := range r.values.Strings("osm.certificateProvider.additionalKinds") {
-		if !slices.Contains(kinds, kind) {
-			kinds = append(kinds, kind)
-		}
-	}
-	return kinds
-}
-
-// fix is the command that prepares the control plane for a provider.
-func (r *rotator) fix(spec v1alpha2.ProviderSpec) string {
-	kinds, kind := r.kinds(), cmp.Or(spec.Kind(), api.ProviderTresor)
-	command := r.command("upgrade")
-	if kind != kinds[0] {
-		if kinds = kinds[1:]; !slices.Contains(kinds, kind) {
-			kinds = append(kinds, kind)
-		}
-		command += fmt.Sprintf(" --set osm.certificateProvider.additionalKinds={%s}", strings.Join(kinds, ","))
-	}
-	if vault := spec.Vault; vault != nil && vault.Token != nil {
-		command += fmt.Sprintf(" --set osm.vault.secret.name=%s,osm.vault.secret.key=%s", vault.Token.SecretKeyRef.Name, vault.Token.SecretKeyRef.Key)
-	}
-	return command
 }
 
 // listed names roots with their roles.
