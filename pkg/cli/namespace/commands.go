@@ -9,7 +9,7 @@ import (
 
 // NewAdd returns osm namespace add.
 func NewAdd(env *command.Env) *cobra.Command {
-	o := &membership{env: env, format: output.Table}
+	o := &memberOptions{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "add NAMESPACE ...",
 		Short: "Add namespaces to a mesh",
@@ -37,7 +37,7 @@ MutatingWebhookConfiguration, to get and patch the namespaces, and to list their
 
 // NewRemove returns osm namespace remove.
 func NewRemove(env *command.Env) *cobra.Command {
-	o := &membership{env: env, format: output.Table}
+	o := &memberOptions{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "remove NAMESPACE ...",
 		Short: "Remove namespaces from a mesh",
@@ -57,7 +57,7 @@ mesh.`,
 
 // NewIgnore returns osm namespace ignore.
 func NewIgnore(env *command.Env) *cobra.Command {
-	o := &membership{env: env, format: output.Table}
+	o := &memberOptions{env: env, format: output.Table}
 	cmd := &cobra.Command{
 		Use:   "ignore NAMESPACE ...",
 		Short: "Exclude namespaces from every mesh",

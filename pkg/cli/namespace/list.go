@@ -2,12 +2,12 @@ package namespace
 
 import (
 	"context"
-	"strings"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/membership"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
@@ -65,14 +65,14 @@ func list(ctx context.Context, env *command.Env, mesh string, format output.Form
 }
 
 func injectionOf(namespace *corev1.Namespace) string {
-	if namespace.Labels[api.LabelIgnore] == "true" {
+	if membership.Ignored(namespace.Labels) {
 		return "disabled (ignored)"
 	}
-	switch strings.ToLower(namespace.Annotations[api.AnnotationInjection]) {
-	case "enabled", "yes", "true":
+	switch enabled, set, err := membership.Injection(namespace.Annotations); {
+	case !set || err != nil:
+		return "-"
+	case enabled:
 		return "enabled"
-	case "disabled", "no", "false":
-		return "disabled"
 	}
-	return "-"
+	return "disabled"
 }

@@ -16,15 +16,16 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/membership"
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
-// membership is what namespace add, remove and ignore have in common: they check all namespaces before
+// memberOptions are what namespace add, remove and ignore have in common: they check all namespaces before
 // they change the first one, and at the end list the workloads that must be restarted.
-type membership struct {
+type memberOptions struct {
 	env      *command.Env
 	cmd      *cobra.Command
 	meshName string
@@ -38,7 +39,7 @@ type membership struct {
 	blind   bool                                      // the webhook may not be read
 }
 
-func (o *membership) flags(cmd *cobra.Command) {
+func (o *memberOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh")
 	cmd.Flags().VarP(&o.format, "output", "o", "output format")
 }
@@ -61,7 +62,7 @@ type memberChange struct {
 // planner checks a namespace and returns the change to make, or why it is refused.
 type planner func(ctx context.Context, namespace *corev1.Namespace) (*memberChange, error)
 
-func (o *membership) run(cmd *cobra.Command, names []string, plan planner) error {
+func (o *memberOptions) run(cmd *cobra.Command, names []string, plan planner) error {
 	ctx := cmd.Context()
 	o.cmd = cmd
 	var err error
@@ -97,7 +98,7 @@ func (o *membership) run(cmd *cobra.Command, names []string, plan planner) error
 }
 
 // permitted checks the permissions that the changes need.
-func (o *membership) permitted(ctx context.Context, changes []*memberChange) error {
+func (o *memberOptions) permitted(ctx context.Context, changes []*memberChange) error {
 	var needs []check.Need
 	for _, change := range changes {
 		if change.labels != nil {
@@ -108,7 +109,7 @@ func (o *membership) permitted(ctx context.Context, changes []*memberChange) err
 }
 
 // apply changes one namespace after the other and returns those that are done.
-func (o *membership) apply(ctx context.Context, changes []*memberChange) ([]*memberChange, error) {
+func (o *memberOptions) apply(ctx context.Context, changes []*memberChange) ([]*memberChange, error) {
 	for i, change := range changes {
 		if change.labels == nil {
 			continue
@@ -121,7 +122,7 @@ func (o *membership) apply(ctx context.Context, changes []*memberChange) ([]*mem
 	return changes, nil
 }
 
-func (o *membership) report(ctx context.Context, changes []*memberChange) error {
+func (o *memberOptions) report(ctx context.Context, changes []*memberChange) error {
 	for _, change := range changes {
 		change.Restart = []cluster.Workload{}
 		if change.outdated == nil {
@@ -145,7 +146,7 @@ func (o *membership) report(ctx context.Context, changes []*memberChange) error 
 }
 
 // advise prints the commands that restart the workloads; one kubectl command restarts all that it can.
-func (o *membership) advise(change *memberChange) {
+func (o *memberOptions) advise(change *memberChange) {
 	if len(change.Restart) == 0 {
 		return
 	}
@@ -170,7 +171,7 @@ func (o *membership) advise(change *memberChange) {
 	}
 }
 
-func (o *membership) addition(ctx context.Context, namespace *corev1.Namespace) (*memberChange, error) {
+func (o *memberOptions) addition(ctx context.Context, namespace *corev1.Namespace) (*memberChange, error) {
 	if err := o.findMesh(ctx); err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func (o *membership) addition(ctx context.Context, namespace *corev1.Namespace) 
 }
 
 // fits returns an error if a namespace cannot become a member.
-func (o *membership) fits(namespace *corev1.Namespace) error {
+func (o *memberOptions) fits(namespace *corev1.Namespace) error {
 	name := namespace.Name
 	if slices.Contains([]string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}, name) {
 		return fmt.Errorf("namespace [%s] belongs to Kubernetes and cannot be added to a mesh: the cluster's own pods must never wait for one", name)
@@ -206,7 +207,7 @@ func (o *membership) fits(namespace *corev1.Namespace) error {
 			return fmt.Errorf("namespace [%s] runs the control plane of mesh [%s] and cannot be added to a mesh", name, mesh.Name)
 		}
 	}
-	if namespace.Labels[api.LabelIgnore] == "true" {
+	if membership.Ignored(namespace.Labels) {
 		return fmt.Errorf("namespace [%s] is ignored by every mesh (osm namespace ignore); undo that first: osm namespace remove %s", name, name)
 	}
 	if owner := namespace.Labels[api.LabelMonitoredBy]; owner != "" && owner != o.meshName {
@@ -216,7 +217,7 @@ func (o *membership) fits(namespace *corev1.Namespace) error {
 }
 
 // acts returns an error if the webhook would not act in a namespace that became a member.
-func (o *membership) acts(namespace *corev1.Namespace) error {
+func (o *memberOptions) acts(namespace *corev1.Namespace) error {
 	switch {
 	case o.blind:
 		return nil
@@ -241,7 +242,7 @@ func (o *membership) acts(namespace *corev1.Namespace) error {
 }
 
 // findMesh finds the mesh to add namespaces to, and its webhook. It does so once.
-func (o *membership) findMesh(ctx context.Context) error {
+func (o *memberOptions) findMesh(ctx context.Context) error {
 	if o.meshes != nil {
 		return nil
 	}
@@ -270,7 +271,7 @@ func (o *membership) findMesh(ctx context.Context) error {
 
 // choose finds the mesh that is meant. The membership label holds the name of a mesh only, so all
 // meshes of that name act on the namespace. If there are several, --osm-namespace must choose one.
-func (o *membership) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
+func (o *memberOptions) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	named := slices.DeleteFunc(slices.Clone(meshes), func(m cluster.Mesh) bool { return m.Name != o.meshName })
 	here := o.env.Matching(o.cmd, named, o.meshName)
 	switch {
@@ -288,7 +289,7 @@ func (o *membership) choose(meshes []cluster.Mesh) (cluster.Mesh, error) {
 	return here[0], nil
 }
 
-func (o *membership) removal(_ context.Context, namespace *corev1.Namespace) (*memberChange, error) {
+func (o *memberOptions) removal(_ context.Context, namespace *corev1.Namespace) (*memberChange, error) {
 	name, owner := namespace.Name, namespace.Labels[api.LabelMonitoredBy]
 	if owner != "" && owner != o.meshName {
 		return nil, fmt.Errorf("namespace [%s] belongs to mesh [%s], not to mesh [%s]; name the right one with --mesh-name", name, owner, o.meshName)
@@ -297,14 +298,14 @@ func (o *membership) removal(_ context.Context, namespace *corev1.Namespace) (*m
 		Namespace: name, Mesh: owner, running: "with a sidecar", outdated: o.withSidecar(name),
 		message: fmt.Sprintf("Namespace [%s] does not belong to any mesh; nothing was changed", name),
 	}
-	if owner != "" || namespace.Labels[api.LabelIgnore] == "true" {
+	if owner != "" || membership.Ignored(namespace.Labels) {
 		change.labels, change.annotations = noMembership()
 		change.message = fmt.Sprintf("Namespace [%s] successfully removed from mesh [%s]", name, cmp.Or(owner, o.meshName))
 	}
 	return change, nil
 }
 
-func (o *membership) ignoring(_ context.Context, namespace *corev1.Namespace) (*memberChange, error) {
+func (o *memberOptions) ignoring(_ context.Context, namespace *corev1.Namespace) (*memberChange, error) {
 	return &memberChange{
 		Namespace: namespace.Name, Mesh: namespace.Labels[api.LabelMonitoredBy], running: "with a sidecar", outdated: o.withSidecar(namespace.Name),
 		labels:  map[string]any{api.LabelIgnore: "true"},
@@ -312,7 +313,7 @@ func (o *membership) ignoring(_ context.Context, namespace *corev1.Namespace) (*
 	}, nil
 }
 
-func (o *membership) withSidecar(namespace string) func(context.Context) ([]cluster.Workload, error) {
+func (o *memberOptions) withSidecar(namespace string) func(context.Context) ([]cluster.Workload, error) {
 	return func(ctx context.Context) ([]cluster.Workload, error) {
 		return cluster.WithSidecar(ctx, o.clients.Kube, namespace)
 	}
