@@ -4,7 +4,7 @@
 // Commands parse flags, ask and print. What several need is in package command, and what install,
 // upgrade and mesh scale share is in package rollout. The packages below that know no flags: release
 // (Helm), cluster (questions to a cluster), check (checks as data), provider (the kinds of certificate
-// providers), output and prompt.
+// providers), output, prompt and suggest.
 //
 // It keeps no state between runs: everything comes in by command.Env. Its invariant: a command that
 // returns an error before it reports that it starts has changed nothing, and only Main turns errors

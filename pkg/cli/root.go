@@ -21,7 +21,10 @@ func Main(ctx context.Context, env *command.Env, args []string) int {
 	klog.SetLogger(logr.Discard())
 	root := NewRoot(env)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := unknownCommand(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return 0
 	}
@@ -58,7 +61,7 @@ that you add to the mesh, every new pod gets an Envoy sidecar.`,
   osm mesh scale --controller-min 2 --controller-max 5 --autoscale=true --pdb=true`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          cobra.ArbitraryArgs, // unknownCommand has looked
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(env.Out)
@@ -76,7 +79,7 @@ that you add to the mesh, every new pod gets an Envoy sidecar.`,
 
 // wrapUsage turns the errors that cobra finds in a command line into usage errors.
 func wrapUsage(cmd *cobra.Command) {
-	cmd.SetFlagErrorFunc(command.Usage)
+	cmd.SetFlagErrorFunc(flagError)
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {

@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
+
+	"github.com/osm-edge/osm/pkg/cli/suggest"
 )
 
 // Problem is one value that the chart refuses.
@@ -221,23 +221,27 @@ func firstLeaf(tree Values, key string) string {
 	return firstLeaf(tree, join(key, slices.Sorted(maps.Keys(table))[0]))
 }
 
-// nearest returns the valid key with the smallest edit distance to what the user wrote. Unless one
-// is only a letter away, a key with the same last part wins over a shorter distance: it is the right
-// word in the wrong place.
+// nearest returns the valid key with the smallest edit distance to what the user wrote, or "" if none is near. Unless
+// one is only a letter away, a key with the same last part wins over a shorter distance: it is the right word in the
+// wrong place. A key that lacks only its beginning is near, however long that is.
 func (v *validator) nearest(key, full string) string {
 	keys := v.schema.keys()
-	if found, distance := closest(full, keys); distance == 1 {
+	if found, distance := suggest.Closest(full, keys); distance == 1 {
+		return found
+	}
+	end := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return !strings.HasSuffix(strings.ToLower(k), "."+strings.ToLower(full)) })
+	if found, _ := suggest.Closest(full, end); found != "" {
 		return found
 	}
 	same := slices.DeleteFunc(slices.Clone(keys), func(k string) bool { return lastPart(k) != lastPart(full) })
-	if found, _ := closest(full, same); found != "" {
+	if found, distance := suggest.Closest(full, same); distance <= suggest.Limit(full) {
 		return found
 	}
-	found, distance := closest(full, keys)
-	if other, d := closest(key, keys); d < distance {
+	found, distance := suggest.Closest(full, keys)
+	if other, d := suggest.Closest(key, keys); d < distance {
 		found, distance = other, d
 	}
-	if distance > max(1, len(full)/3) {
+	if distance > suggest.Limit(full) {
 		return ""
 	}
 	return found
@@ -254,13 +258,3 @@ func (v *validator) siblings(parent []string) string {
 }
 
 func lastPart(key string) string { return strings.ToLower(key[strings.LastIndex(key, ".")+1:]) }
-
-func closest(key string, candidates []string) (string, int) {
-	best, bestDistance := "", math.MaxInt
-	for _, candidate := range candidates {
-		if d := levenshtein.ComputeDistance(strings.ToLower(key), strings.ToLower(candidate)); d < bestDistance {
-			best, bestDistance = candidate, d
-		}
-	}
-	return best, bestDistance
-}

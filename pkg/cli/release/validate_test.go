@@ -73,6 +73,7 @@ func TestMessages(t *testing.T) {
 		{"nested.othr=1", "nested.othr: unknown key; did you mean nested.other (a string)?"},
 		{"nsted.other=1", "nsted.other: unknown key; did you mean nested.other (a string)?"},
 		{"other=1", "other: unknown key; did you mean nested.other (a string)?"},
+		{"zzzzzz.other=1", "zzzzzz.other: unknown key; use one of flag, least, list, most, n, nested, pattern, prose, word"},
 		{"zzz=1", "zzz: unknown key; use one of flag, least, list, most, n, nested, pattern, prose, word"},
 	}
 	for _, tt := range tests {
