@@ -3,6 +3,7 @@ package release_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,5 +161,26 @@ func TestRender(t *testing.T) {
 	var refused release.TemplateError
 	if _, err := release.Render(request, "osm-system", "1.31"); !errors.As(err, &refused) || strings.Contains(err.Error(), "execution error") {
 		t.Errorf("Render = %v; want the template's own words", err)
+	}
+}
+
+// An autoscaler goes before the chart sets the replicas again: otherwise it could change the number once more.
+func TestAutoscalerGoesFirst(t *testing.T) {
+	server := &apitest.Server{Metrics: true}
+	e := engine(t, server)
+	request := release.Request{Name: "osm", Chart: builtIn(t), CreateNamespace: true, Values: user(t, "osm.osmController.autoScale.enable=true")}
+	if err := e.Install(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	server.Forget()
+	request.Values = user(t, "osm.osmController.replicaCount=2")
+	if err := e.Upgrade(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	writes := server.Writes()
+	gone := slices.IndexFunc(writes, func(w string) bool { return strings.HasPrefix(w, "DELETE horizontalpodautoscalers") })
+	set := slices.IndexFunc(writes, func(w string) bool { return strings.HasPrefix(w, "PATCH deployments") })
+	if gone < 0 || set < 0 || gone > set {
+		t.Errorf("writes %v; want the autoscaler deleted before the Deployment is patched", writes)
 	}
 }

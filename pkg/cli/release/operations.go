@@ -31,6 +31,7 @@ func (e *Engine) Install(ctx context.Context, request Request) error {
 	install.Namespace = e.namespace
 	install.CreateNamespace = request.CreateNamespace
 	install.Wait = true
+	install.DisableHooks = request.SkipHooks
 	install.Timeout = unlimited
 	if _, err := install.Run(request.Chart.chart, request.Values); err != nil {
 		return fmt.Errorf("install release %q in namespace %q: %w", request.Name, e.namespace, plain(ctx, err))

@@ -94,6 +94,9 @@ func (g *guard) Update(original, target kube.ResourceList, force bool) (*kube.Re
 		return &kube.Result{}, err
 	}
 	original = original.Filter(func(info *resource.Info) bool { return dropped[title(info)] == "" })
+	if err := g.handOver(original, target); err != nil {
+		return &kube.Result{}, err
+	}
 	return g.Client.Update(original, target, force)
 }
 

@@ -88,7 +88,7 @@ type finalError struct{ error }
 
 func (w waiter) until(ctx context.Context, resources kube.ResourceList) error {
 	seen := map[string]Component{}
-	floors := w.floors(resources)
+	floors := floorsOf(resources)
 	checker := kube.NewReadyChecker(w.client, w.log, kube.PausedAsReady(true), kube.CheckJobs(true))
 	return w.poll(ctx, resources, func(ctx context.Context, info *resource.Info) (bool, error) {
 		component, err := w.component(ctx, info, floors)
@@ -154,21 +154,6 @@ func waitError(cause error, pending kube.ResourceList, last error) error {
 	return err
 }
 
-// floors returns the minimum number of replicas of the release's autoscalers, by Deployment. A
-// Deployment that the autoscaler has not yet scaled out is not ready, whatever its status says.
-func (w waiter) floors(resources kube.ResourceList) map[string]int32 {
-	floors := map[string]int32{}
-	for _, info := range resources {
-		if info.Mapping.GroupVersionKind.Kind != "HorizontalPodAutoscaler" {
-			continue
-		}
-		if name, floor := autoscaler(info); name != "" {
-			floors[name] = floor
-		}
-	}
-	return floors
-}
-
 func (w waiter) component(ctx context.Context, info *resource.Info, floors map[string]int32) (Component, error) {
 	switch info.Mapping.GroupVersionKind.Kind {
 	case "Deployment":
@@ -188,10 +173,7 @@ func (w waiter) component(ctx context.Context, info *resource.Info, floors map[s
 }
 
 func deploymentComponent(d *appsv1.Deployment, floor int32) (Component, error) {
-	desired := int32(1)
-	if d.Spec.Replicas != nil {
-		desired = *d.Spec.Replicas
-	}
+	desired := replicas(d)
 	scaled := desired >= floor
 	desired = max(desired, floor)
 	ready := min(d.Status.UpdatedReplicas, d.Status.AvailableReplicas)

@@ -11,7 +11,8 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// Plan is a target as the pre-flight checks see it. info is the present release, or nil.
+// Plan is a target as the pre-flight checks see it. info is the present release, or nil. It is an error if the
+// change would leave one replica of an autoscaled component unasked.
 func (c *Change) Plan(t Target, info *release.Info) (check.Plan, error) {
 	objects, err := release.Objects(t.manifest)
 	if err != nil {
@@ -33,6 +34,15 @@ func (c *Change) Plan(t Target, info *release.Info) (check.Plan, error) {
 			plan.Autoscaled = append(plan.Autoscaled, component.Key)
 		}
 		plan.Floor = max(plan.Floor, component.MinReplicas(t.values))
+	}
+	if info != nil && info.EverDeployed {
+		before, err := info.Chart.Effective(info.Values)
+		if err != nil {
+			return check.Plan{}, err
+		}
+		if err := numberAfterAutoscaling(before, t.values); err != nil {
+			return check.Plan{}, err
+		}
 	}
 	if info != nil {
 		plan.Release = &check.Release{Status: info.Status, Pending: info.Pending, EverDeployed: info.EverDeployed, Since: info.Since}
