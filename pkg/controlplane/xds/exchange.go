@@ -97,7 +97,12 @@ func (c exchange[Req]) open(ctx context.Context, s *Server, variant string) (st 
 		if err := conn.wait(); err != nil {
 			return nil, err
 		}
-		defer func() { conn.waited(err == nil) }()
+		defer func() {
+			conn.waited(err == nil)
+			if status.Code(err) == codes.Unavailable {
+				conn.turnAway()
+			}
+		}()
 	}
 	who, _ := s.proven(ctx) // whatever it proves: accept looks again
 	go c.receive(ctx, s, who)

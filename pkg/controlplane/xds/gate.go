@@ -293,9 +293,22 @@ func (c *connection) left() {
 // retire takes no further stream and closes the connection once the proxy has had time to read why its
 // stream ended: what the proxy proved on this connection no longer counts.
 func (c *connection) retire() {
-	g := c.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	c.retireLocked()
+}
+
+// turnAway retires a connection after a refusal that another replica might not repeat: on an open
+// connection Envoy would ask this replica again and again. A connection that serves another stream stays.
+func (c *connection) turnAway() {
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	if c.streams == 0 {
+		c.retireLocked()
+	}
+}
+
+func (c *connection) retireLocked() {
 	if !c.retired && !c.closed {
 		c.retired = true
 		time.AfterFunc(closeDelay, func() { abort(c.Conn) }) // gRPC then closes the rest

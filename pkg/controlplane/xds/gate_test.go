@@ -384,3 +384,28 @@ func (g *gate) known(address string) int {
 
 // left says whether a client has lost its connection.
 func left(conn *grpc.ClientConn) bool { return conn.GetState().String() != "READY" }
+
+// A proxy that this replica does not know is sent to another one: its connection closes, so that Envoy does
+// not ask again on it. One that serves another stream stays.
+func TestServerClosesTheConnectionOfAnUnknownPod(t *testing.T) {
+	r := newLimitedRig(t, Limits{})
+	conn := r.connect([]tls.Certificate{r.certificate("store")})
+	stranger := openOn(t, conn)
+	ask(t, stranger, "shop/store-9", envoy.TypeCluster)
+	if _, err := stranger.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ended with %v, want Unavailable", err)
+	}
+	awaitMetric(t, "the connection is closed", func() bool { return r.server.gate.known("127.0.0.1") == 0 && left(conn) })
+
+	busy := r.connect([]tls.Certificate{r.certificate("store")})
+	served := openOn(t, busy)
+	ask(t, served, "shop/store-0", envoy.TypeCluster)
+	receiveAndAck(t, served)
+	second := openOn(t, busy)
+	ask(t, second, "shop/store-9", envoy.TypeCluster)
+	if _, err := second.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the second stream ended with %v, want Unavailable", err)
+	}
+	ask(t, served, "shop/store-0", envoy.TypeListener)
+	receiveAndAck(t, served)
+}
