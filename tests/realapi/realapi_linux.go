@@ -48,7 +48,7 @@ func Start(t testing.TB) *Server {
 	Run(t, file("apiserver.log"), apiserver, "--etcd-servers="+storage,
 		"--bind-address=127.0.0.1", "--secure-port="+port, "--cert-dir="+file("certs"), "--endpoint-reconciler-type=none",
 		"--authorization-mode=RBAC", "--token-auth-file="+file("tokens.csv"),
-		"--disable-admission-plugins=ServiceAccount", "--service-cluster-ip-range=10.77.0.0/24",
+		"--disable-admission-plugins=ServiceAccount", "--service-cluster-ip-range=10.96.0.0/16",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file="+file("accounts.key"),
 		"--service-account-signing-key-file="+file("accounts.key"))
 	s := &Server{host: "https://127.0.0.1:" + port}

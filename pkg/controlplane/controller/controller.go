@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/debug"
@@ -44,6 +45,7 @@ type process struct {
 	roots    *ca.RootSet // of the provider
 	leaves   *leafcache.Cache
 	trigger  *coalesce.Trigger
+	contact  *kube.Contact // with the API server
 	watch    *kube.Watch
 	xds      *xds.Server
 	pipeline *pipeline
@@ -129,11 +131,14 @@ func (p *process) start(starting, serving context.Context, group *errgroup.Group
 
 // connect creates clients, metrics and the watch. It sends no request to the API server.
 func (p *process) connect() error {
-	client, err := kubernetes.NewForConfig(p.cfg.REST)
+	p.contact = kube.NewContact(time.Now)
+	config := rest.CopyConfig(p.cfg.REST)
+	config.Wrap(p.contact.Wrap)
+	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("make a client of the API server: %w", err)
 	}
-	dyn, err := dynamic.NewForConfig(p.cfg.REST)
+	dyn, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("make a client of the API server: %w", err)
 	}
@@ -173,13 +178,26 @@ func (p *process) changed(object string) {
 	}
 }
 
+// unheard returns since when the API server has not been heard from, and what is known of why.
+func (p *process) unheard() (since time.Time, why string, ok bool) {
+	since, silent := p.contact.Silent()
+	failed, err, failing := p.watch.Failing()
+	switch {
+	case failing && silent && since.Before(failed):
+		return since, err.Error(), true
+	case failing:
+		return failed, err.Error(), true
+	}
+	return since, "requests are not answered", silent
+}
+
 // staleness notes in /readyz that the last snapshot is served while the API server is unavailable.
 func (p *process) staleness() string {
-	since, err, failing := p.watch.Failing()
-	if !failing {
+	since, why, ok := p.unheard()
+	if !ok {
 		return ""
 	}
-	return fmt.Sprintf("the API server has not answered for %s, serving the last snapshot: %v", time.Since(since).Round(time.Second), err)
+	return fmt.Sprintf("the API server has not answered for %s, serving the last snapshot: %s", time.Since(since).Round(time.Second), why)
 }
 
 func (p *process) awaitObjects(ctx context.Context, condition *serve.Condition) error {

@@ -55,12 +55,13 @@ func newPipeline(p *process) *pipeline {
 		problemN: prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_problems", Help: "Objects of users that have no or only partial effect; the log names them."}),
 	}
 	l.published = prometheus.NewGauge(prometheus.GaugeOpts{Name: "osm_snapshot_timestamp_seconds", Help: "When the configuration in force was built."})
-	stale := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "osm_snapshot_stale_seconds", Help: "How long the API server has not been heard of; 0 when all is well."}, func() float64 {
-		if since, _, failing := p.watch.Failing(); failing {
-			return time.Since(since).Seconds()
-		}
-		return 0
-	})
+	stale := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "osm_snapshot_stale_seconds", Help: "How long the API server has not been heard from; 0 when it answers."},
+		func() float64 {
+			if since, _, ok := p.unheard(); ok {
+				return time.Since(since).Seconds()
+			}
+			return 0
+		})
 	p.registry.MustRegister(l.built, l.failed, l.problemN, l.published, l.resources, stale)
 	l.state.SetLimits(p.cfg.Sidecars)
 	p.registry.MustRegister(newPlaintext(l.seen.Load))
