@@ -92,6 +92,16 @@ const (
 	PortEnvoyReadyProbe = 15905
 )
 
+// ServedByProxy reports whether the proxy itself answers on a port of an injected pod, in plain HTTP: the redirect
+// leaves it alone, and mTLS would find nobody to speak it.
+func ServedByProxy(port uint16) bool {
+	switch port {
+	case PortEnvoyMetrics, PortLivenessProbe, PortReadinessProbe, PortStartupProbe, PortEnvoyReadyProbe:
+		return true
+	}
+	return false
+}
+
 // ProxyUID is the user that Envoy runs as; its own traffic is not redirected.
 const ProxyUID = 1500
 

@@ -51,6 +51,12 @@ type livePod struct {
 // startPod starts the proxy of a pod at livePodIP. With rules, permissive mode is off.
 func startPod(t *testing.T, objects ingest.Objects, name mesh.PodName, rules ...*mesh.Rule) *livePod {
 	t.Helper()
+	return startProxy(t, objects, name, (*livePod).bootstrap, rules...)
+}
+
+// startProxy starts the proxy of a pod at livePodIP with what bootstrap makes of its configuration.
+func startProxy(t *testing.T, objects ingest.Objects, name mesh.PodName, bootstrap func(p *livePod, view envoy.View, dir string) []byte, rules ...*mesh.Rule) *livePod {
+	t.Helper()
 	binary := envoyBinary(t)
 	p := &livePod{t: t, pod: redirecttest.New(t), client: redirecttest.New(t)}
 	redirecttest.Connect(t, p.pod, p.client, livePodIP+"/24", liveClientIP+"/24")
@@ -78,7 +84,7 @@ func startPod(t *testing.T, objects ingest.Objects, name mesh.PodName, rules ...
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	must(t, os.Chmod(dir, 0o755))
 	p.writeSecrets(dir)
-	must(t, os.WriteFile(filepath.Join(dir, "envoy.json"), p.bootstrap(view, dir), 0o644))
+	must(t, os.WriteFile(filepath.Join(dir, "envoy.json"), bootstrap(p, view, dir), 0o644))
 	p.run(dir, binary)
 	return p
 }
@@ -107,10 +113,18 @@ func (p *livePod) bootstrap(view envoy.View, dir string) []byte {
 	for _, name := range []string{"local", "blackhole"} {
 		clusters = append(clusters, p.decoded(view.Shared.Set(envoy.Clusters).Named(name)))
 	}
+	return p.static(listeners, clusters)
+}
+
+// static is a bootstrap that asks no control plane.
+func (p *livePod) static(listeners, clusters []any) []byte {
+	p.t.Helper()
 	host, port, _ := net.SplitHostPort(liveAdmin)
 	text, err := json.Marshal(map[string]any{
-		"node":             map[string]any{"id": "live", "cluster": "live"},
-		"admin":            map[string]any{"address": map[string]any{"socket_address": map[string]any{"address": host, "port_value": json.Number(port)}}},
+		"node":  map[string]any{"id": "live", "cluster": "live"},
+		"admin": map[string]any{"address": map[string]any{"socket_address": map[string]any{"address": host, "port_value": json.Number(port)}}},
+		"bootstrap_extensions": []any{map[string]any{"name": "envoy.bootstrap.internal_listener",
+			"typed_config": map[string]any{"@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener"}}},
 		"static_resources": map[string]any{"listeners": listeners, "clusters": clusters},
 	})
 	must(p.t, err)

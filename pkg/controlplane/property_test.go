@@ -74,6 +74,13 @@ func randomMesh(random *rand.Rand) ingest.Objects {
 	objects := ingest.Objects{MeshName: "osm", TrustDomain: "cluster.local", MeshConfig: &v1alpha2.MeshConfig{}}
 	objects.MeshConfig.Spec.Traffic.EnablePermissiveTrafficPolicyMode = random.IntN(8) > 0
 	objects.MeshConfig.Spec.Traffic.EnableEgress = random.IntN(2) == 0
+	if random.IntN(4) > 0 {
+		objects.Services = append(objects.Services, &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-dns"},
+			Spec: corev1.ServiceSpec{ClusterIPs: []string{fmt.Sprintf("10.1.9.%d", random.IntN(2))}, Ports: []corev1.ServicePort{
+				{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}, {Name: "dns-tcp", Port: 53, Protocol: corev1.ProtocolTCP}}},
+		})
+	}
 	for n := range 1 + random.IntN(4) {
 		labels := map[string]string{api.LabelMonitoredBy: "osm"}
 		if random.IntN(6) == 0 {
@@ -103,7 +110,8 @@ func randomNamespace(random *rand.Rand, namespace string, n int, objects *ingest
 		port := corev1.ServicePort{Name: []string{"http", "tcp", "grpc", "web"}[random.IntN(4)], Port: 80}
 		objects.Services = append(objects.Services, &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-			Spec:       corev1.ServiceSpec{ClusterIP: address, ClusterIPs: []string{address}, Ports: []corev1.ServicePort{port}},
+			Spec: corev1.ServiceSpec{ClusterIP: address, ClusterIPs: []string{address}, Ports: []corev1.ServicePort{port},
+				SessionAffinity: []corev1.ServiceAffinity{corev1.ServiceAffinityNone, corev1.ServiceAffinityClientIP}[random.IntN(2)]},
 		})
 		for part := range 1 + random.IntN(2) {
 			slice := &discoveryv1.EndpointSlice{
@@ -135,6 +143,7 @@ func randomPod(random *rand.Rand, namespace string, n, i int) *corev1.Pod {
 		pod.Spec.HostNetwork = true
 	case 3:
 		pod.DeletionTimestamp = &metav1.Time{}
+		pod.CreationTimestamp = metav1.Unix(int64(random.IntN(3)), 0)
 	case 4:
 		pod.Status.Phase = corev1.PodFailed
 	case 5:
@@ -173,6 +182,8 @@ func randomEndpoint(random *rand.Rand, namespace string, n, i int) discoveryv1.E
 		endpoint.TargetRef.Namespace = "ns-0"
 	case 2:
 		endpoint.TargetRef.UID = ""
+	case 4:
+		endpoint.Conditions = discoveryv1.EndpointConditions{Ready: new(false), Serving: new(random.IntN(2) == 0), Terminating: new(true)}
 	case 3:
 		endpoint.TargetRef.Name = fmt.Sprintf("pod-%d", random.IntN(12))
 	}

@@ -35,6 +35,9 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 	// Not round robin: a client whose requests come in a fixed pattern would hit the same endpoint
 	// with the same kind of request for ever.
 	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
+	if s.Sticky {
+		c.LbPolicy = clusterv3.Cluster_RING_HASH
+	}
 	c.TransportSocket = upstreamTLS(td, policy.ServersOf(p))
 	if egress {
 		c.TransportSocketMatches = []*clusterv3.Cluster_TransportSocketMatch{{
@@ -140,8 +143,15 @@ func endpointsFor(s *mesh.Service, p *mesh.ServicePort, egress bool) *endpointv3
 			continue
 		}
 		endpoint := lbEndpoint(e.Address)
+		metadata := map[string]*structpb.Struct{}
 		if !e.Meshed {
-			endpoint.Metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{socketMatch: plaintext()}}
+			metadata[socketMatch] = plaintext()
+		}
+		if s.Sticky {
+			metadata[loadBalancer] = placeOnRing(e.Address.Addr())
+		}
+		if len(metadata) > 0 {
+			endpoint.Metadata = &corev3.Metadata{FilterMetadata: metadata}
 		}
 		endpoints = append(endpoints, endpoint)
 	}

@@ -218,7 +218,7 @@ func (u *update) outboundListener(g *group) *Resource {
 	for i, s := range g.services {
 		services[i] = u.partsOf(s)
 	}
-	return u.encode(Listeners, ListenerOutbound, outboundListener(services, g.pods, u.settings.Egress))
+	return u.encode(Listeners, ListenerOutbound, outboundListener(services, g.pods, u.settings))
 }
 
 // forget drops the parts that no group reaches any more.

@@ -67,12 +67,16 @@ func tcpProxy(statPrefix, cluster string) *listenerv3.Filter {
 }
 
 func tcpForward(statPrefix, cluster string, logs ...*accesslogv3.AccessLog) *listenerv3.Filter {
-	return networkFilter(filterTCPProxy, &tcpproxyv3.TcpProxy{
+	return networkFilter(filterTCPProxy, tcpTo(statPrefix, cluster, logs...))
+}
+
+func tcpTo(statPrefix, cluster string, logs ...*accesslogv3.AccessLog) *tcpproxyv3.TcpProxy {
+	return &tcpproxyv3.TcpProxy{
 		StatPrefix:       statPrefix,
 		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster},
 		IdleTimeout:      durationpb.New(0), // a quiet connection is the application's business
 		AccessLog:        logs,
-	})
+	}
 }
 
 func networkFilter(name string, config proto.Message) *listenerv3.Filter {

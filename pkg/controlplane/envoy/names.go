@@ -29,6 +29,7 @@ const (
 	chainUnproxied   = "unproxied"
 	chainBlackhole   = "blackhole"
 	chainOtherPorts  = "other-ports"
+	chainDNS         = "dns"
 
 	alpnMesh = "osm"
 )

@@ -23,7 +23,7 @@ import (
 // where the application connected to. A matcher tree chooses, not the chains' own match conditions:
 // those look at the port before the address and do not come back, so a Service's port 80 would hide
 // port 80 of every pod; and a pod that comes or goes must not drain connections.
-func outboundListener(services []*serviceParts, pods reachedPods, egress bool) *listenerv3.Listener {
+func outboundListener(services []*serviceParts, pods reachedPods, settings mesh.Settings) *listenerv3.Listener {
 	l := listener(ListenerOutbound, api.PortEnvoyOutbound, corev3.TrafficDirection_OUTBOUND)
 	var ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher
 	for _, p := range services {
@@ -37,31 +37,56 @@ func outboundListener(services []*serviceParts, pods reachedPods, egress bool) *
 		}
 		ranges = append(ranges, rangeMatcher(hosts(p.service.Addresses), nested(byPort(ports, nil))))
 	}
-	ranges = append(ranges, podRanges(services, pods, egress)...)
+	ranges = append(ranges, podRanges(services, pods, settings.Egress)...)
+	if dns := settings.DNS; dns.IsValid() {
+		l.FilterChains = append(l.FilterChains, chainOf(chainDNS, tcpProxy("dns", clusterPassthrough)))
+		port := map[string]*xdsmatcherv3.Matcher_OnMatch{portString(dns.Port()): toChain(chainDNS)}
+		ranges = append(ranges, rangeMatcher(hosts([]netip.Addr{dns.Addr()}), nested(byPort(port, nil))))
+	}
 	l.FilterChains = append(l.FilterChains,
 		chainOf(chainPods, tcpProxy("outbound", clusterPods)),
 		chainOf(chainUnproxied, tcpProxy("unproxied", clusterPassthrough)),
 		chainOf(chainBlackhole, tcpProxy("blackhole", clusterBlackhole)))
-	if egress {
+	if settings.Egress {
 		for _, block := range pods.blocks {
 			l.FilterChains = append(l.FilterChains, blockChain(block))
 		}
 		l.DefaultFilterChain = chainOf(chainPassthrough, tcpProxy("passthrough", clusterPassthrough))
 	}
-	l.FilterChainMatcher = outboundMatcher(ranges)
-	return l
-}
-
-// outboundMatcher refuses a connection to the listener itself, which would be passed on to itself
-// for ever, and then asks for the address.
-func outboundMatcher(ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher) *xdsmatcherv3.Matcher {
+	special := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+	if settings.Egress {
+		special = scrapedPorts(services)
+	}
+	// A connection to the listener itself would be passed on to itself for ever.
+	special[portString(api.PortEnvoyOutbound)] = toChain(chainBlackhole)
 	var addresses *xdsmatcherv3.Matcher_OnMatch
 	if len(ranges) > 0 {
 		addresses = nested(byAddress(ranges))
 	}
-	return byPort(map[string]*xdsmatcherv3.Matcher_OnMatch{
-		portString(api.PortEnvoyOutbound): toChain(chainBlackhole),
-	}, addresses)
+	l.FilterChainMatcher = byPort(special, addresses)
+	return l
+}
+
+// scrapedPorts leaves connections to the ports alone on which proxies tell everybody how they are, in plain
+// text: a Prometheus of the mesh dials them at pods' own addresses. Services may have ports of that number, too.
+// Without egress, which nobody could then tell from a pod outside the mesh, the ports stay closed.
+func scrapedPorts(services []*serviceParts) map[string]*xdsmatcherv3.Matcher_OnMatch {
+	ports := map[string]*xdsmatcherv3.Matcher_OnMatch{}
+	for _, number := range []uint16{api.PortEnvoyMetrics, api.PortEnvoyReadyProbe} {
+		alone := toChain(chainUnproxied)
+		var taken []*xdsmatcherv3.IPMatcher_IPRangeMatcher
+		for _, p := range services {
+			if i := slices.IndexFunc(p.service.Ports, func(port mesh.ServicePort) bool { return port.Number == number }); i >= 0 && !p.service.Headless() {
+				taken = append(taken, rangeMatcher(hosts(p.service.Addresses), toChain(p.chains[i].Name)))
+			}
+		}
+		if ports[portString(number)] = alone; len(taken) > 0 {
+			services := byAddress(taken)
+			services.OnNoMatch = alone
+			ports[portString(number)] = nested(services)
+		}
+	}
+	return ports
 }
 
 // serviceChains are the chains of a service's ports, in their order. What goes to a headless
@@ -70,11 +95,16 @@ func serviceChains(s *mesh.Service) []*listenerv3.FilterChain {
 	var chains []*listenerv3.FilterChain
 	for i := range s.Ports {
 		name := serviceCluster(s.Name, s.Ports[i].Number)
-		filter := tcpProxy("outbound", name)
-		if s.Ports[i].Protocol.IsHTTP() && !s.Headless() {
-			filter = outboundHTTP(serviceRoute(s.Name, s.Ports[i].Number))
+		switch http := s.Ports[i].Protocol.IsHTTP() && !s.Headless(); {
+		case http && s.Sticky:
+			chains = append(chains, chainOf(name, noteClient(), outboundHTTP(serviceRoute(s.Name, s.Ports[i].Number))))
+		case http:
+			chains = append(chains, chainOf(name, outboundHTTP(serviceRoute(s.Name, s.Ports[i].Number))))
+		case s.Sticky:
+			chains = append(chains, chainOf(name, stickyTCP(name)))
+		default:
+			chains = append(chains, chainOf(name, tcpProxy("outbound", name)))
 		}
-		chains = append(chains, chainOf(name, filter))
 	}
 	return chains
 }

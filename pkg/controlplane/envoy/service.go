@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
@@ -28,6 +29,7 @@ func (p *serviceParts) of(k Kind) []*Resource {
 // shape is what the outbound listener depends on: not the endpoints, unless clients dial them.
 type shape struct {
 	addresses []netip.Addr
+	sticky    bool
 	ports     []portShape
 }
 
@@ -38,7 +40,7 @@ type portShape struct {
 }
 
 func shapeOf(s *mesh.Service) shape {
-	sh := shape{addresses: s.Addresses}
+	sh := shape{addresses: s.Addresses, sticky: s.Sticky}
 	for _, p := range s.Ports {
 		sh.ports = append(sh.ports, portShape{p.Number, p.Protocol, p.Pods})
 	}
@@ -46,7 +48,7 @@ func shapeOf(s *mesh.Service) shape {
 }
 
 func (s shape) equal(o shape) bool {
-	return slices.Equal(s.addresses, o.addresses) && slices.EqualFunc(s.ports, o.ports, func(p, q portShape) bool {
+	return s.sticky == o.sticky && slices.Equal(s.addresses, o.addresses) && slices.EqualFunc(s.ports, o.ports, func(p, q portShape) bool {
 		return p.number == q.number && p.protocol == q.protocol && slices.Equal(p.pods, q.pods)
 	})
 }
@@ -87,13 +89,22 @@ func (e *encoder) addPort(p *serviceParts, settings mesh.Settings, s *mesh.Servi
 	p.add(before, Clusters, e.encode(Clusters, name, serviceClusterFor(settings.TrustDomain, s, port, settings.Egress)))
 	if port.Protocol.IsHTTP() {
 		route := serviceRoute(s.Name, port.Number)
-		p.add(before, Routes, e.encode(Routes, route, everythingTo(route, name, unsentOnly())))
+		p.add(before, Routes, e.encode(Routes, route, routeTo(s, route, name)))
 	}
+}
+
+// routeTo sends everything to the cluster of a Service's port.
+func routeTo(s *mesh.Service, route, cluster string) *routev3.RouteConfiguration {
+	config := everythingTo(route, cluster, unsentOnly())
+	if s.Sticky {
+		config.VirtualHosts[0].Routes[0].GetRoute().HashPolicy = stickyRequests()
+	}
+	return config
 }
 
 // sameBesidesEndpoints reports whether the port needs the same cluster and route as in was.
 func sameBesidesEndpoints(was, s *mesh.Service, port *mesh.ServicePort) bool {
-	return was.Headless() == s.Headless() && slices.ContainsFunc(was.Ports, func(o mesh.ServicePort) bool {
+	return was.Headless() == s.Headless() && was.Sticky == s.Sticky && slices.ContainsFunc(was.Ports, func(o mesh.ServicePort) bool {
 		return o.Number == port.Number && o.Protocol == port.Protocol && slices.Equal(o.Identities, port.Identities)
 	})
 }

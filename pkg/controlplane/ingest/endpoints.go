@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
@@ -50,13 +51,15 @@ type faultKey struct {
 // portBuilder collects the endpoints of one service port.
 type portBuilder struct {
 	*State
-	now       *service
-	object    *corev1.Service
-	protocol  mesh.Protocol
-	port      mesh.ServicePort
-	endpoints map[netip.AddrPort]mesh.Endpoint
-	serves    []serve
-	faults    map[faultKey][]string
+	now      *service
+	object   *corev1.Service
+	protocol mesh.Protocol
+	port     mesh.ServicePort
+	// ready are the endpoints that take new connections. draining are terminating ones that still serve: they
+	// are used while none is ready.
+	ready, draining map[netip.AddrPort]mesh.Endpoint
+	serves          []serve
+	faults          map[faultKey][]string
 }
 
 // servicePort returns one port with the endpoints from all slices of its service, and records the workloads
@@ -64,12 +67,12 @@ type portBuilder struct {
 func (s *State) servicePort(now *service, object *corev1.Service, port corev1.ServicePort, protocol mesh.Protocol, faults map[faultKey][]string) mesh.ServicePort {
 	b := &portBuilder{
 		State: s, now: now, object: object, protocol: protocol, faults: faults,
-		port:      mesh.ServicePort{Number: uint16(port.Port), Protocol: protocol}, //nolint:gosec // the API server admits 1 to 65535
-		endpoints: map[netip.AddrPort]mesh.Endpoint{},
+		port:  mesh.ServicePort{Number: uint16(port.Port), Protocol: protocol}, //nolint:gosec // the API server admits 1 to 65535
+		ready: map[netip.AddrPort]mesh.Endpoint{}, draining: map[netip.AddrPort]mesh.Endpoint{},
 	}
 	for _, slice := range s.spaces[object.Namespace].slicesOf[object.Name] {
 		target, ok := targetPort(slice, port.Name)
-		if !ok || !sameFamily(object, slice) {
+		if !ok || !servedFamily(object, slice) {
 			continue
 		}
 		for i := range slice.Endpoints {
@@ -79,7 +82,11 @@ func (s *State) servicePort(now *service, object *corev1.Service, port corev1.Se
 		}
 	}
 	now.serves = append(now.serves, distinct(b.serves, serve.compare)...)
-	b.port.Endpoints = slices.SortedFunc(maps.Values(b.endpoints), func(p, q mesh.Endpoint) int { return p.Address.Compare(q.Address) })
+	usable := b.ready
+	if len(usable) == 0 {
+		usable = b.draining
+	}
+	b.port.Endpoints = slices.SortedFunc(maps.Values(usable), func(p, q mesh.Endpoint) int { return p.Address.Compare(q.Address) })
 	b.port.Identities = distinct(b.port.Identities, identity.Compare)
 	b.port.Pods = distinct(b.port.Pods, netip.AddrPort.Compare)
 	return b.port
@@ -106,19 +113,30 @@ func (b *portBuilder) add(slice *discoveryv1.EndpointSlice, endpoint *discoveryv
 	if !ok {
 		return
 	}
-	meshed := w != nil && !slices.Contains(w.Unproxied, target)
+	meshed := w != nil && !api.ServedByProxy(target) && !slices.Contains(w.Unproxied, target)
 	if w != nil {
 		b.port.Identities = append(b.port.Identities, w.Identity)
 	}
-	if named {
+	if named && !api.ServedByProxy(target) {
 		b.serves = append(b.serves, serve{pod: w.Name, port: target, protocol: b.protocol})
 	}
 	if meshed && b.now.result.Headless() {
 		b.port.Pods = append(b.port.Pods, at)
 	}
-	if ready := endpoint.Conditions.Ready; ready == nil || *ready {
-		b.endpoints[at] = mesh.Endpoint{Address: at, Meshed: meshed}
+	switch c := endpoint.Conditions; {
+	case isTrue(c.Ready, true):
+		b.ready[at] = mesh.Endpoint{Address: at, Meshed: meshed}
+	case isTrue(c.Serving, true) && isTrue(c.Terminating, false):
+		b.draining[at] = mesh.Endpoint{Address: at, Meshed: meshed}
 	}
+}
+
+// isTrue returns a condition of an endpoint; unset is what it means if it is not set.
+func isTrue(condition *bool, unset bool) bool {
+	if condition == nil {
+		return unset
+	}
+	return *condition
 }
 
 // resolve returns the workload at an address, nil if the address is outside the mesh, and whether the slice
@@ -235,22 +253,29 @@ func (f fault) message() string {
 	}
 }
 
-// targetPort returns the number that a slice gives the service port of that name.
+// targetPort returns the number that a slice gives the TCP port of that name.
 func targetPort(slice *discoveryv1.EndpointSlice, name string) (uint16, bool) {
 	for _, port := range slice.Ports {
 		sameName := port.Name != nil && *port.Name == name || port.Name == nil && name == ""
-		if sameName && port.Port != nil && *port.Port > 0 && *port.Port <= 65535 {
+		tcp := port.Protocol == nil || *port.Protocol == corev1.ProtocolTCP
+		if sameName && tcp && port.Port != nil && *port.Port > 0 && *port.Port <= 65535 {
 			return uint16(*port.Port), true
 		}
 	}
 	return 0, false
 }
 
-// sameFamily keeps a dual-stack service from listing every pod twice: only the slices of its
-// primary address family count.
-func sameFamily(object *corev1.Service, slice *discoveryv1.EndpointSlice) bool {
-	if len(object.Spec.IPFamilies) == 0 {
+// servedFamily reports whether clients are sent to the addresses of a slice. Those of one family are enough,
+// since each pod has an address of every family that its Service has. It is IPv4 wherever the Service has it,
+// also as the second: proxies listen on IPv4 only.
+func servedFamily(object *corev1.Service, slice *discoveryv1.EndpointSlice) bool {
+	families := object.Spec.IPFamilies
+	switch {
+	case len(families) == 0:
 		return slice.AddressType != discoveryv1.AddressTypeFQDN
+	case slices.Contains(families, corev1.IPv4Protocol):
+		return slice.AddressType == discoveryv1.AddressTypeIPv4
+	default:
+		return string(slice.AddressType) == string(families[0])
 	}
-	return string(slice.AddressType) == string(object.Spec.IPFamilies[0])
 }

@@ -56,26 +56,40 @@ func (s *State) setHosts(pod mesh.PodName, now []netip.Addr) {
 }
 
 // owner returns the workload that has the address, nil if none does. If several pods list the address, it
-// belongs to the only one that is not being deleted, since we may see deletions late. Unless that leaves
-// exactly one, the address is disputed and belongs to none.
+// belongs to the only one that is not being deleted, since we may see deletions late: a pod of a lost node is
+// terminating for as long as the node is. If all are being deleted, it belongs to the one that was created
+// last. Otherwise the address is disputed and belongs to none.
 func (s *State) owner(addr netip.Addr) (w *workload, disputed bool) {
 	if s.hosts[addr] > 0 {
 		return nil, false
 	}
-	pods := s.podsAt[addr]
-	if len(pods) == 1 {
-		return pods[0], false
-	}
-	for _, pod := range pods {
-		switch {
-		case pod.terminating:
-		case w != nil:
-			return nil, true
-		default:
-			w = pod
+	for _, pod := range s.podsAt[addr] {
+		switch order := pod.compareClaim(w); {
+		case order > 0:
+			w, disputed = pod, false
+		case order == 0:
+			disputed = true
 		}
 	}
-	return w, w == nil && len(pods) > 0
+	if disputed {
+		return nil, true
+	}
+	return w, false
+}
+
+// compareClaim is positive if the workload and not the other one has an address that both list, 0 if it cannot
+// be told. other may be nil.
+func (w *workload) compareClaim(other *workload) int {
+	switch {
+	case other == nil, !w.terminating && other.terminating:
+		return 1
+	case w.terminating && !other.terminating:
+		return -1
+	case !w.terminating:
+		return 0
+	default:
+		return w.created.Compare(other.created)
+	}
 }
 
 // ownAddresses returns the addresses at which clients reach a workload, and which of them are disputed. At

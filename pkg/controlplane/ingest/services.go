@@ -112,7 +112,7 @@ func reindex[K comparable](in map[K]map[mesh.ServiceName]bool, name mesh.Service
 }
 
 func sameService(a, b *mesh.Service) bool {
-	return a.Name == b.Name && slices.Equal(a.Addresses, b.Addresses) && slices.EqualFunc(a.Ports, b.Ports, func(p, q mesh.ServicePort) bool {
+	return a.Name == b.Name && a.Sticky == b.Sticky && slices.Equal(a.Addresses, b.Addresses) && slices.EqualFunc(a.Ports, b.Ports, func(p, q mesh.ServicePort) bool {
 		return p.Number == q.Number && p.Protocol == q.Protocol && slices.Equal(p.Endpoints, q.Endpoints) &&
 			slices.Equal(p.Identities, q.Identities) && slices.Equal(p.Pods, q.Pods)
 	})
@@ -126,8 +126,9 @@ func (s *State) serviceOf(object *corev1.Service) (*service, []Problem) {
 		}
 	}
 	slices.SortFunc(result.Addresses, netip.Addr.Compare)
+	result.Sticky = object.Spec.SessionAffinity == corev1.ServiceAffinityClientIP && !result.Headless()
 	now := &service{result: result}
-	var problems []Problem
+	problems := unsupported(object)
 	faults := map[faultKey][]string{}
 	for _, port := range object.Spec.Ports {
 		if port.Protocol != "" && port.Protocol != corev1.ProtocolTCP {
@@ -144,6 +145,21 @@ func (s *State) serviceOf(object *corev1.Service) (*service, []Problem) {
 	now.addresses = distinct(now.addresses, netip.Addr.Compare)
 	now.names = distinct(now.names, mesh.PodName.Compare)
 	return now, append(problems, sliceProblems(object, faults)...)
+}
+
+// unsupported returns the problems of what a Service asks for and osm does not do.
+func unsupported(object *corev1.Service) []Problem {
+	var problems []Problem
+	report := func(format string, args ...any) {
+		problems = append(problems, problemOf("Service", object.Namespace, object.Name, format, args...))
+	}
+	if families := object.Spec.IPFamilies; len(families) > 0 && !slices.Contains(families, corev1.IPv4Protocol) {
+		report("has IPv6 addresses only, and proxies listen on IPv4 only: no pod of the mesh reaches it; add IPv4 to ipFamilies")
+	}
+	if policy := object.Spec.InternalTrafficPolicy; policy != nil && *policy == corev1.ServiceInternalTrafficPolicyLocal && object.Spec.ClusterIP != corev1.ClusterIPNone {
+		report("internalTrafficPolicy Local has no effect: pods of the mesh use the endpoints of all nodes; remove it, or let clients dial the pods of a headless Service")
+	}
+	return problems
 }
 
 func clusterIPs(service *corev1.Service) []string {

@@ -181,7 +181,7 @@ func (s *State) Snapshot() (*mesh.Snapshot, []Problem) {
 		settings, services, workloads = s.last.Settings(), s.last.Services(), s.last.Workloads()
 	}
 	changed := s.last == nil
-	if s.configChanged {
+	if s.configChanged || s.changedServices[dnsName()] {
 		before := settings
 		settings = s.settings()
 		changed = changed || settings != before
@@ -246,6 +246,9 @@ func (s *State) settings() mesh.Settings {
 	s.problems.set("MeshConfig")
 	settings.Permissive = s.config.Spec.Traffic.EnablePermissiveTrafficPolicyMode
 	settings.Egress = s.config.Spec.Traffic.EnableEgress
+	if !settings.Egress {
+		settings.DNS = s.clusterDNS()
+	}
 	settings.AppOnPodIP = s.config.Spec.Sidecar.LocalProxyMode == v1alpha2.LocalProxyModePodIP
 	return settings
 }

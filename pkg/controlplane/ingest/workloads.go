@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +21,7 @@ type workload struct {
 	mesh.Workload // without Inbound; Addresses are those in the pod's status
 	uid           types.UID
 	terminating   bool
+	created       time.Time
 	// current is the workload in the last snapshot, with Inbound; nil before the first.
 	current *mesh.Workload
 	// servedBy are the services with a port that leads to it.
@@ -32,7 +34,7 @@ func (w *workload) is(pod mesh.PodName, uid types.UID) bool {
 }
 
 func (w *workload) same(o *workload) bool {
-	return sameWorkload(&w.Workload, &o.Workload) && w.uid == o.uid && w.terminating == o.terminating
+	return sameWorkload(&w.Workload, &o.Workload) && w.uid == o.uid && w.terminating == o.terminating && w.created.Equal(o.created)
 }
 
 // updatePod recomputes a pod's workload. If it changed, it marks every service that uses one of its
@@ -97,7 +99,7 @@ func (s *State) workloadOf(name mesh.PodName, pod *corev1.Pod) *workload {
 		Identity:  identity.Identity{Namespace: pod.Namespace, ServiceAccount: ServiceAccount(pod)},
 		Addresses: podAddresses(pod),
 		Unproxied: unproxied(pod),
-	}, uid: pod.UID, terminating: pod.DeletionTimestamp != nil, servedBy: map[mesh.ServiceName]bool{}}
+	}, uid: pod.UID, terminating: pod.DeletionTimestamp != nil, created: pod.CreationTimestamp.Time, servedBy: map[mesh.ServiceName]bool{}}
 }
 
 func sameWorkload(a, b *mesh.Workload) bool {

@@ -60,7 +60,7 @@ func trimPod(object any) (any, error) {
 		},
 		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs, HostIP: pod.Status.HostIP, HostIPs: pod.Status.HostIPs},
 	}
-	trimmed.DeletionTimestamp = pod.DeletionTimestamp
+	trimmed.DeletionTimestamp, trimmed.CreationTimestamp = pod.DeletionTimestamp, pod.CreationTimestamp
 	return trimmed, nil
 }
 
@@ -100,7 +100,8 @@ func trimService(object any) (any, error) {
 		ObjectMeta: trimMeta(service.ObjectMeta),
 		Spec: corev1.ServiceSpec{
 			Type: service.Spec.Type, ClusterIP: service.Spec.ClusterIP, ClusterIPs: service.Spec.ClusterIPs,
-			IPFamilies: service.Spec.IPFamilies, Ports: ports,
+			IPFamilies: service.Spec.IPFamilies, Ports: ports, SessionAffinity: service.Spec.SessionAffinity,
+			InternalTrafficPolicy: service.Spec.InternalTrafficPolicy,
 		},
 	}, nil
 }
@@ -122,7 +123,7 @@ func trimSlice(object any) (any, error) {
 	for i, e := range slice.Endpoints {
 		endpoints[i] = discoveryv1.Endpoint{
 			Addresses:  e.Addresses,
-			Conditions: discoveryv1.EndpointConditions{Ready: e.Conditions.Ready},
+			Conditions: trimConditions(e.Conditions),
 			TargetRef:  trimRef(e.TargetRef),
 		}
 	}
@@ -130,6 +131,18 @@ func trimSlice(object any) (any, error) {
 		ObjectMeta:  trimMeta(slice.ObjectMeta, discoveryv1.LabelServiceName),
 		AddressType: slice.AddressType, Ports: slice.Ports, Endpoints: endpoints,
 	}, nil
+}
+
+// trimConditions keeps why an endpoint that is not ready may be used all the same: it is terminating and still
+// serves.
+func trimConditions(c discoveryv1.EndpointConditions) discoveryv1.EndpointConditions {
+	ready := c.Ready == nil || *c.Ready
+	terminating := c.Terminating != nil && *c.Terminating
+	serving := c.Serving == nil || *c.Serving
+	if ready || !terminating || !serving {
+		return discoveryv1.EndpointConditions{Ready: c.Ready}
+	}
+	return discoveryv1.EndpointConditions{Ready: c.Ready, Terminating: c.Terminating}
 }
 
 // trimRef keeps what names a pod.

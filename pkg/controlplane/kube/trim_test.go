@@ -46,11 +46,20 @@ func whole() ingest.Objects {
 			pod("node1", "10.9.0.1", func(*corev1.Pod) {}),
 			pod("node2", "10.9.0.2", func(*corev1.Pod) {}),
 			pod("terminating", "10.0.0.1", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }),
+			pod("stuck", "10.0.0.5", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }),
+			pod("heir", "10.0.0.5", func(p *corev1.Pod) { p.DeletionTimestamp, p.CreationTimestamp = &metav1.Time{}, metav1.Unix(1, 0) }),
 		},
 	}
 	objects.Services = []*corev1.Service{{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "till"},
 		Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.1", Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+	}, {
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "kiosk"},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: "10.96.0.2", ClusterIPs: []string{"fd00::2", "10.96.0.2"}, IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol},
+			SessionAffinity: corev1.ServiceAffinityClientIP, InternalTrafficPolicy: new(corev1.ServiceInternalTrafficPolicyLocal),
+			Ports: []corev1.ServicePort{{Name: "http", Port: 80, AppProtocol: new("grpc")}},
+		},
 	}}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "till-1", Labels: map[string]string{discoveryv1.LabelServiceName: "till", "x": "y"}},
@@ -64,7 +73,17 @@ func whole() ingest.Objects {
 			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{p.Status.PodIPs[0].IP}, TargetRef: ref})
 		}
 	}
-	objects.EndpointSlices = []*discoveryv1.EndpointSlice{slice}
+	draining := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "kiosk-1", Labels: map[string]string{discoveryv1.LabelServiceName: "kiosk"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: slice.Ports,
+	}
+	for i := range 9 { // none is ready; the others are unset, false, true
+		is := func(n int) *bool { return []*bool{nil, new(false), new(true)}[n%3] }
+		draining.Endpoints = append(draining.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{fmt.Sprintf("192.0.2.%d", i)}, Conditions: discoveryv1.EndpointConditions{Ready: new(false), Serving: is(i), Terminating: is(i / 3)},
+		})
+	}
+	objects.EndpointSlices = []*discoveryv1.EndpointSlice{slice, draining}
 	return objects
 }
 

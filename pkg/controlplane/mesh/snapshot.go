@@ -16,6 +16,9 @@ type Settings struct {
 	Permissive bool
 	// Egress lets workloads reach destinations outside the mesh.
 	Egress bool
+	// DNS is where the cluster's DNS answers over TCP, if it has to be let through: without egress. Every workload
+	// may reach it, since DNS over UDP does not go through the proxy at all. Invalid if there is none.
+	DNS netip.AddrPort
 	// AppOnPodIP makes proxies hand traffic to the application at the pod's address instead of 127.0.0.1.
 	AppOnPodIP bool
 	// Limits bound what peers can make proxies keep.
@@ -49,6 +52,9 @@ type Service struct {
 	Addresses []netip.Addr
 	// Ports are its TCP ports, sorted by number.
 	Ports []ServicePort
+	// Sticky sends all connections and requests of one client pod to the same endpoint of a port, as long as the
+	// endpoints stay the same. It means nothing for a headless service.
+	Sticky bool
 }
 
 // Headless reports whether clients dial the service's pods and not an address of its own.
