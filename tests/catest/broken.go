@@ -63,7 +63,7 @@ func BrokenRoots(t *testing.T) []BrokenRoot {
 		{"not a CA", change(func(c *x509.Certificate) { c.IsCA = false; c.KeyUsage = x509.KeyUsageDigitalSignature }), `not a CA`},
 		{"no basic constraints", change(func(c *x509.Certificate) { c.IsCA = false; c.BasicConstraintsValid = false }), `not a CA`},
 		{"cannot sign certificates", change(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageDigitalSignature }), `key usage does not include certificate signing`},
-		{"servers only", change(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), `leaves out TLS servers or clients`},
+		{"servers only", change(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), `excludes TLS servers or clients`},
 		{"expired", expired.Secret(t), `expired at 2026-03-04T05:06:06Z`},
 		{"not valid yet", change(func(c *x509.Certificate) { c.NotBefore = Today().Add(time.Hour) }), `not valid before 2026-03-04T06:06:07Z`},
 		{"chain of strangers", SecretData(append(bytes.Clone(cert), other.CertPEM()...), key), `(number 2) that did not sign the one before it`},

@@ -17,8 +17,8 @@ const (
 	// Backdate is how far NotBefore lies before the time of issue, so that peers whose clock is behind
 	// accept a new leaf.
 	Backdate = 5 * time.Minute
-	// minLife is the shortest lifetime worth signing. A root with less left has expired in effect.
-	minLife = time.Second
+	// minLifetime is the shortest lifetime worth signing. A root with less left has expired in effect.
+	minLifetime = time.Second
 	// maxDNSName is the longest DNS name. A longer common name stays out of the DNS SANs.
 	maxDNSName = 253
 )

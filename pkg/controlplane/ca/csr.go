@@ -16,8 +16,8 @@ import (
 // blockCSR is the PEM type of a certificate signing request.
 const blockCSR = "CERTIFICATE REQUEST"
 
-// maxMargin is the most that TTL leaves between a leaf's end and its CA's: providers add the
-// duration to a clock that is not ours, and refuse a leaf that would outlive the CA.
+// maxMargin is the maximum that TTL leaves between the expiry of a leaf and of its CA: providers add the
+// lifetime to a clock that is not ours, and refuse a leaf that would outlive the CA.
 const maxMargin = 30 * time.Second
 
 // NewSigningRequest makes a new key and a signing request, as PEM, that names what an Issuer would
@@ -45,8 +45,8 @@ func NewSigningRequest(req Request, domain identity.TrustDomain) (csrPEM []byte,
 	return pem.EncodeToMemory(&pem.Block{Type: blockCSR, Bytes: der}), key, nil
 }
 
-// TTL is the life to ask a provider for, in whole seconds: the request's, cut short a little before
-// the CA ends.
+// TTL returns the lifetime to request from a provider, in whole seconds: the request's, but ending a little before
+// the CA expires.
 func TTL(req Request, trust Trust, now time.Time) (time.Duration, error) {
 	left := trust.NotAfter.Sub(now.Round(0))
 	left -= min(maxMargin, max(left/10, 0))

@@ -23,7 +23,7 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// TestSigningRequestNamesWhatAnIssuerNames: a leaf says the same whoever signs it.
+// TestSigningRequestNamesWhatAnIssuerNames: a leaf has the same names whoever signs it.
 func TestSigningRequestNamesWhatAnIssuerNames(t *testing.T) {
 	issuer, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	long := identity.Identity{Namespace: strings.Repeat("n", 63), ServiceAccount: strings.Repeat("a.b", 80)}
@@ -93,7 +93,7 @@ func TestTTL(t *testing.T) {
 	}
 }
 
-// provider signs requests as an outside provider does: by the test's own hand.
+// provider signs requests as an external provider does, without the code under test.
 type provider struct {
 	signer catest.CA
 	change func(*x509.Certificate)
@@ -134,7 +134,7 @@ func TestLeafFromPEM(t *testing.T) {
 			answer: func(leaf []byte) []byte { return slices.Concat(leaf, root.CertPEM()) }},
 		{name: "intermediate trusted", provider: provider{signer: middle}, trust: middle.CertPEM(), end: catest.Today().Add(30 * time.Minute), chain: 2,
 			answer: func(leaf []byte) []byte { return slices.Concat(leaf, middle.CertPEM(), root.CertPEM()) }},
-		{name: "root trusted, catest.CA by an intermediate", provider: provider{signer: middle}, trust: root.CertPEM(), end: catest.Today().Add(30 * time.Minute), chain: 2,
+		{name: "root trusted, signed by an intermediate", provider: provider{signer: middle}, trust: root.CertPEM(), end: catest.Today().Add(30 * time.Minute), chain: 2,
 			answer: func(leaf []byte) []byte { return slices.Concat(leaf, middle.CertPEM()) }},
 		{name: "outlives its CA", trust: middle.CertPEM(), end: catest.Today().Add(30 * time.Minute), chain: 1,
 			provider: provider{middle, func(c *x509.Certificate) { c.NotAfter = catest.Today().AddDate(0, 0, 9) }}},
@@ -173,7 +173,7 @@ func TestLeafFromPEMRefuses(t *testing.T) {
 	must(t, err)
 	_, otherKey, err := ca.NewSigningRequest(req, catest.Domain)
 	must(t, err)
-	spiffe, err := url.Parse(catest.Workload("thief").SPIFFE(catest.Domain))
+	spiffe, err := url.Parse(catest.Workload("extraName").SPIFFE(catest.Domain))
 	must(t, err)
 	change := func(f func(*x509.Certificate)) []byte { return provider{root, f}.sign(t, csr) }
 	for _, c := range []struct {
@@ -184,10 +184,10 @@ func TestLeafFromPEMRefuses(t *testing.T) {
 		{name: "empty", answer: []byte(" \n"), want: "is empty"},
 		{name: "no PEM", answer: []byte("<html>"), want: "no PEM block"},
 		{name: "key in answer", answer: slices.Concat(change(nil), root.KeyPEM(t)), want: "holds a private key"},
-		{name: "other key", answer: change(nil), key: otherKey, want: "for another key"},
+		{name: "other key", answer: change(nil), key: otherKey, want: "for a different key"},
 		{name: "no key", answer: change(nil), key: ca.Key{}, want: "no private key"},
 		{name: "common name", answer: change(func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "x"} }), want: "other common name"},
-		{name: "no URI", answer: change(func(c *x509.Certificate) { c.URIs = nil }), want: "other URI SANs than were asked for: has [], want [spiffe://"},
+		{name: "no URI", answer: change(func(c *x509.Certificate) { c.URIs = nil }), want: "other URI SANs than requested: has [], want [spiffe://"},
 		{name: "URI more", answer: change(func(c *x509.Certificate) { c.URIs = append(c.URIs, spiffe) }), want: "other URI SANs"},
 		{name: "DNS more", answer: change(func(c *x509.Certificate) { c.DNSNames = append(c.DNSNames, "x.y") }), want: "other DNS SANs"},
 		{name: "IP more", answer: change(func(c *x509.Certificate) { c.IPAddresses = []net.IP{{1, 2, 3, 4}} }), want: "other IP SANs"},
@@ -196,7 +196,7 @@ func TestLeafFromPEMRefuses(t *testing.T) {
 		{name: "key usage", answer: change(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }), want: "lacks key usage digitalSignature"},
 		{name: "usage", answer: change(func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[:1] }), want: "lacks extended key usage clientAuth"},
 		{name: "future", answer: change(func(c *x509.Certificate) { c.NotBefore = catest.Today().Add(6 * time.Minute) }), want: "not valid before"},
-		{name: "over", answer: change(func(c *x509.Certificate) { c.NotAfter = catest.Today() }), want: "which is now or over"},
+		{name: "over", answer: change(func(c *x509.Certificate) { c.NotAfter = catest.Today() }), want: "which is now or in the past"},
 		{name: "other CA", answer: provider{signer: other}.sign(t, csr), want: "does not lead to the trusted CA"},
 		{name: "missing intermediate", answer: provider{signer: serverOnly}.sign(t, csr), want: "return its intermediates"},
 		{name: "intermediate for servers", answer: slices.Concat(provider{signer: serverOnly}.sign(t, csr), serverOnly.CertPEM()), want: "does not lead"},
@@ -246,7 +246,7 @@ func TestTrustOfProviders(t *testing.T) {
 			return ca.ParseTrust(slices.Concat(root.CertPEM(), middle.CertPEM()), catest.Today())
 		},
 		"does not hold the CA":         func() (ca.Trust, error) { return ca.SignerTrust(leaf, root.CertPEM(), catest.Today()) },
-		"answer is empty":              func() (ca.Trust, error) { return ca.SignerTrust(nil, root.CertPEM(), catest.Today()) },
+		"response is empty":            func() (ca.Trust, error) { return ca.SignerTrust(nil, root.CertPEM(), catest.Today()) },
 		"CA bundle holds no PEM block": func() (ca.Trust, error) { return ca.SignerTrust(leaf, []byte("x"), catest.Today()) },
 	} {
 		if _, err := get(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "ca.crt") {

@@ -1,6 +1,6 @@
 // Package ca holds what every certificate provider shares, and signs with a root in memory.
 //
-//   - authority.go: Authority is who issues leaves, Request is what they are asked for.
+//   - authority.go: Authority issues leaves, Request describes one.
 //   - key.go, csr.go, pem.go: private keys, signing requests, PEM files.
 //   - leaf.go, issuer.go, provided.go: a leaf, the Issuer that signs with a Root, and the checks of a
 //     leaf that an external provider signed.
@@ -12,6 +12,6 @@
 // Beside it: tresor, vault and certmanager are the providers; leafcache keeps the workloads' leaves
 // current; secrets keeps certificates in Secrets.
 //
-// It does not decide who may talk to whom, and calls no cluster. Its invariant: every expiry is judged
-// by the wall clock, and a private key leaves the package only by the methods named PEM, KeyPEM and TLS.
+// It does not decide which workloads may communicate, and calls no cluster. Its invariant: every expiry is checked
+// against the wall clock, and a private key leaves the package only by the methods named PEM, KeyPEM and TLS.
 package ca

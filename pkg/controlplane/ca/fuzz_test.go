@@ -25,7 +25,7 @@ import (
 // input that was signed for another process's key could never be accepted.
 type sameKey struct{ *ecdsa.PrivateKey }
 
-// Sign signs by the key and the message alone (RFC 6979).
+// Sign returns a deterministic signature (RFC 6979).
 func (k sameKey) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return k.PrivateKey.Sign(nil, digest, opts)
 }
@@ -47,8 +47,8 @@ func sameRoot(t testing.TB, number byte, parent *catest.CA) catest.CA {
 	return catest.NewCA(t, newSameKey(t, number), parent, func(c *x509.Certificate) { c.Subject.CommonName += string('a' + rune(number)) })
 }
 
-// question is a signing request whose answers are fuzzed.
-type question struct {
+// exchange is a signing request whose responses are fuzzed.
+type exchange struct {
 	req     ca.Request
 	key     ca.Key
 	public  crypto.PublicKey
@@ -58,14 +58,14 @@ type question struct {
 	dns     []string
 }
 
-func newQuestion(t testing.TB, root catest.CA) question {
+func newExchange(t testing.TB, root catest.CA) exchange {
 	t.Helper()
 	own := newSameKey(t, 9)
 	key, err := ca.KeyOf(own.PrivateKey)
 	must(t, err)
 	trust, err := ca.ParseTrust(root.CertPEM(), catest.Today())
 	must(t, err)
-	q := question{req: ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService}, key: key, public: own.Public(), trust: trust}
+	q := exchange{req: ca.Request{Identity: catest.Workload("buyer"), Usage: ca.UsageService}, key: key, public: own.Public(), trust: trust}
 	csr, _, err := ca.NewSigningRequest(q.req, catest.Domain) // for its names
 	must(t, err)
 	asked := parseCSR(t, csr)
@@ -73,8 +73,8 @@ func newQuestion(t testing.TB, root catest.CA) question {
 	return q
 }
 
-// certificate is what a provider should answer.
-func (q question) certificate() *x509.Certificate {
+// certificate is what a provider should return.
+func (q exchange) certificate() *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(7), Subject: q.subject, DNSNames: q.dns, URIs: []*url.URL{q.uri},
 		NotBefore: catest.Today().Add(-30 * time.Second), NotAfter: catest.Today().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
@@ -82,24 +82,24 @@ func (q question) certificate() *x509.Certificate {
 	}
 }
 
-func (q question) signedBy(t testing.TB, signer catest.CA, template *x509.Certificate) []byte {
+func (q exchange) signedBy(t testing.TB, signer catest.CA, template *x509.Certificate) []byte {
 	t.Helper()
 	der, err := x509.CreateCertificate(nil, template, signer.Cert, q.public, signer.Key)
 	if err != nil {
-		t.Skip("no certificate can say this: ", err)
+		t.Skip("not a valid certificate: ", err)
 	}
 	return catest.PEM("CERTIFICATE", der)
 }
 
-// FuzzLeafFromPEM: whatever a provider answers, it is a leaf or an error, never a panic. A leaf is
-// for the key and the names that were asked for, whatever else the answer holds.
+// FuzzLeafFromPEM: every response of a provider yields a leaf or an error, never a panic. A leaf is
+// for the requested key and names, whatever else the response holds.
 func FuzzLeafFromPEM(f *testing.F) {
 	root := sameRoot(f, 1, nil)
 	middle := sameRoot(f, 2, &root)
-	q := newQuestion(f, root)
+	q := newExchange(f, root)
 	good := q.signedBy(f, root, q.certificate())
-	thief := q.certificate()
-	thief.URIs = append(thief.URIs, &url.URL{Scheme: "spiffe", Host: string(catest.Domain), Path: "/ns/bookstore/sa/thief"})
+	extraName := q.certificate()
+	extraName.URIs = append(extraName.URIs, &url.URL{Scheme: "spiffe", Host: string(catest.Domain), Path: "/ns/bookstore/sa/extra"})
 	for _, answer := range [][]byte{
 		good,
 		crlf(good),
@@ -107,7 +107,7 @@ func FuzzLeafFromPEM(f *testing.F) {
 		slices.Concat(q.signedBy(f, middle, q.certificate()), middle.CertPEM()),
 		q.signedBy(f, middle, q.certificate()),
 		slices.Concat(root.CertPEM(), good),
-		q.signedBy(f, root, thief),
+		q.signedBy(f, root, extraName),
 		slices.Concat(good, keyOf(f, 1)),
 		good[:len(good)-30],
 		[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
@@ -127,13 +127,13 @@ func FuzzLeafFromPEM(f *testing.F) {
 	})
 }
 
-// check asks of a leaf what must hold of all of them.
-func (q question) check(t *testing.T, leaf *ca.Leaf) {
+// check checks what must hold for every leaf.
+func (q exchange) check(t *testing.T, leaf *ca.Leaf) {
 	t.Helper()
 	cert := leaf.TLS().Leaf
 	switch {
 	case !q.public.(*ecdsa.PublicKey).Equal(cert.PublicKey):
-		t.Error("for another key")
+		t.Error("for a different key")
 	case len(cert.URIs) != 1 || cert.URIs[0].String() != q.uri.String():
 		t.Errorf("names %v", cert.URIs)
 	case cert.IsCA:
@@ -145,12 +145,12 @@ func (q question) check(t *testing.T, leaf *ca.Leaf) {
 	}
 }
 
-// FuzzProviderNames: a provider that signs other names, another life or another kind of certificate
-// than was asked for gets no leaf out of it. The certificate itself is always well made: fuzzing its
-// bytes would end at the signature.
+// FuzzProviderNames: a certificate with other names, another lifetime or another purpose than
+// requested is never accepted. The certificate itself is always well formed: fuzzing its
+// bytes would fail at the signature.
 func FuzzProviderNames(f *testing.F) {
 	root := sameRoot(f, 1, nil)
-	q := newQuestion(f, root)
+	q := newExchange(f, root)
 	name, uri, dns := q.subject.CommonName, q.uri.String(), strings.Join(q.dns, ",")
 	f.Add(name, uri, dns, "", int64(-30), int64(3600), false)
 	f.Add(name, uri, dns+","+q.dns[0], "", int64(0), int64(1<<40), false)
@@ -191,15 +191,15 @@ func FuzzProviderNames(f *testing.F) {
 	})
 }
 
-// seconds keeps times within what a certificate can say.
+// seconds keeps times within the range of a certificate.
 func seconds(n int64) time.Duration { return time.Duration(n%(1<<31)) * time.Second }
 
-// FuzzTrust: what a provider calls its CA is trusted as it is or not at all. Trust is in one
-// certificate, a CA, and says of itself what it is.
+// FuzzTrust: a provider's CA bundle is either trusted unchanged or rejected. Trust holds one
+// certificate, a CA, and describes it correctly.
 func FuzzTrust(f *testing.F) {
 	root := sameRoot(f, 1, nil)
 	middle := sameRoot(f, 2, &root)
-	q := newQuestion(f, root)
+	q := newExchange(f, root)
 	leaf := q.signedBy(f, root, q.certificate())
 	f.Add(leaf, root.CertPEM())
 	f.Add(slices.Concat(leaf, root.CertPEM()), []byte(nil))
@@ -230,7 +230,7 @@ func checkTrust(t *testing.T, trust ca.Trust, err error) {
 	t.Helper()
 	if err != nil {
 		if len(trust.Bundle) > 0 || strings.Contains(err.Error(), "ca.crt") || strings.Contains(err.Error(), "PRIVATE KEY-----") {
-			t.Errorf("trust %v beside error %v", trust, err)
+			t.Errorf("got both trust %v and error %v", trust, err)
 		}
 		return
 	}

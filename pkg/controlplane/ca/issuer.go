@@ -127,9 +127,9 @@ func notAfter(now time.Time, ttl time.Duration, rootEnd time.Time) (time.Time, e
 		end = rootEnd
 	}
 	end = end.Truncate(time.Second) // the resolution of certificates
-	if end.Sub(now) < minLife {
-		return time.Time{}, fmt.Errorf("a leaf would live until %s, the root until %s: less than %v is left; ask for a longer validity or rotate the root CA",
-			stamp(end), stamp(rootEnd), minLife)
+	if end.Sub(now) < minLifetime {
+		return time.Time{}, fmt.Errorf("a leaf would expire at %s, the root at %s: less than %v is left; ask for a longer validity or rotate the root CA",
+			stamp(end), stamp(rootEnd), minLifetime)
 	}
 	return end, nil
 }

@@ -79,7 +79,7 @@ func TestIssue(t *testing.T) {
 			}
 			if tt.refused != 0 {
 				if _, err := cert.Verify(x509.VerifyOptions{Roots: root.Trust().Pool(), CurrentTime: catest.Today(), KeyUsages: []x509.ExtKeyUsage{tt.refused}}); err == nil {
-					t.Errorf("good for usage %v too", tt.refused)
+					t.Errorf("also valid for usage %v", tt.refused)
 				}
 			}
 			if want := tt.req.Identity.CommonName(catest.Domain); cert.Subject.CommonName != want {
@@ -101,7 +101,7 @@ func TestIssue(t *testing.T) {
 				t.Errorf("back-dated by %v, want 5 minutes", back)
 			}
 			if share := leaf.RenewAt.Sub(leaf.Issued).Seconds() / leaf.NotAfter.Sub(leaf.Issued).Seconds(); share < 0.5 || share > 0.7 {
-				t.Errorf("renewed at %.2f of its life", share)
+				t.Errorf("renewed at %.2f of its lifetime", share)
 			}
 			if key, ok := cert.PublicKey.(*rsa.PublicKey); ok != (tt.rsaBits > 0) || ok && key.N.BitLen() != tt.rsaBits {
 				t.Errorf("key %T, want RSA of %d bits, or ECDSA for 0", cert.PublicKey, tt.rsaBits)
@@ -109,7 +109,7 @@ func TestIssue(t *testing.T) {
 			if cert.IsCA || string(cert.AuthorityKeyId) != string(catest.FirstCertificate(t, root.Bundle()).SubjectKeyId) {
 				t.Errorf("IsCA %v, authority key id %x", cert.IsCA, cert.AuthorityKeyId)
 			}
-			// The PEM that goes to proxies is a pair.
+			// The PEM certificate and key that proxies get belong together.
 			_, err = tls.X509KeyPair(leaf.CertPEM, leaf.KeyPEM())
 			must(t, err)
 		})
@@ -125,13 +125,13 @@ func TestIssueRefuses(t *testing.T) {
 		req  ca.Request
 		want string
 	}{
-		"no usage":           {req: ca.Request{Identity: catest.Workload("a")}, want: `usage ""`},
-		"negative validity":  {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, TTL: -1}, want: "want more than 0"},
-		"no time at all":     {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, TTL: time.Millisecond}, want: "less than 1s is left"},
-		"weak key":           {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, KeyBits: 1024}, want: "want 2048 to 8192"},
-		"zero identity":      {req: ca.Request{Usage: ca.UsageProxy}, want: "does not name"},
-		"identity of tricks": {req: ca.Request{Identity: catest.Workload("a/ns/b"), Usage: ca.UsageProxy}, want: "does not name"},
-		"ended context":      {ctx: gone, req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy}, want: "canceled"},
+		"no usage":              {req: ca.Request{Identity: catest.Workload("a")}, want: `usage ""`},
+		"negative validity":     {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, TTL: -1}, want: "want more than 0"},
+		"no lifetime":           {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, TTL: time.Millisecond}, want: "less than 1s is left"},
+		"weak key":              {req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy, KeyBits: 1024}, want: "want 2048 to 8192"},
+		"zero identity":         {req: ca.Request{Usage: ca.UsageProxy}, want: "does not name"},
+		"identity with slashes": {req: ca.Request{Identity: catest.Workload("a/ns/b"), Usage: ca.UsageProxy}, want: "does not name"},
+		"ended context":         {ctx: gone, req: ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy}, want: "canceled"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestIssueRefuses(t *testing.T) {
 	}
 }
 
-// TestIssueNeverOutlivesRoot: towards its end the root gives shorter and shorter leaves, then none.
+// TestIssueNeverOutlivesRoot: towards its expiry the root signs shorter and shorter leaves, then none.
 func TestIssueNeverOutlivesRoot(t *testing.T) {
 	now := catest.Today()
 	issuer, root := catest.NewIssuer(t, func() time.Time { return now })
@@ -157,12 +157,12 @@ func TestIssueNeverOutlivesRoot(t *testing.T) {
 	}
 	now = root.NotAfter()
 	if _, err := issuer.Issue(t.Context(), ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageService}); err == nil || !strings.Contains(err.Error(), "rotate the root CA") {
-		t.Errorf("got %v, want an error that tells to rotate the root", err)
+		t.Errorf("got %v, want an error that says to rotate the root", err)
 	}
 }
 
-// TestReplicasTrustEachOther is HA-11: two replicas with one root make different certificates of
-// one name, and a handshake between them succeeds in both directions.
+// TestReplicasTrustEachOther is HA-11: two replicas with one root issue different certificates for
+// one name, and a handshake between these succeeds in both directions.
 func TestReplicasTrustEachOther(t *testing.T) {
 	root, err := ca.NewRoot(catest.Today())
 	must(t, err)
@@ -184,12 +184,12 @@ func TestReplicasTrustEachOther(t *testing.T) {
 	stranger, err := ca.NewRoot(catest.Today())
 	must(t, err)
 	if err := handshake(t, one, two, stranger); err == nil {
-		t.Error("a handshake succeeded that trusts another root")
+		t.Error("a handshake under another root succeeded")
 	}
 }
 
 // TestIntermediateChain: peers that know only the parent of an intermediate can follow the chain,
-// and the mesh's own bundle does not trust what else the parent signs.
+// and the mesh's own bundle does not trust anything else that the parent signs.
 func TestIntermediateChain(t *testing.T) {
 	parent := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil)
 	intermediate := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), &parent, nil)
@@ -230,11 +230,11 @@ func TestNewIssuerFindsConstraints(t *testing.T) {
 	root, err := ca.ParseRoot(constrained.Secret(t), catest.Today())
 	must(t, err)
 	if _, err := ca.NewIssuer(ca.IssuerConfig{Root: root, TrustDomain: catest.Domain, Now: catest.At(catest.Today())}); err == nil || !strings.Contains(err.Error(), `"cluster.local"`) {
-		t.Errorf("got %v, want an error that names the trust catest.Domain", err)
+		t.Errorf("got %v, want an error that names the trust domain", err)
 	}
 }
 
-// TestJitter: the moment of renewal is the same for one identity, and even over many.
+// TestJitter: the time of renewal is the same for one identity, and evenly spread over many.
 func TestJitter(t *testing.T) {
 	issuer, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	var buckets [4]int
@@ -288,7 +288,7 @@ func TestKeysAreRedacted(t *testing.T) {
 	}
 	for _, secret := range []string{"PRIVATE KEY", scalar.String(), fmt.Sprintf("%x", scalar), fmt.Sprintf("%x", leaf.KeyPEM())} {
 		if strings.Contains(out.String(), secret) {
-			t.Errorf("the key shows as %.40s...", secret)
+			t.Errorf("the key is visible: %.40s...", secret)
 		}
 	}
 }
@@ -313,7 +313,7 @@ func TestMetrics(t *testing.T) {
 	want := fmt.Sprintf(`# HELP osm_ca_expiry_timestamp_seconds When the CA that signs certificates expires, as Unix time.
 # TYPE osm_ca_expiry_timestamp_seconds gauge
 osm_ca_expiry_timestamp_seconds %s
-# HELP osm_cert_issued_total Certificates asked for, by usage (service, proxy, serving) and result (ok, error).
+# HELP osm_cert_issued_total Certificates requested, by usage (service, proxy, serving) and result (ok, error).
 # TYPE osm_cert_issued_total counter
 osm_cert_issued_total{result="error",usage="proxy"} 1
 osm_cert_issued_total{result="ok",usage="service"} 1
@@ -337,14 +337,14 @@ osm_trusted_root_info{fingerprint=%[2]q} 1
 	}
 }
 
-// failing is an authority that is away.
+// failing is an authority that is unavailable.
 type failing struct{ ca.Authority }
 
 func (failing) Issue(context.Context, ca.Request) (*ca.Leaf, error) { return nil, catest.ErrAway }
 func (failing) Trust() ca.Trust                                     { return ca.Trust{} }
 
-// TestTwoReplicasOneRoot: what two replicas sign with one root is worth the same. Leaves of one
-// common name authenticate each other whoever signed which, also after one replica read the root
+// TestTwoReplicasOneRoot: it does not matter which of two replicas with one root signs a leaf. Leaves of one
+// common name authenticate each other, even after one replica has read the root
 // back from the cluster.
 func TestTwoReplicasOneRoot(t *testing.T) {
 	first, root := catest.NewIssuer(t, catest.At(catest.Today()))

@@ -9,7 +9,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// A leaf is renewed at a point of its life between these two.
+// A leaf is renewed when this share of its lifetime has passed, between these two.
 const (
 	renewFrom = 0.5
 	renewTo   = 0.7
@@ -26,7 +26,7 @@ type Leaf struct {
 	// Serial is the serial number in hex.
 	Serial string
 	// Issued, NotAfter and RenewAt are wall-clock times. RenewAt lies between 50 and 70 % of the
-	// time from Issued to NotAfter, at a point that depends on the identity alone.
+	// lifetime, at a point that depends on the identity alone.
 	Issued, NotAfter, RenewAt time.Time
 
 	chain []*x509.Certificate

@@ -21,7 +21,7 @@ type Metrics struct {
 func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		certs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "osm_cert_issued_total", Help: "Certificates asked for, by usage (service, proxy, serving) and result (ok, error).",
+			Name: "osm_cert_issued_total", Help: "Certificates requested, by usage (service, proxy, serving) and result (ok, error).",
 		}, []string{"usage", "result"}),
 		caExpiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "osm_ca_expiry_timestamp_seconds", Help: "When the CA that signs certificates expires, as Unix time.",

@@ -24,7 +24,7 @@ func (s *ServingCert) MutualTLS() *tls.Config {
 	cfg.SessionTicketsDisabled = true
 	clients := &clientTrust{base: cfg.Clone(), authority: s.cfg.Authority}
 	cfg.GetConfigForClient = clients.config
-	cfg.ClientCAs = x509.NewCertPool() // trusts nobody, in case a caller drops GetConfigForClient
+	cfg.ClientCAs = x509.NewCertPool() // trusts no client, in case a caller drops GetConfigForClient
 	return cfg
 }
 

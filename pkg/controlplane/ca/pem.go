@@ -24,7 +24,7 @@ const (
 	blockEncrypted   = "ENCRYPTED PRIVATE KEY"
 )
 
-// firstType says whether the first PEM block is of a kind.
+// firstType reports whether the type of the first PEM block is of the given kind.
 func firstType(data []byte, kind func(string) bool) bool {
 	block, _ := pem.Decode(data)
 	return block != nil && kind(block.Type)
@@ -152,7 +152,7 @@ func parseKeyBlock(block *pem.Block) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// checkKind refuses keys that Envoy cannot verify or that are too weak.
+// checkKind rejects keys that Envoy cannot verify or that are too weak.
 func checkKind(key string, public crypto.PublicKey) error {
 	switch p := public.(type) {
 	case *rsa.PublicKey:

@@ -24,7 +24,7 @@ func LeafFromPEM(req Request, domain identity.TrustDomain, chainPEM []byte, key 
 	now = now.Round(0).UTC()
 	chain, err := ParseChain(chainPEM)
 	if err != nil {
-		return nil, fmt.Errorf("the provider's answer %w", err)
+		return nil, fmt.Errorf("the provider's response %w", err)
 	}
 	usages, err := extKeyUsage(req.Usage)
 	if err != nil {
@@ -35,7 +35,7 @@ func LeafFromPEM(req Request, domain identity.TrustDomain, chainPEM []byte, key 
 		func() error { return p.checkKey(key) },
 		func() error { return p.checkNames(req, domain) },
 		p.checkUsages,
-		func() error { return p.checkLife(now) },
+		func() error { return p.checkValidity(now) },
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -45,8 +45,8 @@ func LeafFromPEM(req Request, domain identity.TrustDomain, chainPEM []byte, key 
 	if err != nil {
 		return nil, err
 	}
-	if end.Sub(now) < minLife {
-		return nil, fmt.Errorf("the provider's certificate ends with its CA at %s: rotate the provider's CA", stamp(end))
+	if end.Sub(now) < minLifetime {
+		return nil, fmt.Errorf("the provider's certificate expires with its CA at %s: rotate the provider's CA", stamp(end))
 	}
 	return p.leaf(req, key, now, end), nil
 }
@@ -64,7 +64,7 @@ func (p providedCert) checkKey(key Key) error {
 	}
 	public, ok := key.signer().Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(p.cert.PublicKey) {
-		return errors.New("the provider's certificate is for another key than the signing request's: the provider must sign the request's key, and put that certificate first")
+		return errors.New("the provider's certificate is for a different key than the signing request: the provider must sign the request's key and put that certificate first")
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func (p providedCert) checkNames(req Request, domain identity.TrustDomain) error
 }
 
 func nameError(kind string, got, want []string) error {
-	return fmt.Errorf("the provider's certificate has other %s than were asked for: has [%s], want [%s]: let the provider take its names from the signing request and allow exactly these",
+	return fmt.Errorf("the provider's certificate has other %s than requested: has [%s], want [%s]: let the provider take its names from the signing request and allow exactly these",
 		kind, strings.Join(got, " "), strings.Join(want, " "))
 }
 
@@ -123,13 +123,13 @@ func usageName(usage x509.ExtKeyUsage) string {
 	return "serverAuth"
 }
 
-// checkLife tolerates a provider whose clock is slightly ahead.
-func (p providedCert) checkLife(now time.Time) error {
+// checkValidity checks the validity period. It tolerates a provider whose clock is slightly ahead.
+func (p providedCert) checkValidity(now time.Time) error {
 	switch {
 	case p.cert.NotBefore.After(now.Add(Backdate)):
 		return fmt.Errorf("the provider's certificate is not valid before %s: compare the provider's clock with this node's", stamp(p.cert.NotBefore))
-	case p.cert.NotAfter.Sub(now) < minLife:
-		return fmt.Errorf("the provider's certificate ends at %s, which is now or over: allow longer validities at the provider, or compare its clock with this node's", stamp(p.cert.NotAfter))
+	case p.cert.NotAfter.Sub(now) < minLifetime:
+		return fmt.Errorf("the provider's certificate expires at %s, which is now or in the past: allow longer validities at the provider, or compare its clock with this node's", stamp(p.cert.NotAfter))
 	}
 	return nil
 }

@@ -66,14 +66,14 @@ func ParseRoot(data map[string][]byte, now time.Time) (*Root, error) {
 	return newRoot(chain, key), nil
 }
 
-// checkPresence answers for keys that are missing, empty or swapped, before anything is parsed.
+// checkPresence detects keys that are missing, empty or swapped, before anything is parsed.
 func checkPresence(data map[string][]byte) error {
 	cert, hasCert := data[keyCert]
 	private, hasKey := data[keyPrivate]
 	switch {
 	case !hasCert && !hasKey:
 		return keyError(keyCert, fmt.Sprintf("and key %q are missing from the Secret", keyPrivate),
-			"add the CA certificate and its private key as PEM, or delete the Secret to have a new root made")
+			"add the CA certificate and its private key as PEM, or delete the Secret so that a new root is created")
 	case !hasCert:
 		return keyError(keyCert, "is missing from the Secret", "add the CA certificate as PEM")
 	case !hasKey:
@@ -88,7 +88,7 @@ func checkPresence(data map[string][]byte) error {
 	return nil
 }
 
-// checkSigner says why a certificate cannot sign the leaves of a mesh.
+// checkSigner returns an error if a certificate cannot sign the leaves of a mesh.
 func checkSigner(cert *x509.Certificate, now time.Time) error {
 	switch {
 	case !cert.BasicConstraintsValid || !cert.IsCA:
@@ -96,7 +96,7 @@ func checkSigner(cert *x509.Certificate, now time.Time) error {
 	case cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageCertSign == 0:
 		return keyError(keyCert, "holds a CA whose key usage does not include certificate signing", "issue it with keyUsage keyCertSign")
 	case !signsBothUsages(cert):
-		return keyError(keyCert, "holds a CA whose extended key usage leaves out TLS servers or clients", "issue it without extendedKeyUsage, or with serverAuth and clientAuth")
+		return keyError(keyCert, "holds a CA whose extended key usage excludes TLS servers or clients", "issue it without extendedKeyUsage, or with serverAuth and clientAuth")
 	case now.Before(cert.NotBefore):
 		return keyError(keyCert, fmt.Sprintf("holds a CA that is not valid before %s", stamp(cert.NotBefore)), "wait until then, or check the clocks of the CA and of this node")
 	case now.After(cert.NotAfter):
@@ -105,7 +105,7 @@ func checkSigner(cert *x509.Certificate, now time.Time) error {
 	return checkKind(keyCert, cert.PublicKey)
 }
 
-// signsBothUsages says whether leaves below the CA may be TLS servers and clients: verifiers
+// signsBothUsages reports whether leaves below the CA may be TLS servers and clients: verifiers
 // apply a CA's extended key usage, if it has one, to what it signs.
 func signsBothUsages(cert *x509.Certificate) bool {
 	usages := cert.ExtKeyUsage
@@ -130,7 +130,7 @@ func checkParents(chain []*x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// checkMatch says whether the key belongs to the first certificate.
+// checkMatch returns an error unless the key belongs to the first certificate.
 func checkMatch(cert *x509.Certificate, signer crypto.Signer) error {
 	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
 	if !ok || !public.Equal(cert.PublicKey) {

@@ -68,7 +68,7 @@ func TestParseRootAccepts(t *testing.T) {
 	}
 }
 
-// TestParseRootRefuses: every case has a sentence of its own that names the Secret's key, and the
+// TestParseRootRefuses: every case has its own error, which names the Secret's key, and the
 // fix after the last colon.
 func TestParseRootRefuses(t *testing.T) {
 	sentences := map[string]string{}
@@ -89,7 +89,7 @@ func TestParseRootRefuses(t *testing.T) {
 			sentences[fault.Key+fault.Problem] = tt.Name
 		})
 	}
-	// Parents do not count as different faults; everything else must be told apart.
+	// Faults of parents may share an error; all others must be distinguishable.
 	if len(sentences) < 30 {
 		t.Errorf("%d different sentences, want at least 30: %v", len(sentences), slices.Sorted(maps.Keys(sentences)))
 	}
@@ -106,10 +106,10 @@ func TestRootOutlives(t *testing.T) {
 	}
 }
 
-// FuzzParseRoot: whatever is in the Secret, an error is one sentence about one of its keys, and
-// what is accepted is read back as the same root.
+// FuzzParseRoot: whatever the Secret holds, an error is one sentence about one of its keys, and
+// a Secret that is accepted is read back as the same root.
 func FuzzParseRoot(f *testing.F) {
-	// Of fixed keys: an input of another process must be accepted here too.
+	// The keys are fixed: an input of another process must be accepted here as well.
 	key := newSameKey(f, 1)
 	good := catest.CA{Cert: catest.NewCA(f, key, nil, nil).Cert, Key: key.PrivateKey}
 	f.Add(good.CertPEM(), good.KeyPEM(f))
@@ -137,7 +137,7 @@ func FuzzParseRoot(f *testing.F) {
 }
 
 // TestPEMDecodeSkips documents why the number of blocks is compared with the number of headings:
-// the decoder passes over a damaged block without a word.
+// the decoder silently skips a damaged block.
 func TestPEMDecodeSkips(t *testing.T) {
 	damaged := bytes.Replace(catest.PEM("CERTIFICATE", []byte("first")), []byte("\n"), []byte("\n!"), 1)
 	got, _ := pem.Decode(append(damaged, catest.PEM("CERTIFICATE", []byte("second"))...))

@@ -14,7 +14,7 @@ type Truster interface {
 	Trust() Trust
 }
 
-// Change tells subscribers what a new set of roots changes.
+// Change describes what a new set of roots changes.
 type Change struct {
 	// Trust: the bundle has changed. Distribute it to all verifiers.
 	Trust bool

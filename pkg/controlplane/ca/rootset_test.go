@@ -20,8 +20,8 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// TestRootsAreTheSameEverywhere: the order in which a replica learnt of its roots shows nowhere,
-// and the one root of a mesh that does not rotate gives the bundle that it gives alone.
+// TestRootsAreTheSameEverywhere: the order in which a replica learnt of its roots has no effect,
+// and the bundle of a set with one root is that root's own bundle.
 func TestRootsAreTheSameEverywhere(t *testing.T) {
 	a, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	b, _ := catest.NewIssuer(t, catest.At(catest.Today()))
@@ -45,7 +45,7 @@ func TestRootsAreTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// TestSignerOf finds the CA of a leaf, through intermediates too, and says when there is none.
+// TestSignerOf finds the CA of a leaf, directly or through intermediates, and returns "" if there is none.
 func TestSignerOf(t *testing.T) {
 	a, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	b, _ := catest.NewIssuer(t, catest.At(catest.Today()))
@@ -103,7 +103,7 @@ func TestRootsRotate(t *testing.T) {
 		}
 		now := catest.Issue(t, roots, "now")
 		if got := roots.Trust().SignerOf(now.Chain()); got != step.by.Fingerprint() {
-			t.Errorf("%s: catest.CA by %s, want %s", step.name, got, step.by.Fingerprint())
+			t.Errorf("%s: signed by %s, want %s", step.name, got, step.by.Fingerprint())
 		}
 		if err := handshakeUnder(now, before, roots.Trust()); (err != nil) != (step.name == "drop the old one" && roots.Trust().SignerOf(before.Chain()) == "") {
 			t.Errorf("%s: handshake: %v", step.name, err)
@@ -126,9 +126,9 @@ func handshakeUnder(server, client *ca.Leaf, trust ca.Trust) error {
 	})
 }
 
-// TestRootsTellTheBundleFirst: even when the signer is replaced in one step, subscribers are told
+// TestRootsAnnounceTheBundleFirst: even when the signer is replaced in one step, subscribers learn
 // of a bundle with both before the first leaf of the new signer exists.
-func TestRootsTellTheBundleFirst(t *testing.T) {
+func TestRootsAnnounceTheBundleFirst(t *testing.T) {
 	a, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	b, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	roots := catest.NewRootSet(t, a)
@@ -140,7 +140,7 @@ func TestRootsTellTheBundleFirst(t *testing.T) {
 			told = append(told, roots.Trust().Fingerprints())
 		}
 		if !c.Signer && !slices.Contains(last, roots.Trust().SignerOf(leaf.Chain())) {
-			t.Error("a leaf of a signer whose bundle nobody was told of")
+			t.Error("a leaf of a signer whose bundle was not announced")
 		}
 		if c.Signer && len(last) != 2 {
 			t.Errorf("the signer changed after a bundle of %d", len(last))
@@ -148,7 +148,7 @@ func TestRootsTellTheBundleFirst(t *testing.T) {
 	})
 	must(t, roots.Set(b))
 	if len(told) != 3 || len(told[1]) != 2 || len(told[2]) != 1 {
-		t.Errorf("told of bundles %v, want one with both and then the new one", told)
+		t.Errorf("announced bundles %v, want one with both and then the new one", told)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestRootsNeverOutOfDate(t *testing.T) {
 		if roots.Trust().Fingerprint == rootA.Fingerprint() {
 			t.Error("the signer has not changed")
 		}
-		// The former signer's failure does not count either.
+		// A failure of the former signer does not count either.
 		away := &catest.Counting{Authority: a, Delay: time.Second}
 		away.Away.Store(true)
 		must(t, roots.Set(away, b))
@@ -180,12 +180,12 @@ func TestRootsNeverOutOfDate(t *testing.T) {
 		synctest.Wait()
 		must(t, roots.Set(b, away))
 		issuing.Wait()
-		// Nor does a caller that gave up wait for ever.
+		// A caller that gave up does not wait forever.
 		must(t, roots.Set(away, b))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := roots.Issue(ctx, ca.Request{Identity: catest.Workload("w"), Usage: ca.UsageService}); err == nil {
-			t.Error("issued after the caller had gone")
+			t.Error("issued after the caller gave up")
 		}
 	})
 }
@@ -211,7 +211,7 @@ type truster struct{ trust ca.Trust }
 
 func (t truster) Trust() ca.Trust { return t.trust }
 
-// TestRootsMetrics: the fingerprints of the signer and of all that is trusted are there to compare.
+// TestRootsMetrics: the metrics show the fingerprints of the signer and of all trusted roots.
 func TestRootsMetrics(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	metrics, err := ca.NewMetrics(registry)

@@ -41,12 +41,12 @@ func (s RootStatus) String() string {
 	case RootSame:
 		return ""
 	case RootDiffers:
-		return fmt.Sprintf("%s holds another root CA (sha256:%s) than this replica loaded (sha256:%s): restore it, or restart the control plane to use the new one",
+		return fmt.Sprintf("%s holds a different root CA (sha256:%s) from the one this replica loaded (sha256:%s): restore it, or restart the control plane to use the new one",
 			s.holder(), s.Found, s.Loaded)
 	case RootBroken:
-		return fmt.Sprintf("Secret %s holds no usable root CA, serving with the one loaded before (sha256:%s): %v", s.Secret, s.Loaded, s.Err)
+		return fmt.Sprintf("Secret %s holds no usable root CA, serving with the one loaded earlier (sha256:%s): %v", s.Secret, s.Loaded, s.Err)
 	case RootMissing:
-		return fmt.Sprintf("Secret %s is gone, serving with the root CA loaded before (sha256:%s): restore it before a replica restarts, which would make a new one",
+		return fmt.Sprintf("Secret %s is gone, serving with the root CA loaded earlier (sha256:%s): restore it before a replica restarts, which would make a new one",
 			s.Secret, s.Loaded)
 	}
 	return fmt.Sprintf("root CA in unknown state %q", s.State)

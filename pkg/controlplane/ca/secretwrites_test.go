@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// mayWrite are the files that write Secrets, and what they may do with them; mayPass are those
-// that hand a client of Secrets to one of these. Both are below pkg/controlplane.
+// mayWrite lists the files that write Secrets and the calls that they may make; mayPass lists those
+// that pass a client of Secrets to one of these. Both are below pkg/controlplane.
 func mayWrite() map[string][]string {
 	return map[string][]string{
 		"ca/tresor/createorget.go": {"Create"},
@@ -24,8 +24,8 @@ func mayWrite() map[string][]string {
 
 func mayPass() []string { return []string{"ca/tresor/store.go"} } // to CreateOrGet, which can only create and get
 
-// TestWhoWritesSecrets is R1's other half: shared Secrets come into being by CreateOrGet and by
-// nothing else, so that no code path can write over a root. It reads the sources.
+// TestWhoWritesSecrets is R1's other half: shared Secrets are created by CreateOrGet and by
+// nothing else, so that no code path can overwrite a root. It reads the sources.
 func TestWhoWritesSecrets(t *testing.T) {
 	files := map[string]*ast.File{}
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
@@ -60,14 +60,14 @@ func TestWhoWritesSecrets(t *testing.T) {
 	for path, verbs := range mayWrite() {
 		for _, verb := range verbs {
 			if !slices.Contains(used[path], verb) {
-				t.Errorf("%s no longer does %s: the rule is out of date", path, verb)
+				t.Errorf("%s no longer calls %s: the rule is out of date", path, verb)
 			}
 		}
 	}
 }
 
-// passed is a client of Secrets that is stored or handed on instead of being called.
-const passed = "handing on a client"
+// passed is a client of Secrets that is stored or passed on instead of being called.
+const passed = "passing on a client"
 
 // secretUses lists what a file does with clients of Secrets, typed and dynamic.
 func secretUses(file *ast.File) (uses []string) {
@@ -119,7 +119,7 @@ func methodsOn(file *ast.File, variable string) (methods []string) {
 	return methods
 }
 
-// TestSecretUsesSees shows what the rule would catch.
+// TestSecretUsesSees shows what the rule catches.
 func TestSecretUsesSees(t *testing.T) {
 	tests := map[string]string{
 		`client.CoreV1().Secrets(ns).Update(ctx, secret, opts)`:                "Update",

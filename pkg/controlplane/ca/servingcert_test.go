@@ -63,7 +63,7 @@ func TestServingCertRenewsItself(t *testing.T) {
 		fails   bool
 	}{
 		{name: "fresh"},
-		{name: "before half of its life", jump: 11 * time.Hour},
+		{name: "before half of its lifetime", jump: 11 * time.Hour},
 		{name: "after 70 %", jump: 6 * time.Hour, renewed: true},
 		{name: "the authority is away", jump: 18 * time.Hour, away: true},
 		{name: "and back, after a pause", jump: time.Minute, renewed: true},
@@ -115,7 +115,7 @@ func TestServingCertRenewsOnce(t *testing.T) {
 	}
 }
 
-// TestMutualTLS: the xDS server takes proxies of its own root and nobody else.
+// TestMutualTLS: the xDS server accepts proxies of its own root and no other client.
 func TestMutualTLS(t *testing.T) {
 	s := newServer(t)
 	s.config = s.cert.MutualTLS()
@@ -131,7 +131,7 @@ func TestMutualTLS(t *testing.T) {
 	}
 	must(t, client(s.authority, ca.UsageProxy))
 	if client(nil, "") == nil {
-		t.Error("a client without a certificate was let in")
+		t.Error("a client without a certificate was accepted")
 	}
 	leaf, err := s.authority.Issue(t.Context(), ca.Request{Identity: catest.Workload("a"), Usage: ca.UsageProxy})
 	must(t, err)
@@ -140,13 +140,13 @@ func TestMutualTLS(t *testing.T) {
 		NextProtos: []string{"h2"}, Certificates: []tls.Certificate{leaf.TLS()},
 	}
 	if connect(s.config, old) == nil {
-		t.Error("TLS 1.2 was spoken with a proxy")
+		t.Error("a proxy was served over TLS 1.2")
 	}
 	if client(stranger, ca.UsageProxy) == nil {
-		t.Error("a client of another root was let in")
+		t.Error("a client of another root was accepted")
 	}
 	if client(s.authority, ca.UsageServing) == nil {
-		t.Error("a serving certificate was taken for a client's")
+		t.Error("a serving certificate was accepted as a client's")
 	}
 }
 
@@ -160,7 +160,7 @@ func TestNewServingCertFails(t *testing.T) {
 }
 
 // TestServingDuringRotation: a server keeps up with the roots from handshake to handshake, without
-// a restart, and connections that exist go on.
+// a restart, and existing connections stay open.
 func TestServingDuringRotation(t *testing.T) {
 	clock := &catest.Clock{}
 	a, _ := catest.NewIssuer(t, clock.Now)
@@ -218,7 +218,7 @@ func TestServingDuringRotation(t *testing.T) {
 	}
 }
 
-// TestServingRefresh: a server that nobody calls changes over when it is asked for its evidence.
+// TestServingRefresh: a server without clients changes its certificate when its evidence is collected.
 func TestServingRefresh(t *testing.T) {
 	clock := &catest.Clock{}
 	a, _ := catest.NewIssuer(t, clock.Now)
@@ -233,7 +233,7 @@ func TestServingRefresh(t *testing.T) {
 	if cert.Signer() != rootB.Fingerprint() || authority.Issued.Load() != 2 {
 		t.Errorf("signed by %s after %d certificates", cert.Signer(), authority.Issued.Load())
 	}
-	// While the new signer is away the old certificate serves on, and the attempts are bounded.
+	// While the new signer is unavailable, the old certificate stays in use, and the attempts are bounded.
 	must(t, roots.Set(a, b))
 	authority.Away.Store(true)
 	for range 10 {

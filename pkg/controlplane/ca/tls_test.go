@@ -11,7 +11,7 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// handshake lets two leaves authenticate each other on the day of the tests.
+// handshake lets two leaves authenticate each other at the time of the tests.
 func handshake(t *testing.T, server, client *ca.Leaf, root *ca.Root) error {
 	t.Helper()
 	pool := root.Trust().Pool()
@@ -22,7 +22,7 @@ func handshake(t *testing.T, server, client *ca.Leaf, root *ca.Root) error {
 	})
 }
 
-// connect makes one TLS connection over a pipe and returns what either side complains about.
+// connect makes one TLS connection over a pipe and returns the errors of both sides.
 func connect(server, client *tls.Config) error {
 	near, far := net.Pipe()
 	for _, end := range []net.Conn{near, far} {
@@ -36,7 +36,7 @@ func connect(server, client *tls.Config) error {
 		conn := tls.Server(far, server)
 		err := conn.Handshake()
 		if err == nil {
-			_, err = conn.Write([]byte("x")) // the client's certificate is judged after its own handshake
+			_, err = conn.Write([]byte("x")) // the server checks the client's certificate after the client's handshake
 		}
 		result <- err
 	}()

@@ -141,7 +141,7 @@ func ParseTrust(bundle []byte, now time.Time) (Trust, error) {
 func SignerTrust(chainPEM, caBundle []byte, now time.Time) (Trust, error) {
 	chain, err := ParseChain(chainPEM)
 	if err != nil {
-		return Trust{}, fmt.Errorf("the provider's answer %w", err)
+		return Trust{}, fmt.Errorf("the provider's response %w", err)
 	}
 	candidates := chain[1:]
 	if len(bytes.TrimSpace(caBundle)) > 0 {
@@ -156,7 +156,7 @@ func SignerTrust(chainPEM, caBundle []byte, now time.Time) (Trust, error) {
 			return trustIn(signer, now)
 		}
 	}
-	return Trust{}, fmt.Errorf("the provider's answer does not hold the CA %q that signed the certificate: make the provider return its CA certificate", chain[0].Issuer)
+	return Trust{}, fmt.Errorf("the provider's response does not hold the CA %q that signed the certificate: make the provider return its CA certificate", chain[0].Issuer)
 }
 
 // trustIn returns the trust in one CA, if it can sign leaves.

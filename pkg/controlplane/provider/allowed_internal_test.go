@@ -23,8 +23,8 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// TestAllowedServerIsAsked: what the installation allows gets the login's token, and that one alone.
-func TestAllowedServerIsAsked(t *testing.T) {
+// TestAllowedServerGetsLoginToken: a server that the installation allows gets the login's token and no other.
+func TestAllowedServerGetsLoginToken(t *testing.T) {
 	login := filepath.Join(t.TempDir(), "token")
 	must(t, os.WriteFile(login, []byte("for-vault\n"), 0o600))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -50,7 +50,7 @@ func TestAllowedServerIsAsked(t *testing.T) {
 		t.Fatalf("opened: %v", err)
 	}
 	if jwt.Load() != "for-vault" {
-		t.Errorf("the server was shown %q", jwt.Load())
+		t.Errorf("the server received %q", jwt.Load())
 	}
 }
 
@@ -74,7 +74,7 @@ func TestAllowedIsChecked(t *testing.T) {
 	}
 }
 
-// FuzzMeshRootCertificate: whatever an object says, its provider's configuration holds no server, no
+// FuzzMeshRootCertificate: for any object, its provider's configuration holds no server, no
 // protocol, no kind and no file that the installation does not name.
 func FuzzMeshRootCertificate(f *testing.F) {
 	for _, spec := range []string{
@@ -86,8 +86,8 @@ func FuzzMeshRootCertificate(f *testing.F) {
 		`{"certManager":{"issuerName":"other"}}`,
 		`{"certManager":{"issuerName":"other","issuerKind":"ClusterIssuer"}}`,
 		`{"vault":{"host":"vault.vault","port":8200,"role":"mesh","protocol":"http"}}`,
-		`{"vault":{"host":"vault.vault:8200@thief","port":8200,"role":"../../x"}}`,
-		`{"vault":{"host":"thief","port":8200,"role":"mesh"}}`,
+		`{"vault":{"host":"vault.vault:8200@evil","port":8200,"role":"../../x"}}`,
+		`{"vault":{"host":"evil","port":8200,"role":"mesh"}}`,
 		`{"vault":{"host":"vault.vault","port":70000,"role":"mesh"},"tresor":{}}`,
 	} {
 		f.Add([]byte(`{"metadata":{"name":"a"},"spec":{"trustDomain":"cluster.local","role":"active","provider":` + spec + `}}`))
@@ -114,7 +114,7 @@ func FuzzMeshRootCertificate(f *testing.F) {
 		if err != nil {
 			outcomes.Note(reach.Refused)
 			if !reflect.DeepEqual(accepted, v1alpha2.ProviderSpec{}) || wanted[0].key != "" || wanted[0].Problem == "" {
-				t.Fatalf("refused by %v, and yet %+v", err, wanted[0])
+				t.Fatalf("refused by %v, but got %+v", err, wanted[0])
 			}
 			return
 		}
@@ -123,7 +123,7 @@ func FuzzMeshRootCertificate(f *testing.F) {
 	})
 }
 
-// checkAccepted reads the spec with rules of its own. Files are no part of a spec: TestConfigOfSpec in
+// checkAccepted checks the spec independently. Files are not part of a spec: TestConfigOfSpec in
 // package vault checks that they come from the flags.
 func checkAccepted(t *testing.T, cfg Config, spec *v1alpha2.MeshRootCertificateSpec, accepted v1alpha2.ProviderSpec) {
 	t.Helper()

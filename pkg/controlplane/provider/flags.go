@@ -17,7 +17,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// Flags say which provider signs by default, which others MeshRootCertificates may name, and how each
+// Flags name the provider that signs by default and the others that MeshRootCertificates may name, and say how each
 // is reached. The zero value is Tresor alone.
 type Flags struct {
 	// Kind signs in a mesh without MeshRootCertificates; empty means Tresor.
@@ -58,7 +58,7 @@ func (f *Flags) Bind(set *pflag.FlagSet) {
 	}
 }
 
-// Validate says which flag is wrong and what to write instead.
+// Validate returns an error that names the wrong flag and what to write instead.
 func (f Flags) Validate() error {
 	if f.kind(f.selected()) == nil {
 		return fmt.Errorf("--certificate-provider %q: use %s", f.Kind, api.ProviderChoice())
@@ -80,7 +80,7 @@ func (f *Flags) spec(namespace string) (v1alpha2.ProviderSpec, error) {
 	return f.kind(f.selected()).Spec(namespace)
 }
 
-// accept completes the spec of a MeshRootCertificate in the namespace, or says why it is refused.
+// accept completes the spec of a MeshRootCertificate in the namespace, or returns why it is refused.
 func (f *Flags) accept(spec v1alpha2.ProviderSpec, namespace string) (v1alpha2.ProviderSpec, error) {
 	if kinds := spec.Kinds(); len(kinds) != 1 {
 		return v1alpha2.ProviderSpec{}, fmt.Errorf("spec.provider names %d of tresor, vault and certManager: it takes exactly one", len(kinds))
@@ -91,7 +91,7 @@ func (f *Flags) accept(spec v1alpha2.ProviderSpec, namespace string) (v1alpha2.P
 	return f.kind(spec.Kind()).Accept(spec, namespace)
 }
 
-// allows says why an object may not name a kind of provider.
+// allows returns an error if an object may not name a kind of provider.
 func (f *Flags) allows(kind string) error {
 	if kind == f.selected() || slices.Contains(f.AdditionalKinds, kind) {
 		return nil

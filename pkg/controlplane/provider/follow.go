@@ -23,7 +23,7 @@ import (
 // event comes first.
 const recheck = 5 * time.Second
 
-// open reads which roots the mesh has and loads those that are needed, until they are loaded or ctx ends.
+// open reads which roots the mesh has and loads the needed ones. It returns when they are loaded or ctx ends.
 func (k *rootManager) open(ctx context.Context) error {
 	loading, stop := context.WithCancel(ctx)
 	var loads sync.WaitGroup
@@ -128,7 +128,7 @@ func (k *rootManager) follow(ctx context.Context, begin func(func())) error {
 	}
 }
 
-// logError logs an error unless it is the last one, so that an outage is one line and not one every few
+// logError logs an error unless it is the last one logged, so that an outage is one line and not one every few
 // seconds. It returns the text of the error.
 func (k *rootManager) logError(failed error, last string) string {
 	if failed == nil {
@@ -174,13 +174,13 @@ func (k *rootManager) watch(ctx context.Context, begin func(func())) {
 		begin(func() {
 			defer stop()
 			if err := m.source.Run(ctx); ctx.Err() == nil {
-				k.cfg.Log.Error("root CA is no longer watched: a change of it would go unnoticed", "root", m.source.String(), "error", err)
+				k.cfg.Log.Error("root CA is no longer watched: changes to it will go unnoticed", "root", m.source.String(), "error", err)
 			}
 		})
 	}
 }
 
-// String names what signs.
+// String returns the name of the root that signs.
 func (k *rootManager) String() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// Installation is the name of the root that the flags say, in a mesh without MeshRootCertificates.
+// Installation is the name of the root that the flags configure, in a mesh without MeshRootCertificates.
 const Installation = "installation"
 
 // wantedRoot is a root that the mesh wants, with its role.
@@ -23,7 +23,7 @@ type wantedRoot struct {
 	rotation.Root
 	spec v1alpha2.ProviderSpec
 	key  rootKey
-	// proven reports that a replica has loaded it: its certificates may be in use.
+	// proven reports whether a replica has loaded it: its certificates may be in use.
 	proven bool
 }
 
@@ -35,16 +35,16 @@ func keyOf(spec v1alpha2.ProviderSpec) (rootKey, error) {
 	return rootKey(data), err
 }
 
-// used says whether the root is to be loaded.
+// used reports whether the root is to be loaded.
 func (w wantedRoot) used() bool { return w.Role != rotation.Inactive && w.Problem == "" }
 
-// needed says whether a replica must not serve before it has loaded the root. One that is new to
-// the mesh may be misconfigured; that holds up its rotation, not the start of replicas.
+// needed reports whether a replica must not serve before it has loaded the root. A root that is new to
+// the mesh may be misconfigured; that delays its rotation, but not the start of replicas.
 func (w wantedRoot) needed() bool {
 	return w.Role == rotation.Active || w.Role == rotation.Passive && w.proven
 }
 
-// MeshRoots reads the mesh's MeshRootCertificates as they are now, not as some cache has them. A
+// MeshRoots reads the mesh's MeshRootCertificates from the API server, not from a cache. A
 // cluster that does not know the kind has none.
 func MeshRoots(ctx context.Context, client dynamic.Interface, namespace string) ([]v1alpha2.MeshRootCertificate, error) {
 	list, err := client.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace(namespace).List(ctx, metav1.ListOptions{})
@@ -63,7 +63,7 @@ func MeshRoots(ctx context.Context, client dynamic.Interface, namespace string) 
 	return objects, nil
 }
 
-// wanted are the roots of the objects, or that of the flags if there are none.
+// wanted returns the roots of the objects, or that of the flags if there are none.
 func (c *Config) wanted(objects []v1alpha2.MeshRootCertificate) []wantedRoot {
 	if len(objects) == 0 {
 		installed := wantedRoot{Root: rotation.Root{Name: Installation, Role: rotation.Active}}
@@ -90,7 +90,7 @@ func (w *wantedRoot) from(spec v1alpha2.ProviderSpec, err error) {
 	w.spec = spec
 }
 
-// accepted is the provider of an object, completed and allowed by the installation.
+// accepted returns the provider of an object, completed and allowed by the installation.
 func (c *Config) accepted(spec *v1alpha2.MeshRootCertificateSpec) (v1alpha2.ProviderSpec, error) {
 	if spec.TrustDomain != string(c.TrustDomain) {
 		return v1alpha2.ProviderSpec{}, fmt.Errorf("spec.trustDomain is %q, and the mesh's is %q: make another MeshRootCertificate", spec.TrustDomain, c.TrustDomain)

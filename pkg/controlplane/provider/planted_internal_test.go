@@ -17,7 +17,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
 
-// vaultRoot is the object of a root behind a server, with the token NAME/KEY or a login.
+// vaultRoot returns the object of a root that a server signs with, with the token NAME/KEY or a login.
 func vaultRoot(t testing.TB, server, token string) *v1alpha2.MeshRootCertificate {
 	t.Helper()
 	at, err := url.Parse(server)
@@ -37,8 +37,8 @@ func vaultRoot(t testing.TB, server, token string) *v1alpha2.MeshRootCertificate
 	return object
 }
 
-// TestNoTokenForAPlantedServer: an object that names a server of its writer's never has a token sent
-// there, nor any request, whatever the installation is; readiness names the object and the fix.
+// TestNoTokenForAPlantedServer: if an object names a server that the installation does not allow, no token is sent
+// there, nor any other request, whatever the installation; readiness names the object and the fix.
 func TestNoTokenForAPlantedServer(t *testing.T) {
 	given := filepath.Join(t.TempDir(), "given")
 	must(t, os.WriteFile(given, []byte("hvs.given"), 0o600))
@@ -50,17 +50,17 @@ func TestNoTokenForAPlantedServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var heard atomic.Int32
-			thief := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			planted := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if heard.Add(1) == 1 {
 					t.Errorf("the planted server was sent %s %s with token %q", r.Method, r.URL.Path, r.Header.Get("X-Vault-Token"))
 				}
 				w.WriteHeader(http.StatusForbidden)
 			}))
-			defer thief.Close()
+			defer planted.Close()
 			rig := newRig(t, parse(t, args...))
 			w := &testCluster{rig: rig, t: t, dynamic: objects(t)}
 			rig.cfg.Dynamic = w.dynamic
-			w.write(vaultRoot(t, thief.URL, "vault/token"))
+			w.write(vaultRoot(t, planted.URL, "vault/token"))
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			if _, err := Open(ctx, rig.cfg); err == nil {

@@ -24,7 +24,7 @@ import (
 // servingRetry is the longest pause between two attempts to get a first serving certificate.
 const servingRetry = 5 * time.Second
 
-// Readiness hears whether this replica may be sent work, as far as its root is concerned.
+// Readiness is told whether this replica may receive work, as far as its root is concerned.
 type Readiness interface {
 	Met()
 	Unmet(reason string)
@@ -42,7 +42,7 @@ type Config struct {
 	TrustDomain     identity.TrustDomain
 	// Metrics may be nil.
 	Metrics *ca.Metrics
-	// Ready hears what Open waits for, and later whether the provider still signs with the root
+	// Ready receives what Open waits for, and later whether the provider still signs with the root
 	// that was loaded; required.
 	Ready Readiness
 	// Now is the wall clock; nil means time.Now.
@@ -53,12 +53,12 @@ type Config struct {
 
 // Provider is a provider whose root is loaded, or several while the mesh has several roots.
 type Provider struct {
-	// Roots sign and say whom to trust.
+	// Roots sign, and hold the trusted CAs.
 	Roots *ca.RootSet
 
 	rootManager *rootManager
-	// patient says that a request may fail for a while only.
-	patient bool
+	// retry reports whether a failed request may succeed later.
+	retry   bool
 	log     *slog.Logger
 	refresh wake.Signal // another CA signs
 
@@ -67,8 +67,8 @@ type Provider struct {
 }
 
 // Open waits until the roots that the mesh needs are loaded, or ctx ends: those of its
-// MeshRootCertificates, and without any the one of the flags. A provider that is away and a root
-// that is unusable are waited for; only a wrong configuration is an error at once.
+// MeshRootCertificates, and without any the one of the flags. It waits for a provider that is unavailable and for a root
+// that is unusable; only a wrong configuration is an error at once.
 func Open(ctx context.Context, cfg Config) (*Provider, error) {
 	if err := cfg.Flags.Validate(); err != nil {
 		return nil, err
@@ -85,14 +85,14 @@ type builder func(Config, v1alpha2.ProviderSpec) (source.Source, error)
 func open(ctx context.Context, cfg Config, build builder) (*Provider, error) {
 	k := newRootManager(cfg, build)
 	if err := k.open(ctx); err != nil {
-		return nil, err // names the provider and what to do
+		return nil, err // names the provider and the fix
 	}
-	p := &Provider{Roots: k.roots, rootManager: k, patient: cfg.Flags.selected() != api.ProviderTresor, log: cfg.Log, refresh: wake.NewSignal()}
+	p := &Provider{Roots: k.roots, rootManager: k, retry: cfg.Flags.selected() != api.ProviderTresor, log: cfg.Log, refresh: wake.NewSignal()}
 	p.Roots.Subscribe(p.changed)
 	return p, nil
 }
 
-// build has the provider's own package open it.
+// build lets the provider's own package open it.
 func build(cfg Config, spec v1alpha2.ProviderSpec) (source.Source, error) {
 	return cfg.Flags.kind(spec.Kind()).Open(spec, source.Env{
 		Client: cfg.Client, Dynamic: cfg.Dynamic, Namespace: cfg.Namespace, Mesh: cfg.Mesh, TrustDomain: cfg.TrustDomain,
@@ -100,7 +100,7 @@ func build(cfg Config, spec v1alpha2.ProviderSpec) (source.Source, error) {
 	})
 }
 
-// report is what providers tell of their root.
+// report receives what providers report about their root.
 func (c Config) report(status ca.RootStatus) {
 	if status.Ready() {
 		c.Ready.Met()
@@ -112,17 +112,17 @@ func (c Config) report(status ca.RootStatus) {
 	}
 }
 
-// String names the provider that signs, for people.
+// String returns the name of the provider that signs, for messages.
 func (p *Provider) String() string { return p.rootManager.String() }
 
-// Loaded are the roots that this replica acts on, with the roles that it knows; problems are why
+// Loaded returns the roots that this replica uses, with the roles that it has seen; problems says why
 // others are not among them, by name.
 func (p *Provider) Loaded() (roots []rotation.Loaded, problems map[string]string) {
 	return p.rootManager.loadedRoots()
 }
 
-// RefreshServing replaces this replica's serving certificates that another CA than today's signer has signed. It returns
-// the fingerprint of the CA that signed them; if there are several, of one that is not the signer's.
+// RefreshServing replaces this replica's serving certificates unless the current signer has signed them. It returns
+// the fingerprint of the CA that signed them; if they differ, one that is not the signer's.
 func (p *Provider) RefreshServing(ctx context.Context) (string, error) {
 	p.mu.Lock()
 	certs := p.serving
@@ -147,7 +147,7 @@ func (p *Provider) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// changed is told of each change of the roots; it must not block.
+// changed is called for each change of the roots; it must not block.
 func (p *Provider) changed(change ca.Change) {
 	if !change.Signer {
 		return
@@ -156,7 +156,7 @@ func (p *Provider) changed(change ca.Change) {
 }
 
 // refreshServing replaces serving certificates soon after another CA signs, instead of at the next
-// handshake, which may be far away.
+// handshake, which may be much later.
 func (p *Provider) refreshServing(ctx context.Context) error {
 	for {
 		select {
@@ -175,8 +175,8 @@ func (p *Provider) refreshServing(ctx context.Context) error {
 	}
 }
 
-// ServingCert issues a server's own certificate by the roots, and has Run keep it up to date. It
-// tries again while an outside provider is away, until ctx ends.
+// ServingCert issues a server's own certificate, which Run then keeps up to date. It
+// retries while an external provider is unavailable, until ctx ends.
 func (p *Provider) ServingCert(ctx context.Context, cfg ca.ServingConfig) (*ca.ServingCert, error) {
 	cfg.Authority, cfg.Log = p.Roots, p.log
 	for {
@@ -187,7 +187,7 @@ func (p *Provider) ServingCert(ctx context.Context, cfg ca.ServingConfig) (*ca.S
 			p.serving = append(p.serving, cert)
 			return cert, nil
 		}
-		if !p.patient || ctx.Err() != nil {
+		if !p.retry || ctx.Err() != nil {
 			return nil, err
 		}
 		p.log.Warn("serving certificate not issued yet, will retry", "error", err)

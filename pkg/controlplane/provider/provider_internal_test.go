@@ -34,7 +34,7 @@ import (
 // TestMain finds goroutines that a test leaves behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestZeroFlagsAreTheDefaults: a process that binds no flags gets what one without arguments gets.
+// TestZeroFlagsAreTheDefaults: flags that were not bound equal flags parsed without arguments.
 func TestZeroFlagsAreTheDefaults(t *testing.T) {
 	bound, zero := parse(t), Flags{}
 	for _, kind := range bound.kinds() {
@@ -69,7 +69,7 @@ func TestValidate(t *testing.T) {
 		"address without port": {[]string{"--certificate-provider=vault", "--vault-address=vault:8200"}, []string{"--vault-address", "https://vault.vault:8200"}},
 		"address with token":   {[]string{"--certificate-provider=vault", "--vault-address=https://t:hvs.x@vault"}, []string{"--vault-address"}},
 		"CA and http":          {[]string{"--certificate-provider=vault", "--vault-address=http://vault", "--vault-ca-file=/c"}, []string{"--vault-ca-file", "https"}},
-		"token and login":      {[]string{"--certificate-provider=vault", "--vault-address=https://vault", "--vault-token-file=/t", "--vault-login-role=r"}, []string{"--vault-token-file", "--vault-login-role", "leave out"}},
+		"token and login":      {[]string{"--certificate-provider=vault", "--vault-address=https://vault", "--vault-token-file=/t", "--vault-login-role=r"}, []string{"--vault-token-file", "--vault-login-role", "omit one"}},
 		"the API's token":      {[]string{"--certificate-provider=vault", "--vault-address=https://vault", "--vault-login-token-file=/var/run/secrets//kubernetes.io/serviceaccount/token"}, []string{"--vault-login-token-file", "audience"}},
 		"the API's, given":     {[]string{"--certificate-provider=vault", "--vault-address=https://vault", "--vault-token-file=/run/secrets/kubernetes.io/serviceaccount/token"}, []string{"--vault-token-file", "audience"}},
 		"address for tresor":   {[]string{"--vault-address=https://vault"}, []string{"--vault-address", "--certificate-provider=vault"}},
@@ -101,7 +101,7 @@ func parse(t *testing.T, args ...string) Flags {
 	return flags
 }
 
-// TestTresor: a broken Secret is waited for with its fault in readiness; once repaired, its root
+// TestTresor: Open waits while the Secret is broken, and readiness shows the fault; once repaired, its root
 // signs, is in the metrics, and is watched.
 func TestTresor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestTresor(t *testing.T) {
 		_, err = client.CoreV1().Secrets("osm-system").Update(ctx, changed, metav1.UpdateOptions{})
 		must(t, err)
 		time.Sleep(time.Minute)
-		if reason := rig.ready.last(); !strings.Contains(reason, "another root CA") {
+		if reason := rig.ready.last(); !strings.Contains(reason, "a different root CA") {
 			t.Errorf("readiness says %q after the root was replaced", reason)
 		}
 		cancel()
@@ -155,19 +155,19 @@ func TestTresor(t *testing.T) {
 	})
 }
 
-// TestOutside: an outside provider is waited for, counted and shown, and its reports reach readiness.
-func TestOutside(t *testing.T) {
+// TestExternal: Open waits for an external provider, metrics count and show it, and its reports reach readiness.
+func TestExternal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rig := newRig(t, Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1"}})
 		away := &fakeLoader{Authority: newIssuer(t), up: make(chan struct{})}
 		done := make(chan *Provider, 1)
 		go func() {
-			opened, err := open(t.Context(), rig.cfg, given(source.Remote(away, "Vault at home", rig.cfg.Metrics)))
+			opened, err := open(t.Context(), rig.cfg, given(source.Remote(away, "Vault at test", rig.cfg.Metrics)))
 			must(t, err)
 			done <- opened
 		}()
 		synctest.Wait()
-		if reason := rig.ready.last(); !strings.Contains(reason, "waiting for Vault at home") {
+		if reason := rig.ready.last(); !strings.Contains(reason, "waiting for Vault at test") {
 			t.Errorf("readiness says %q", reason)
 		}
 		close(away.up)
@@ -180,8 +180,8 @@ func TestOutside(t *testing.T) {
 		if got := testutil.CollectAndCount(rig.registry, "osm_cert_issued_total"); got != 1 {
 			t.Errorf("%d series count issued certificates, want 1", got)
 		}
-		rig.cfg.report(ca.RootStatus{State: ca.RootDiffers, Provider: "Vault at home", Loaded: "a", Found: "b"})
-		if reason := rig.ready.last(); !strings.Contains(reason, "Vault at home holds another root CA") {
+		rig.cfg.report(ca.RootStatus{State: ca.RootDiffers, Provider: "Vault at test", Loaded: "a", Found: "b"})
+		if reason := rig.ready.last(); !strings.Contains(reason, "Vault at test holds a different root CA") {
 			t.Errorf("readiness says %q", reason)
 		}
 		rig.cfg.report(ca.RootStatus{State: ca.RootSame})
@@ -191,7 +191,7 @@ func TestOutside(t *testing.T) {
 	})
 }
 
-// TestLoadEnds: whoever is told to stop while the provider is away does.
+// TestLoadEnds: Open ends with its context while the provider is unavailable.
 func TestLoadEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -202,7 +202,7 @@ func TestLoadEnds(t *testing.T) {
 	}
 }
 
-// TestServingCertOutlastsOutages: a request that fails after the start is repeated, if waiting can help.
+// TestServingCertOutlastsOutages: a request that fails after the start is retried, if that can help.
 func TestServingCertOutlastsOutages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		flaky := &fakeLoader{Authority: newIssuer(t), up: make(chan struct{}), failures: 3}
@@ -219,7 +219,7 @@ func TestServingCertOutlastsOutages(t *testing.T) {
 	})
 }
 
-// TestSignerChangeReplacesServingCerts without any handshake.
+// TestSignerChangeReplacesServingCerts checks that this needs no handshake.
 func TestSignerChangeReplacesServingCerts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := newIssuer(t), newIssuer(t)
@@ -235,7 +235,7 @@ func TestSignerChangeReplacesServingCerts(t *testing.T) {
 		must(t, opened.Roots.Set(first, second))
 		synctest.Wait()
 		if cert.Signer() != first.Trust().Fingerprint {
-			t.Error("replaced though the same CA signs")
+			t.Error("replaced although the same CA signs")
 		}
 		must(t, opened.Roots.Set(second, first))
 		synctest.Wait()
@@ -249,18 +249,18 @@ func TestSignerChangeReplacesServingCerts(t *testing.T) {
 	})
 }
 
-// TestSources: each kind is opened by its own package, with what the flags say.
+// TestSources: each kind is opened by its own package, with the values of the flags.
 func TestSources(t *testing.T) {
 	for name, test := range map[string]struct {
 		flags  Flags
 		named  string
 		broken string
 	}{
-		"tresor":         {Flags{}, "Secret osm-system/osm-ca-bundle", ""},
-		"vault":          {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "http://127.0.0.1:1", TokenFile: "t"}}, "Vault at http://127.0.0.1:1, PKI engine pki", ""},
-		"issuer":         {Flags{Kind: api.ProviderCertManager}, `cert-manager's Issuer "osm-ca" in namespace osm-system`, ""},
-		"no CA file":     {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1", CAFile: "/does/not/exist"}}, "", "--vault-ca-file: open /does/not/exist"},
-		"role of a path": {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1", Role: "../x"}}, "", "role"},
+		"tresor":           {Flags{}, "Secret osm-system/osm-ca-bundle", ""},
+		"vault":            {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "http://127.0.0.1:1", TokenFile: "t"}}, "Vault at http://127.0.0.1:1, PKI engine pki", ""},
+		"issuer":           {Flags{Kind: api.ProviderCertManager}, `cert-manager's Issuer "osm-ca" in namespace osm-system`, ""},
+		"no CA file":       {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1", CAFile: "/does/not/exist"}}, "", "--vault-ca-file: open /does/not/exist"},
+		"role with a path": {Flags{Kind: api.ProviderVault, Vault: vault.Flags{Address: "https://vault:1", Role: "../x"}}, "", "role"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t, test.flags)
@@ -283,7 +283,7 @@ func TestSources(t *testing.T) {
 
 var self = identity.Identity{Namespace: "osm-system", ServiceAccount: "osm-controller"}
 
-// rig is a configuration with a readiness and metrics that can be looked at.
+// rig is a configuration whose readiness and metrics can be inspected.
 type rig struct {
 	cfg      Config
 	ready    *readiness
@@ -302,7 +302,7 @@ func newRig(t *testing.T, flags Flags) *rig {
 	}, ready, registry}
 }
 
-// objects is an API server that knows MeshRootCertificates and cert-manager's requests.
+// objects returns an API server that serves MeshRootCertificates and cert-manager's requests.
 func objects(t *testing.T) *dynamicfake.FakeDynamicClient {
 	t.Helper()
 	return dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
@@ -316,14 +316,14 @@ func given(s source.Source) builder {
 	return func(Config, v1alpha2.ProviderSpec) (source.Source, error) { return s, nil }
 }
 
-// shows says whether the metrics name a root, and no other.
+// shows reports whether the metrics name the root and no other.
 func (r *rig) shows(fingerprint string) bool {
 	want := "# HELP osm_root_info Always 1; the label is the SHA-256 of the CA that this replica signs with, equal on all replicas.\n" +
 		"# TYPE osm_root_info gauge\nosm_root_info{fingerprint=\"" + fingerprint + "\"} 1\n"
 	return testutil.GatherAndCompare(r.registry, strings.NewReader(want), "osm_root_info") == nil
 }
 
-// readiness remembers what it was told; empty is ready.
+// readiness records the reported reasons; an empty one means ready.
 type readiness struct {
 	mu   sync.Mutex
 	told []string
@@ -343,7 +343,7 @@ func (r *readiness) last() string {
 	return slices.Concat([]string{""}, r.told)[len(r.told)]
 }
 
-// fakeLoader is an outside provider that is away until up is closed, and then fails some requests.
+// fakeLoader is an external provider that is unavailable until up is closed, and then fails some requests.
 type fakeLoader struct {
 	ca.Authority
 	up       chan struct{}

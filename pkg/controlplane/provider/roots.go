@@ -37,7 +37,7 @@ type managedRoot struct {
 	authority ca.Authority // nil until loaded
 	busy      bool         // something loads or watches it
 	waiting   string       // what loading waits for
-	unready   string       // why what was loaded is not to be used
+	unready   string       // why the loaded root must not be used
 	stop      context.CancelFunc
 }
 
@@ -139,7 +139,7 @@ func (m *managedRoot) load(ctx context.Context) {
 	case err == nil:
 		m.authority, m.waiting = authority, ""
 		k.changed.Wake()
-	case !ended: // the next look tries again
+	case !ended: // the next check retries
 		m.waiting = err.Error()
 		k.cfg.Log.Error("root CA not loaded, will retry", "root", m.source.String(), "error", err)
 	}
@@ -170,7 +170,7 @@ func (k *rootManager) missing() (reasons []string, failed error) {
 	return reasons, nil
 }
 
-// apply uses the wanted roots that are loaded. A signer is not given up before a loaded root replaces it.
+// apply uses the wanted roots that are loaded. A signer stays until a loaded root replaces it.
 func (k *rootManager) apply() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

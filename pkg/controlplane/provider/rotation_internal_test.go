@@ -100,7 +100,7 @@ func (w *testCluster) write(have ...*v1alpha2.MeshRootCertificate) {
 	}
 }
 
-// put writes objects and waits until nothing happens any more.
+// put writes objects and waits until nothing happens anymore.
 func (w *testCluster) put(have ...*v1alpha2.MeshRootCertificate) {
 	w.t.Helper()
 	w.write(have...)
@@ -108,7 +108,7 @@ func (w *testCluster) put(have ...*v1alpha2.MeshRootCertificate) {
 	synctest.Wait()
 }
 
-// fingerprint is that of the root in a Secret.
+// fingerprint returns that of the root in a Secret.
 func (w *testCluster) fingerprint(secret string) string {
 	w.t.Helper()
 	object, err := w.cfg.Client.CoreV1().Secrets("osm-system").Get(w.t.Context(), secret, metav1.GetOptions{})
@@ -118,7 +118,7 @@ func (w *testCluster) fingerprint(secret string) string {
 	return root.Fingerprint()
 }
 
-// check compares who signs and who is trusted, by the names of their Secrets.
+// check compares the signer and the trusted roots, by the names of their Secrets.
 func (w *testCluster) check(signer string, trusted ...string) {
 	w.t.Helper()
 	trust := w.opened.Roots.Trust()
@@ -135,7 +135,7 @@ func (w *testCluster) check(signer string, trusted ...string) {
 	}
 }
 
-// TestRootsFollowObjects goes through a rotation, as replicas see it.
+// TestRootsFollowObjects runs through a rotation, as a replica sees it.
 func TestRootsFollowObjects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const asked = "2026-01-02T03:04:05Z"
@@ -147,7 +147,7 @@ func TestRootsFollowObjects(t *testing.T) {
 		w.put(tresorRoot("one", "osm-ca-bundle", v1alpha2.RootRoleActive), tresorRoot("two", "next", v1alpha2.RootRoleInactive, wantedAt(asked)))
 		w.check("osm-ca-bundle", "osm-ca-bundle")
 		if _, err := w.cfg.Client.CoreV1().Secrets("osm-system").Get(t.Context(), "next", metav1.GetOptions{}); err == nil {
-			t.Error("a root that is not used was made")
+			t.Error("an unused root was created")
 		}
 		w.put(tresorRoot("two", "next", v1alpha2.RootRolePassive, wantedAt(asked)))
 		w.check("osm-ca-bundle", "osm-ca-bundle", "next")
@@ -155,7 +155,7 @@ func TestRootsFollowObjects(t *testing.T) {
 		w.check("next", "osm-ca-bundle", "next")
 		loaded, problems := w.opened.Loaded()
 		if len(problems) > 0 || len(loaded) != 2 || loaded[0].Name != "one" || loaded[1].Role != rotation.Active || loaded[1].Fingerprint != w.fingerprint("next") {
-			t.Errorf("acts on %v, problems %v", loaded, problems)
+			t.Errorf("loaded %v, problems %v", loaded, problems)
 		}
 		// A replica that starts in the middle.
 		w.end()
@@ -168,7 +168,7 @@ func TestRootsFollowObjects(t *testing.T) {
 		if got := w.opened.String(); got != "Secret osm-system/next" {
 			t.Errorf("named %q", got)
 		}
-		// A root that is given up may change as it likes.
+		// A root that is no longer used may change.
 		_, err := w.cfg.Client.CoreV1().Secrets("osm-system").Update(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "osm-system", Name: "osm-ca-bundle"}}, metav1.UpdateOptions{})
 		must(t, err)
 		time.Sleep(time.Minute)
@@ -178,7 +178,7 @@ func TestRootsFollowObjects(t *testing.T) {
 	})
 }
 
-// TestSignerOutlastsItsObject: without an active root, and without any object, the last ones stay.
+// TestSignerOutlastsItsObject: without an active root, or without any object, the last roots stay in use.
 func TestSignerOutlastsItsObject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive))
@@ -195,9 +195,9 @@ func TestSignerOutlastsItsObject(t *testing.T) {
 	})
 }
 
-// TestMisconfiguredRootHoldsUpNoReplica: what nobody has loaded yet is told and not waited for; what
-// certificates may hang on is waited for.
-func TestMisconfiguredRootHoldsUpNoReplica(t *testing.T) {
+// TestMisconfiguredRootDelaysNoReplica: a replica reports a root that no replica has loaded yet, but does not wait
+// for it; it waits for a root whose certificates may be in use.
+func TestMisconfiguredRootDelaysNoReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		elsewhere := func(o *v1alpha2.MeshRootCertificate) { o.Spec.Provider.Tresor.CA.SecretRef.Namespace = "default" }
 		w := newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive, elsewhere))
@@ -217,7 +217,7 @@ func TestMisconfiguredRootHoldsUpNoReplica(t *testing.T) {
 	})
 }
 
-// TestNothingActive: a replica that starts while nothing signs says so, and goes on when something does.
+// TestNothingActive: a replica that starts while no root is active reports that, and continues once one is.
 func TestNothingActive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRolePassive))
@@ -234,7 +234,7 @@ func TestNothingActive(t *testing.T) {
 	})
 }
 
-// TestAcceptedProviders: an object names a provider that the installation allows, or is refused.
+// TestAcceptedProviders: an object that names a provider that the installation does not allow is refused.
 func TestAcceptedProviders(t *testing.T) {
 	vaultWith := func(change func(*v1alpha2.VaultProviderSpec)) v1alpha2.ProviderSpec {
 		p := &v1alpha2.VaultProviderSpec{Host: "vault", Port: 8200, Role: "mesh"}
@@ -275,9 +275,9 @@ func TestAcceptedProviders(t *testing.T) {
 			want: accepted("::1", "http", nil)},
 		"http, not installed": {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Protocol = "http" }), flags: allowed(func(f *Flags) { f.Vault.AllowHTTP = false }), broken: "osm.vault.protocol=http"},
 		"other protocol":      {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Protocol = "HTTP" }), broken: "spec.provider.vault.protocol"},
-		"other host":          {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Host = "thief" }), broken: `names the server "thief:8200", and a token may be sent to vault:8200, [::1]:8200 only`},
+		"other host":          {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Host = "evil" }), broken: `names the server "evil:8200", and a token may be sent to vault:8200, [::1]:8200 only`},
 		"other port":          {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Port = 80 }), broken: "osm.vault.allowedHosts"},
-		"host in disguise":    {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Host = "vault:8200@thief" }), broken: "osm.vault.allowedHosts"},
+		"host after @":        {spec: vaultWith(func(p *v1alpha2.VaultProviderSpec) { p.Host = "vault:8200@evil" }), broken: "osm.vault.allowedHosts"},
 		"no host allowed":     {spec: vaultWith(func(*v1alpha2.VaultProviderSpec) {}), flags: allowed(func(f *Flags) { f.Vault.AllowedHosts = nil }), broken: "to none only"},
 		"vault, not allowed":  {spec: vaultWith(func(*v1alpha2.VaultProviderSpec) {}), flags: allowed(func(f *Flags) { f.AdditionalKinds = nil }), broken: "osm.certificateProvider.additionalKinds={vault}"},
 		"only Vault allowed":  {spec: named("i", "Issuer", "cert-manager.io"), flags: allowed(func(f *Flags) { f.AdditionalKinds = []string{"vault"} }), broken: "additionalKinds={vault,cert-manager}"},
@@ -293,7 +293,7 @@ func TestAcceptedProviders(t *testing.T) {
 		"the API's token": {spec: vaultWith(func(*v1alpha2.VaultProviderSpec) {}), flags: allowed(func(f *Flags) {
 			f.Vault.LoginTokenFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 		}), broken: "--vault-login-token-file"},
-		"token and login role": {spec: vaultWith(token("osm-system", "vault")), flags: allowed(func(f *Flags) { f.Vault.LoginRole = "r" }), broken: "exclude each other"},
+		"token and login role": {spec: vaultWith(token("osm-system", "vault")), flags: allowed(func(f *Flags) { f.Vault.LoginRole = "r" }), broken: "mutually exclusive"},
 		"token without a file": {spec: vaultWith(token("osm-system", "vault")), flags: allowed(func(f *Flags) { f.Vault.TokenFile = "" }), broken: "does not mount"},
 		"nothing":              {broken: "spec.provider"},
 		"other domain":         {domain: "other.local", broken: "spec.trustDomain"},
@@ -358,7 +358,7 @@ func TestAdoptedRootIsTheInstalledOne(t *testing.T) {
 }
 
 // TestStartBesideNewRoot: a replica that starts while a new root cannot be loaded is ready without it,
-// and loads it as soon as that works.
+// and loads it as soon as possible.
 func TestStartBesideNewRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestCluster(t, tresorRoot("one", "first", v1alpha2.RootRoleActive), tresorRoot("two", "second", v1alpha2.RootRolePassive))
@@ -380,7 +380,7 @@ func TestStartBesideNewRoot(t *testing.T) {
 		w.check("first", "first")
 		time.Sleep(time.Minute)
 		if _, problems := w.opened.Loaded(); !strings.Contains(problems["two"], "by some policy") {
-			t.Errorf("problems %v, want what the API server said", problems)
+			t.Errorf("problems %v, want the API server's error", problems)
 		}
 		refused.Store(false)
 		time.Sleep(time.Minute)

@@ -15,8 +15,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// TestVaultAsDocumented prepares a real server by the commands of the documentation, over https, and
-// opens it by the flags with a token that has the documented policy and no more.
+// TestVaultAsDocumented sets up a real server by the commands of the documentation, over https, and
+// opens it by the flags with a token that has only the documented policy.
 func TestVaultAsDocumented(t *testing.T) {
 	bao := newBao(t)
 	commands := documented(t)
@@ -25,7 +25,7 @@ func TestVaultAsDocumented(t *testing.T) {
 	}
 	for _, command := range commands {
 		if strings.Contains(command, "kubernetes_host=") {
-			command += " kubernetes_ca_cert=@" + bao.ca // which a server in a pod has
+			command += " kubernetes_ca_cert=@" + bao.ca // a server in a pod has this
 		}
 		bao.run(command)
 	}
@@ -53,12 +53,12 @@ func TestVaultAsDocumented(t *testing.T) {
 			t.Errorf("%s: %v", usage, err)
 		}
 		if left := time.Until(leaf.NotAfter); left < 23*time.Hour {
-			t.Errorf("%s: only %s long", usage, left)
+			t.Errorf("%s: lifetime only %s", usage, left)
 		}
 	}
 }
 
-// documented are the commands for Vault, in their order.
+// documented returns the commands for Vault in the documentation, in their order.
 func documented(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/certificates.md")
@@ -72,7 +72,7 @@ func documented(t *testing.T) []string {
 	return commands
 }
 
-// bao is a real server of Vault's API that keeps nothing.
+// bao is a real server of Vault's API without persistent storage.
 type bao struct {
 	t                         *testing.T
 	program, dir, address, ca string
@@ -110,7 +110,7 @@ func newBao(t *testing.T) *bao {
 			return b
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the server does not answer")
+			t.Fatal("the server does not respond")
 		}
 	}
 }

@@ -16,9 +16,9 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 )
 
-// TestVaultIsAskedAsTheFlagsSay: server, CA, namespace, mount, role and token of the flags are those
+// TestVaultRequestFollowsFlags: server, CA, namespace, mount, role and token of the flags are those
 // of the request.
-func TestVaultIsAskedAsTheFlagsSay(t *testing.T) {
+func TestVaultRequestFollowsFlags(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var token, namespace string
@@ -40,9 +40,9 @@ func TestVaultIsAskedAsTheFlagsSay(t *testing.T) {
 	}
 	server.Close() // waits for the handler
 	if token != "hvs.one" || namespace != "platform" {
-		t.Errorf("asked with token %q in namespace %q", token, namespace)
+		t.Errorf("requested with token %q in namespace %q", token, namespace)
 	}
-	// Whether the load has begun when readiness is set is a race; the server is named in either case.
+	// Whether the load has begun when readiness is set is a race; the server is named in both cases.
 	if !slices.ContainsFunc(rig.ready.all(), func(reason string) bool {
 		return strings.Contains(reason, "Vault at "+server.URL+", PKI engine team/pki")
 	}) {
@@ -50,8 +50,8 @@ func TestVaultIsAskedAsTheFlagsSay(t *testing.T) {
 	}
 }
 
-// TestCertManagerIsAskedAsTheFlagsSay: namespace and issuer of the flags are those of the request.
-func TestCertManagerIsAskedAsTheFlagsSay(t *testing.T) {
+// TestCertManagerRequestFollowsFlags: namespace and issuer of the flags are those of the request.
+func TestCertManagerRequestFollowsFlags(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	rig := newRig(t, parse(t, "--certificate-provider=cert-manager", "--cert-manager-issuer=step", "--cert-manager-issuer-kind=StepIssuer", "--cert-manager-issuer-group=step.sm"))
@@ -64,11 +64,11 @@ func TestCertManagerIsAskedAsTheFlagsSay(t *testing.T) {
 	})
 	rig.cfg.Dynamic = client
 	if _, err := Open(ctx, rig.cfg); err == nil || asked == nil {
-		t.Fatalf("error %v, asked for %v", err, asked)
+		t.Fatalf("error %v, request %v", err, asked)
 	}
 	got, _, _ := unstructured.NestedStringMap(asked.Object, "spec", "issuerRef")
 	if asked.GetNamespace() != "osm-system" || got["name"] != "step" || got["kind"] != "StepIssuer" || got["group"] != "step.sm" {
-		t.Errorf("asked %v in namespace %q", got, asked.GetNamespace())
+		t.Errorf("requested %v in namespace %q", got, asked.GetNamespace())
 	}
 }
 

@@ -98,9 +98,9 @@ func (c *cluster) putIssuer(t *testing.T, kind string) {
 
 func (c *cluster) dropIssuer(kind string) {
 	if kind == certmanager.KindClusterIssuer {
-		_ = c.resource("clusterissuers").Delete(context.Background(), issuerName, metav1.DeleteOptions{}) // may be gone
+		_ = c.resource("clusterissuers").Delete(context.Background(), issuerName, metav1.DeleteOptions{}) // may be deleted already
 	} else {
-		_ = c.resource("issuers").Namespace(namespace).Delete(context.Background(), issuerName, metav1.DeleteOptions{}) // may be gone
+		_ = c.resource("issuers").Namespace(namespace).Delete(context.Background(), issuerName, metav1.DeleteOptions{}) // may be deleted already
 	}
 }
 
@@ -125,7 +125,7 @@ func (c *cluster) putCA(t *testing.T, kind string, signer *authority, root []byt
 	if _, err := secrets.Patch(t.Context(), secretName, types.ApplyPatchType, patch, metav1.PatchOptions{FieldManager: "test", Force: &force}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = secrets.Delete(context.Background(), secretName, metav1.DeleteOptions{}) }) // may be gone
+	t.Cleanup(func() { _ = secrets.Delete(context.Background(), secretName, metav1.DeleteOptions{}) }) // may be deleted already
 }
 
 // newProvider returns a provider that has only the control plane's rights in the cluster.
@@ -183,7 +183,7 @@ func (c *cluster) decide(t *testing.T, kind, message string) (stop func()) {
 			return
 		}
 		if _, err := requests.Patch(context.Background(), name, types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
-			t.Logf("%s %s: %v", kind, name, err) // it may be gone
+			t.Logf("%s %s: %v", kind, name, err) // it may be deleted already
 		}
 	})
 }

@@ -40,7 +40,7 @@ const (
 	DefaultProbeInterval = 10 * time.Minute
 )
 
-// removeTimeout bounds the delete that follows each request, even if its caller has gone.
+// removeTimeout bounds the delete that follows each request, even if its caller has given up.
 const removeTimeout = 5 * time.Second
 
 // IssuerRef names the issuer. An issuer of a group other than cert-manager's is external: only the outcome
@@ -212,36 +212,36 @@ func (a *Authority) issue(ctx context.Context, req ca.Request) (*ca.Leaf, error)
 	return leaf, nil
 }
 
-// answer is the content of an issued request, with the key that the request was for.
-type answer struct {
+// issuance is the content of an issued request, with the key that the request was for.
+type issuance struct {
 	name            string
 	certificate, ca []byte
 	key             ca.Key
 }
 
 // ask creates a request, waits for its outcome, and always deletes it.
-func (a *Authority) ask(ctx context.Context, req ca.Request, ttl time.Duration) (answer, error) {
+func (a *Authority) ask(ctx context.Context, req ca.Request, ttl time.Duration) (issuance, error) {
 	csr, key, err := ca.NewSigningRequest(req, a.cfg.TrustDomain)
 	if err != nil {
-		return answer{}, err
+		return issuance{}, err
 	}
 	select {
 	case a.places <- struct{}{}:
 		defer func() { <-a.places }()
 	case <-ctx.Done():
-		return answer{}, fmt.Errorf("wait for one of the %d requests in flight to %s to finish: %w", a.cfg.MaxInFlight, a.cfg.Issuer, context.Cause(ctx))
+		return issuance{}, fmt.Errorf("wait for one of the %d requests in flight to %s to finish: %w", a.cfg.MaxInFlight, a.cfg.Issuer, context.Cause(ctx))
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	object := a.object(req, csr, ttl)
 	got, err := a.submit(ctx, object)
 	if err != nil {
-		return answer{}, err
+		return issuance{}, err
 	}
-	return answer{got.name, got.status.Certificate, got.status.CA, key}, nil
+	return issuance{got.name, got.status.Certificate, got.status.CA, key}, nil
 }
 
-// remove deletes a request, even if its caller has gone: nothing else would.
+// remove deletes a request, even if its caller has given up: nothing else would.
 func (a *Authority) remove(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
@@ -250,8 +250,8 @@ func (a *Authority) remove(ctx context.Context, name string) {
 	}
 }
 
-// observe records which CA signed an answer. It ignores an answer without its signer.
-func (a *Authority) observe(got answer) {
+// observe records which CA signed a response. It ignores a response without its signer.
+func (a *Authority) observe(got issuance) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.heard = true

@@ -58,7 +58,7 @@ func TestIssueBeforeLoad(t *testing.T) {
 		t.Errorf("got error %v", err)
 	}
 	if n := s.count("create"); n != 0 {
-		t.Errorf("asked %d times", n)
+		t.Errorf("sent %d requests", n)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestRequest(t *testing.T) {
 	s.wantNone()
 }
 
-// TestOutcomes covers what an issuer and approvers may write.
+// TestOutcomes covers what issuers and approvers may write.
 func TestOutcomes(t *testing.T) {
 	const anything = "" // issued
 	for name, row := range map[string]struct {
@@ -132,14 +132,14 @@ func TestOutcomes(t *testing.T) {
 		"denied late": {func(s map[string]any) {
 			s["conditions"] = append(s["conditions"].([]any), is("Denied", "Policy", "not you"))
 		}, certmanager.Denied, nil},
-		"denied by the issuer": {func(s map[string]any) { s["conditions"] = []any{notReady("Denied", "said somebody")} }, certmanager.Denied,
-			[]string{"was denied: said somebody: "}},
+		"denied by the issuer": {func(s map[string]any) { s["conditions"] = []any{notReady("Denied", "by policy")} }, certmanager.Denied,
+			[]string{"was denied: by policy: "}},
 		"failed":  {func(s map[string]any) { s["conditions"] = []any{notReady("Failed", "boom")} }, certmanager.Failed, []string{"failed: boom: fix the issuer"}},
 		"invalid": {func(s map[string]any) { s["conditions"] = []any{is("InvalidRequest", "Names", "too many")} }, certmanager.Invalid, []string{"was rejected as invalid: Names: too many"}},
 		"empty":   {func(s map[string]any) { delete(s, "certificate") }, certmanager.Failed, []string{"holds no certificate"}},
-		"garbage": {func(s map[string]any) { s["certificate"] = "Z2FyYmFnZQ==" }, certmanager.Unusable, []string{"got an unusable certificate", "provider's answer"}},
+		"garbage": {func(s map[string]any) { s["certificate"] = "Z2FyYmFnZQ==" }, certmanager.Unusable, []string{"got an unusable certificate", "provider's response"}},
 		"other CA": {func(s map[string]any) { s["certificate"] = s["ca"] }, certmanager.Unusable,
-			[]string{"another key"}},
+			[]string{"a different key"}},
 		"not approved to be ready": {func(s map[string]any) { s["conditions"] = []any{is("Ready", "Issued", "")} }, anything, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -248,14 +248,14 @@ func TestBrokenWatch(t *testing.T) {
 			w.Error(&gone)
 			return w, nil
 		}, "", ""},
-		"answered while nobody watched": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
+		"signed while not watched": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
 			s.objects[object.GetName()] = s.answered(object)
 			s.watch = func(int, *unstructured.Unstructured) (watch.Interface, error) {
 				return watch.NewFakeWithChanSize(0, false), nil // never sends an event
 			}
 			return closed(), nil
 		}, "", ""},
-		"deleted while nobody watched": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
+		"deleted while not watched": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
 			delete(s.objects, object.GetName())
 			return closed(), nil
 		}, certmanager.Deleted, "deleted before it was signed"},
@@ -263,8 +263,8 @@ func TestBrokenWatch(t *testing.T) {
 			w := watch.NewFakeWithChanSize(1, false)
 			w.Delete(object)
 			return w, nil
-		}, certmanager.Deleted, "find out who deletes CertificateRequests"},
-		"deleted with its answer": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
+		}, certmanager.Deleted, "find out what deletes CertificateRequests"},
+		"deleted after it was signed": {func(s *apiServer, object *unstructured.Unstructured) (watch.Interface, error) {
 			w := watch.NewFakeWithChanSize(1, false)
 			w.Delete(s.answered(object))
 			return w, nil

@@ -33,8 +33,8 @@ const (
 	meshUser   = "osm-controller"
 )
 
-// patience is how long a process of the cluster may take for anything.
-const patience = 60 * time.Second
+// processTimeout is how long a process of the cluster may take to get anything done.
+const processTimeout = 60 * time.Second
 
 // cluster is an API server with its storage, and cert-manager as a process. All listen on loopback.
 type cluster struct {
@@ -183,13 +183,13 @@ func eventually(t *testing.T, what string, attempt func() error) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); ; <-tick.C {
+	for end := time.Now().Add(processTimeout); ; <-tick.C {
 		err := attempt()
 		if err == nil {
 			return
 		}
 		if time.Now().After(end) || t.Context().Err() != nil {
-			t.Fatalf("waited %v for %s: %v", patience, what, err)
+			t.Fatalf("waited %v for %s: %v", processTimeout, what, err)
 		}
 	}
 }

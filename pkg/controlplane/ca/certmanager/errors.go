@@ -93,7 +93,7 @@ func (a *Authority) failed(state request, reason Reason, why condition) error {
 	case Invalid:
 		fix = "use an issuer that signs key usages and URI names as requested, such as one of type CA"
 	case Deleted:
-		fix = "it will be retried; find out who deletes CertificateRequests in namespace " + a.cfg.Namespace
+		fix = "it will be retried; find out what deletes CertificateRequests in namespace " + a.cfg.Namespace
 	default:
 		fix = "fix the issuer, or use one that can sign for a mesh: types SelfSigned and ACME cannot"
 	}
@@ -149,7 +149,7 @@ func (a *Authority) unanswered(ctx context.Context, state request, trouble error
 	return a.requestError(Unanswered, state.name, detail, fix, context.Cause(ctx))
 }
 
-// abandoned returns the error of a request whose caller has gone, without an explanation.
+// abandoned returns the error of a request whose caller has given up, without a diagnosis.
 func (a *Authority) abandoned(ctx context.Context, name string) error {
 	return fmt.Errorf("wait for CertificateRequest %s/%s: %w", a.cfg.Namespace, name, context.Cause(ctx))
 }

@@ -33,7 +33,7 @@ type apiServer struct {
 	client *fake.FakeDynamicClient
 	signer *authority
 
-	// Faults; each may be nil. fail is called before anything else, status makes the issuer's answer, and
+	// Faults; each may be nil. fail is called before anything else, status makes the issuer's response, and
 	// watch replaces a request's n-th watch, counted from 1.
 	fail   func(verb string) error
 	status func(spec map[string]any) map[string]any
@@ -44,7 +44,7 @@ type apiServer struct {
 	mu      sync.Mutex
 	objects map[string]*unstructured.Unstructured
 	watches map[string]int
-	did     map[string]int // by verb
+	calls   map[string]int // by verb
 	most    int            // objects at a time
 	last    *unstructured.Unstructured
 }
@@ -52,7 +52,7 @@ type apiServer struct {
 func newAPIServer(t *testing.T) *apiServer {
 	s := &apiServer{
 		t: t, signer: newAuthority(t, "root", nil, 365*24*time.Hour),
-		objects: map[string]*unstructured.Unstructured{}, watches: map[string]int{}, did: map[string]int{},
+		objects: map[string]*unstructured.Unstructured{}, watches: map[string]int{}, calls: map[string]int{},
 	}
 	s.client = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{requestsResource: "CertificateRequestList"})
 	s.client.PrependReactor("*", "*", s.react)
@@ -67,14 +67,14 @@ func (s *apiServer) load(changes ...func(*certmanager.Config)) *certmanager.Auth
 	load(s.t, authority)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.did = map[string]int{}
+	s.calls = map[string]int{}
 	return authority
 }
 
 func (s *apiServer) authority(changes ...func(*certmanager.Config)) *certmanager.Authority {
 	s.t.Helper()
 	cfg := certmanager.Config{
-		Client: punctual{s.client}, Namespace: namespace, Mesh: "osm", TrustDomain: domain,
+		Client: contextClient{s.client}, Namespace: namespace, Mesh: "osm", TrustDomain: domain,
 		Issuer: certmanager.IssuerRef{Name: "osm-ca"},
 	}
 	for _, change := range changes {
@@ -94,7 +94,7 @@ func (s *apiServer) react(action k8stesting.Action) (bool, runtime.Object, error
 	if action.GetResource() != requestsResource {
 		verb += " " + action.GetResource().Resource
 	}
-	s.did[verb]++
+	s.calls[verb]++
 	if action.GetNamespace() != namespace {
 		s.t.Errorf("%s in namespace %q", verb, action.GetNamespace())
 	}
@@ -175,7 +175,7 @@ func (s *apiServer) list(options metav1.ListOptions) (bool, runtime.Object, erro
 func (s *apiServer) reactWatch(action k8stesting.Action) (bool, watch.Interface, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.did["watch"]++
+	s.calls["watch"]++
 	fields := action.(k8stesting.WatchActionImpl).WatchRestrictions.Fields
 	name, exact := fields.RequiresExactMatch("metadata.name")
 	if !exact {
@@ -199,7 +199,7 @@ func (s *apiServer) reactWatch(action k8stesting.Action) (bool, watch.Interface,
 	return true, s.answering(object), nil
 }
 
-// answering returns a watch that sees the issuer's answer after the delay.
+// answering returns a watch that sees the issuer's response after the delay.
 func (s *apiServer) answering(object *unstructured.Unstructured) watch.Interface {
 	watcher := watch.NewFakeWithChanSize(1, false)
 	answered := s.answered(object)
@@ -221,7 +221,7 @@ func (s *apiServer) answering(object *unstructured.Unstructured) watch.Interface
 	return watcher
 }
 
-// answered returns the object with the issuer's answer; nil if there is none.
+// answered returns the object with the issuer's response; nil if there is none.
 func (s *apiServer) answered(object *unstructured.Unstructured) *unstructured.Unstructured {
 	status := map[string]any{}
 	spec := object.Object["spec"].(map[string]any)
@@ -266,11 +266,11 @@ func notReady(reason, message string) any {
 	return map[string]any{"type": "Ready", "status": "False", "reason": reason, "message": message}
 }
 
-// count returns how often something was done.
+// count returns the number of calls of a verb.
 func (s *apiServer) count(verb string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.did[verb]
+	return s.calls[verb]
 }
 
 // wantNone fails if a request was left over.
@@ -318,25 +318,25 @@ func collect(into statuses) func(*certmanager.Config) {
 	return func(cfg *certmanager.Config) { cfg.Report = func(s ca.RootStatus) { into <- s } }
 }
 
-// punctual is a client that fails if the context has ended, as the real one does. The fake client does not
-// check it.
-type punctual struct{ dynamic.Interface }
+// contextClient is a client that fails once its context has ended, as the real one does. The fake client does not
+// check the context.
+type contextClient struct{ dynamic.Interface }
 
-func (p punctual) Resource(resource schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
-	return punctualResource{p.Interface.Resource(resource)}
+func (p contextClient) Resource(resource schema.GroupVersionResource) dynamic.NamespaceableResourceInterface {
+	return contextResource{p.Interface.Resource(resource)}
 }
 
-type punctualResource struct {
+type contextResource struct {
 	dynamic.NamespaceableResourceInterface
 }
 
-func (p punctualResource) Namespace(name string) dynamic.ResourceInterface {
-	return punctualObjects{p.NamespaceableResourceInterface.Namespace(name)}
+func (p contextResource) Namespace(name string) dynamic.ResourceInterface {
+	return contextObjects{p.NamespaceableResourceInterface.Namespace(name)}
 }
 
-type punctualObjects struct{ dynamic.ResourceInterface }
+type contextObjects struct{ dynamic.ResourceInterface }
 
-func (p punctualObjects) Delete(ctx context.Context, name string, options metav1.DeleteOptions, sub ...string) error {
+func (p contextObjects) Delete(ctx context.Context, name string, options metav1.DeleteOptions, sub ...string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

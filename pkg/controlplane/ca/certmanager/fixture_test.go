@@ -45,7 +45,7 @@ func serviceRequest(name string) ca.Request {
 	return ca.Request{Identity: workload(name), Usage: ca.UsageService}
 }
 
-// authority is a CA of the tests, independent of the code under test.
+// authority is a test CA, independent of the code under test.
 type authority struct {
 	t    *testing.T
 	cert *x509.Certificate
@@ -108,7 +108,7 @@ func (a *authority) fingerprint() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// answer signs a request like an issuer that copies the names.
+// answer signs a request as an issuer that copies the names does.
 func (a *authority) answer(csr []byte, lifetime time.Duration) []byte {
 	block, _ := pem.Decode(csr)
 	if block == nil {

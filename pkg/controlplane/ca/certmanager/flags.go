@@ -31,12 +31,12 @@ func (f *Flags) Bind(set *pflag.FlagSet) {
 	set.StringVar(&f.Issuer.Group, "cert-manager-issuer-group", Group, "API group of the issuer")
 }
 
-// issuer is the issuer of the flags, also if they were not bound.
+// issuer is the issuer of the flags, even if they were not bound.
 func (f *Flags) issuer() IssuerRef {
 	return IssuerRef{Name: cmp.Or(f.Issuer.Name, DefaultIssuer), Kind: cmp.Or(f.Issuer.Kind, KindIssuer), Group: cmp.Or(f.Issuer.Group, Group)}
 }
 
-// Validate says which flag is wrong, if cert-manager signs.
+// Validate returns an error that names the wrong flag, if cert-manager signs.
 func (f *Flags) Validate(selected string) error {
 	if selected != f.Name() {
 		return nil
@@ -59,8 +59,8 @@ func (f *Flags) Spec(string) (v1alpha2.ProviderSpec, error) {
 	}}, validIssuer(issuer)
 }
 
-// Accept refuses issuers of another kind or group than the installation's. Their name is free: an
-// issuer is sent no credential.
+// Accept rejects issuers of another kind or group than the installation's. The name is not restricted: an
+// issuer receives no credentials.
 func (f *Flags) Accept(spec v1alpha2.ProviderSpec, _ string) (v1alpha2.ProviderSpec, error) {
 	own, issuer := f.issuer(), spec.CertManager.WithDefaults()
 	issuer.IssuerName = cmp.Or(issuer.IssuerName, DefaultIssuer)

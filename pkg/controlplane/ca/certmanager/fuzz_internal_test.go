@@ -45,7 +45,7 @@ func FuzzRequest(f *testing.F) {
 			t.Errorf("issued: %+v", state.status)
 		}
 		if reason == pending && deleted {
-			t.Error("waits for a request that is gone")
+			t.Error("waits for a deleted request")
 		}
 		if text := why.text(); strings.HasPrefix(text, ":") || strings.HasSuffix(text, ": ") {
 			t.Errorf("says %q", text)

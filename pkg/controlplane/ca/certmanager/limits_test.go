@@ -49,7 +49,7 @@ func TestNeverAnswered(t *testing.T) {
 					if n > 1 {
 						return nil, nil // as usual
 					}
-					w := watch.NewFakeWithChanSize(1, false) // earlier trouble does not count
+					w := watch.NewFakeWithChanSize(1, false) // an earlier error does not count
 					w.Error(&late)
 					return w, nil
 				}
@@ -71,14 +71,14 @@ func TestNeverAnswered(t *testing.T) {
 	}
 }
 
-// TestCallerLeaves cancels the caller: the request is still deleted, and nothing is diagnosed.
-func TestCallerLeaves(t *testing.T) {
+// TestCallerGivesUp cancels the caller's context: the request is still deleted, and nothing is diagnosed.
+func TestCallerGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newAPIServer(t)
 		authority := s.load()
 		s.status = func(map[string]any) map[string]any { return nil }
 		ctx, cancel := context.WithCancelCause(t.Context())
-		reason := errors.New("the proxy is gone")
+		reason := errors.New("the proxy disconnected")
 		go func() {
 			time.Sleep(time.Second)
 			cancel(reason)
@@ -88,12 +88,12 @@ func TestCallerLeaves(t *testing.T) {
 		}
 		s.wantNone()
 		if n := s.count("get issuers"); n != 0 {
-			t.Errorf("asked for the issuer %d times", n)
+			t.Errorf("read the issuer %d times", n)
 		}
 	})
 }
 
-// TestAllInFlight has the maximum number of requests in flight, none of which gets an answer.
+// TestAllInFlight has the maximum number of requests in flight, none of which gets a decision.
 func TestAllInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newAPIServer(t)

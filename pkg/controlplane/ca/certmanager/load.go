@@ -191,7 +191,7 @@ func (a *Authority) sweepAll(ctx context.Context) (removed int, err error) {
 			switch err := a.requests.Delete(ctx, item.GetName(), metav1.DeleteOptions{}); {
 			case err == nil:
 				removed++
-			case !apierrors.IsNotFound(err): // not found: another replica was faster
+			case !apierrors.IsNotFound(err): // not found: another replica deleted it first
 				return removed, fmt.Errorf("delete %s: %w", item.GetName(), err)
 			}
 		}

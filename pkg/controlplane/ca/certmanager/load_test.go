@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/certmanager"
 )
 
-// TestLoadWaits is denied for a while, then gets no answer, then is approved. The log names each problem
+// TestLoadWaits is denied for a while, then gets no response, then is approved. The log names each problem
 // once, and the API server is not flooded.
 func TestLoadWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestLoadWaits(t *testing.T) {
 		go func() { done <- authority.Load(t.Context()) }()
 		time.Sleep(10 * time.Minute)
 		if n := s.count("create"); n < 10*60/15 || n > 10*60/7+10 {
-			t.Errorf("asked %d times in ten minutes of denial, want about one in ten seconds", n)
+			t.Errorf("sent %d requests in ten minutes of denial, want about one in ten seconds", n)
 		}
 		s.change(func() { s.status = func(map[string]any) map[string]any { return nil } })
 		time.Sleep(time.Minute)
@@ -59,7 +59,7 @@ func TestLoadGivesUp(t *testing.T) {
 		"failed": {func(*apiServer, map[string]any) map[string]any {
 			return map[string]any{"conditions": []any{notReady("Failed", "boom")}}
 		}, certmanager.Failed, "boom"},
-		"no CA in the answer": {func(s *apiServer, spec map[string]any) map[string]any {
+		"no CA in the response": {func(s *apiServer, spec map[string]any) map[string]any {
 			status := s.issued(spec)
 			delete(status, "ca")
 			return status
@@ -71,7 +71,7 @@ func TestLoadGivesUp(t *testing.T) {
 			}
 			spec["request"] = base64.StdEncoding.EncodeToString(csr)
 			return s.issued(spec)
-		}, certmanager.Unusable, "another key"},
+		}, certmanager.Unusable, "a different key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -91,8 +91,8 @@ func TestLoadGivesUp(t *testing.T) {
 	}
 }
 
-// TestRunProbesWhenQuiet counts the leaves that Run itself requests.
-func TestRunProbesWhenQuiet(t *testing.T) {
+// TestRunProbesWhenIdle counts the leaves that Run itself requests.
+func TestRunProbesWhenIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logged
 		s := newAPIServer(t)
@@ -102,7 +102,7 @@ func TestRunProbesWhenQuiet(t *testing.T) {
 		go func() { done <- authority.Run(ctx) }()
 		time.Sleep(time.Hour)
 		if n := s.count("create"); n < 4 || n > 12 {
-			t.Errorf("asked %d times in a quiet hour, want about every ten minutes", n)
+			t.Errorf("sent %d requests in an idle hour, want about one in ten minutes", n)
 		}
 		before := s.count("create")
 		for range 60 {
@@ -112,7 +112,7 @@ func TestRunProbesWhenQuiet(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		if n := s.count("create") - before; n != 60 {
-			t.Errorf("asked %d times in a busy hour, want the 60 of others only", n)
+			t.Errorf("sent %d requests in a busy hour, want only the 60 of others", n)
 		}
 		s.change(func() {
 			s.status = func(map[string]any) map[string]any {
@@ -149,13 +149,13 @@ func TestRunReports(t *testing.T) {
 			synctest.Wait()
 			return err
 		}
-		other := newAuthority(t, "root", nil, 365*24*time.Hour) // of the same name, with another key
+		other := newAuthority(t, "root", nil, 365*24*time.Hour) // same name, different key
 		s.change(func() { s.signer = other })
 		for range 3 {
 			wantReason(t, issue(), certmanager.Unusable, "does not lead to the trusted CA")
 		}
 		if status := reports.next(t); status.State != ca.RootDiffers || status.Found != other.fingerprint() || status.Ready() ||
-			!strings.HasPrefix(status.String(), `cert-manager's Issuer "osm-ca" in namespace osm-system holds another root CA`) {
+			!strings.HasPrefix(status.String(), `cert-manager's Issuer "osm-ca" in namespace osm-system holds a different root CA`) {
 			t.Errorf("reports %+v: %s", status, status)
 		}
 		s.change(func() { s.signer = first })
@@ -166,7 +166,7 @@ func TestRunReports(t *testing.T) {
 			t.Errorf("reports %+v", status)
 		}
 		if len(reports) != 0 {
-			t.Errorf("reports the same again: %+v", <-reports)
+			t.Errorf("reported the same twice: %+v", <-reports)
 		}
 		finish(t, cancel, done)
 	})
@@ -184,7 +184,7 @@ func TestSweep(t *testing.T) {
 		s.put("other", "other", time.Hour)
 		authority := s.load(logTo(&log))
 		if got := s.names(); got != "[osm-young other]" {
-			t.Errorf("left are %s", got)
+			t.Errorf("requests left: %s", got)
 		}
 		if !strings.Contains(log.String(), "count=5") {
 			t.Errorf("the log says %q", log.String())
@@ -194,7 +194,7 @@ func TestSweep(t *testing.T) {
 		go func() { done <- authority.Run(ctx) }()
 		time.Sleep(11 * time.Minute)
 		if got := s.names(); got != "[other]" {
-			t.Errorf("left are %s", got)
+			t.Errorf("requests left: %s", got)
 		}
 		finish(t, cancel, done)
 	})

@@ -41,7 +41,7 @@ func TestRealCertManager(t *testing.T) {
 		t.Run("never answered", func(t *testing.T) { testNeverAnswered(t, c) })
 		t.Run("denied", func(t *testing.T) { testDenied(t, c) })
 	})
-	t.Run("API server away", func(t *testing.T) { testServerAway(t, c) })
+	t.Run("API server down", func(t *testing.T) { testServerDown(t, c) })
 }
 
 func testIssue(t *testing.T, c *cluster, kind string) {
@@ -73,7 +73,7 @@ func testIssue(t *testing.T, c *cluster, kind string) {
 			t.Errorf("%s: named %q %v", row.usage, cert.Subject.CommonName, cert.URIs)
 		}
 		if lifetime := leaf.NotAfter.Sub(leaf.Issued); lifetime < 23*time.Hour || lifetime > 25*time.Hour {
-			t.Errorf("%s: lives for %v, want a day", row.usage, lifetime)
+			t.Errorf("%s: lifetime %v, want a day", row.usage, lifetime)
 		}
 		if err := cert.CheckSignatureFrom(root.cert); err != nil {
 			t.Errorf("%s: %v", row.usage, err)
@@ -127,7 +127,7 @@ func testShortCA(t *testing.T, c *cluster) {
 	}
 }
 
-// testLateIssuer starts the mesh first, then creates the issuer, then its CA.
+// testLateIssuer starts the mesh first, and then creates the issuer and its CA.
 func testLateIssuer(t *testing.T, c *cluster) {
 	var log logged
 	provider := c.newProvider(t, certmanager.KindIssuer, timeout(500*time.Millisecond), logTo(&log))
@@ -153,12 +153,12 @@ func testLateIssuer(t *testing.T, c *cluster) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(patience):
-		t.Fatal("not loaded although the issuer is there")
+	case <-time.After(processTimeout):
+		t.Fatal("not loaded although the issuer exists")
 	}
-	t.Logf("loaded %v after the issuer was complete; said:\n%s", time.Since(begin), log.String())
+	t.Logf("loaded %v after the issuer was complete; log:\n%s", time.Since(begin), log.String())
 	if n := strings.Count(log.String(), "waiting for the first certificate"); n > 4 {
-		t.Errorf("logged %d times that it waits: a problem that stays the same is logged once", n)
+		t.Errorf("logged %d times that it waits, want each problem logged once", n)
 	}
 	c.wantNone(t)
 }
@@ -198,7 +198,7 @@ func testLostIssuer(t *testing.T, c *cluster) {
 	c.wantNone(t)
 }
 
-// testSelfSigned has an issuer that no mesh can use: each leaf would be its own CA.
+// testSelfSigned has an issuer that no mesh can use: each leaf is its own CA.
 func testSelfSigned(t *testing.T, c *cluster) {
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "metadata": map[string]any{"name": issuerName},
@@ -215,7 +215,7 @@ func testSelfSigned(t *testing.T, c *cluster) {
 	c.wantNone(t)
 }
 
-// testFailed has an issuer that is ready and cannot sign: the root in its Secret is another one.
+// testFailed has an issuer that is ready but cannot sign: the root in its Secret is a different one.
 func testFailed(t *testing.T, c *cluster) {
 	root := newAuthority(t, "root", nil, 24*time.Hour)
 	provider := c.loaded(t, certmanager.KindIssuer, root)

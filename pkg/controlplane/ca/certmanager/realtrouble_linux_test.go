@@ -25,12 +25,12 @@ func testLeftovers(t *testing.T, c *cluster) {
 		object := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest",
 			"metadata": map[string]any{"name": name, "labels": labels},
-			"spec":     map[string]any{"request": "bm9uZQ==", "issuerRef": map[string]any{"name": "nobody"}},
+			"spec":     map[string]any{"request": "bm9uZQ==", "issuerRef": map[string]any{"name": "none"}},
 		}}
 		if _, err := requests.Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = requests.Delete(context.Background(), name, metav1.DeleteOptions{}) }) // may be gone
+		t.Cleanup(func() { _ = requests.Delete(context.Background(), name, metav1.DeleteOptions{}) }) // may be deleted already
 	}
 	leave("osm-left", map[string]any{certmanager.LabelRequest: "osm"})
 	leave("other-mesh", map[string]any{certmanager.LabelRequest: "other"})
@@ -38,7 +38,7 @@ func testLeftovers(t *testing.T, c *cluster) {
 
 	c.loaded(t, certmanager.KindIssuer, root)
 	if n := c.count(t); n != 2 {
-		t.Errorf("%d requests of meshes, want both: they are young", n)
+		t.Errorf("%d requests of meshes, want both: they are recent", n)
 	}
 	late := c.newProvider(t, certmanager.KindIssuer, func(cfg *certmanager.Config) { cfg.Now = func() time.Time { return time.Now().Add(6 * time.Minute) } })
 	load(t, late)
@@ -51,7 +51,7 @@ func testLeftovers(t *testing.T, c *cluster) {
 		names = append(names, item.GetName())
 	}
 	if !slices.Equal(names, []string{"other-mesh", "somebodys"}) {
-		t.Errorf("left are %v, want those that are not this mesh's", names)
+		t.Errorf("requests left: %v, want those that are not this mesh's", names)
 	}
 }
 
@@ -100,8 +100,8 @@ func testThousand(t *testing.T, c *cluster) {
 	t.Logf("%d certificates in %v, at most %d requests at a time", identities, took, most.Load())
 }
 
-// testServerAway stops the API server while the mesh runs.
-func testServerAway(t *testing.T, c *cluster) {
+// testServerDown stops the API server while the mesh runs.
+func testServerDown(t *testing.T, c *cluster) {
 	c.startCertManager(t)
 	var log logged
 	provider := c.loaded(t, certmanager.KindIssuer, newAuthority(t, "root", nil, 24*time.Hour), logTo(&log))
@@ -145,7 +145,7 @@ func testNeverAnswered(t *testing.T, c *cluster) {
 	_, err := provider.Issue(t.Context(), serviceRequest("bookbuyer"))
 	wantReason(t, err, certmanager.Unanswered, "neither approved nor denied before the timeout (at most 1s)", "approval policy")
 	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("took %v, want the time limit of 1s and a little", took)
+		t.Errorf("took %v, want a little more than the timeout of 1s", took)
 	}
 	c.wantNone(t)
 
@@ -178,7 +178,7 @@ func testDenied(t *testing.T, c *cluster) {
 	_, err = provider.Issue(t.Context(), serviceRequest("bookbuyer"))
 	wantReason(t, err, certmanager.Denied, "spiffe://cluster.local/")
 	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("took %v: a denial is an answer", took)
+		t.Errorf("took %v: a denial ends the wait", took)
 	}
 	c.wantNone(t)
 }

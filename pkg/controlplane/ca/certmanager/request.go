@@ -189,7 +189,7 @@ func (a *Authority) submit(ctx context.Context, object *unstructured.Unstructure
 	return a.await(ctx, state)
 }
 
-// undone reports whether a create has certainly created nothing; it is false if there is no error.
+// undone reports whether a failed create certainly created nothing; it is false if there is no error.
 func undone(err error) bool {
 	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsNotFound(err) ||
 		apierrors.IsBadRequest(err) || apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err)
@@ -265,7 +265,7 @@ func (r *request) apply(event watch.Event) error {
 	return nil
 }
 
-// refresh reads what changed while there was no watch. It ignores errors: the watch that follows fails alike.
+// refresh reads what changed while there was no watch. It ignores errors: the watch that follows fails as well.
 func (a *Authority) refresh(ctx context.Context, state *request) {
 	object, err := a.requests.Get(ctx, state.name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -280,7 +280,7 @@ func (a *Authority) refresh(ctx context.Context, state *request) {
 	}
 }
 
-// sleep waits, and reports whether ctx is still alive after it.
+// sleep waits, and reports whether ctx is still active afterwards.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

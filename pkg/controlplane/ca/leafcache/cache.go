@@ -18,7 +18,7 @@ import (
 
 const (
 	// maxTick bounds how late a jump of the wall clock is noticed: timers run on the monotonic
-	// clock, which stands still while the host sleeps.
+	// clock, which stops while the host sleeps.
 	maxTick = 30 * time.Second
 	// issueTimeout ends an attempt that no caller's context ends.
 	issueTimeout = 30 * time.Second
@@ -46,7 +46,7 @@ type Config struct {
 	Now func() time.Time
 	// Concurrency bounds simultaneous renewals; zero means 8.
 	Concurrency int
-	// Log hears of failed renewals; nil discards them.
+	// Log receives failed renewals; nil discards them.
 	Log *slog.Logger
 	// Metrics may be nil.
 	Metrics *ca.Metrics
@@ -63,7 +63,7 @@ type Cache struct {
 	mu      sync.Mutex
 	profile Profile
 	reissue reissue
-	next    time.Time // when Run looks again
+	next    time.Time // when Run checks again
 	entries map[identity.Identity]*entry
 }
 
@@ -131,7 +131,7 @@ func (c *Cache) join(id identity.Identity) *Handle {
 }
 
 // usable reports whether the handle has a leaf that is still valid. A leaf that is only due for
-// renewal is usable: Run renews it and tells every handle.
+// renewal is usable: Run renews it and notifies every handle.
 func (c *Cache) usable(handle *Handle) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,7 +165,7 @@ func (c *Cache) issue(ctx context.Context, id identity.Identity) (*ca.Leaf, erro
 	}
 }
 
-// adopt makes a leaf the current one of its identity, if that is still in use, and tells the
+// adopt makes a leaf the current one of its identity, if that is still in use, and notifies the
 // handles. A leaf requested before the last Reissue is reissued like all others.
 func (c *Cache) adopt(id identity.Identity, leaf *ca.Leaf, count int) {
 	c.mu.Lock()

@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// cache is a running Leaves in a synctest bubble.
+// cache is a running Cache in a synctest bubble.
 type cache struct {
 	*leafcache.Cache
 	clock     *catest.Clock
@@ -48,13 +48,13 @@ func (c *cache) acquire(t *testing.T, name string) *leafcache.Handle {
 	return handle
 }
 
-// left is the share of a leaf's life that is left.
+// left returns the remaining share of a leaf's lifetime.
 func (c *cache) left(leaf *ca.Leaf) float64 {
 	return leaf.NotAfter.Sub(c.clock.Now().Round(0)).Seconds() / leaf.NotAfter.Sub(leaf.Issued).Seconds()
 }
 
 // TestLeavesForAMonth is R7: over 30 days no workload ever holds a certificate with less than
-// 20 % of its life left; each renewal is announced, and comes between 50 and 70 % of the life.
+// 20 % of its lifetime left; each renewal is announced, and happens between 50 and 70 % of the lifetime.
 func TestLeavesForAMonth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
@@ -75,17 +75,17 @@ func TestLeavesForAMonth(t *testing.T) {
 				select {
 				case <-handle.Changed():
 					if share := c.left(held[handle]); share > 0.5 || share < 0.29 {
-						t.Fatalf("%s renewed with %.2f of its life left", handle.Identity(), share)
+						t.Fatalf("%s renewed with %.2f of its lifetime left", handle.Identity(), share)
 					}
 					held[handle] = handle.Current()
 					renewals++
 				default:
 				}
 				if held[handle] != handle.Current() {
-					t.Fatalf("%s changed without a word", handle.Identity())
+					t.Fatalf("%s changed without a notification", handle.Identity())
 				}
 				if c.left(held[handle]) < 0.2 {
-					t.Fatalf("%s holds a certificate with %.2f of its life left", handle.Identity(), c.left(held[handle]))
+					t.Fatalf("%s holds a certificate with %.2f of its lifetime left", handle.Identity(), c.left(held[handle]))
 				}
 			}
 		}
@@ -115,7 +115,7 @@ func TestLeavesAfterPause(t *testing.T) {
 			t.Fatal("not renewed at the next tick")
 		}
 		if c.left(handle.Current()) < 0.99 || handle.Current() == before {
-			t.Errorf("%.2f of its life left", c.left(handle.Current()))
+			t.Errorf("%.2f of its lifetime left", c.left(handle.Current()))
 		}
 		// A clock that is set back again must neither stop renewal nor renew without end.
 		c.clock.Jump(-72 * time.Hour)
@@ -127,7 +127,7 @@ func TestLeavesAfterPause(t *testing.T) {
 	})
 }
 
-// TestAcquireAfterPauseIsFresh: whoever comes before the next tick does not get an expired leaf.
+// TestAcquireAfterPauseIsFresh: Acquire before the next tick does not return an expired leaf.
 func TestAcquireAfterPauseIsFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
@@ -138,13 +138,13 @@ func TestAcquireAfterPauseIsFresh(t *testing.T) {
 		second := c.acquire(t, "a")
 		defer second.Release()
 		if c.left(second.Current()) < 0.99 || first.Current() != second.Current() {
-			t.Errorf("%.2f of its life left, shared: %v", c.left(second.Current()), first.Current() == second.Current())
+			t.Errorf("%.2f of its lifetime left, shared: %v", c.left(second.Current()), first.Current() == second.Current())
 		}
 	})
 }
 
-// TestAcquireOnce: simultaneous streams of one identity cost one certificate, and the last one to
-// leave turns off the light.
+// TestAcquireOnce: simultaneous streams of one identity need one certificate, and the last one to
+// end removes it from the cache.
 func TestAcquireOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
@@ -168,7 +168,7 @@ func TestAcquireOnce(t *testing.T) {
 			handle.Release()
 		}
 		if c.Len() != 1 {
-			t.Error("forgotten while in use")
+			t.Error("removed while in use")
 		}
 		handles[0].Release()
 		if c.Len() != 0 {
@@ -177,8 +177,8 @@ func TestAcquireOnce(t *testing.T) {
 	})
 }
 
-// TestAcquireOutlivesAnotherCaller: the stream that asked first goes away; the other one must not
-// fail with it.
+// TestAcquireOutlivesAnotherCaller: the first of two waiting streams ends; the second must not
+// fail because of that.
 func TestAcquireOutlivesAnotherCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
@@ -206,7 +206,7 @@ func TestAcquireOutlivesAnotherCaller(t *testing.T) {
 	})
 }
 
-// TestAcquireFails: nothing stays behind.
+// TestAcquireFails: a failed Acquire leaves nothing behind.
 func TestAcquireFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
@@ -220,8 +220,8 @@ func TestAcquireFails(t *testing.T) {
 	})
 }
 
-// TestLeavesRetry: while the authority is away the leaf stays, attempts are bounded, and the
-// renewal comes soon after it is back.
+// TestLeavesRetry: while the authority is unavailable the leaf stays, attempts are bounded, and the
+// renewal follows soon after it is back.
 func TestLeavesRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{Validity: 10 * time.Hour})
@@ -263,7 +263,7 @@ func TestSetValidity(t *testing.T) {
 		synctest.Wait()
 		for _, handle := range handles {
 			if leaf := handle.Current(); leaf.NotAfter.Sub(leaf.Issued) > time.Hour {
-				t.Errorf("%s still lives for %v", handle.Identity(), leaf.NotAfter.Sub(leaf.Issued))
+				t.Errorf("%s still has a lifetime of %v", handle.Identity(), leaf.NotAfter.Sub(leaf.Issued))
 			}
 		}
 		issued := c.authority.Issued.Load()
@@ -275,7 +275,7 @@ func TestSetValidity(t *testing.T) {
 	})
 }
 
-// TestShortValidity: lives shorter than the tick are renewed in time too.
+// TestShortValidity: leaves with lifetimes shorter than the tick are renewed in time as well.
 func TestShortValidity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{Validity: 20 * time.Second})
@@ -286,13 +286,13 @@ func TestShortValidity(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if c.left(handle.Current()) < 0.2 {
-				t.Fatalf("%.2f of its life left", c.left(handle.Current()))
+				t.Fatalf("%.2f of its lifetime left", c.left(handle.Current()))
 			}
 		}
 	})
 }
 
-// TestLeavesUnderRace mixes everything; the race detector and the end state judge.
+// TestLeavesUnderRace calls everything at the same time, for the race detector, and checks the final state.
 func TestLeavesUnderRace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{Validity: time.Minute})

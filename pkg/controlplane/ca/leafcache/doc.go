@@ -3,5 +3,5 @@
 //
 // It does not sign: a ca.Authority does. It does not know who uses a certificate: every user holds a
 // Handle. Its invariant: while Run runs and the authority answers, the certificate of a Handle is
-// valid, and a Handle is told of every new one.
+// valid, and every Handle is notified of every new one.
 package leafcache

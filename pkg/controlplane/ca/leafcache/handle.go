@@ -6,7 +6,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
-// Handle is one user's hold on an identity's current leaf.
+// Handle gives one user access to an identity's current leaf.
 type Handle struct {
 	cache   *Cache
 	id      identity.Identity
@@ -28,7 +28,7 @@ func (h *Handle) Current() *ca.Leaf {
 // Reading Current after each receive misses nothing. The channel is never closed.
 func (h *Handle) Changed() <-chan struct{} { return h.changed }
 
-// Release gives the handle up. Further calls do nothing.
+// Release releases the handle. Further calls do nothing.
 func (h *Handle) Release() {
 	c := h.cache
 	c.mu.Lock()

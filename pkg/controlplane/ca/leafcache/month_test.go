@@ -10,8 +10,8 @@ import (
 )
 
 // TestAMonthWithSleep is R7 on a host that sleeps: 30 days at a validity of 24 hours, with a pause
-// of three days in which the wall clock goes on and timers do not. While the controller runs no
-// proxy holds a leaf with less than 30 % of its life left; after the pause it takes one tick.
+// of three days in which the wall clock advances and timers do not. While the controller runs, no
+// proxy holds a leaf with less than 30 % of its lifetime left; after the pause, recovery takes one tick.
 func TestAMonthWithSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := runLeaves(t, leafcache.Profile{})
@@ -36,12 +36,12 @@ func TestAMonthWithSleep(t *testing.T) {
 				least = min(least, c.left(handle.Current()))
 			}
 			if least < 0.3 {
-				t.Fatalf("%v: a leaf with %.4f of its life left", day, least)
+				t.Fatalf("%v: a leaf with %.4f of its lifetime left", day, least)
 			}
 		}
 		if !slept || least > 0.35 {
-			t.Errorf("slept %v, least life left %.3f: want renewals between 50 and 70 %% of the life", slept, least)
+			t.Errorf("slept %v, least lifetime left %.3f: want renewals between 50 and 70 %% of the lifetime", slept, least)
 		}
-		t.Logf("least life left %.4f, %d certificates", least, c.authority.Issued.Load())
+		t.Logf("least lifetime left %.4f, %d certificates", least, c.authority.Issued.Load())
 	})
 }

@@ -29,7 +29,7 @@ func (c *Cache) ReissueSoon() {
 	c.Reissue(min(maxSpread, cmp.Or(profile.Validity, ca.DefaultTTL)/4))
 }
 
-// SetValidity changes only the life of new leaves; see SetProfile.
+// SetValidity changes only the lifetime of new leaves; see SetProfile.
 func (c *Cache) SetValidity(validity time.Duration) {
 	p, _ := c.current()
 	p.Validity = validity

@@ -13,8 +13,8 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// TestLeavesFollowTheSigner: once another CA signs, all leaves in use are of it within five
-// minutes, not all at once; one that was being issued at that moment does not escape.
+// TestLeavesFollowTheSigner: once another CA signs, all leaves in use are signed by it within five
+// minutes, but not all at once, including one that was being issued at that moment.
 func TestLeavesFollowTheSigner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &catest.Clock{}
@@ -39,7 +39,7 @@ func TestLeavesFollowTheSigner(t *testing.T) {
 			handles = append(handles, handle)
 		}
 		late := make(chan *leafcache.Handle, 1)
-		go func() { // asks the old signer, and has the answer after the new one took over
+		go func() { // requests from the old signer, and gets the leaf after the new one took over
 			handle, err := leaves.Acquire(t.Context(), catest.Workload("late"))
 			if err != nil {
 				t.Error(err)
@@ -80,7 +80,7 @@ func TestLeavesFollowTheSigner(t *testing.T) {
 	})
 }
 
-// handedOver is an authority whose answer for "late" takes a second on its way.
+// handedOver is an authority whose response for "late" takes a second to arrive.
 type handedOver struct{ ca.Authority }
 
 func (h handedOver) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {

@@ -23,7 +23,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// apiServer answers applies and deletes of Secrets as the real one does, as far as it matters
+// apiServer handles applies and deletes of Secrets as the real one does, as far as it matters
 // here: dry runs store nothing, a TLS Secret must hold data, its type cannot change, owners of
 // fields are remembered, and a delete may demand a uid. Anything else fails the test.
 type apiServer struct {

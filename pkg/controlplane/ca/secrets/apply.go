@@ -65,7 +65,7 @@ func ours(secret *corev1.Secret, label string) bool {
 	})
 }
 
-// foreignError is about a Secret that has the name of one of ours but belongs to somebody else.
+// foreignError reports a Secret that has the name of one of ours but belongs to somebody else.
 type foreignError struct{ reason error }
 
 func (e *foreignError) Error() string { return "somebody else's Secret: " + e.reason.Error() }

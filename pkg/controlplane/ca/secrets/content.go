@@ -74,7 +74,7 @@ func (p *ProxyController) fullConfig(account Account, leaf *ca.Leaf, trust ca.Tr
 	return ownedBy(config, account)
 }
 
-// fit returns until when a Secret may stay as it is, or why it has to be replaced at once. A Secret
+// fit returns until when a Secret may stay unchanged, or why it has to be replaced at once. A Secret
 // written before the roots changed may stay for a while: its proxies are still served.
 func (p *ProxyController) fit(secret *corev1.Secret, account Account, trust ca.Trust) (renewAt time.Time, err error) {
 	for key, want := range map[string][]byte{api.ProxySDSCert: []byte(sdsCert), api.ProxySDSTrust: []byte(sdsTrust)} {

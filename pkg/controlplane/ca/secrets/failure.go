@@ -26,7 +26,7 @@ func (p *ProxyController) fail(ctx context.Context, id identity.Identity, r *rec
 	return failed
 }
 
-// problemOf describes a fault that a user has to fix. It is empty for one that goes away by itself.
+// problemOf describes a fault that a user has to fix. It is empty for a transient one.
 func (p *ProxyController) problemOf(id identity.Identity, err error) string {
 	var foreign *foreignError
 	switch {
@@ -37,7 +37,7 @@ func (p *ProxyController) problemOf(id identity.Identity, err error) string {
 	case apierrors.IsForbidden(err):
 		return fmt.Sprintf("proxies of ServiceAccount %s get no certificate because the API server refuses to write it (%v): rename or delete a foreign Secret of this name, or restore the control plane's ClusterRole", id, err)
 	case apierrors.IsInvalid(err):
-		return fmt.Sprintf("proxies of ServiceAccount %s get no certificate because the API server refuses it (%v): delete the Secret to have it made anew", id, err)
+		return fmt.Sprintf("proxies of ServiceAccount %s get no certificate because the API server refuses it (%v): delete the Secret so that it is created again", id, err)
 	}
 	return ""
 }

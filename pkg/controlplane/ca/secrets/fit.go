@@ -57,13 +57,13 @@ func (r leafRule) fit(chain []*x509.Certificate, trust ca.Trust, now time.Time) 
 		return time.Time{}, fmt.Errorf("certificate: %w", err)
 	}
 	issued := cert.NotBefore.Add(ca.Backdate)
-	life := cert.NotAfter.Sub(issued)
-	if life > r.ttl+ca.Backdate {
-		return time.Time{}, fmt.Errorf("certificate lives for %v, want %v", life, r.ttl)
+	lifetime := cert.NotAfter.Sub(issued)
+	if lifetime > r.ttl+ca.Backdate {
+		return time.Time{}, fmt.Errorf("certificate lifetime is %v, want %v", lifetime, r.ttl)
 	}
-	renewAt = issued.Add(life / 2)
+	renewAt = issued.Add(lifetime / 2)
 	if !now.Before(renewAt) {
-		return time.Time{}, fmt.Errorf("half of the certificate's life was over at %s", renewAt.UTC().Format(time.RFC3339))
+		return time.Time{}, fmt.Errorf("the certificate was due for renewal at %s", renewAt.UTC().Format(time.RFC3339))
 	}
 	return renewAt, nil
 }

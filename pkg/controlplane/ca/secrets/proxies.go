@@ -32,7 +32,7 @@ const (
 	// defaultConcurrency is the number of simultaneous requests.
 	defaultConcurrency = 8
 	// maxPause bounds how late a jump of the wall clock is noticed: timers run on the monotonic clock,
-	// which stands still while the host sleeps.
+	// which stops while the host sleeps.
 	maxPause = 30 * time.Second
 )
 
@@ -91,7 +91,7 @@ type ProxyController struct {
 	evidence []rotation.Secret // of the last Reconcile
 }
 
-// record is what the controller knows of one Secret.
+// record is what the controller knows about one Secret.
 type record struct {
 	owner    types.UID
 	uid      types.UID // of the Secret; empty while none is known to exist

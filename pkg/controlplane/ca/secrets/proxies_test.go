@@ -29,7 +29,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite golden files")
 
-// writer is a ProxySecrets before an apiServer.
+// writer is a ProxyController with an apiServer.
 type writer struct {
 	*secrets.ProxyController
 	server *apiServer
@@ -48,7 +48,7 @@ func newWriter(t *testing.T) *writer {
 	return w
 }
 
-// restart is another replica that obtains the Lease.
+// restart replaces the controller by that of another replica that becomes the leader.
 func (w *writer) restart(t *testing.T) {
 	t.Helper()
 	secrets, err := secrets.NewProxyController(w.config)
@@ -82,7 +82,7 @@ const (
 	keyB = "bookstore/osm-proxy-b"
 )
 
-// TestReconcile is the life of two Secrets, with every request that it costs.
+// TestReconcile follows two Secrets from creation to deletion, and checks every request.
 func TestReconcile(t *testing.T) {
 	w := newWriter(t)
 	if r := w.reconcile(t, "a", "b", "a"); r.Written != 2 || len(r.Problems) != 0 {
@@ -102,24 +102,24 @@ func TestReconcile(t *testing.T) {
 
 	w.clock.Jump(11 * time.Hour)
 	w.reconcile(t, "a", "b")
-	want(t, w, "before half of the life", "probe "+keyA, "probe "+keyB)
+	want(t, w, "before half of the lifetime", "probe "+keyA, "probe "+keyB)
 	if !cmp.Equal(before.Data, w.server.secret(keyA).Data) {
-		t.Error("changed before half of its life")
+		t.Error("changed before half of its lifetime")
 	}
 	w.clock.Jump(time.Hour)
 	if r := w.reconcile(t, "a", "b"); r.Written != 2 {
-		t.Errorf("after half of the life: %+v", r)
+		t.Errorf("after half of the lifetime: %+v", r)
 	}
-	want(t, w, "after half of the life", "probe "+keyA, "probe "+keyB, "write "+keyA, "write "+keyB)
+	want(t, w, "after half of the lifetime", "probe "+keyA, "probe "+keyB, "write "+keyA, "write "+keyB)
 
 	if r := w.reconcile(t, "a"); r.Deleted != 1 || r.Kept != 1 || w.server.secret(keyB) != nil {
-		t.Errorf("b has gone: %+v", r)
+		t.Errorf("b is removed: %+v", r)
 	}
-	want(t, w, "b has gone", "delete "+keyB)
+	want(t, w, "b is removed", "delete "+keyB)
 	w.reconcile(t, "a")
 	want(t, w, "b is forgotten")
 
-	delete(w.server.secrets, keyA) // somebody deletes it; nobody tells
+	delete(w.server.secrets, keyA) // deleted, and no event reports it
 	w.clock.Jump(10 * time.Minute)
 	w.reconcile(t, "a")
 	want(t, w, "deleted by somebody", "probe "+keyA, "write "+keyA)
@@ -167,17 +167,17 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// TestReconcileReplacesUnfit: whatever is wrong with an own Secret is put right at the next look.
+// TestReconcileReplacesUnfit: whatever is wrong with one of the mesh's Secrets is corrected at the next probe.
 func TestReconcileReplacesUnfit(t *testing.T) {
 	tests := map[string]func(*corev1.Secret, *writer){
-		"key of another":      func(s *corev1.Secret, w *writer) { s.Data["tls.key"] = w.server.secret(keyB).Data["tls.key"] },
-		"certificate of b":    func(s *corev1.Secret, w *writer) { s.Data = w.server.secret(keyB).Data },
-		"certificate gone":    func(s *corev1.Secret, _ *writer) { s.Data["tls.crt"] = []byte{} },
-		"trust bundle":        func(s *corev1.Secret, _ *writer) { s.Data["ca.crt"] = []byte("x") },
-		"SDS file":            func(s *corev1.Secret, _ *writer) { delete(s.Data, "sds-cert.yaml") },
-		"owner":               func(s *corev1.Secret, _ *writer) { s.OwnerReferences = nil },
-		"another root":        func(_ *corev1.Secret, w *writer) { w.config.Authority, _ = catest.NewIssuer(t, w.clock.Now) },
-		"a validity too long": func(_ *corev1.Secret, w *writer) { w.config.TTL = time.Hour },
+		"another key":       func(s *corev1.Secret, w *writer) { s.Data["tls.key"] = w.server.secret(keyB).Data["tls.key"] },
+		"certificate of b":  func(s *corev1.Secret, w *writer) { s.Data = w.server.secret(keyB).Data },
+		"no certificate":    func(s *corev1.Secret, _ *writer) { s.Data["tls.crt"] = []byte{} },
+		"trust bundle":      func(s *corev1.Secret, _ *writer) { s.Data["ca.crt"] = []byte("x") },
+		"SDS file":          func(s *corev1.Secret, _ *writer) { delete(s.Data, "sds-cert.yaml") },
+		"owner":             func(s *corev1.Secret, _ *writer) { s.OwnerReferences = nil },
+		"another root":      func(_ *corev1.Secret, w *writer) { w.config.Authority, _ = catest.NewIssuer(t, w.clock.Now) },
+		"lifetime too long": func(_ *corev1.Secret, w *writer) { w.config.TTL = time.Hour },
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -200,8 +200,8 @@ func TestReconcileReplacesUnfit(t *testing.T) {
 	}
 }
 
-// TestNeverOverwritesForeign: a Secret of a proxy's name that is not ours stays as it is, and is a
-// problem that names it, until it is gone.
+// TestNeverOverwritesForeign: a foreign Secret with the name of a proxy's Secret is not changed, and is a
+// problem that names it, until it is deleted.
 func TestNeverOverwritesForeign(t *testing.T) {
 	data := map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y")}
 	foreign := map[string]*corev1.Secret{
@@ -250,8 +250,8 @@ func TestNeverOverwritesForeign(t *testing.T) {
 	}
 }
 
-// TestReconcileThroughTrouble: errors that pass cost pauses, not problems; nothing is lost.
-func TestReconcileThroughTrouble(t *testing.T) {
+// TestReconcileRetries: transient errors cause pauses, not problems, and nothing is lost.
+func TestReconcileRetries(t *testing.T) {
 	w := newWriter(t)
 	broken := true
 	w.server.fail = func(verb, key string) error {
@@ -286,7 +286,7 @@ func TestReconcileThroughTrouble(t *testing.T) {
 	}
 }
 
-// TestDeleteSparesSuccessor: a Secret that took the name of ours since stays.
+// TestDeleteSparesSuccessor: a foreign Secret that has taken the name since is not deleted.
 func TestDeleteSparesSuccessor(t *testing.T) {
 	w := newWriter(t)
 	w.reconcile(t, "a")
@@ -309,7 +309,7 @@ func TestTerminatingNamespaceIsNoProblem(t *testing.T) {
 	}
 }
 
-// TestRun follows a trigger and renews by itself for a month.
+// TestRun checks that Run follows a trigger, and renews certificates for a month without one.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWriter(t)

@@ -61,7 +61,7 @@ func (p *ProxyController) ensure(ctx context.Context, account Account, r *record
 			p.settle(account.Identity, r, secret, holds, renewAt)
 			return kept
 		}
-		p.cfg.Log.Debug("proxy certificate to be replaced", "secret", secretName(account.Identity), "reason", reason)
+		p.cfg.Log.Debug("replacing proxy certificate", "secret", secretName(account.Identity), "reason", reason)
 	}
 	return p.write(ctx, account, r)
 }
@@ -96,7 +96,7 @@ func (p *ProxyController) settle(id identity.Identity, r *record, secret *corev1
 	*r = record{owner: r.owner, uid: secret.UID, holds: holds, nextAt: p.now().Add(pause), renewAt: renewAt}
 }
 
-// probe returns the Secret as it is, nil if there is none, or a foreignError.
+// probe returns the current Secret, nil if there is none, or a foreignError.
 func (p *ProxyController) probe(ctx context.Context, id identity.Identity) (*corev1.Secret, error) {
 	return probeSecret(ctx, p.cfg.Client, p.probeConfig(id), api.LabelProxyCertificate, p.cfg.Metrics)
 }

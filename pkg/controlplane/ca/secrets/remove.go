@@ -12,7 +12,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// remove deletes a Secret that is known to be ours. It spares a Secret that has taken its name since.
+// remove deletes a Secret that is known to be ours. It does not delete another Secret that has taken its name since.
 func (p *ProxyController) remove(ctx context.Context, id identity.Identity, r *record) outcome {
 	switch {
 	case r.removing && p.now().Before(r.nextAt):

@@ -7,7 +7,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 )
 
-// target is what all Secrets are to hold, since when, and over how long they are rewritten.
+// target is what all Secrets have to hold, since when, and over how long they are rewritten.
 type target struct {
 	trust  ca.Trust
 	bundle string // fingerprint of the whole bundle
@@ -31,7 +31,7 @@ func (t target) rewriteAt(id identity.Identity) time.Time {
 	return t.since.Add(ca.Spread(id, t.over))
 }
 
-// met reports whether a Secret holds what it is to hold.
+// met reports whether a Secret holds what it has to hold.
 func (t target) met(holds contents) bool {
 	return holds.bundle == t.bundle && holds.Signer == t.trust.Fingerprint
 }

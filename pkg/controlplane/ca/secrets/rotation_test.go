@@ -19,11 +19,11 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// TestSecretsFollowTheRoots: a change of what is trusted, or of who signs, reaches every Secret
-// within a bounded time at a bounded rate; new accounts do not wait; another replica that takes
-// over goes on where the last one was; the evidence tells what is where, and since when.
+// TestSecretsFollowTheRoots: a change of the trusted roots or of the signer reaches every Secret
+// within a bounded time at a bounded rate; new accounts do not wait; a replica that takes
+// over continues where the last one stopped; the evidence shows what each Secret holds, and since when.
 func TestSecretsFollowTheRoots(t *testing.T) {
-	synctest.Test(t, secretsFollowTheRoots) // where only the test moves the clock
+	synctest.Test(t, secretsFollowTheRoots) // only the test moves the clock
 }
 
 func secretsFollowTheRoots(t *testing.T) {
@@ -85,8 +85,8 @@ func secretsFollowTheRoots(t *testing.T) {
 	}
 }
 
-// TestEvidenceIsOfWhatIsWritten: before a Secret is rewritten its evidence says so.
-func TestEvidenceIsOfWhatIsWritten(t *testing.T) {
+// TestEvidenceMatchesSecrets: until a Secret is rewritten, its evidence shows the old content.
+func TestEvidenceMatchesSecrets(t *testing.T) {
 	w := newWriter(t)
 	a, b := w.config.Authority, func() ca.Authority { i, _ := catest.NewIssuer(t, w.clock.Now); return i }()
 	roots := catest.NewRootSet(t, a, b)
@@ -114,11 +114,11 @@ func TestEvidenceIsOfWhatIsWritten(t *testing.T) {
 			t.Errorf("%s: evidence of the old signer %v, want %v", e.Account, e.Signer == old, want)
 		}
 	}
-	w.reconcile(t, "a") // the others have left
+	w.reconcile(t, "a") // the others are no longer in the mesh
 	if len(w.Evidence()) != 1 {
 		t.Errorf("evidence of %d accounts, want 1", len(w.Evidence()))
 	}
-	// Another holder of the Lease sees the same, with the time of the Secret's own book.
+	// Another leader sees the same, with the time from the Secret's managed fields.
 	w.restart(t)
 	w.reconcile(t, "a")
 	if got := w.Evidence(); len(got) != 1 || got[0].Signer != old {
@@ -126,7 +126,7 @@ func TestEvidenceIsOfWhatIsWritten(t *testing.T) {
 	}
 }
 
-// TestSweep removes what a predecessor left, slowly, beside Reconcile, once.
+// TestSweep checks that Sweep removes what a predecessor left behind: slowly, while Reconcile runs, and once.
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWriter(t)
@@ -158,7 +158,7 @@ func TestSweep(t *testing.T) {
 			}
 			result <- swept
 		}()
-		// Half way through a namespace joins the mesh again: its Secrets are the mesh's once more.
+		// Halfway through, a namespace joins the mesh again: its Secrets must stay.
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		joined := w.reconcile(t, "stays", "w98", "w99")
@@ -186,7 +186,7 @@ func TestSweep(t *testing.T) {
 	})
 }
 
-// TestSweepEndsWithTheLease deletes nothing after that.
+// TestSweepEndsWithTheLease checks that nothing is deleted after leadership is lost.
 func TestSweepEndsWithTheLease(t *testing.T) {
 	w := newWriter(t)
 	w.reconcile(t, "a")

@@ -44,7 +44,7 @@ type ServingConfig struct {
 	Metrics *ca.Metrics
 }
 
-// ServingController keeps the serving certificate of a server that holds no root: key and certificate
+// ServingController maintains the serving certificate of a server that holds no root: key and certificate
 // are in one Secret, which that server reads. As with the proxies' Secrets, only the leader writes
 // it, and cannot read it.
 type ServingController struct {
@@ -90,7 +90,7 @@ func (s *ServingController) Reconcile(ctx context.Context, owner types.UID, trus
 			s.record(secret, trust)
 			return renewAt, nil
 		}
-		s.cfg.Log.Info("serving certificate to be replaced", "secret", s.object(), "reason", reason.Error())
+		s.cfg.Log.Info("replacing serving certificate", "secret", s.object(), "reason", reason.Error())
 	}
 	return s.write(ctx, owner, trust)
 }
@@ -134,7 +134,7 @@ func (s *ServingController) fullConfig(owner types.UID, leaf *ca.Leaf, trust ca.
 	return ownedBy(config, Account{Identity: s.cfg.Identity, UID: owner})
 }
 
-// fit returns until when the Secret may stay as it is, or why it has to be replaced at once.
+// fit returns until when the Secret may stay unchanged, or why it has to be replaced at once.
 func (s *ServingController) fit(secret *corev1.Secret, owner types.UID, trust ca.Trust) (renewAt time.Time, err error) {
 	if !bytes.Equal(secret.Data[api.CAKeyCert], trust.Bundle) {
 		return time.Time{}, fmt.Errorf("%s is not the trust bundle", api.CAKeyCert)
@@ -144,7 +144,7 @@ func (s *ServingController) fit(secret *corev1.Secret, owner types.UID, trust ca
 		return time.Time{}, err
 	}
 	if signer := trust.SignerOf(chain); signer != trust.Fingerprint {
-		return time.Time{}, errors.New("another CA signs now")
+		return time.Time{}, errors.New("a different CA signs now")
 	}
 	return leafRule{
 		names: s.cfg.Identity.SPIFFE(s.cfg.TrustDomain), host: s.cfg.Host, usage: x509.ExtKeyUsageServerAuth, ttl: s.cfg.TTL,

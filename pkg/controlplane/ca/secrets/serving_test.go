@@ -18,7 +18,7 @@ import (
 
 const keyServing = "osm-system/" + api.InjectorCertificateSecret
 
-// serving is a ServingController before an apiServer.
+// serving is a ServingController with an apiServer.
 type serving struct {
 	*secrets.ServingController
 	server *apiServer
@@ -42,7 +42,7 @@ func newServing(t *testing.T) *serving {
 	return k
 }
 
-// step reconciles the Secret, and compares what that asked of the API server.
+// step reconciles the Secret and compares the requests to the API server.
 func (k *serving) step(t *testing.T, what string, requests ...string) (renewAt time.Time) {
 	t.Helper()
 	renewAt, err := k.Reconcile(t.Context(), "uid", k.roots.Trust())
@@ -64,12 +64,12 @@ func (k *serving) step(t *testing.T, what string, requests ...string) (renewAt t
 	return renewAt
 }
 
-// TestServingSecretIsKept: written once, left alone while it is fit, replaced when half of its life is over
-// and whenever bundle, signer, owner or content is another.
+// TestServingSecretIsKept: the Secret is written once, not changed while it is valid, and replaced after half of
+// its lifetime and whenever its bundle, signer, owner or content is different.
 func TestServingSecretIsKept(t *testing.T) {
 	k := newServing(t)
 	if _, ok := k.Evidence(); ok {
-		t.Error("evidence of a Secret that nobody has looked at")
+		t.Error("evidence of a Secret that was never probed")
 	}
 	due := k.step(t, "first", "probe", "write")
 	k.step(t, "again", "probe")

@@ -23,8 +23,8 @@ type Swept struct {
 // the leader: its predecessor may have left some in namespaces that have left the mesh since. Call
 // it with the ServiceAccounts outside the mesh's namespaces, in a goroutine beside Run, after the
 // first report of Run. It is slow on purpose, yields to Reconcile between two accounts, and does not
-// touch Secrets that Reconcile knows or that belong to something else. It works once in the life of
-// p, which is one term as the leader.
+// touch Secrets that Reconcile knows or that belong to something else. It works once for each
+// ProxyController, which serves one term as the leader.
 func (p *ProxyController) Sweep(ctx context.Context, leftovers []identity.Identity) (Swept, error) {
 	p.mu.Lock()
 	again := p.swept

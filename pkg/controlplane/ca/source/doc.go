@@ -5,6 +5,6 @@
 //   - Source is an opened provider: Load waits for its root, Run watches it.
 //   - Remote makes a Source of a provider in another process.
 //
-// It holds no list of kinds, which package provider does, and knows no provider. Its invariant: the
+// It knows no provider, and holds no list of kinds: package provider does. Its invariant: the
 // spec says who signs, and everything else, above all where credentials are, comes from the flags.
 package source

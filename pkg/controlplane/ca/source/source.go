@@ -21,15 +21,15 @@ type Kind interface {
 	Name() string
 	// Bind adds the flags of the kind to a set, with their defaults.
 	Bind(set *pflag.FlagSet)
-	// Validate says which flag is wrong. selected is the kind that signs by default.
+	// Validate returns an error that names the wrong flag. selected is the kind that signs by default.
 	Validate(selected string) error
 	// Spec is the provider of this kind that the flags name, for a mesh in the namespace.
 	Spec(namespace string) (v1alpha2.ProviderSpec, error)
-	// Accept completes the spec of a MeshRootCertificate in the namespace with its defaults, or says
-	// why the installation does not allow it. Whoever may write such an object is not trusted with
+	// Accept completes the spec of a MeshRootCertificate in the namespace with its defaults, or explains
+	// why the installation does not allow it. Permission to write such an object gives no access to
 	// the control plane's credentials. Two specs of the same root are equal once they are accepted.
 	Accept(spec v1alpha2.ProviderSpec, namespace string) (v1alpha2.ProviderSpec, error)
-	// Open opens the provider of an accepted spec. It asks nobody yet.
+	// Open opens the provider of an accepted spec. It sends no request yet.
 	Open(spec v1alpha2.ProviderSpec, env Env) (Source, error)
 }
 
@@ -43,7 +43,7 @@ type Env struct {
 	TrustDomain     identity.TrustDomain
 	// Metrics may be nil.
 	Metrics *ca.Metrics
-	// Report hears how the provider's root compares with the loaded one.
+	// Report receives how the provider's root compares with the loaded one.
 	Report func(ca.RootStatus)
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
@@ -54,7 +54,7 @@ type Env struct {
 type Source interface {
 	// String names the provider in messages.
 	String() string
-	// Load waits until the root is loaded, tells waiting what it waits for, and returns what signs.
+	// Load waits until the root is loaded, calls waiting with what it waits for, and returns the authority.
 	Load(ctx context.Context, waiting func(reason string)) (ca.Authority, error)
 	// Run watches the root until ctx ends.
 	Run(ctx context.Context) error
@@ -63,7 +63,7 @@ type Source interface {
 // RemoteAuthority is an authority in another process.
 type RemoteAuthority interface {
 	ca.Authority
-	// Load learns the CA. It tries until that works or ctx ends.
+	// Load learns the CA. It retries until that succeeds or ctx ends.
 	Load(ctx context.Context) error
 	// Run watches the CA until ctx ends.
 	Run(ctx context.Context) error
@@ -83,7 +83,7 @@ type remote struct {
 func (r *remote) String() string { return r.name }
 
 func (r *remote) Load(ctx context.Context, waiting func(string)) (ca.Authority, error) {
-	waiting("waiting for " + r.name + " to sign; the log says what is in the way")
+	waiting("waiting for " + r.name + " to sign; see the log for what prevents it")
 	if err := r.authority.Load(ctx); err != nil {
 		return nil, err
 	}

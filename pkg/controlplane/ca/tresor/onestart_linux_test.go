@@ -25,8 +25,8 @@ import (
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
-// faults is the way to an API server in trouble: some requests get lost, some are carried out and
-// their answers get lost, some are answered with an error that may pass.
+// faults is an unreliable connection to an API server: some requests are lost, some are carried out but
+// their responses are lost, and some get a transient error.
 type faults struct {
 	next     http.RoundTripper
 	injected *atomic.Int64
@@ -56,9 +56,9 @@ func (f faults) RoundTrip(r *http.Request) (*http.Response, error) {
 	return f.next.RoundTrip(r)
 }
 
-// TestFiftyStartAtOnce is R1 against a real API server: fifty replicas load the root of an empty
-// namespace at the same moment through a network in trouble; there is one root, all have it, and
-// none had to be started twice. It plays as many of 200 rounds as begin in twenty seconds, or all
+// TestFiftyStartAtOnce is R1 against a real API server: fifty replicas load the root in an empty
+// namespace at the same moment over an unreliable connection; there is one root, all have it, and
+// none had to restart. The test runs as many of 200 rounds as it can start in twenty seconds, or all
 // of them with OSM_ALL_ROUNDS=true.
 func TestFiftyStartAtOnce(t *testing.T) {
 	server := realapi.Start(t)
@@ -66,25 +66,25 @@ func TestFiftyStartAtOnce(t *testing.T) {
 	var injected atomic.Int64
 	replicas := make([]kubernetes.Interface, 50)
 	for i := range replicas {
-		replicas[i] = troubledClient(t, server, &injected)
+		replicas[i] = unreliableClient(t, server, &injected)
 	}
 	all := os.Getenv("OSM_ALL_ROUNDS") == "true"
 	begin, rounds := time.Now(), 0
-	var playing errgroup.Group
-	playing.SetLimit(16) // most of a round is pauses
+	var running errgroup.Group
+	running.SetLimit(16) // a round is mostly pauses
 	for rounds < 200 && (all || time.Since(begin) < 20*time.Second) && !t.Failed() {
 		namespace := fmt.Sprintf("round-%d", rounds)
-		playing.Go(func() error { return startTogether(t, plain, replicas, namespace) })
+		running.Go(func() error { return startTogether(t, plain, replicas, namespace) })
 		rounds++
 	}
-	must(t, playing.Wait())
+	must(t, running.Wait())
 	t.Logf("%d rounds of %d replicas in %v, %d faults", rounds, len(replicas), time.Since(begin).Round(time.Second), injected.Load())
 	if rounds < 3 || injected.Load() == 0 {
 		t.Errorf("%d rounds with %d faults prove nothing", rounds, injected.Load())
 	}
 }
 
-func troubledClient(t *testing.T, server *realapi.Server, injected *atomic.Int64) kubernetes.Interface {
+func unreliableClient(t *testing.T, server *realapi.Server, injected *atomic.Int64) kubernetes.Interface {
 	t.Helper()
 	config := server.Config()
 	client, err := rest.HTTPClientFor(config)
@@ -95,7 +95,7 @@ func troubledClient(t *testing.T, server *realapi.Server, injected *atomic.Int64
 	return replica
 }
 
-// startTogether plays one round in a namespace of its own.
+// startTogether runs one round in a namespace of its own.
 func startTogether(t *testing.T, plain kubernetes.Interface, replicas []kubernetes.Interface, namespace string) error {
 	_, err := plain.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	if err != nil {

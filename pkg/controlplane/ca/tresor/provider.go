@@ -28,7 +28,7 @@ func (f *Flags) Name() string { return api.ProviderTresor }
 // Bind adds no flags.
 func (f *Flags) Bind(*pflag.FlagSet) {}
 
-// Validate accepts every Secret name: the API server judges it.
+// Validate accepts every Secret name: the API server validates it.
 func (f *Flags) Validate(string) error { return nil }
 
 // Spec is the built-in provider with the root in the installation's Secret.
@@ -36,7 +36,7 @@ func (f *Flags) Spec(namespace string) (v1alpha2.ProviderSpec, error) {
 	return v1alpha2.TresorProvider(namespace, cmp.Or(f.Secret, api.CABundleSecret)), nil
 }
 
-// Accept refuses Secrets in other namespaces.
+// Accept rejects Secrets in other namespaces.
 func (f *Flags) Accept(spec v1alpha2.ProviderSpec, namespace string) (v1alpha2.ProviderSpec, error) {
 	ref := spec.Tresor.CA.SecretRef
 	if ref.Namespace != namespace {

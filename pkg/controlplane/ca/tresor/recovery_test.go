@@ -16,8 +16,8 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// TestStartRecovers: a replica that starts on a broken root says each fault once, in a sentence of
-// its own, and starts by itself when the Secret was repaired.
+// TestStartRecovers: a replica that starts with a broken root reports each fault once, in a sentence of
+// its own, and starts by itself once the Secret is repaired.
 func TestStartRecovers(t *testing.T) {
 	good := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil).Secret(t)
 	cases := catest.BrokenRoots(t)
@@ -44,11 +44,11 @@ func TestStartRecovers(t *testing.T) {
 			put(broken.Data)
 			_, err := ca.ParseRoot(broken.Data, catest.Today())
 			if len(said) == 0 || said[len(said)-1] != err.Error() {
-				t.Fatalf("%s: said %q, want %q at the end", broken.Name, said, err)
+				t.Fatalf("%s: reported %q, want %q at the end", broken.Name, said, err)
 			}
 			different[err.Error()] = true
 			if len(said) > i+1 {
-				t.Fatalf("%s: said %d sentences about %d faults", broken.Name, len(said), i+1)
+				t.Fatalf("%s: reported %d sentences about %d faults", broken.Name, len(said), i+1)
 			}
 		}
 		if len(different) < 15 {
@@ -61,7 +61,7 @@ func TestStartRecovers(t *testing.T) {
 	})
 }
 
-// TestAwaitEnds with its context, and at once where waiting is useless.
+// TestAwaitEnds checks that Await ends with its context, and at once where waiting is useless.
 func TestAwaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -70,7 +70,7 @@ func TestAwaitEnds(t *testing.T) {
 		_, err := tresor.Store{Client: client, Namespace: namespace, Mesh: "osm"}.Await(ctx, func(*ca.RootError) {})
 		var fault *ca.RootError
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &fault) {
-			t.Errorf("got %v, want the end of the context and the fault", err)
+			t.Errorf("got %v, want the context's error and the fault", err)
 		}
 		if n := len(client.Actions()); n < 180 || n > 420 {
 			t.Errorf("%d requests in ten minutes, want one or two every few seconds", n)
@@ -81,8 +81,8 @@ func TestAwaitEnds(t *testing.T) {
 	})
 }
 
-// TestRunningRecovers: a replica that runs goes on with its root through every fault, says which
-// one it is, and says that all is well after each repair.
+// TestRunningRecovers: a running replica keeps its root through every fault, reports which
+// one it is, and reports each repair.
 func TestRunningRecovers(t *testing.T) {
 	good := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil).Secret(t)
 	loaded, err := ca.ParseRoot(good, catest.Today())

@@ -30,8 +30,8 @@ const namespace = "osm-system"
 
 var secretKind = schema.GroupResource{Resource: "secrets"}
 
-// passing are errors that an API server in trouble answers with.
-func passing(i int) error {
+// transient returns an error that an overloaded API server responds with.
+func transient(i int) error {
 	return []error{
 		apierrors.NewConflict(secretKind, api.CABundleSecret, errors.New("try again")),
 		apierrors.NewServerTimeout(secretKind, "create", 1),
@@ -42,9 +42,9 @@ func passing(i int) error {
 	}[i%6]
 }
 
-// troubled makes a third of all calls fail; every other failed Create has been carried out
-// nevertheless, as after a timeout.
-func troubled(client *fake.Clientset, seed uint64) {
+// makeUnreliable makes a third of all calls fail; every other failed Create has been carried out
+// anyway, as after a timeout.
+func makeUnreliable(client *fake.Clientset, seed uint64) {
 	var mu sync.Mutex
 	random := rand.New(rand.NewPCG(seed, 7))
 	client.PrependReactor("*", "secrets", func(action k8stesting.Action) (bool, runtime.Object, error) {
@@ -60,17 +60,17 @@ func troubled(client *fake.Clientset, seed uint64) {
 				return true, nil, err
 			}
 		}
-		return true, nil, passing(random.IntN(6))
+		return true, nil, transient(random.IntN(6))
 	})
 }
 
-// TestLoadMakesOneRoot is HA-3 and R1: fifty replicas start at once on an empty cluster with an
-// API server in trouble; there is one root and all hold it.
+// TestLoadMakesOneRoot is HA-3 and R1: fifty replicas start at once in an empty cluster with an
+// unreliable API server; there is one root and all hold it.
 func TestLoadMakesOneRoot(t *testing.T) {
 	for seed := range uint64(5) {
 		synctest.Test(t, func(t *testing.T) {
 			client := fake.NewClientset()
-			troubled(client, seed)
+			makeUnreliable(client, seed)
 			fingerprints := make([]string, 50)
 			var replicas sync.WaitGroup
 			for i := range fingerprints {
@@ -91,7 +91,7 @@ func TestLoadMakesOneRoot(t *testing.T) {
 			}
 			for _, action := range client.Actions() {
 				if verb := action.GetVerb(); verb != "create" && verb != "get" {
-					t.Errorf("a replica did %s", verb)
+					t.Errorf("a replica called %s", verb)
 				}
 			}
 			list, err := client.Tracker().List(corev1.SchemeGroupVersion.WithResource("secrets"), corev1.SchemeGroupVersion.WithKind("Secret"), namespace)
@@ -114,9 +114,9 @@ func rootSecret(data map[string][]byte) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: api.CABundleSecret}, Data: data}
 }
 
-// TestLoadUsesWhatIsThere: a user's CA is used and stays as it is; a broken one is reported and
-// stays as it is too.
-func TestLoadUsesWhatIsThere(t *testing.T) {
+// TestLoadUsesExistingSecret: a user's CA is used and not changed; a broken one is reported and
+// not changed either.
+func TestLoadUsesExistingSecret(t *testing.T) {
 	own := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil).Secret(t)
 	tests := map[string]struct {
 		data map[string][]byte
@@ -146,8 +146,8 @@ func TestLoadUsesWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestLoadTellsErrorsApart: answers about the request end it; trouble does not, until ctx ends.
-func TestLoadTellsErrorsApart(t *testing.T) {
+// TestLoadDistinguishesErrors: errors about the request itself are final; others are retried until ctx ends.
+func TestLoadDistinguishesErrors(t *testing.T) {
 	tests := map[string]struct {
 		verb   string
 		answer error
@@ -157,7 +157,7 @@ func TestLoadTellsErrorsApart(t *testing.T) {
 		"namespace is missing": {"create", apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, namespace), true},
 		"invalid":              {"create", apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "x", nil), true},
 		"get forbidden":        {"get", apierrors.NewForbidden(secretKind, api.CABundleSecret, errors.New("no role")), true},
-		"deleted meanwhile":    {"get", apierrors.NewNotFound(secretKind, api.CABundleSecret), false},
+		"deleted since":        {"get", apierrors.NewNotFound(secretKind, api.CABundleSecret), false},
 		"unavailable":          {"create", apierrors.NewServiceUnavailable("x"), false},
 		"no connection":        {"create", errors.New("connection refused"), false},
 	}
@@ -171,7 +171,7 @@ func TestLoadTellsErrorsApart(t *testing.T) {
 				start := time.Now()
 				_, err := tresor.Store{Client: client, Namespace: namespace, Mesh: "osm"}.Load(ctx)
 				if !errors.Is(err, tt.answer) || !strings.Contains(err.Error(), "Secret osm-system/osm-ca-bundle") {
-					t.Errorf("got %v, want the API server's answer and the Secret's name", err)
+					t.Errorf("got %v, want the API server's error and the Secret's name", err)
 				}
 				if took := time.Since(start); tt.final != (took == 0) || !tt.final && !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("gave up after %v with %v; final: %v", took, err, tt.final)
@@ -184,7 +184,7 @@ func TestLoadTellsErrorsApart(t *testing.T) {
 	}
 }
 
-// TestWatch follows a root through its life; the informer is real, so that real time passes.
+// TestWatch follows a root through every state; the informer is real, so real time passes.
 func TestWatch(t *testing.T) {
 	own := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil)
 	other := catest.NewCA(t, catest.ECKey(t, elliptic.P256()), nil, nil)
@@ -211,11 +211,11 @@ func TestWatch(t *testing.T) {
 		words string
 	}{
 		{"at start", func() error { return nil }, ca.RootSame, true, ""},
-		{"another root", put(other.Secret(t)), ca.RootDiffers, false, "holds another root CA"},
+		{"another root", put(other.Secret(t)), ca.RootDiffers, false, "holds a different root CA"},
 		{"a broken one", put(catest.SecretData(own.CertPEM(), nil)), ca.RootBroken, true, `key "private.key" is empty`},
 		{"restored", put(own.Secret(t)), ca.RootSame, true, ""},
 		{"deleted", func() error { return secrets.Delete(ctx, api.CABundleSecret, metav1.DeleteOptions{}) }, ca.RootMissing, true, "is gone"},
-		{"made anew", func() error {
+		{"created again", func() error {
 			_, err := secrets.Create(ctx, rootSecret(other.Secret(t)), metav1.CreateOptions{})
 			return err
 		}, ca.RootDiffers, false, loaded.Fingerprint()},

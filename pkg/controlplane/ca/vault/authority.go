@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// probeLife is the lifetime of leaves that are issued only to learn which CA signs.
-	probeLife = 5 * time.Minute
-	// shortfall is how much shorter than requested a leaf may be before we warn about it.
+	// probeLifetime is the lifetime of leaves that are issued only to learn which CA signs.
+	probeLifetime = 5 * time.Minute
+	// shortfall is how much shorter than requested a leaf may be before a warning is logged.
 	shortfall = time.Minute
 )
 
@@ -33,7 +33,7 @@ type Authority struct {
 	mu       sync.Mutex
 	loaded   *ca.Trust
 	shown    string        // the CA that the engine published at the last comparison
-	shortOf  time.Duration // the longest lifetime that was logged as cut short
+	shortOf  time.Duration // the longest lifetime that was logged as shortened
 	renewed  string        // fingerprint of the renewed CA certificate that was logged
 	reported ca.RootState
 
@@ -53,7 +53,7 @@ func New(cfg Config) (*Authority, error) {
 }
 
 // Load learns the CA by issuing one leaf, which also proves that the login and the role work.
-// It retries until that succeeds or ctx ends, and logs what stands in the way.
+// It retries until that succeeds or ctx ends, and logs why it has not.
 func (a *Authority) Load(ctx context.Context) error {
 	a.warnOfPlainText()
 	var last error
@@ -92,7 +92,7 @@ func (a *Authority) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, trust, err := a.sign(ctx, a.probe(), probeLife, nil)
+	_, trust, err := a.sign(ctx, a.probe(), probeLifetime, nil)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (a *Authority) load(ctx context.Context) error {
 func (a *Authority) probe() ca.Request {
 	return ca.Request{
 		Identity: identity.Identity{Namespace: "osm-self-test", ServiceAccount: "osm-self-test"},
-		Usage:    ca.UsageService, TTL: probeLife,
+		Usage:    ca.UsageService, TTL: probeLifetime,
 	}
 }
 
@@ -130,8 +130,8 @@ func (a *Authority) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error)
 	return leaf, nil
 }
 
-// wish identifies the requests that a role grants or refuses alike.
-type wish struct {
+// requestKey identifies requests that a role treats alike.
+type requestKey struct {
 	identity identity.Identity
 	usage    ca.Usage
 }
@@ -146,10 +146,10 @@ func (a *Authority) issue(ctx context.Context, req ca.Request) (*ca.Leaf, error)
 		return nil, err
 	}
 	var leaf *ca.Leaf
-	err = a.gate.pass(ctx, wish{req.Identity, req.Usage}, func() (outcome, error) {
+	err = a.gate.pass(ctx, requestKey{req.Identity, req.Usage}, func() (outcome, error) {
 		var err error
 		leaf, _, err = a.sign(ctx, req, ttl, &trust)
-		return ended(ctx, err), err
+		return outcomeOf(ctx, err), err
 	})
 	if err != nil {
 		return nil, err
@@ -158,33 +158,33 @@ func (a *Authority) issue(ctx context.Context, req ca.Request) (*ca.Leaf, error)
 	return leaf, nil
 }
 
-// ended classifies the result of a request.
-func ended(ctx context.Context, err error) outcome {
+// outcomeOf classifies the result of a request.
+func outcomeOf(ctx context.Context, err error) outcome {
 	failure, isFailure := errors.AsType[*Error](err)
-	_, isUnfit := errors.AsType[*unfitError](err)
+	_, isUnusable := errors.AsType[*unusableError](err)
 	switch {
 	case err == nil:
 		return succeeded
 	case ctx.Err() != nil:
 		return abandoned
-	case isUnfit, isFailure && failure.about() == aboutRequest:
+	case isUnusable, isFailure && failure.about() == aboutRequest:
 		return refused
 	}
 	return failed
 }
 
-// unfitError means that a leaf was signed but cannot be used.
-type unfitError struct{ cause error }
+// unusableError means that a leaf was signed but cannot be used.
+type unusableError struct{ cause error }
 
-func (e *unfitError) Error() string { return e.cause.Error() }
-func (e *unfitError) Unwrap() error { return e.cause }
+func (e *unusableError) Error() string { return e.cause.Error() }
+func (e *unusableError) Unwrap() error { return e.cause }
 
 // sign gets a leaf for a new key and verifies it against a trust; nil means the CA that comes with the leaf.
 // It also returns that CA.
 func (a *Authority) sign(ctx context.Context, req ca.Request, ttl time.Duration, against *ca.Trust) (*ca.Leaf, ca.Trust, error) {
 	csr, key, err := ca.NewSigningRequest(req, a.cfg.TrustDomain)
 	if err != nil {
-		return nil, ca.Trust{}, &unfitError{err}
+		return nil, ca.Trust{}, &unusableError{err}
 	}
 	secret, err := a.session.call(ctx, a.cfg.signPath(), map[string]any{
 		"csr": string(csr), "ttl": fmt.Sprintf("%ds", int(ttl.Seconds())), "format": "pem",
@@ -195,7 +195,7 @@ func (a *Authority) sign(ctx context.Context, req ca.Request, ttl time.Duration,
 	now := a.cfg.Now()
 	leaf, signer, err := a.read(secret, req, key, against, now)
 	if err != nil {
-		return nil, ca.Trust{}, &unfitError{fmt.Errorf("vault %s, path %s: %w", a.cfg.Address, a.cfg.signPath(), err)}
+		return nil, ca.Trust{}, &unusableError{fmt.Errorf("vault %s, path %s: %w", a.cfg.Address, a.cfg.signPath(), err)}
 	}
 	return leaf, signer, nil
 }

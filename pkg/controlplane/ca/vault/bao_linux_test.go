@@ -16,8 +16,8 @@ import (
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
-// patience is how long another process may take for anything.
-const patience = 30 * time.Second
+// processTimeout is how long another process may take to get anything done.
+const processTimeout = 30 * time.Second
 
 // bao is an OpenBao server as a process: a real server of Vault's API. It listens on loopback.
 type bao struct {
@@ -87,7 +87,7 @@ func (b *bao) address() string { return b.scheme + "://127.0.0.1:" + b.port }
 // start starts the process and waits until it responds, sealed.
 func (b *bao) start() {
 	b.process = realapi.Run(b.t, filepath.Join(b.dir, "bao.log"), b.program, "server", "-config="+filepath.Join(b.dir, "config.hcl"))
-	eventually(b.t, "OpenBao to answer", func() error {
+	eventually(b.t, "OpenBao to respond", func() error {
 		_, _, err := b.try(http.MethodGet, "sys/seal-status", nil)
 		return err
 	})
@@ -166,13 +166,13 @@ func eventually(t *testing.T, what string, attempt func() error) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); ; <-tick.C {
+	for end := time.Now().Add(processTimeout); ; <-tick.C {
 		err := attempt()
 		if err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("waited %v for %s: %v", patience, what, err)
+			t.Fatalf("waited %v for %s: %v", processTimeout, what, err)
 		}
 	}
 }

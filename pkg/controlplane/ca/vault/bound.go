@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// maxAnswer is more than any response with a certificate and its chain. The library itself has no limit.
-const maxAnswer = 1 << 20
+// maxResponse is more than any response with a certificate and its chain. The library itself has no limit.
+const maxResponse = 1 << 20
 
 // bounded fails responses that are too long.
 type bounded struct{ next http.RoundTripper }
@@ -18,7 +18,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	response.Body = &boundedBody{response.Body, maxAnswer}
+	response.Body = &boundedBody{response.Body, maxResponse}
 	return response, nil
 }
 
@@ -36,7 +36,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		b.left = -1
-		return 0, fmt.Errorf("the response is longer than %d bytes", maxAnswer)
+		return 0, fmt.Errorf("the response is longer than %d bytes", maxResponse)
 	}
 	return n, err
 }

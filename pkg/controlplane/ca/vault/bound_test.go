@@ -29,8 +29,8 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestAnswersAreBounded checks that a server, or an impostor, cannot fill the control plane's memory.
-func TestAnswersAreBounded(t *testing.T) {
+// TestResponsesAreBounded checks that a server, or an impostor, cannot exhaust the control plane's memory.
+func TestResponsesAreBounded(t *testing.T) {
 	server := &endless{}
 	a, err := vault.New(vault.Config{
 		Address: "https://vault.test:8200", Role: "mesh", TrustDomain: domain, Timeout: time.Minute,

@@ -40,7 +40,7 @@ func (e *Error) Error() string {
 // Unwrap returns the library's error.
 func (e *Error) Unwrap() error { return e.cause }
 
-// about returns whether the request, the token or the server is at fault.
+// about returns what is at fault: the request, the token or the server.
 func (e *Error) about() subject {
 	switch {
 	case strings.HasPrefix(e.Path, "auth/"):

@@ -41,10 +41,10 @@ func TestOutages(t *testing.T) {
 		{"crashed", m.stop, func() { m.start(); m.unseal() }, []string{"502", "wait until the server is ready"}},
 		{"503", answer(503, "no healthy upstream"), heal, []string{"503 no healthy upstream", "wait until the server is ready"}},
 		{"429", answer(429, `{"errors":["request path \"pki/sign\": rate limit quota exceeded"]}`), heal, []string{"429 request path", "raise the server's rate limit quota"}},
-		{"500 without a word", answer(500, ""), heal, []string{"500 Internal Server Error"}},
+		{"500 without a body", answer(500, ""), heal, []string{"500 Internal Server Error"}},
 		{"a page", answer(200, "<html>welcome</html>"), heal, []string{"invalid character '<'"}},
 		{"a long page", answer(502, "<html>"+strings.Repeat("x", 9000)), heal, []string{"502 <html>xxx", "xxx...: wait until the server is ready"}},
-		{"an empty object", answer(200, "{}"), heal, []string{"the provider's answer is empty"}},
+		{"an empty object", answer(200, "{}"), heal, []string{"the provider's response is empty"}},
 		{"hanging", func() { m.front.inject(hang) }, heal, []string{"no response within 500ms", "NetworkPolicies"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestEngine(t *testing.T) {
 	}
 }
 
-// TestAnotherCA checks that leaves of another CA are refused, that the replica reports the change whether or
+// TestAnotherCA checks that leaves of another CA are rejected, that the replica reports the change whether or
 // not it requests leaves, and that it recovers when the old CA is back.
 func TestAnotherCA(t *testing.T) {
 	t.Parallel()
@@ -165,7 +165,7 @@ func TestAnotherCA(t *testing.T) {
 	if status.State != ca.RootDiffers || status.Ready() || status.Loaded != before.Fingerprint || status.Found == before.Fingerprint || len(status.Found) != 64 {
 		t.Errorf("reported %+v", status)
 	}
-	if text := status.String(); !strings.Contains(text, "Vault at "+m.front.server.URL+", PKI engine pki holds another root CA") {
+	if text := status.String(); !strings.Contains(text, "Vault at "+m.front.server.URL+", PKI engine pki holds a different root CA") {
 		t.Errorf("reported %q", text)
 	}
 	_, err := quiet.Issue(t.Context(), service("buyer"))
@@ -180,7 +180,7 @@ func TestAnotherCA(t *testing.T) {
 	}
 }
 
-// TestRenewedCA checks that a renewed CA certificate for the same key is no other CA, but is logged.
+// TestRenewedCA checks that a renewed CA certificate for the same key does not count as another CA, but is logged.
 func TestRenewedCA(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -242,7 +242,7 @@ func httpServer(t *testing.T) string {
 	return server.URL
 }
 
-// hang responds only after the client has gone.
+// hang responds only after the client has disconnected.
 func hang(_ http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice
 	<-r.Context().Done()

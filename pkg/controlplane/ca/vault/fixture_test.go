@@ -56,7 +56,7 @@ func contains(t *testing.T, err error, texts ...string) {
 	}
 }
 
-// accepted checks that a peer that trusts the authority accepts a leaf.
+// accepted returns an error unless a peer that trusts the authority accepts a leaf.
 func accepted(leaf *ca.Leaf, trust ca.Trust) error {
 	chain := leaf.TLS()
 	intermediates := x509.NewCertPool()

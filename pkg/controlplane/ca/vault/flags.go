@@ -21,7 +21,7 @@ import (
 // DefaultLoginToken is where the chart mounts the token that Vault receives.
 const DefaultLoginToken = "/etc/osm/vault-login/token" // #nosec G101 -- a path
 
-// apiToken is the folder of the token that the API server accepts, which nobody else may receive.
+// apiToken is the directory of the token that the API server accepts, which no other server may receive.
 const apiToken = "secrets/kubernetes.io/serviceaccount"
 
 // errAddress does not repeat the address, which may hold a password.
@@ -81,7 +81,7 @@ func (f Flags) withDefaults() Flags {
 	return f
 }
 
-// Validate says which flag is wrong and what to write instead.
+// Validate returns an error that names the wrong flag and what to write instead.
 func (f *Flags) Validate(selected string) error {
 	return errors.Join(f.validateSigner(selected), f.validateHosts())
 }
@@ -92,7 +92,7 @@ func (f *Flags) validateSigner(selected string) error {
 		return err
 	}
 	if f.Address != "" { // the user meant Vault to sign
-		return fmt.Errorf("--vault-address %s is given while --certificate-provider is %s: use --certificate-provider=vault, or leave the address out", f.Address, selected)
+		return fmt.Errorf("--vault-address %s is given while --certificate-provider is %s: use --certificate-provider=vault, or omit --vault-address", f.Address, selected)
 	}
 	return nil
 }
@@ -118,7 +118,7 @@ func (f *Flags) Spec(namespace string) (v1alpha2.ProviderSpec, error) {
 		return v1alpha2.ProviderSpec{}, err
 	}
 	if vault.Protocol == "http" && f.CAFile != "" {
-		return v1alpha2.ProviderSpec{}, fmt.Errorf("--vault-ca-file %s has no effect on the plain http of --vault-address %s: use https, or leave the file out", f.CAFile, f.Address)
+		return v1alpha2.ProviderSpec{}, fmt.Errorf("--vault-ca-file %s has no effect on the plain http of --vault-address %s: use https, or omit --vault-ca-file", f.CAFile, f.Address)
 	}
 	vault.Role = cmp.Or(f.Role, v1alpha2.DefaultVaultRole)
 	if f.TokenFile != "" {
@@ -142,18 +142,18 @@ func parseAddress(address string) (v1alpha2.VaultProviderSpec, error) {
 	return v1alpha2.VaultProviderSpec{Protocol: u.Scheme, Host: u.Hostname(), Port: int32(number)}, nil
 }
 
-// validateFiles says which file must not be used, for a provider that is given a token or logs in.
+// validateFiles returns an error if a file must not be used. token reports whether the provider uses a ready-made token.
 func (f *Flags) validateFiles(token bool) error {
 	if strings.Contains(path.Clean(f.LoginTokenFile), apiToken) || token && strings.Contains(path.Clean(f.TokenFile), apiToken) {
 		return errors.New("--vault-login-token-file and --vault-token-file must not be the pod's token for the API server, with which Vault could act as the control plane: project a token with an audience of Vault's own")
 	}
 	if token && f.LoginRole != "" {
-		return errors.New("--vault-token-file and --vault-login-role exclude each other: leave out the one that is not to be used")
+		return errors.New("--vault-token-file and --vault-login-role are mutually exclusive: omit one of them")
 	}
 	return nil
 }
 
-// Accept refuses servers, protocols and tokens that the installation does not name.
+// Accept rejects servers, protocols and tokens that the installation does not name.
 func (f *Flags) Accept(spec v1alpha2.ProviderSpec, namespace string) (v1alpha2.ProviderSpec, error) {
 	vault := spec.Vault.WithDefaults()
 	vault.Role = cmp.Or(vault.Role, v1alpha2.DefaultVaultRole)
@@ -172,7 +172,7 @@ func (f *Flags) Accept(spec v1alpha2.ProviderSpec, namespace string) (v1alpha2.P
 	return v1alpha2.ProviderSpec{Vault: &vault}, nil
 }
 
-// allowsServer says why an object may not name a server.
+// allowsServer returns an error if an object may not name the server.
 func (f *Flags) allowsServer(vault v1alpha2.VaultProviderSpec) error {
 	if hosts := f.hosts(); !slices.Contains(hosts, vault.Server()) {
 		return fmt.Errorf("spec.provider.vault names the server %q, and a token may be sent to %s only: make another MeshRootCertificate, or add the server to osm.vault.allowedHosts with osm upgrade",

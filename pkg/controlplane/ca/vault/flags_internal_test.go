@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 )
 
-// TestZeroFlagsAreTheDefaults: a process that binds no flags gets what one without arguments gets.
+// TestZeroFlagsAreTheDefaults: flags that were not bound equal flags parsed without arguments.
 func TestZeroFlagsAreTheDefaults(t *testing.T) {
 	t.Parallel()
 	var bound, zero Flags
@@ -30,7 +30,7 @@ func fields(f Flags) []string {
 	return []string{f.Address, f.Role, f.Mount, f.Namespace, f.LoginMount, f.LoginRole, f.LoginTokenFile, f.TokenFile, f.TokenSecret, f.CAFile}
 }
 
-// TestConfigOfSpec: the spec says which server and role, the flags say the rest, above all the files.
+// TestConfigOfSpec: the spec names the server and the role; everything else, above all the files, comes from the flags.
 func TestConfigOfSpec(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewTLSServer(nil)
@@ -102,8 +102,8 @@ func TestSpecOfFlags(t *testing.T) {
 	}
 }
 
-// TestTokenIsReadAnew, without the line break that editors leave.
-func TestTokenIsReadAnew(t *testing.T) {
+// TestTokenIsReadEachTime checks that each call reads the file, without a trailing line break.
+func TestTokenIsReadEachTime(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	token := tokenFrom(file)
 	if _, err := token(t.Context()); err == nil || !strings.Contains(err.Error(), "--vault-token-file") {

@@ -120,7 +120,7 @@ func FuzzAnswer(f *testing.F) {
 		a.session.hold(&grant{token: token, since: fuzzTime})
 		req := ca.Request{Identity: identity.Identity{Namespace: "shop", ServiceAccount: "web"}, Usage: ca.UsageService}
 		leaf, trust, err := a.sign(t.Context(), req, time.Hour, nil)
-		_, unfit := errors.AsType[*unfitError](err)
+		_, unfit := errors.AsType[*unusableError](err)
 		switch {
 		case err == nil && leaf != nil && trust.Fingerprint != "":
 			outcomes.Note(reach.Accepted)

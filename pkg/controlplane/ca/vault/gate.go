@@ -34,7 +34,7 @@ const (
 )
 
 // gate lets requests through, at most maxInFlight at once, so that a thousand waiting proxies cost a failing
-// server no more than one. After a failure it lets one request through from time to time, as an attempt, and
+// server no more load than one. After a failure it lets one request through from time to time, as an attempt, and
 // fails the others at once. Refused requests are retried in the same way, while others pass: a role may grant
 // some names and not others.
 type gate struct {
@@ -76,7 +76,7 @@ func (g *gate) pass(ctx context.Context, key any, f func() (outcome, error)) err
 	return err
 }
 
-// enter reports whether this request is an attempt, or returns the error why it may not pass.
+// enter reports whether this request is an attempt, or returns an error if it may not pass.
 func (g *gate) enter(key any) (try bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -113,7 +113,7 @@ func (g *gate) leave(key any, try bool, how outcome, err error) {
 	switch how {
 	case succeeded:
 		g.failures = 0
-		if g.known[key] != nil { // a refused request is granted now: so may the others be
+		if g.known[key] != nil { // a refused request is granted now, so others may be as well
 			clear(g.known)
 			g.refusals = 0
 		}

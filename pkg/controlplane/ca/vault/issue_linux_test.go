@@ -40,7 +40,7 @@ func TestIssue(t *testing.T) {
 				wanted = ca.DefaultTTL
 			}
 			if lifetime := leaf.NotAfter.Sub(leaf.Issued); lifetime < wanted-10*time.Second || lifetime > wanted+10*time.Second {
-				t.Errorf("lives for %v, want %v", lifetime, wanted)
+				t.Errorf("lifetime %v, want %v", lifetime, wanted)
 			}
 			if n := bytes.Count(leaf.CertPEM, []byte("BEGIN")); n != 1 {
 				t.Errorf("%d certificates for proxies, want the leaf alone: the CA signs for itself", n)
@@ -135,13 +135,13 @@ func TestShortLivedCA(t *testing.T) {
 		t.Errorf("the leaf ends %v before its CA, want shortly before", left)
 	}
 	if leaf.NotAfter.Sub(leaf.Issued) < 9*time.Minute {
-		t.Errorf("the leaf lives until %v only", leaf.NotAfter)
+		t.Errorf("the leaf expires as early as %v", leaf.NotAfter)
 	}
 }
 
-// TestRoleCutsShort checks that a role whose max_ttl is shorter than the validity still works, and that the
+// TestRoleShortensLeaves checks that a role whose max_ttl is shorter than the validity still works, and that the
 // log says so.
-func TestRoleCutsShort(t *testing.T) {
+func TestRoleShortensLeaves(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
 	m.setRole(map[string]any{"max_ttl": "20m"})
@@ -149,7 +149,7 @@ func TestRoleCutsShort(t *testing.T) {
 	for range 3 {
 		leaf := mustIssue(t, a, service("buyer"))
 		if lifetime := leaf.NotAfter.Sub(leaf.Issued); lifetime > 21*time.Minute {
-			t.Errorf("lives for %v", lifetime)
+			t.Errorf("lifetime %v", lifetime)
 		}
 	}
 	if n := strings.Count(m.journal.String(), "raise max_ttl"); n != 1 {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// keep keeps the token alive until ctx ends, and returns its cause.
+// keep keeps the token valid until ctx ends, and returns the context's cause.
 func (s *session) keep(ctx context.Context) error {
 	failures := 0
 	for {
-		err := s.tend(ctx)
+		err := s.maintain(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -47,8 +47,8 @@ func (s *session) untilDue() time.Duration {
 	return min(max(held.renewAt.Sub(s.now()), minRenewal), maxTick)
 }
 
-// tend does what the token needs now, which is mostly nothing.
-func (s *session) tend(ctx context.Context) error {
+// maintain renews, replaces or looks up the token if that is due.
+func (s *session) maintain(ctx context.Context) error {
 	if s.cfg.Token != nil {
 		if _, err := s.given(ctx); err != nil {
 			return err
@@ -107,11 +107,11 @@ func (s *session) renew(ctx context.Context, held *grant) error {
 	}
 	next := held.withLifetime(s.now(), time.Duration(secret.Auth.LeaseDuration)*time.Second, secret.Auth.Renewable)
 	s.replace(held, next)
-	return s.outgrown(ctx, next)
+	return s.replaceShrunk(ctx, next)
 }
 
-// outgrown replaces a token whose renewals get short.
-func (s *session) outgrown(ctx context.Context, g *grant) error {
+// replaceShrunk replaces a token whose renewals grant ever shorter lifetimes.
+func (s *session) replaceShrunk(ctx context.Context, g *grant) error {
 	if g.lifetime == 0 || g.lifetime > g.first/shrunk {
 		return nil
 	}

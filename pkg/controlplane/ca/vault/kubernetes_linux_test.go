@@ -54,7 +54,7 @@ func TestKubernetesLogin(t *testing.T) {
 
 	loaded := make(chan error, 1)
 	go func() { loaded <- m.load(a) }()
-	wait(t, "the log to say who may not review", func() bool { return m.journal.contains("ClusterRole system:auth-delegator") })
+	wait(t, "the log to say that token reviews are not allowed", func() bool { return m.journal.contains("ClusterRole system:auth-delegator") })
 	delegate(t, client, "reviewer")
 	must(t, <-loaded)
 	mustIssue(t, a, service("buyer"))

@@ -24,7 +24,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// The names that the tests' operator uses.
+// The names that the operator of the tests uses.
 const (
 	pkiRole   = "openservicemesh"
 	loginRole = "osm"
@@ -81,7 +81,7 @@ func (m *mesh) newCA(ttl string) (id string) {
 	return id
 }
 
-// setRole writes the role that signs, with changes to what the documentation asks for.
+// setRole writes the role that signs, with changes to what the documentation requires.
 func (m *mesh) setRole(change map[string]any) {
 	m.t.Helper()
 	role := map[string]any{"allow_any_name": true, "allowed_uri_sans": "spiffe://" + string(domain) + "/*", "key_type": "any", "max_ttl": "720h", "no_store": true}
@@ -148,7 +148,7 @@ func (m *mesh) loaded(change func(*vault.Config)) *vault.Authority {
 }
 
 func (m *mesh) load(a *vault.Authority) error {
-	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(m.t.Context(), processTimeout)
 	defer cancel()
 	return a.Load(ctx)
 }

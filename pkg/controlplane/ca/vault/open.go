@@ -25,7 +25,7 @@ func (f *Flags) Open(spec v1alpha2.ProviderSpec, env source.Env) (source.Source,
 	return source.Remote(authority, config.String(), env.Metrics), nil
 }
 
-// config is what the spec and the flags together say. Files come from the flags alone.
+// config combines the spec with the flags. Files come from the flags alone.
 func (f *Flags) config(spec v1alpha2.VaultProviderSpec) (Config, error) {
 	flags := f.withDefaults()
 	config := Config{

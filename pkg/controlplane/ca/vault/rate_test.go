@@ -23,7 +23,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/vault"
 )
 
-// mostPerMinute bounds the requests of one replica in any minute of any failure, however many proxies wait.
+// mostPerMinute bounds the requests of one replica in any minute of a failure, however many proxies wait.
 const mostPerMinute = 60
 
 // stub replaces the network and a server, on the clock of a synctest bubble. Other tests use the real
@@ -207,19 +207,19 @@ func TestRequestRate(t *testing.T) {
 				must(t, err)
 				must(t, a.Load(t.Context()))
 				run(t, a)
-				crowd := newCrowd(t, a, 100)
+				requesters := newRequesters(t, a, 100)
 				time.Sleep(500 * time.Millisecond) // each has made one request
 
 				broken := time.Now()
 				s.inject(c.fault(s))
 				time.Sleep(4 * time.Minute)
 				most, all := s.busiest(broken)
-				t.Logf("%d requests in the busiest minute, %d in 4 minutes, %d calls failed", most, all, crowd.failed())
+				t.Logf("%d requests in the busiest minute, %d in 4 minutes, %d calls failed", most, all, requesters.failed())
 				if most > mostPerMinute {
 					t.Errorf("%d requests in one minute, want at most %d", most, mostPerMinute)
 				}
-				if crowd.failed() < 100*200 {
-					t.Errorf("%d calls failed, want nearly all: the fault does not work", crowd.failed())
+				if requesters.failed() < 100*200 {
+					t.Errorf("%d calls failed, want nearly all: the fault does not work", requesters.failed())
 				}
 
 				healed := time.Now()
@@ -227,7 +227,7 @@ func TestRequestRate(t *testing.T) {
 				s.lifetime = 3600
 				s.mu.Unlock()
 				s.inject(nil)
-				crowd.succeeds()
+				requesters.succeeds()
 				if took := time.Since(healed); took > 61*time.Second {
 					t.Errorf("recovered after %v", took)
 				}
@@ -236,8 +236,8 @@ func TestRequestRate(t *testing.T) {
 	}
 }
 
-// TestRefusedNamesDoNotBlockOthers has 100 workloads whose names the role refuses, and one new workload each
-// second that it grants.
+// TestRefusedNamesDoNotBlockOthers has 100 workloads whose names the role refuses, and every second one new workload
+// whose name it accepts.
 func TestRefusedNamesDoNotBlockOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStub(t)
@@ -253,7 +253,7 @@ func TestRefusedNamesDoNotBlockOthers(t *testing.T) {
 			}
 			return nil, nil
 		})
-		newCrowd(t, a, 100)
+		newRequesters(t, a, 100)
 		time.Sleep(10 * time.Minute) // until the role has refused each of them once
 		late := 0
 		for i := range 60 {
@@ -283,15 +283,15 @@ func commonName(t *testing.T, body []byte) string {
 	return csr.Subject.CommonName
 }
 
-// crowd is a number of proxies that request a leaf each second.
-type crowd struct {
+// requesters are proxies that each request a leaf every second.
+type requesters struct {
 	mu       sync.Mutex
 	failures int
 	success  chan struct{}
 }
 
-func newCrowd(t *testing.T, a *vault.Authority, n int) *crowd {
-	c := &crowd{success: make(chan struct{}, 1)}
+func newRequesters(t *testing.T, a *vault.Authority, n int) *requesters {
+	c := &requesters{success: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	for i := range n {
@@ -313,7 +313,7 @@ func newCrowd(t *testing.T, a *vault.Authority, n int) *crowd {
 	return c
 }
 
-func (c *crowd) count(err error) {
+func (c *requesters) count(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -326,14 +326,14 @@ func (c *crowd) count(err error) {
 	}
 }
 
-func (c *crowd) failed() int {
+func (c *requesters) failed() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.failures
 }
 
 // succeeds waits for the next success.
-func (c *crowd) succeeds() {
+func (c *requesters) succeeds() {
 	select {
 	case <-c.success: // drop an earlier one
 	default:

@@ -20,7 +20,7 @@ const (
 	// maxTick bounds how late a jump of the wall clock or a changed Secret is noticed: timers use
 	// the monotonic clock, which stops while the host sleeps.
 	maxTick = 30 * time.Second
-	// freshToken is how long a token that was never accepted is not replaced: the next one would be
+	// freshToken is how long a token that was never accepted is kept: a new one would be
 	// refused as well.
 	freshToken = time.Minute
 	// minRenewal is the shortest time between two renewals of a token, however short it lives.
@@ -113,7 +113,7 @@ func (s *session) given(ctx context.Context) (*grant, error) {
 // login gets a new token. Concurrent callers share one login.
 func (s *session) login(ctx context.Context) (*grant, error) {
 	result := s.flight.DoChan("login", func() (any, error) {
-		// The end of one caller must not fail the others. Requests have a timeout of their own.
+		// A caller that gives up must not fail the others. Requests have a timeout of their own.
 		return s.logIn(context.WithoutCancel(ctx))
 	})
 	select {
@@ -191,7 +191,7 @@ func (s *session) drop(g *grant) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held == nil || s.held.token != g.token {
-		return true // another caller was faster
+		return true // another caller has replaced it
 	}
 	if s.cfg.Token != nil || !s.held.accepted && s.now().Sub(s.held.since) < freshToken {
 		return false

@@ -48,7 +48,7 @@ func TestTokenIsRenewed(t *testing.T) {
 	}
 }
 
-// TestMaximumLifetime checks for a new login before a token reaches its maximum lifetime.
+// TestMaximumLifetime checks that a new login replaces a token before it reaches its maximum lifetime.
 func TestMaximumLifetime(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
@@ -112,8 +112,8 @@ func TestTokenRevoked(t *testing.T) {
 	}
 }
 
-// TestPolicyTaken checks that a valid token without the right to sign does not cause repeated logins.
-func TestPolicyTaken(t *testing.T) {
+// TestPolicyRevoked checks that a valid token without permission to sign does not cause repeated logins.
+func TestPolicyRevoked(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
 	a := m.loaded(nil)
@@ -127,7 +127,7 @@ func TestPolicyTaken(t *testing.T) {
 	_, err = a.Issue(t.Context(), service("seller"))
 	contains(t, err, "next attempt in", "permission denied")
 	if n := m.front.logins(); n != logins {
-		t.Errorf("%d logins more", n-logins)
+		t.Errorf("%d more logins", n-logins)
 	}
 	grant("update")
 	recovers(t, a)
@@ -157,7 +157,7 @@ func TestLoginRefused(t *testing.T) {
 		want          []string
 	}{
 		{"role removed", func() { m.remove("auth/jwt/role/osm") }, func() { m.setLogin(nil) }, []string{`log in with role "osm"`, "auth/jwt/login", "create auth/jwt/role/osm"}},
-		{"other ServiceAccount", func() { m.writeToken("system:serviceaccount:shop:thief") }, func() { m.writeToken("system:serviceaccount:osm-system:osm-controller") },
+		{"other ServiceAccount", func() { m.writeToken("system:serviceaccount:shop:other") }, func() { m.writeToken("system:serviceaccount:osm-system:osm-controller") },
 			[]string{"auth/jwt/login", "bind auth/jwt/role/osm to the control plane's ServiceAccount"}},
 		{"method disabled", func() { m.remove("sys/auth/jwt") }, m.enableLogin, []string{"403 permission denied", "enable the auth method at auth/jwt"}},
 	} {
@@ -185,15 +185,15 @@ func TestNoTokenFile(t *testing.T) {
 	}
 }
 
-// given is a token from a Secret that changes.
-type given struct {
+// givenToken is a token from a Secret that changes.
+type givenToken struct {
 	text atomic.Pointer[string]
 	fail atomic.Bool
 }
 
-func (g *given) set(text string) { g.text.Store(&text) }
+func (g *givenToken) set(text string) { g.text.Store(&text) }
 
-func (g *given) get(context.Context) (string, error) {
+func (g *givenToken) get(context.Context) (string, error) {
 	if g.fail.Load() {
 		return "", errors.New(`Secret osm-system/vault has no key "token"`)
 	}
@@ -210,7 +210,7 @@ func (m *mesh) makeToken(body map[string]any) string {
 func TestGivenToken(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	var token given
+	var token givenToken
 	first := m.makeToken(map[string]any{"period": "8s"})
 	token.set(first + "\n") // as files end
 	a := m.loaded(func(c *vault.Config) { c.Token = token.get })
@@ -251,7 +251,7 @@ func TestGivenToken(t *testing.T) {
 func TestGivenTokenNearItsEnd(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	var token given
+	var token givenToken
 	token.set(m.makeToken(map[string]any{"ttl": "8s", "explicit_max_ttl": "10s"}))
 	a := m.loaded(func(c *vault.Config) { c.Token = token.get })
 	run(t, a)
@@ -271,7 +271,7 @@ func TestGivenTokenNearItsEnd(t *testing.T) {
 func TestTokenWithoutDefaultPolicy(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	var token given
+	var token givenToken
 	token.set(m.makeToken(map[string]any{"ttl": "1h", "no_default_policy": true}))
 	a := m.loaded(func(c *vault.Config) { c.Token = token.get })
 	run(t, a)

@@ -30,12 +30,12 @@ func (a *Authority) watch(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-timer.C:
 		}
-		a.look(ctx)
+		a.compareOnce(ctx)
 	}
 }
 
-// look compares once. It drops errors: other requests fail alike, and their callers get the error.
-func (a *Authority) look(ctx context.Context) {
+// compareOnce checks which CA signs. It drops errors: other requests fail as well, and their callers get the error.
+func (a *Authority) compareOnce(ctx context.Context) {
 	shown, err := a.shownCA(ctx)
 	if err != nil {
 		return
@@ -47,9 +47,9 @@ func (a *Authority) look(ctx context.Context) {
 		return
 	}
 	trust, probe := a.Trust(), a.probe()
-	err = a.gate.pass(ctx, wish{probe.Identity, probe.Usage}, func() (outcome, error) {
-		_, _, err := a.sign(ctx, probe, probeLife, &trust)
-		return ended(ctx, err), err
+	err = a.gate.pass(ctx, requestKey{probe.Identity, probe.Usage}, func() (outcome, error) {
+		_, _, err := a.sign(ctx, probe, probeLifetime, &trust)
+		return outcomeOf(ctx, err), err
 	})
 	if err == nil {
 		a.mu.Lock()
