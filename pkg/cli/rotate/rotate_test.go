@@ -72,7 +72,7 @@ func TestRotateMeanwhile(t *testing.T) {
 		"the root is used":               {before: idle, meanwhile: []apitest.Object{rootObject("b", "passive", "osm-ca-bundle-next", "")}, args: "--to b", want: "it was changed in the meantime", writes: "PATCH meshrootcertificates"},
 		"a root of that name is created": {before: idle, meanwhile: []apitest.Object{rootObject("new", "inactive", "x", asked)}, args: "--provider vault --vault-host v --vault-protocol http --name new", want: "it was changed in the meantime", writes: "POST meshrootcertificates"},
 		"the driver writes a step":       {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "passive", "osm-ca-bundle", "")}, args: "--abort", writes: "PATCH meshrootcertificates,PATCH meshrootcertificates"},
-		"the old root is dropped":        {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "inactive", "osm-ca-bundle", "")}, args: "--abort", want: "the former root is dropped already", writes: "PATCH meshrootcertificates"},
+		"the old root is dropped":        {before: begun, meanwhile: []apitest.Object{rootObject("b", "active", "osm-ca-bundle-next", asked), rootObject("a", "inactive", "osm-ca-bundle", "")}, args: "--abort", want: "the previous root is no longer trusted", writes: "PATCH meshrootcertificates"},
 		"someone else aborted it too":    {before: begun, meanwhile: []apitest.Object{rootObject("a", "active", "osm-ca-bundle", later)}, args: "--abort", want: "the roots were changed in the meantime", writes: "PATCH meshrootcertificates"},
 	}
 	for name, tt := range tests {

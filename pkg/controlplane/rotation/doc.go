@@ -2,7 +2,7 @@
 //
 // # The phases
 //
-//	idle         nobody has requested a rotation
+//	idle         no rotation was requested
 //	trust-both   the new root becomes trusted everywhere; the old root signs
 //	sign-new     the new root takes over signing
 //	all-renewed  every certificate signed by the old root is replaced
@@ -15,8 +15,8 @@
 //
 // # The evidence
 //
-// A role changes only after everybody is ready for it. Evidence is what the participants of the mesh's
-// TLS have at the moment:
+// A role changes only after all participants are ready for it. Evidence is what the participants of the mesh's
+// TLS currently have:
 //
 //   - Replica: the roots that a replica of the control plane has loaded, and the CA of its own certificate;
 //   - Proxy: the trust bundle and the certificate that a connected proxy has acknowledged (package xds);
@@ -31,7 +31,7 @@
 // CLI requests a rotation by an annotation and shows State, which the leader serves as a debug page.
 //
 // This package is pure: it reads no cluster, no clock and no certificate, and keeps nothing between two
-// calls, so that a rotation continues whoever leads. Its types are those of everybody above. Its
+// calls, so that a rotation continues whichever replica leads. All of the above use its types. Its
 // invariant: following its writes, no certificate is ever in use whose root some connected proxy does
 // not trust.
 package rotation

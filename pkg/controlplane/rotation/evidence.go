@@ -10,7 +10,7 @@ import (
 type Evidence struct {
 	// Now is the time of the collection.
 	Now time.Time `json:"now"`
-	// Replicas are all replicas of the control plane, including those that did not answer.
+	// Replicas are all replicas of the control plane, including those that did not respond.
 	Replicas []Replica `json:"replicas"`
 	// Webhooks are the webhook configurations of the mesh.
 	Webhooks []Webhook `json:"webhooks"`

@@ -10,7 +10,7 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// FuzzPlan: whatever the roots and the replicas say, nothing that would cut somebody off is written.
+// FuzzPlan: whatever the roots and the evidence, no write cuts a participant off.
 func FuzzPlan(f *testing.F) {
 	add := func(m *mesh) {
 		roots, err := json.Marshal(m.roots)
@@ -39,7 +39,7 @@ func FuzzPlan(f *testing.F) {
 		var roots []rotation.Root
 		var evidence rotation.Evidence
 		if json.Unmarshal(rootsJSON, &roots) != nil || json.Unmarshal(evidenceJSON, &evidence) != nil {
-			t.Skip("not what is exchanged")
+			t.Skip("not valid evidence")
 		}
 		step := rotation.Plan(roots, evidence)
 		rotation.Report(roots, evidence)
@@ -60,21 +60,21 @@ func FuzzPlan(f *testing.F) {
 	})
 }
 
-// checkWrite asks what must hold of a write, whoever asked for it.
+// checkWrite checks what must hold for every write.
 func checkWrite(t *testing.T, roots []rotation.Root, evidence rotation.Evidence, step rotation.Step) {
 	t.Helper()
 	if len(step.Waiting) > 0 || step.Blocked != "" {
-		t.Errorf("a write in spite of %v %q", step.Waiting, step.Blocked)
+		t.Errorf("a write despite %v %q", step.Waiting, step.Blocked)
 	}
 	i := slices.IndexFunc(roots, func(r rotation.Root) bool { return r.Name == step.Write.Root })
 	if i < 0 || roots[i].Role != step.Write.From {
-		t.Fatalf("write %+v is of no root in %+v", step.Write, roots)
+		t.Fatalf("write %+v is for none of the roots %+v", step.Write, roots)
 	}
 	after := slices.Clone(roots)
 	after[i].Role = step.Write.To
 	if _, signs := rotation.Signer(roots); signs {
 		if _, signs := rotation.Signer(after); !signs {
-			t.Errorf("write %+v leaves no root to sign", step.Write)
+			t.Errorf("write %+v leaves no root that signs", step.Write)
 		}
 	}
 	trusted := map[string]bool{}
@@ -88,7 +88,7 @@ func checkWrite(t *testing.T, roots []rotation.Root, evidence rotation.Evidence,
 			case step.Write.To == rotation.Inactive && step.Write.From != rotation.Inactive && !trusted[proxy.Root]:
 				t.Errorf("write %+v drops the root of proxy %s", step.Write, proxy.Pod)
 			case step.Write.To == rotation.Active && signs && !slices.Contains(proxy.Trusts, signer.Fingerprint):
-				t.Errorf("write %+v: proxy %s does not trust what signs then", step.Write, proxy.Pod)
+				t.Errorf("write %+v: proxy %s does not trust the new signer", step.Write, proxy.Pod)
 			}
 		}
 	}

@@ -9,10 +9,10 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// delivery is how long the kubelets of the model take at most.
+// delivery is the longest time that the kubelets of the model take.
 const delivery = 3 * time.Minute
 
-// world is a mesh during rotations. Everybody in it learns of things late, in an order of chance.
+// world is a mesh during rotations. All participants learn of changes late, in random order.
 type world struct {
 	random   *rand.Rand
 	now      time.Time
@@ -41,7 +41,7 @@ type replica struct {
 	signer    string // what it signs with
 	serving   string
 	leads     bool
-	cutOff    bool // it reaches nobody but its proxies
+	cutOff    bool // it reaches nothing but its proxies
 }
 
 type pod struct {
@@ -49,7 +49,7 @@ type pod struct {
 	at            *replica // nil while not connected
 	trusts        []string // acknowledged
 	root          string   // of its leaf
-	// What the kubelet has brought.
+	// What the kubelet has delivered.
 	fileTrusts []string
 	fileSigner string
 }
@@ -83,7 +83,7 @@ func (w *world) current() []rotation.Root {
 	return roots
 }
 
-// startReplica reads the roots before it serves anybody.
+// startReplica starts a replica, which reads the roots before it serves.
 func (w *world) startReplica(component rotation.Component) {
 	w.made++
 	r := &replica{name: fmt.Sprintf("%s-%d", component, w.made), component: component}
@@ -122,7 +122,7 @@ func (w *world) startPod() {
 	}
 	secret := w.secrets[p.account]
 	if secret == nil {
-		return // nobody leads: the pod waits
+		return // no leader: the pod waits
 	}
 	p.fileTrusts, p.fileSigner = secret.Trusts, secret.Signer
 	p.at = w.controller()
@@ -149,7 +149,7 @@ func (w *world) controller() *replica {
 
 func pick[T any](w *world, from []T) T { return from[w.random.IntN(len(from))] }
 
-// step lets one thing happen.
+// step makes one random change.
 func (w *world) step() {
 	w.pass(time.Duration(w.random.IntN(20)) * time.Second)
 	switch w.random.IntN(22) {
@@ -171,7 +171,7 @@ func (w *world) step() {
 	}
 }
 
-// trouble is what happens rarely.
+// trouble makes one rare change.
 func (w *world) trouble(kind int) {
 	switch kind {
 	case 0, 1, 2:
@@ -186,7 +186,7 @@ func (w *world) trouble(kind int) {
 		if len(w.pods) > 0 {
 			pick(w, w.pods).at = nil
 		}
-	case 9, 10: // the Lease moves
+	case 9, 10: // another replica becomes the leader
 		for _, r := range w.replicas {
 			r.leads = false
 		}
@@ -202,13 +202,13 @@ func (w *world) trouble(kind int) {
 	case 20, 21:
 		w.refused = false
 	case 11:
-		w.drivers[w.random.IntN(2)] = driver{} // it dies on the way
+		w.drivers[w.random.IntN(2)] = driver{} // it ends before the write
 	case 12:
 		w.ask()
 	}
 }
 
-// ask is a user who starts a rotation, or aborts the one under way.
+// ask lets a user start a rotation, or abort the current one.
 func (w *world) ask() {
 	name := pick(w, w.roots).Name
 	if _, under := rotation.Goal(w.current()); under {
@@ -233,8 +233,8 @@ func (w *world) serve(r *replica) {
 	}
 }
 
-// keepWebhook lets the holder of the Lease write the caBundle or the injectors' Secret as it sees the
-// roots. It does so in any order, which the product's does not: the evidence has to do without that.
+// keepWebhook lets the leader write the caBundle or the injectors' Secret according to the roots that it has
+// seen, in any order. The product has a fixed order, but the evidence must not depend on that.
 func (w *world) keepWebhook() {
 	for _, r := range w.replicas {
 		switch {
@@ -250,7 +250,7 @@ func (w *world) keepWebhook() {
 }
 
 // receive lets a proxy take the bundle, or, after that, the certificate that its replica has for
-// it; one that is not connected connects.
+// it. A proxy that is not connected connects.
 func (w *world) receive(p *pod) {
 	switch {
 	case p.at == nil:
@@ -262,7 +262,7 @@ func (w *world) receive(p *pod) {
 	}
 }
 
-// kill ends a replica; another starts, and its proxies are on their own for a while.
+// kill ends a replica and starts another; its proxies are disconnected for a while.
 func (w *world) kill(i int) {
 	dead := w.replicas[i]
 	w.replicas = slices.Delete(w.replicas, i, i+1)
@@ -274,7 +274,7 @@ func (w *world) kill(i int) {
 	}
 }
 
-// pass lets time go by, in which kubelets bring Secrets at some time, but not too late.
+// pass advances the clock. Kubelets deliver Secrets at a random time within their limit.
 func (w *world) pass(d time.Duration) {
 	w.now = w.now.Add(d)
 	for _, p := range w.pods {
@@ -285,7 +285,7 @@ func (w *world) pass(d time.Duration) {
 	}
 }
 
-// broken says which promise does not hold at the moment.
+// broken returns which guarantee is currently violated, or "".
 func (w *world) broken() string {
 	inUse := map[string]string{}
 	for _, p := range w.pods {
@@ -314,7 +314,7 @@ func (w *world) broken() string {
 	return ""
 }
 
-// settle lets everything go well from now on, and returns how many rounds the rotation took to end.
+// settle stops the failures, and returns how many rounds the rotation took to complete.
 func (w *world) settle() (rounds int, ok bool) {
 	w.drivers, w.refused = [2]driver{}, false
 	for rounds = range 60 {

@@ -7,7 +7,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// driver is whoever plans, at some replica; it is slow, and there may be two for a while.
+// driver is the planner on some replica. It is slow, and there may be two for a while.
 type driver struct {
 	read     []stored
 	asking   []*replica
@@ -40,7 +40,7 @@ func (w *world) drive(d *driver) {
 	*d = driver{}
 }
 
-// write is the API server: it takes a write of the version that was read.
+// write is the API server: it accepts a write only for the version that was read.
 func (w *world) write(read []stored, change rotation.Write) {
 	i := slices.IndexFunc(w.roots, func(r stored) bool { return r.Name == change.Root })
 	if w.roots[i].version != read[i].version {
@@ -53,7 +53,7 @@ func (w *world) write(read []stored, change rotation.Write) {
 	w.roots[i].version++
 }
 
-// reportOf is a replica's report, or that it does not answer because it is gone or cut off.
+// reportOf returns a replica's report, or an error if it has ended or is cut off.
 func (w *world) reportOf(r *replica) rotation.Replica {
 	if r.cutOff || !slices.Contains(w.replicas, r) {
 		return rotation.Replica{Name: r.name, Component: r.component, Error: "connection refused"}

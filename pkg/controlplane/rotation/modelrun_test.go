@@ -10,8 +10,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// TestModel lets rotations and aborts go on amid failures. At every moment everybody can verify
-// everybody, and whenever the failures stop the rotation comes to its end.
+// TestModel runs rotations and aborts amid failures. At every moment all participants can verify
+// each other, and whenever the failures stop, the rotation completes.
 func TestModel(t *testing.T) {
 	const steps = 3000
 	worlds := 25
@@ -53,18 +53,18 @@ func TestModel(t *testing.T) {
 			t.Errorf("seed %d: ended with %+v", seed, w.roots)
 		}
 	}
-	t.Logf("%d wishes fulfilled, %d turned round, plans by phase: %v", finished, aborted, phases)
+	t.Logf("%d rotations completed, %d turned around, plans by phase: %v", finished, aborted, phases)
 	for _, phase := range []rotation.Phase{rotation.Idle, rotation.TrustBoth, rotation.SignNew, rotation.AllRenewed, rotation.DropOld, rotation.Done} {
 		if phases[phase] < 50 {
 			t.Errorf("phase %s was planned %d times: the model does not reach it", phase, phases[phase])
 		}
 	}
 	if finished < worlds || aborted < 100 {
-		t.Errorf("%d wishes fulfilled and %d turned round: too few to prove anything", finished, aborted)
+		t.Errorf("%d rotations completed and %d turned around: too few to prove anything", finished, aborted)
 	}
 }
 
-// TestModelCanFail takes one kind of evidence away at a time: each is needed.
+// TestModelCanFail removes one kind of evidence at a time: each is needed.
 func TestModelCanFail(t *testing.T) {
 	forgetful := map[string]func(*rotation.Evidence){
 		"proxies": func(e *rotation.Evidence) {
@@ -78,7 +78,7 @@ func TestModelCanFail(t *testing.T) {
 				e.Replicas[i].Unknown = nil
 			}
 		},
-		"replicas that do not answer": func(e *rotation.Evidence) {
+		"replicas that do not respond": func(e *rotation.Evidence) {
 			e.Replicas = slices.DeleteFunc(e.Replicas, func(r rotation.Replica) bool { return r.Error != "" })
 		},
 		"injectors": func(e *rotation.Evidence) {
@@ -113,7 +113,7 @@ func TestModelCanFail(t *testing.T) {
 					}
 				}
 			}
-			t.Error("nothing was broken without this evidence: the model is blind to it")
+			t.Error("nothing broke without this evidence: the model does not depend on it")
 		})
 	}
 }

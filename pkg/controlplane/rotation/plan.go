@@ -12,7 +12,7 @@ type Phase string
 
 // The phases, in their order.
 const (
-	// Idle: nobody has requested a rotation.
+	// Idle: no rotation was requested.
 	Idle Phase = "idle"
 	// TrustBoth: the new root becomes trusted everywhere; the old one signs.
 	TrustBoth Phase = "trust-both"
@@ -22,7 +22,7 @@ const (
 	AllRenewed Phase = "all-renewed"
 	// DropOld: the old root is no longer trusted. From here there is no way back.
 	DropOld Phase = "drop-old"
-	// Done: everybody trusts only the new root.
+	// Done: all participants trust only the new root.
 	Done Phase = "done"
 )
 
@@ -34,7 +34,7 @@ type Step struct {
 	Goal string `json:"goal,omitempty"`
 	// Write is the change to make now, or nil.
 	Write *Write `json:"write,omitempty"`
-	// Waiting lists whom the rotation waits for, sorted.
+	// Waiting lists the participants that the rotation waits for, sorted.
 	Waiting []Wait `json:"waiting,omitempty"`
 	// Blocked says what a user has to fix before the rotation continues.
 	Blocked string `json:"blocked,omitempty"`
@@ -64,7 +64,7 @@ type Wait struct {
 	For string `json:"for"`
 	// Replica is where a proxy is connected.
 	Replica string `json:"replica,omitempty"`
-	// Serial and At are of the last thing that was acknowledged.
+	// Serial and At describe the last acknowledged certificate.
 	Serial string    `json:"serial,omitempty"`
 	At     time.Time `json:"at,omitzero"`
 }
@@ -79,10 +79,10 @@ type Planner struct {
 	Delivery time.Duration
 }
 
-// Plan says what comes next, with the default Planner.
+// Plan returns the next step, with the default Planner.
 func Plan(roots []Root, evidence Evidence) Step { return Planner{}.Plan(roots, evidence) }
 
-// Plan says what comes next. The roots must have been read before the evidence was collected.
+// Plan returns the next step. The roots must have been read before the evidence was collected.
 func (p Planner) Plan(roots []Root, evidence Evidence) Step {
 	goal, asked := Goal(roots)
 	if !asked {
@@ -110,7 +110,7 @@ func (p Planner) Plan(roots []Root, evidence Evidence) Step {
 	case AllRenewed:
 		if step.Waiting = checker.unrenewed(); len(step.Waiting) == 0 {
 			step.Phase = DropOld
-			step.Write = change(others[0], Inactive, "nothing that it signed is in use")
+			step.Write = change(others[0], Inactive, "no certificate that it signed is in use")
 		}
 	case DropOld:
 		if step.Waiting = checker.trustingOthers(); len(step.Waiting) == 0 {
@@ -136,11 +136,11 @@ func phaseOf(goal Root, others []Root) Phase {
 
 func (p Planner) trustBoth(step *Step, goal Root, checker *checker) {
 	if goal.Role == Inactive {
-		step.Write = change(goal, Passive, "a rotation to it was asked for")
+		step.Write = change(goal, Passive, "a rotation to it was requested")
 		return
 	}
 	if step.Waiting = checker.untrusting(); len(step.Waiting) == 0 {
-		step.Write = change(goal, Active, "everybody trusts it")
+		step.Write = change(goal, Active, "all participants trust it")
 	}
 }
 
@@ -172,7 +172,7 @@ func (s Step) String() string {
 		if n := len(s.Waiting) - 1; n > 0 {
 			more = fmt.Sprintf(" and %d more", n)
 		}
-		return fmt.Sprintf("%s: waits for %s%s", s.Phase, s.Waiting[0], more)
+		return fmt.Sprintf("%s: waiting for %s%s", s.Phase, s.Waiting[0], more)
 	}
 	return string(s.Phase)
 }

@@ -13,8 +13,8 @@ import (
 
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
-// mesh is a mesh of two controllers, two injectors and two proxies in which everybody is up to
-// date with the roots and uses what the signer signs.
+// mesh is a mesh of two controllers, two injectors and two proxies, which are all up to
+// date with the roots and use certificates of the signer.
 type mesh struct {
 	roots    []rotation.Root
 	evidence rotation.Evidence
@@ -56,37 +56,37 @@ func newMesh(roots ...rotation.Root) *mesh {
 func (m *mesh) replica(i int) *rotation.Replica { return &m.evidence.Replicas[i] }
 func (m *mesh) proxy() *rotation.Proxy          { return &m.evidence.Replicas[1].Proxies[0] }
 
-// TestPlanGoesForward: with everybody up to date each state of the roots leads to the next one.
+// TestPlanGoesForward: when all participants are up to date, each state of the roots leads to the next one.
 func TestPlanGoesForward(t *testing.T) {
 	const a, b, c = "a", "b", "c"
 	tests := []struct {
 		name      string
 		roots     []rotation.Root
-		want      string // of String
+		want      string // Step.String
 		abortable bool
 	}{
-		{"nobody asked", []rotation.Root{root(a, rotation.Active, 0), root(b, rotation.Passive, 0)}, "idle", false},
+		{"not requested", []rotation.Root{root(a, rotation.Active, 0), root(b, rotation.Passive, 0)}, "idle", false},
 		{"no roots", nil, "idle", false},
 		{"asked", []rotation.Root{root(a, rotation.Active, 0), root(b, rotation.Inactive, 1)},
-			"trust-both: root b becomes passive because a rotation to it was asked for", true},
+			"trust-both: root b becomes passive because a rotation to it was requested", true},
 		{"trusted", []rotation.Root{root(a, rotation.Active, 0), root(b, rotation.Passive, 1)},
-			"trust-both: root b becomes active because everybody trusts it", true},
+			"trust-both: root b becomes active because all participants trust it", true},
 		{"both active", []rotation.Root{root(a, rotation.Active, 0), root(b, rotation.Active, 1)},
 			"sign-new: root a becomes passive because root b signs", true},
 		{"renewed", []rotation.Root{root(a, rotation.Passive, 0), root(b, rotation.Active, 1)},
-			"drop-old: root a becomes inactive because nothing that it signed is in use", true},
+			"drop-old: root a becomes inactive because no certificate that it signed is in use", true},
 		{"dropped", []rotation.Root{root(a, rotation.Inactive, 0), root(b, rotation.Active, 1)}, "done: b is the only root", false},
 		{"aborted before the start", []rotation.Root{root(a, rotation.Active, 1), root(b, rotation.Inactive, 2)}, "done: a is the only root", false},
 		{"aborted while trusted", []rotation.Root{root(a, rotation.Active, 1), root(b, rotation.Passive, 2)},
-			"drop-old: root b becomes inactive because nothing that it signed is in use", true},
+			"drop-old: root b becomes inactive because no certificate that it signed is in use", true},
 		{"aborted with both active", []rotation.Root{root(a, rotation.Active, 1), root(b, rotation.Active, 2)},
 			"sign-new: root b becomes passive because root a signs", true},
 		{"aborted after the new one signed", []rotation.Root{root(a, rotation.Passive, 1), root(b, rotation.Active, 2)},
-			"trust-both: root a becomes active because everybody trusts it", true},
+			"trust-both: root a becomes active because all participants trust it", true},
 		{"a third one", []rotation.Root{root(a, rotation.Active, 0), root(b, rotation.Passive, 2), root(c, rotation.Passive, 1)},
-			"trust-both: root c becomes active because everybody trusts it", true},
+			"trust-both: root c becomes active because all participants trust it", true},
 		{"no root signs", []rotation.Root{root(a, rotation.Passive, 0), root(b, rotation.Passive, 1)},
-			"trust-both: root b becomes active because everybody trusts it", true},
+			"trust-both: root b becomes active because all participants trust it", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -99,13 +99,13 @@ func TestPlanGoesForward(t *testing.T) {
 	}
 }
 
-// TestPlanClears: at the end the wishes go, the last one last, so that none comes to count again.
+// TestPlanClears: at the end the requests are cleared, the latest last, so that no earlier one takes effect again.
 func TestPlanClears(t *testing.T) {
 	m := newMesh(root("a", rotation.Inactive, 2), root("b", rotation.Active, 1))
 	for _, want := range []string{"a", "b"} {
 		step := rotation.Plan(m.roots, m.evidence)
 		if step.Write == nil || !step.Write.ClearWanted || step.Write.Root != want || step.Write.From != step.Write.To {
-			t.Fatalf("got %+v, want the wish for %s cleared", step.Write, want)
+			t.Fatalf("got %+v, want the request for %s cleared", step.Write, want)
 		}
 		for i := range m.roots {
 			if m.roots[i].Name == want {
@@ -118,7 +118,7 @@ func TestPlanClears(t *testing.T) {
 	}
 }
 
-// TestPlanWaits: whoever has not what the phase needs stops it, and is named with what he has.
+// TestPlanWaits: a participant that lacks what the phase requires stops it, and is named with what it has.
 func TestPlanWaits(t *testing.T) {
 	trustBoth := []rotation.Root{root("a", rotation.Active, 0), root("b", rotation.Passive, 1)}
 	renewing := []rotation.Root{root("a", rotation.Passive, 0), root("b", rotation.Active, 1)}
@@ -131,24 +131,24 @@ func TestPlanWaits(t *testing.T) {
 	}{
 		{"a proxy does not trust", trustBoth, func(m *mesh) { m.proxy().Trusts = []string{"ca-a"} },
 			"proxy shop/web-controller-2 (does not trust root b yet; last acknowledged certificate 5e12 at 2026-03-04T11:59:00Z)"},
-		{"a proxy is lost", trustBoth, func(m *mesh) {
+		{"a proxy is not connected", trustBoth, func(m *mesh) {
 			m.replica(0).Unknown, m.replica(1).Unknown = []string{"shop/lost", "shop/web-controller-2"}, []string{"shop/lost"}
 		}, "proxy shop/lost (is not connected to any replica)"},
-		{"a replica is away", trustBoth, func(m *mesh) {
+		{"a replica is unavailable", trustBoth, func(m *mesh) {
 			*m.replica(1) = rotation.Replica{Name: "controller-2", Component: rotation.Controller, Error: "connection refused"}
-		}, "replica controller-2 (gives no evidence: connection refused)"},
+		}, "replica controller-2 (provides no evidence: connection refused)"},
 		{"a replica has not loaded", trustBoth, func(m *mesh) { m.replica(1).Roots = m.replica(1).Roots[:1] }, "replica controller-2 (has not loaded root b)"},
-		{"a replica loaded another", trustBoth, func(m *mesh) {
+		{"a replica loaded another CA", trustBoth, func(m *mesh) {
 			m.replica(1).Roots = []rotation.Loaded{{"a", rotation.Active, "ca-x"}, {"b", rotation.Passive, "ca-b"}}
 		}, "replica controller-2 (has loaded another CA as root a (sha256:ca-x))"},
 		{"a replica is behind", renewing, func(m *mesh) {
 			m.replica(1).Roots = []rotation.Loaded{{"a", rotation.Active, "ca-a"}, {"b", rotation.Passive, "ca-b"}}
-		}, "replica controller-2 (has not seen yet that root a is passive)"},
-		{"a replica is behind the drop", dropped, func(m *mesh) {
+		}, "replica controller-2 (has not yet seen that root a is passive)"},
+		{"a replica has not seen the drop", dropped, func(m *mesh) {
 			m.replica(1).Roots = []rotation.Loaded{{"a", rotation.Passive, "ca-a"}, {"b", rotation.Active, "ca-b"}}
-		}, "replica controller-2 (has not seen yet that root a is inactive)"},
+		}, "replica controller-2 (has not yet seen that root a is inactive)"},
 		{"a replica signs with another", trustBoth, func(m *mesh) { m.replica(1).Signer = "ca-b" }, "replica controller-2 (signs with root b)"},
-		{"an injector is away", trustBoth, func(m *mesh) { m.replica(3).Error = "connection refused" }, "replica injector-2 (gives no evidence: connection refused)"},
+		{"an injector is unavailable", trustBoth, func(m *mesh) { m.replica(3).Error = "connection refused" }, "replica injector-2 (provides no evidence: connection refused)"},
 		{"an old Secret of the injectors", renewing, func(m *mesh) {
 			m.replica(0).Secrets = append(m.replica(0).Secrets, rotation.Secret{Account: "osm-system/osm-injector", Trusts: []string{"ca-a", "ca-b"}, Signer: "ca-a"})
 		}, "secret osm-system/osm-injector (its certificate is signed by root a)"},
@@ -159,20 +159,20 @@ func TestPlanWaits(t *testing.T) {
 		{"no webhook", trustBoth, func(m *mesh) { m.evidence.Webhooks = nil }, "webhook webhook configurations (have not been read)"},
 		{"a Secret without the CA", trustBoth, func(m *mesh) { m.replica(0).Secrets[0].Trusts = []string{"ca-a"} },
 			"secret shop/web (does not trust root b yet; last acknowledged certificate 99 at 2026-03-04T11:00:00Z)"},
-		{"a Secret on its way", trustBoth, func(m *mesh) { m.replica(0).Secrets[0].Since = noon.Add(-time.Minute) },
+		{"a Secret not delivered yet", trustBoth, func(m *mesh) { m.replica(0).Secrets[0].Since = noon.Add(-time.Minute) },
 			"secret shop/web (may not have reached the pods before 2026-03-04T12:02:00Z; last acknowledged certificate 99 at 2026-03-04T11:59:00Z)"},
-		{"a Secret that is not there", trustBoth, func(m *mesh) { m.proxy().Identity = "shop/new" }, "secret shop/new (is not written yet)"},
-		{"nobody leads", trustBoth, func(m *mesh) { m.replica(0).Leads = false }, "secret holder of the Lease (has not reported)"},
+		{"a missing Secret", trustBoth, func(m *mesh) { m.proxy().Identity = "shop/new" }, "secret shop/new (is not written yet)"},
+		{"no leader", trustBoth, func(m *mesh) { m.replica(0).Leads = false }, "secret holder of the Lease (has not reported)"},
 		{"an old leaf", renewing, func(m *mesh) { m.proxy().Root = "ca-a" },
 			"proxy shop/web-controller-2 (its certificate is signed by root a; last acknowledged certificate 5e12 at 2026-03-04T11:59:00Z)"},
-		{"a leaf of nobody", renewing, func(m *mesh) { m.proxy().Root = ""; m.proxy().Serial = "" },
-			"proxy shop/web-controller-2 (its certificate is signed by a CA that is not known)"},
+		{"a leaf of an unknown CA", renewing, func(m *mesh) { m.proxy().Root = ""; m.proxy().Serial = "" },
+			"proxy shop/web-controller-2 (its certificate is signed by an unknown CA)"},
 		{"an old serving certificate", renewing, func(m *mesh) { m.replica(2).Serving = "ca-a" }, "replica injector-1 (its serving certificate is signed by root a)"},
 		{"an old Secret", renewing, func(m *mesh) { m.replica(0).Secrets[0].Signer = "ca-a" },
 			"secret shop/web (its certificate is signed by root a; last acknowledged certificate 99 at 2026-03-04T11:00:00Z)"},
 		{"an old bundle", dropped, func(m *mesh) { m.proxy().Trusts = []string{"ca-a", "ca-b"} },
 			"proxy shop/web-controller-2 (still trusts root a; last acknowledged certificate 5e12 at 2026-03-04T11:59:00Z)"},
-		{"a strange bundle", dropped, func(m *mesh) { m.evidence.Webhooks[0].Trusts = []string{"ca-b", "ca-x"} }, "webhook osm-webhook-osm (still trusts CA sha256:ca-x)"},
+		{"a bundle with an unknown CA", dropped, func(m *mesh) { m.evidence.Webhooks[0].Trusts = []string{"ca-b", "ca-x"} }, "webhook osm-webhook-osm (still trusts CA sha256:ca-x)"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestPlanWaits(t *testing.T) {
 				t.Errorf("waits for\n%s\nwant\n%s\nwrite %+v", got, tt.want, step.Write)
 			}
 			if !strings.Contains(step.String(), strings.Split(tt.want, "|")[0]) {
-				t.Errorf("%q names nobody", step)
+				t.Errorf("%q names no participant", step)
 			}
 		})
 	}
@@ -200,9 +200,9 @@ func TestPlanIsBlocked(t *testing.T) {
 	}{
 		"the new root cannot be used": {[]rotation.Root{root("a", rotation.Active, 0), {Name: "b", Role: rotation.Inactive, WantedAt: noon, Problem: "Secret x/y is gone"}},
 			"trust-both: blocked: root b cannot be used: Secret x/y is gone"},
-		"not loaded":     {[]rotation.Root{root("a", rotation.Active, 0), {Name: "b", Role: rotation.Passive, WantedAt: noon}}, "trust-both: blocked: root b is not loaded yet"},
-		"two of a name":  {[]rotation.Root{root("a", rotation.Active, 0), root("a", rotation.Passive, 1)}, `two roots are called "a"`},
-		"a strange role": {[]rotation.Root{root("a", "main", 1)}, `root a has role "main": want active, passive or inactive`},
+		"not loaded":           {[]rotation.Root{root("a", rotation.Active, 0), {Name: "b", Role: rotation.Passive, WantedAt: noon}}, "trust-both: blocked: root b is not loaded yet"},
+		"two of the same name": {[]rotation.Root{root("a", rotation.Active, 0), root("a", rotation.Passive, 1)}, `two roots are named "a"`},
+		"an unknown role":      {[]rotation.Root{root("a", "main", 1)}, `root a has role "main": want active, passive or inactive`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -227,10 +227,10 @@ func TestAbort(t *testing.T) {
 		"signing":        {roots: []rotation.Root{root("a", rotation.Passive, 0), root("b", rotation.Active, 1)}, back: "a"},
 		"aborted":        {roots: []rotation.Root{root("a", rotation.Passive, 1), root("b", rotation.Active, 2)}, back: "b"},
 		"dropped": {roots: []rotation.Root{root("a", rotation.Inactive, 0), root("b", rotation.Active, 1)},
-			err: "the rotation to root b cannot be aborted: the former root is dropped already; start a rotation to it to go back"},
+			err: "the rotation to root b cannot be aborted: the previous root is no longer trusted; start a new rotation to go back to it"},
 		"two to choose from": {roots: []rotation.Root{root("a", rotation.Passive, 0), root("b", rotation.Passive, 0), root("c", rotation.Active, 1)},
-			err: "the rotation to root c cannot be aborted: a and b are both trusted; start a rotation to the one that shall sign"},
-		"two, one of them was asked for before": {roots: []rotation.Root{root("a", rotation.Passive, 0), root("b", rotation.Passive, 2), root("c", rotation.Active, 1)}, back: "b"},
+			err: "the rotation to root c cannot be aborted: a and b are both trusted; start a rotation to the one that is to sign"},
+		"two, one of them was requested before": {roots: []rotation.Root{root("a", rotation.Passive, 0), root("b", rotation.Passive, 2), root("c", rotation.Active, 1)}, back: "b"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -248,7 +248,7 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-// TestSigner: every replica chooses the same one of two, whatever order it reads them in.
+// TestSigner: every replica chooses the same one of two, in whatever order it reads them.
 func TestSigner(t *testing.T) {
 	a, b := root("a", rotation.Active, 0), root("b", rotation.Active, 1)
 	for _, roots := range [][]rotation.Root{{a, b}, {b, a}} {
@@ -267,7 +267,7 @@ func TestSigner(t *testing.T) {
 	}
 }
 
-// TestReport lists every proxy, with names for what is known; evidence survives its way as JSON.
+// TestReport lists every proxy, and names known roots; evidence survives a round trip through JSON.
 func TestReport(t *testing.T) {
 	m := newMesh(root("a", rotation.Active, 0), root("b", rotation.Passive, 1))
 	m.replica(0).Unknown = []string{"shop/lost"}

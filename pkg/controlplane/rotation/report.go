@@ -40,7 +40,7 @@ func Report(roots []Root, evidence Evidence) []Line {
 	return lines
 }
 
-// nameOf is the name of the root with a fingerprint. If several have it, a trusted root comes first.
+// nameOf returns the name of the root with a fingerprint. If several have it, a trusted root takes precedence.
 func nameOf(roots []Root, fingerprint string) string {
 	for _, r := range append(Trusted(roots), roots...) {
 		if r.Fingerprint == fingerprint && fingerprint != "" {

@@ -40,7 +40,7 @@ func newest(a, b Root) int {
 	return cmp.Or(b.WantedAt.Compare(a.WantedAt), strings.Compare(a.Name, b.Name))
 }
 
-// Signer is the root that every replica signs with. While two roots are active, as between two writes, it
+// Signer returns the root that every replica signs with. While two roots are active, as between two writes, it
 // is the one requested last, so that all replicas choose the same. Without an active root ok is false, and
 // a replica keeps its signer.
 func Signer(roots []Root) (root Root, ok bool) {
@@ -51,7 +51,7 @@ func Signer(roots []Root) (root Root, ok bool) {
 	return slices.MinFunc(active, newest), true
 }
 
-// Trusted are the roots that every replica distributes as trusted, sorted by name.
+// Trusted returns the roots that every replica distributes as trusted, sorted by name.
 func Trusted(roots []Root) []Root {
 	trusted := append(withRole(roots, Active), withRole(roots, Passive)...)
 	slices.SortFunc(trusted, func(a, b Root) int { return strings.Compare(a.Name, b.Name) })
@@ -62,7 +62,7 @@ func withRole(roots []Root, role Role) []Root {
 	return slices.DeleteFunc(slices.Clone(roots), func(r Root) bool { return r.Role != role })
 }
 
-// Goal is the root that a rotation leads to; ok is false if none was requested.
+// Goal returns the root that a rotation leads to; ok is false if none was requested.
 func Goal(roots []Root) (root Root, ok bool) {
 	if len(roots) == 0 {
 		return Root{}, false
@@ -84,13 +84,13 @@ func Abort(roots []Root) (Root, error) {
 	}
 	switch len(former) {
 	case 0:
-		return Root{}, fmt.Errorf("the rotation to root %s cannot be aborted: the former root is dropped already; start a rotation to it to go back", goal.Name)
+		return Root{}, fmt.Errorf("the rotation to root %s cannot be aborted: the previous root is no longer trusted; start a new rotation to go back to it", goal.Name)
 	case 1:
 		return former[0], nil
 	}
 	back := slices.MinFunc(former, newest)
 	if back.WantedAt.IsZero() {
-		return Root{}, fmt.Errorf("the rotation to root %s cannot be aborted: %s are both trusted; start a rotation to the one that shall sign", goal.Name, names(former))
+		return Root{}, fmt.Errorf("the rotation to root %s cannot be aborted: %s are both trusted; start a rotation to the one that is to sign", goal.Name, names(former))
 	}
 	return back, nil
 }
@@ -109,7 +109,7 @@ func check(roots []Root) error {
 	for _, r := range roots {
 		switch {
 		case r.Name == "" || seen[r.Name]:
-			return fmt.Errorf("two roots are called %q", r.Name)
+			return fmt.Errorf("two roots are named %q", r.Name)
 		case r.Role != Active && r.Role != Passive && r.Role != Inactive:
 			return fmt.Errorf("root %s has role %q: want %s, %s or %s", r.Name, r.Role, Active, Passive, Inactive)
 		case r.Role != Inactive && r.Fingerprint == "" && r.Problem == "":

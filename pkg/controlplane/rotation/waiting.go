@@ -17,7 +17,7 @@ const (
 	kindWebhook = "webhook"
 )
 
-// checker goes through the evidence once and lists whom to wait for.
+// checker goes through the evidence once and lists the participants to wait for.
 type checker struct {
 	planner  Planner
 	roots    []Root
@@ -26,19 +26,19 @@ type checker struct {
 	waits    []Wait
 }
 
-// requirement is what every participant has to fulfil. Each function returns what is missing, or "".
+// requirement is what every participant has to meet. Each function returns what is missing, or "".
 type requirement struct {
 	replica func(Replica) string
 	trusts  func(trusts []string) string
 	signed  func(by string) string
 }
 
-// untrusting lists who does not trust the goal yet.
+// untrusting lists the participants that do not trust the goal yet.
 func (c *checker) untrusting() []Wait {
 	return c.check(requirement{trusts: c.trustsGoal})
 }
 
-// unrenewed lists who still uses a certificate of another root.
+// unrenewed lists the participants that still use a certificate of another root.
 func (c *checker) unrenewed() []Wait {
 	return c.check(requirement{
 		replica: func(r Replica) string {
@@ -57,7 +57,7 @@ func (c *checker) unrenewed() []Wait {
 	})
 }
 
-// trustingOthers lists who trusts any root but the goal.
+// trustingOthers lists the participants that trust any root but the goal.
 func (c *checker) trustingOthers() []Wait {
 	return c.check(requirement{trusts: func(trusts []string) string {
 		for _, ca := range trusts {
@@ -76,10 +76,10 @@ func (c *checker) trustsGoal(trusts []string) string {
 	return ""
 }
 
-// name is the name of a CA in messages.
+// name returns the name of a CA for messages.
 func (c *checker) name(fingerprint string) string {
 	if fingerprint == "" {
-		return "a CA that is not known"
+		return "an unknown CA"
 	}
 	if name := nameOf(c.roots, fingerprint); name != fingerprint {
 		return "root " + name
@@ -87,7 +87,7 @@ func (c *checker) name(fingerprint string) string {
 	return "CA sha256:" + fingerprint
 }
 
-// check lists who does not fulfil a requirement.
+// check lists the participants that do not meet a requirement.
 func (c *checker) check(of requirement) []Wait {
 	c.checkReplicas(of)
 	c.checkSecrets(of)
@@ -126,12 +126,12 @@ func (c *checker) checkReplicas(of requirement) {
 	}
 }
 
-// outOfDate says why a replica does not use the current roots. Evidence counts only if the replica has
+// outOfDate returns why a replica does not use the current roots, or "". Evidence counts only if the replica has
 // seen the current roots: what it reported on earlier ones may change once it sees them. An injector uses
 // no root: its serving certificate and its Secret are checked instead.
 func (c *checker) outOfDate(r Replica) string {
 	if r.Error != "" {
-		return "gives no evidence: " + r.Error
+		return "provides no evidence: " + r.Error
 	}
 	if r.Component == Injector {
 		return ""
@@ -151,11 +151,11 @@ func (c *checker) outOfDate(r Replica) string {
 		case l.Fingerprint != root.Fingerprint:
 			return fmt.Sprintf("has loaded another CA as root %s (sha256:%s)", root.Name, l.Fingerprint)
 		case l.Role != root.Role:
-			return fmt.Sprintf("has not seen yet that root %s is %s", root.Name, root.Role)
+			return fmt.Sprintf("has not yet seen that root %s is %s", root.Name, root.Role)
 		}
 	}
 	if dropped := slices.Sorted(maps.Keys(known)); len(dropped) > 0 {
-		return fmt.Sprintf("has not seen yet that root %s is %s", dropped[0], Inactive)
+		return fmt.Sprintf("has not yet seen that root %s is %s", dropped[0], Inactive)
 	}
 	if signer, ok := Signer(c.roots); ok && r.Signer != signer.Fingerprint {
 		return "signs with " + c.name(r.Signer)
@@ -164,7 +164,7 @@ func (c *checker) outOfDate(r Replica) string {
 }
 
 // checkSecrets checks what the leader wrote. A Secret reaches the proxies with a delay, and no proxy
-// acknowledges it, so that only its age tells whether it has arrived.
+// acknowledges it, so only its age shows whether it has arrived.
 func (c *checker) checkSecrets(of requirement) {
 	carried := map[string]bool{}
 	led := false

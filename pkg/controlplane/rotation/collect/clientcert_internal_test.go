@@ -45,10 +45,10 @@ func TestClientCert(t *testing.T) {
 		fails  bool
 	}{
 		{name: "first", signer: "a", issued: 1},
-		{name: "not due", passes: clientLife / 4, signer: "a", issued: 1},
+		{name: "not due", passes: clientLifetime / 4, signer: "a", issued: 1},
 		{name: "another signer", signer: "b", issued: 2},
-		{name: "due while away", passes: 3 * clientLife / 4, signer: "b", away: outage, issued: 2},
-		{name: "expired while away", passes: clientLife / 4, signer: "b", away: outage, issued: 2, fails: true},
+		{name: "due while unavailable", passes: 3 * clientLifetime / 4, signer: "b", away: outage, issued: 2},
+		{name: "expired while unavailable", passes: clientLifetime / 4, signer: "b", away: outage, issued: 2, fails: true},
 		{name: "back", signer: "b", issued: 3},
 	} {
 		now = now.Add(step.passes)

@@ -27,12 +27,12 @@ import (
 )
 
 const (
-	// Timeout is how long a replica may take to answer.
+	// Timeout is how long a replica may take to respond.
 	Timeout = 10 * time.Second
 	// maxResponse is the maximum size of a response: about 500 bytes for each proxy.
 	maxResponse = 64 << 20
-	// clientLife is the lifetime of the client certificate.
-	clientLife = time.Hour
+	// clientLifetime is the lifetime of the client certificate.
+	clientLifetime = time.Hour
 )
 
 // Collector collects evidence. All fields but the ports are required.
@@ -55,7 +55,7 @@ type Collector struct {
 	signer string
 }
 
-// Collect asks all replicas at the same time. A replica that does not answer is in the evidence with an
+// Collect asks all replicas at the same time. A replica that does not respond is in the evidence with an
 // error. Collect fails only if the replicas cannot be listed or no client certificate can be issued.
 // It is not safe for concurrent use.
 func (c *Collector) Collect(ctx context.Context) (rotation.Evidence, error) {
@@ -152,12 +152,12 @@ func (c *Collector) injector(ctx context.Context, pod *corev1.Pod) (rotation.Rep
 	dialer := &tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: trust.Pool(), ServerName: api.InjectorHost(c.Namespace)}}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(cmp.Or(c.WebhookPort, api.PortWebhook))))
 	if err != nil {
-		return rotation.Replica{}, fmt.Errorf("look at the certificate of its webhook: %w", err)
+		return rotation.Replica{}, fmt.Errorf("read the certificate of its webhook: %w", err)
 	}
 	defer conn.Close()
 	served, ok := conn.(*tls.Conn)
 	if !ok {
-		return rotation.Replica{}, errors.New("its webhook speaks no TLS")
+		return rotation.Replica{}, errors.New("its webhook does not use TLS")
 	}
 	return rotation.Replica{Serving: trust.SignerOf(served.ConnectionState().PeerCertificates), At: c.Now()}, nil
 }
@@ -165,7 +165,7 @@ func (c *Collector) injector(ctx context.Context, pod *corev1.Pod) (rotation.Rep
 // addressKey is the context key of the address that a request is sent to.
 type addressKey struct{}
 
-// clientCert returns the client certificate, which proves that a controller asks. It is renewed when it
+// clientCert returns the client certificate, which proves that the client is a controller. It is renewed when it
 // is due or a different CA signs. While renewal fails, the last one is used until it expires.
 func (c *Collector) clientCert(ctx context.Context) (*ca.Leaf, error) {
 	now, signer := c.Now(), c.Roots.Trust().Fingerprint
@@ -173,7 +173,7 @@ func (c *Collector) clientCert(ctx context.Context) (*ca.Leaf, error) {
 		return c.cert, nil
 	}
 	leaf, err := c.Roots.Issue(ctx, ca.Request{
-		Identity: identity.Identity{Namespace: c.Namespace, ServiceAccount: api.AppController}, TTL: clientLife, Usage: ca.UsageProxy,
+		Identity: identity.Identity{Namespace: c.Namespace, ServiceAccount: api.AppController}, TTL: clientLifetime, Usage: ca.UsageProxy,
 	})
 	switch {
 	case err == nil:

@@ -4,6 +4,6 @@
 //   - Collector is the leader's side: it asks all controllers, looks at the certificate that each
 //     injector presents, and reads the webhook configuration.
 //
-// It does not judge the evidence: package rotation does. Its invariant: only the mesh's own controllers
-// are shown evidence, and a replica that does not answer is in the result with an error.
+// It does not evaluate the evidence: package rotation does. Its invariant: only the mesh's own controllers
+// can read evidence, and a replica that does not respond is in the result with an error.
 package collect

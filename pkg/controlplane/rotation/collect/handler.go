@@ -16,8 +16,8 @@ import (
 // Path is where a replica serves its evidence.
 const Path = "/evidence"
 
-// Handler serves evidence to the mesh's controllers and to nobody else: names of pods and certificates
-// are not for the whole cluster. Its server must require client certificates. Every request is
+// Handler serves evidence to the mesh's controllers and to no other client: names of pods and certificates
+// are not for the whole cluster to see. Its server must require client certificates. Every request is
 // authenticated again, since a connection may outlive its certificate or the trust in its CA.
 func Handler(namespace string, domain identity.TrustDomain, trust func() ca.Trust, own func(context.Context) rotation.Replica) http.Handler {
 	allowed := identity.Identity{Namespace: namespace, ServiceAccount: api.AppController}
@@ -27,7 +27,7 @@ func Handler(namespace string, domain identity.TrustDomain, trust func() ca.Trus
 		now := time.Now()
 		if err == nil && (!now.Before(until) || !trust().Anchors().Vouch(r.TLS.VerifiedChains, now)) {
 			w.Header().Set("Connection", "close")
-			http.Error(w, "the client certificate is no longer good: connect again", http.StatusUnauthorized)
+			http.Error(w, "the client certificate is no longer valid: connect again", http.StatusUnauthorized)
 			return
 		}
 		if err != nil || who != allowed {
@@ -35,7 +35,7 @@ func Handler(namespace string, domain identity.TrustDomain, trust func() ca.Trus
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(own(r.Context())) // the client is gone: it will ask again
+		_ = json.NewEncoder(w).Encode(own(r.Context())) // the client has disconnected: it will ask again
 	})
 	return mux
 }
@@ -62,7 +62,7 @@ func Replica(ctx context.Context, self rotation.Replica, roots Roots, signer fun
 		add(&self)
 	}
 	if after, _ := roots.Loaded(); !slices.Equal(after, self.Roots) || signer() != self.Signer {
-		self.Error = "its roots are changing at the moment"
+		self.Error = "its roots are currently changing"
 	}
 	return self
 }

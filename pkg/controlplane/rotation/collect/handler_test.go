@@ -16,9 +16,9 @@ import (
 	"github.com/osm-edge/osm/tests/catest"
 )
 
-// An open connection shows nothing to a client whose root is no longer trusted, or whose certificate has
-// expired; and a mesh's proxy is shown nothing at all.
-func TestHandlerJudgesEachRequest(t *testing.T) {
+// An open connection gives no evidence to a client whose root is no longer trusted, or whose certificate has
+// expired, and a proxy of the mesh gets none either.
+func TestHandlerAuthenticatesEachRequest(t *testing.T) {
 	old, after := catest.New(t), catest.New(t)
 	roots, err := ca.NewRootSet(nil, old)
 	if err != nil {
@@ -65,23 +65,23 @@ func TestHandlerJudgesEachRequest(t *testing.T) {
 	}
 	peer, brief := client(controller, time.Hour), client(controller, 2*time.Second)
 	if got := ask(peer); got != http.StatusOK {
-		t.Fatalf("a controller is told %d", got)
+		t.Fatalf("a controller gets status %d", got)
 	}
 	if got := ask(brief); got != http.StatusOK {
-		t.Fatalf("a controller is told %d", got)
+		t.Fatalf("a controller gets status %d", got)
 	}
 	if got := ask(client(identity.Identity{Namespace: "shop", ServiceAccount: "store"}, time.Hour)); got != http.StatusForbidden {
-		t.Errorf("a proxy is told %d, want 403", got)
+		t.Errorf("a proxy gets status %d, want 403", got)
 	}
 	for deadline := time.Now().Add(20 * time.Second); ask(brief) != http.StatusUnauthorized; {
 		if time.Now().After(deadline) {
-			t.Fatal("an expired certificate is good for ever")
+			t.Fatal("an expired certificate is still accepted")
 		}
 	}
 	if err := roots.Set(after); err != nil {
 		t.Fatal(err)
 	}
 	if got := ask(peer); got != http.StatusUnauthorized {
-		t.Errorf("on a connection of the dropped root a request is told %d, want 401", got)
+		t.Errorf("a request on a connection of the dropped root gets status %d, want 401", got)
 	}
 }

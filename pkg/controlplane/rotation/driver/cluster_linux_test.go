@@ -45,12 +45,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	namespace = "osm-system"
-	patience  = 60 * time.Second
+	namespace    = "osm-system"
+	awaitTimeout = 60 * time.Second
 )
 
 // cluster is a mesh on a real API server: replicas of the control plane with real roots, certificates
-// and evidence over mutual TLS; its proxies take at once what they are sent, unless held back.
+// and evidence over mutual TLS. Its proxies accept at once what they are sent, unless lag holds them back.
 type cluster struct {
 	t       *testing.T
 	client  *kubernetes.Clientset
@@ -161,7 +161,7 @@ func (c *cluster) pod(name, app, ip string) {
 	must(c.t, err)
 }
 
-// own is what the replica and its one proxy have.
+// own returns the evidence of the replica and its one proxy.
 func (r *replica) own(ctx context.Context) rotation.Replica {
 	signer := func() string { return r.provider.Roots.Trust().Fingerprint }
 	return collect.Replica(ctx, rotation.Replica{At: time.Now()}, r.provider, signer, func(e *rotation.Replica) {
@@ -176,7 +176,7 @@ func (r *replica) own(ctx context.Context) rotation.Replica {
 	})
 }
 
-// trustOf is what the replica's proxy holds.
+// trustOf returns what the replica's proxy trusts.
 func (c *cluster) trustOf(r *replica) ca.Trust {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,14 +186,14 @@ func (c *cluster) trustOf(r *replica) ca.Trust {
 	return c.held
 }
 
-// lag holds the proxy of the first replica back, or lets it go on.
+// lag stops the proxy of the first replica from acknowledging, or lets it continue.
 func (c *cluster) lag(lagging bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lagging, c.held = lagging, c.replicas[0].provider.Roots.Trust()
 }
 
-// checkInvariant: whoever signs is trusted by every replica, and by every proxy.
+// checkInvariant checks that every replica and every proxy trusts every signer.
 func (c *cluster) checkInvariant() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -210,7 +210,7 @@ func (c *cluster) checkInvariant() {
 	}
 }
 
-// webhook makes the webhook's configuration, as the chart does.
+// webhook creates the webhook's configuration, as the chart does.
 func (c *cluster) webhook() {
 	c.t.Helper()
 	none := admissionv1.SideEffectClassNone
@@ -224,7 +224,7 @@ func (c *cluster) webhook() {
 	must(c.t, err)
 }
 
-// injector starts a webhook that presents what is in the Secret at the time.
+// injector starts a webhook that presents the certificate currently in the Secret.
 func (c *cluster) injector(name, ip string) {
 	c.t.Helper()
 	listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(c.port)))
@@ -250,7 +250,7 @@ func (c *cluster) served(ctx context.Context) (*secrets.Served, error) {
 	return secrets.ParseServed(secret.Data, api.InjectorHost(namespace), time.Now())
 }
 
-// keepWebhook keeps bundle and certificate, as the replica that leads does.
+// keepWebhook maintains the bundle and the certificate, as the leader does.
 func (r *replica) keepWebhook(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	defer r.provider.Roots.Subscribe(func(ca.Change) {
@@ -265,8 +265,8 @@ func (r *replica) keepWebhook(ctx context.Context) error {
 	}).Run(ctx, changed)
 }
 
-// presented is what the API server would make of the injectors: it never meets a certificate that its
-// bundle does not hold.
+// presented checks the injectors as the API server does: they must never present a certificate that its
+// bundle does not cover.
 func (c *cluster) presented(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -286,7 +286,7 @@ func (c *cluster) presented(ctx context.Context) error {
 		}
 		now, err := c.served(ctx)
 		if err != nil || now.Certificate.Leaf.SerialNumber.Cmp(served.Certificate.Leaf.SerialNumber) != 0 {
-			continue // it changed meanwhile
+			continue // it has changed since
 		}
 		trusted := ca.Trust{Bundle: hook.Webhooks[0].ClientConfig.CABundle}.Fingerprints()
 		if signer := served.Trust.Fingerprint; !slices.Contains(trusted, signer) {
@@ -295,7 +295,7 @@ func (c *cluster) presented(ctx context.Context) error {
 	}
 }
 
-// ask asks for a rotation to a root.
+// ask requests a rotation to a root.
 func (c *cluster) ask(name string) {
 	c.t.Helper()
 	patch := `{"metadata":{"annotations":{"` + v1alpha2.AnnotationRotateTo + `":"` + time.Now().UTC().Format(time.RFC3339Nano) + `"}}}`
@@ -307,7 +307,7 @@ func (c *cluster) roots() dynamic.ResourceInterface {
 	return c.dynamic.Resource(v1alpha2.RootCertificateGroupVersionResource()).Namespace(namespace)
 }
 
-// make makes the object of a root of Tresor.
+// make creates the object of a Tresor root.
 func (c *cluster) make(name, secret string, role v1alpha2.RootRole) {
 	c.t.Helper()
 	object := &v1alpha2.MeshRootCertificate{
@@ -322,7 +322,7 @@ func (c *cluster) make(name, secret string, role v1alpha2.RootRole) {
 	must(c.t, err)
 }
 
-// objects are the roots as the API server has them, by name.
+// objects returns the roots on the API server, by name.
 func (c *cluster) objects() map[string]v1alpha2.MeshRootCertificate {
 	c.t.Helper()
 	list, err := provider.MeshRoots(c.t.Context(), c.dynamic, namespace)
@@ -334,12 +334,12 @@ func (c *cluster) objects() map[string]v1alpha2.MeshRootCertificate {
 	return objects
 }
 
-// await waits until the objects are as they should.
+// await waits until a condition on the objects holds.
 func (c *cluster) await(what string, is func(map[string]v1alpha2.MeshRootCertificate) bool) {
 	c.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); ; <-tick.C {
+	for end := time.Now().Add(awaitTimeout); ; <-tick.C {
 		objects := c.objects()
 		if is(objects) {
 			return
@@ -352,7 +352,7 @@ func (c *cluster) await(what string, is func(map[string]v1alpha2.MeshRootCertifi
 					states = append(states, c.Reason+": "+c.Message)
 				}
 			}
-			c.t.Fatalf("after %v not: %s\n%s", patience, what, strings.Join(states, "\n"))
+			c.t.Fatalf("not after %v: %s\n%s", awaitTimeout, what, strings.Join(states, "\n"))
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (d *Driver) observe(ctx context.Context, objects []v1alpha2.MeshRootCertifi
 	return nil
 }
 
-// roots are the roots of the objects, with the fingerprints that this replica has loaded.
+// roots returns the roots of the objects, with the fingerprints that this replica has loaded.
 func (d *Driver) roots(objects []v1alpha2.MeshRootCertificate) []rotation.Root {
 	loaded, problems := d.cfg.Roots.Loaded()
 	known := make(map[string]string, len(loaded))
@@ -161,8 +161,8 @@ func (d *Driver) roots(objects []v1alpha2.MeshRootCertificate) []rotation.Root {
 	return roots
 }
 
-// act writes what the plan says: first the status, which tells starting replicas that a root was loaded,
-// then the role.
+// act carries out the plan. It writes the status first, which shows starting replicas that a root was loaded,
+// and then the role.
 func (d *Driver) act(ctx context.Context, objects []v1alpha2.MeshRootCertificate) error {
 	step := d.state.Step
 	for i := range objects {

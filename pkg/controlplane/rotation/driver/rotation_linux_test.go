@@ -23,9 +23,9 @@ import (
 type objects = map[string]v1alpha2.MeshRootCertificate
 
 // TestRotation rotates on a real API server: the driver moves to another replica in each phase,
-// somebody else writes to the objects all the time, a proxy that does not acknowledge holds it up
-// and is named, and the way back works until the old root is dropped. All the while whoever signs is
-// trusted by everybody.
+// another client writes to the objects all the time, a proxy that does not acknowledge delays the rotation
+// and is named, and an abort works until the old root is dropped. At every moment, all participants trust
+// every signer.
 func TestRotation(t *testing.T) {
 	c := newCluster(t)
 	first := c.add("osm-controller-a", api.AppController, "127.0.0.2")
@@ -36,12 +36,12 @@ func TestRotation(t *testing.T) {
 	old := first.provider.Roots.Trust().Fingerprint
 	c.make("one", api.CABundleSecret, v1alpha2.RootRoleActive)
 	c.make("two", api.CABundleSecret+"-next", v1alpha2.RootRoleInactive)
-	c.run(c.meddle)
+	c.run(c.disturb)
 
 	c.lag(true)
 	c.ask("two")
 	lead := c.lead(first)
-	c.await("it waits for the proxy that lags, by name", func(o objects) bool {
+	c.await("it names the lagging proxy", func(o objects) bool {
 		two := o["two"]
 		c := two.Status.Conditions
 		return two.Spec.Role == v1alpha2.RootRolePassive && len(c) == 1 && c[0].Reason == "Waiting" && strings.Contains(c[0].Message, "apps/of-osm-controller-a")
@@ -50,21 +50,21 @@ func TestRotation(t *testing.T) {
 	lead = c.lead(second)
 	c.lag(false)
 	c.await("two signs", func(o objects) bool { return o["two"].Spec.Role == v1alpha2.RootRoleActive })
-	c.lag(true) // it trusts both, but its certificate is the old one's
+	c.lag(true) // it trusts both, but its certificate is signed by the old root
 	lead()
 	lead = c.lead(first)
 	c.await("one is passive", func(o objects) bool { return o["one"].Spec.Role == v1alpha2.RootRolePassive })
 
-	c.ask("one") // back
+	c.ask("one") // abort
 	c.lag(false)
-	c.await("back with one", func(o objects) bool {
+	c.await("aborted", func(o objects) bool {
 		return o["one"].Spec.Role == v1alpha2.RootRoleActive && o["two"].Spec.Role == v1alpha2.RootRoleInactive && len(o["one"].Annotations) == 1 && len(o["two"].Annotations) == 1
 	})
 	if now := second.provider.Roots.Trust().Fingerprint; now != old {
-		t.Errorf("%.8s signs after the way back, want %.8s", now, old)
+		t.Errorf("%.8s signs after the abort, want %.8s", now, old)
 	}
 
-	c.ask("two") // once more, to the end
+	c.ask("two") // again, to the end
 	c.await("two signs again", func(o objects) bool { return o["two"].Spec.Role == v1alpha2.RootRoleActive })
 	lead()
 	lead = c.lead(second)
@@ -74,16 +74,16 @@ func TestRotation(t *testing.T) {
 	})
 	state := second.driver.Debug(t.Context())
 	if !state.Leads || len(state.Proxies) != 2 || state.Proxies[0].Root != "two" || len(state.Proxies[0].Trusts) != 1 || state.Step.Phase == "all-renewed" {
-		t.Errorf("shown at the end: %+v", state)
+		t.Errorf("final state: %+v", state)
 	}
 	if first.driver.Debug(t.Context()).Leads {
-		t.Error("a replica that does not lead says it does")
+		t.Error("a replica that does not lead reports that it does")
 	}
 	lead()
 }
 
-// meddle changes the objects as anybody might, so that the driver meets conflicts.
-func (c *cluster) meddle(ctx context.Context) error {
+// disturb keeps changing the objects, so that the driver gets conflicts.
+func (c *cluster) disturb(ctx context.Context) error {
 	tick := time.NewTicker(900 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
@@ -92,7 +92,7 @@ func (c *cluster) meddle(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		patch := `{"metadata":{"annotations":{"meddler":"` + strconv.Itoa(i) + `"}}}`
+		patch := `{"metadata":{"annotations":{"disturbance":"` + strconv.Itoa(i) + `"}}}`
 		for _, name := range []string{"one", "two"} {
 			if _, err := c.roots().Patch(ctx, name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
 				return err
@@ -101,7 +101,7 @@ func (c *cluster) meddle(ctx context.Context) error {
 	}
 }
 
-// lead has a replica drive until the function that it returns is called.
+// lead makes a replica drive until the returned function is called.
 func (c *cluster) lead(r *replica) (end func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	r.leads.Store(true)
@@ -115,13 +115,13 @@ func (c *cluster) lead(r *replica) (end func()) {
 	}
 }
 
-// TestEvidenceIsForControllersOnly: a proxy's certificate does not do, nor none.
+// TestEvidenceIsForControllersOnly: clients with a proxy's certificate, or with none, are rejected.
 func TestEvidenceIsForControllersOnly(t *testing.T) {
 	c := newCluster(t)
 	r := c.add("osm-controller-a", api.AppController, "127.0.0.2")
 	for name, test := range map[string]struct {
 		who    *identity.Identity
-		status int // 0: no answer
+		status int // 0: no response
 	}{
 		"controller": {&identity.Identity{Namespace: namespace, ServiceAccount: api.AppController}, http.StatusOK},
 		"proxy":      {&identity.Identity{Namespace: "apps", ServiceAccount: "default"}, http.StatusForbidden},

@@ -21,7 +21,7 @@ const conditionProgressing = "Progressing"
 // refreshMessage is the minimum pause between two writes that change only a message.
 const refreshMessage = 15 * time.Second
 
-// statusOf is the new status of an object.
+// statusOf returns the new status of an object.
 func statusOf(object *v1alpha2.MeshRootCertificate, root rotation.Root, step rotation.Step) v1alpha2.MeshRootCertificateStatus {
 	status := *object.Status.DeepCopy()
 	status.State = string(root.Role)
@@ -38,7 +38,7 @@ func statusOf(object *v1alpha2.MeshRootCertificate, root rotation.Root, step rot
 	case meta.IsStatusConditionTrue(status.Conditions, conditionProgressing): // the rotation was turned around
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type: conditionProgressing, Status: metav1.ConditionFalse, Reason: "Ended", ObservedGeneration: object.Generation,
-			Message: "no rotation leads to this root any more",
+			Message: "no rotation leads to this root anymore",
 		})
 	}
 	return status

@@ -9,14 +9,14 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// TestTurnedAround: when a rotation is turned around, the root that it led to no longer reports
+// TestTurnedAround: after a rotation is turned around, the root that it led to no longer reports
 // progress.
 func TestTurnedAround(t *testing.T) {
 	next := rotation.Root{Name: "next", Role: rotation.Passive}
 	object := &v1alpha2.MeshRootCertificate{}
 	object.Status = statusOf(object, next, rotation.Step{Goal: "next", Phase: rotation.TrustBoth})
 	if !meta.IsStatusConditionTrue(object.Status.Conditions, conditionProgressing) {
-		t.Fatalf("on its way there: %+v", object.Status)
+		t.Fatalf("before the turn: %+v", object.Status)
 	}
 	object.Status = statusOf(object, next, rotation.Step{Goal: "old", Phase: rotation.TrustBoth})
 	c := meta.FindStatusCondition(object.Status.Conditions, conditionProgressing)
@@ -25,6 +25,6 @@ func TestTurnedAround(t *testing.T) {
 	}
 	never := statusOf(&v1alpha2.MeshRootCertificate{}, next, rotation.Step{Goal: "old", Phase: rotation.TrustBoth})
 	if len(never.Conditions) != 0 {
-		t.Errorf("no rotation ever led here: %+v", never.Conditions)
+		t.Errorf("a root that was never a goal: %+v", never.Conditions)
 	}
 }
