@@ -2,11 +2,11 @@
 //
 // The first urgent event after a quiet time runs the function at once. Those that follow closely are
 // merged until none arrives for Window.Idle, or until the oldest has waited for Window.Max. Events that
-// are not urgent wait for the next run, at most for Window.Lax. While there are few events all are urgent;
-// the more there are, the longer a thing must have been quiet for its next event to be urgent.
+// are not urgent wait for the next run, for at most Window.Lax. While events are few, all are urgent;
+// the more there are, the longer a key must have been quiet for its next event to be urgent.
 //
-// The package carries no data: an event says only what changed, and the function reads the current
-// state for itself. Its invariant: after the last event the function runs once more, from its
+// The package carries no data: an event only names what changed, and the function reads the current
+// state itself. Its invariant: after the last event the function runs once more, from its
 // beginning, and no Kick ever waits.
 package coalesce
 
@@ -26,7 +26,7 @@ type Window struct {
 	Idle time.Duration
 	// Max is the longest that an urgent event waits, however many follow it.
 	Max time.Duration
-	// Lax is the longest that an event waits that is not urgent; zero means Max. A run for an urgent event
+	// Lax is the longest that an event that is not urgent waits; zero means Max. A run for an urgent event
 	// includes it.
 	Lax time.Duration
 	// Urgent is the number of runs per second for urgent events; zero means that all events are urgent.
@@ -52,7 +52,7 @@ type Trigger struct {
 	lax     pending
 	leading bool      // the oldest urgent event came after a quiet time
 	running bool      // a run for an urgent event
-	ran     time.Time // the end of the last one
+	ran     time.Time // the end of the last run
 }
 
 // pending are the events of one kind that no run has taken yet.
@@ -71,7 +71,7 @@ func (p *pending) add(now time.Time) (first bool) {
 	return first
 }
 
-// New returns a Trigger that nobody has kicked.
+// New returns a Trigger without pending events.
 func New(w Window) (*Trigger, error) {
 	t := &Trigger{events: wake.NewSignal()}
 	if err := t.Resize(w); err != nil {
@@ -81,7 +81,7 @@ func New(w Window) (*Trigger, error) {
 }
 
 // Resize changes the window from the next wait on, because the cost of a run may change. An invalid window
-// is an error and leaves the last one in force.
+// is an error and leaves the previous one in force.
 func (t *Trigger) Resize(w Window) error {
 	if err := w.Validate(); err != nil {
 		return err
@@ -93,13 +93,13 @@ func (t *Trigger) Resize(w Window) error {
 	return nil
 }
 
-// Kick says that something changed that is always urgent. It never blocks.
+// Kick records a change that is always urgent. It never blocks.
 func (t *Trigger) Kick() { t.kick(func(time.Time) bool { return true }) }
 
-// Changed says that a thing changed, which is urgent unless it changes all the time. It never blocks, and
-// returns whether the change was urgent.
-func (t *Trigger) Changed(thing string) (urgent bool) {
-	return t.kick(func(now time.Time) bool { return t.urgency.of(thing, now) })
+// Changed records a change of a key, which is urgent unless the key changes all the time. It never blocks, and
+// reports whether the change was urgent.
+func (t *Trigger) Changed(key string) (urgent bool) {
+	return t.kick(func(now time.Time) bool { return t.urgency.of(key, now) })
 }
 
 func (t *Trigger) kick(isUrgent func(time.Time) bool) (urgent bool) {
@@ -154,7 +154,7 @@ func (t *Trigger) settle(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// wait is how long the pending events still have to wait, as far as is known now.
+// wait returns how long the pending events still have to wait, as far as known.
 func (t *Trigger) wait() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -192,7 +192,7 @@ func (t *Trigger) take() bool {
 	return was
 }
 
-// ended notes the end of a run. A panic of fn leaves the Trigger unusable, as it does the process.
+// ended records the end of a run. A panic of fn leaves the Trigger unusable, as it does the process.
 func (t *Trigger) ended() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

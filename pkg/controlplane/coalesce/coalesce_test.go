@@ -22,12 +22,12 @@ const (
 // TestMain finds goroutines that a test leaves behind; synctest finds those inside its bubbles.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// recorder runs a Trigger and notes when its function ran, as time since the start.
+// recorder runs a Trigger and records when its function ran, as time since the start.
 type recorder struct {
 	trigger *coalesce.Trigger
 	start   time.Time
 	runs    []time.Duration
-	cost    time.Duration // what a run takes
+	cost    time.Duration // of a run
 }
 
 func record(t *testing.T, cost time.Duration) *recorder {
@@ -78,7 +78,7 @@ func ms(values ...int) (out []time.Duration) {
 	return out
 }
 
-// TestRun lets no event coincide with the end of a window: their order would be chance.
+// TestRun lets no event coincide with the end of a window: their order would be random.
 func TestRun(t *testing.T) {
 	tests := map[string]struct {
 		kicks []time.Duration
@@ -229,7 +229,7 @@ func TestResize(t *testing.T) {
 		<-runs // after quiet, at once
 		start := time.Now()
 		if err := trigger.Resize(coalesce.Window{Idle: 2, Max: 1}); err == nil {
-			t.Error("a window whose idle time is longer than its maximum was taken")
+			t.Error("a window whose idle time is longer than its maximum was accepted")
 		}
 		if err := trigger.Resize(coalesce.Window{Idle: time.Second, Max: time.Minute}); err != nil {
 			t.Fatal(err)

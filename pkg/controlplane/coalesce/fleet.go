@@ -2,19 +2,19 @@ package coalesce
 
 import "time"
 
-// A burst of changes becomes one configuration, and its first change goes out at once. A publication costs
-// something for each proxy. So the more proxies there are, the longer changes are merged while they do not
-// end, and those of things that change all the time the longest.
+// A burst of changes becomes one configuration, and its first change is published at once. A publication costs
+// something for each proxy. So the more proxies there are, the longer the changes of a burst are merged,
+// and those of keys that change all the time the longest.
 const (
-	fleetMin         = 10 * time.Millisecond // also the quiet that ends a burst
+	fleetMin         = 10 * time.Millisecond // also the quiet time that ends a burst
 	fleetMax         = 250 * time.Millisecond
 	fleetPerProxy    = 25 * time.Microsecond
 	fleetLaxPerProxy = 200 * time.Microsecond
-	// urgentMessages is how many messages a second may be for urgent changes: about half of a core.
+	// urgentMessages is how many messages a second urgent changes may cause: about half of a core.
 	urgentMessages = 13_000
 )
 
-// FleetWindow returns how changes are merged for so many proxies.
+// FleetWindow returns the window for the given number of proxies.
 func FleetWindow(proxies int) Window {
 	within := func(perProxy time.Duration) time.Duration {
 		return min(max(time.Duration(proxies)*perProxy, fleetMin), fleetMax)

@@ -6,7 +6,7 @@ import (
 )
 
 // TestFleetWindow: whatever the number of proxies, the window is valid, no change waits
-// longer than the 250 ms that are promised, and a small fleet's changes are all urgent in practice.
+// longer than the promised 250 ms, and in practice all changes of a small fleet are urgent.
 func TestFleetWindow(t *testing.T) {
 	last := FleetWindow(0)
 	for n := 0; n <= 200_000; n = n*2 + 1 {
@@ -18,7 +18,7 @@ func TestFleetWindow(t *testing.T) {
 			t.Errorf("%d proxies: a change may wait for %v or %v", n, w.Max, w.Lax)
 		}
 		if w.Max < last.Max || w.Lax < last.Lax || w.Urgent > last.Urgent {
-			t.Errorf("%d proxies: %+v after %+v: merging less with more proxies", n, w, last)
+			t.Errorf("%d proxies: %+v after %+v: less merging with more proxies", n, w, last)
 		}
 		last = w
 	}

@@ -10,17 +10,17 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// laxest is how long what is not urgent may wait in FuzzTrigger.
+// laxest is how long an event that is not urgent may wait in FuzzTrigger.
 const laxest = time.Second
 
-// event is a change of a thing.
+// event is a change of a key.
 type event struct {
 	at     time.Duration
-	thing  string // empty for what is always urgent
+	key    string // empty for an event that is always urgent
 	urgent bool
 }
 
-// FuzzTrigger: whatever changes and whenever, each change is followed by a run that begins in time.
+// FuzzTrigger: for any sequence of changes, each change is followed by a run that begins in time.
 func FuzzTrigger(f *testing.F) {
 	f.Add([]byte{0, 0, 0}, uint8(0), uint8(0))
 	f.Add([]byte{1, 1, 1, 1, 2, 1, 1, 1}, uint8(5), uint8(1))
@@ -47,17 +47,17 @@ func FuzzTrigger(f *testing.F) {
 	})
 }
 
-// play does what a script says: pairs of a pause and a thing.
+// play executes a script: pairs of a pause and a key.
 func (r *recorder) play(script []byte) []event {
 	var events []event
 	for i := 0; i+1 < len(script); i += 2 {
 		time.Sleep(time.Duration(script[i]) * time.Millisecond)
-		e := event{at: time.Since(r.start), thing: string("\x00abc"[script[i+1]%4])}
-		if e.thing == "\x00" {
+		e := event{at: time.Since(r.start), key: string("\x00abc"[script[i+1]%4])}
+		if e.key == "\x00" {
 			e.urgent = true
 			r.trigger.Kick()
 		} else {
-			e.urgent = r.trigger.Changed(e.thing)
+			e.urgent = r.trigger.Changed(e.key)
 		}
 		synctest.Wait()
 		events = append(events, e)
@@ -65,7 +65,7 @@ func (r *recorder) play(script []byte) []event {
 	return events
 }
 
-// check asks for a run after an event, within its time or that of the run that it fell into.
+// check fails unless a run follows an event, within its limit after the event or the run that it fell into.
 func (r *recorder) check(t *testing.T, e event) {
 	t.Helper()
 	i, _ := slices.BinarySearch(r.runs, e.at)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestUrgencyForgets: what changed once, as at a start, is not remembered for ever, nor is what changes
-// under ever new names.
+// TestUrgencyForgets: keys that changed once, as at a start, are not remembered forever, nor are keys that
+// are always new.
 func TestUrgencyForgets(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	var u urgency
@@ -18,24 +18,24 @@ func TestUrgencyForgets(t *testing.T) {
 	now = now.Add(2 * remembered)
 	u.of("later", now)
 	if n := len(u.last); n != 1 {
-		t.Errorf("%d things are remembered after a long time, want 1", n)
+		t.Errorf("%d keys are remembered after a long time, want 1", n)
 	}
 	for n := range 10_000 {
 		now = now.Add(remembered / 100)
 		u.of(fmt.Sprint("new ", n), now)
 	}
 	if n := len(u.last); n > 201 {
-		t.Errorf("%d things are remembered, want those of the last minute or two, about 200", n)
+		t.Errorf("%d keys are remembered, want those of the last minute or two, about 200", n)
 	}
 }
 
-// TestUrgencyAllowance: savings are bounded, events that are always urgent may overdraw them, and a
-// smaller allowance takes away what is too much.
+// TestUrgencyAllowance: the unspent allowance is bounded, events that are always urgent may overdraw it, and a
+// smaller allowance cuts the excess.
 func TestUrgencyAllowance(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	var u urgency
-	if !u.of("thing", now) || u.last != nil {
-		t.Error("without a limit everything is urgent, and nothing is to be remembered")
+	if !u.of("key", now) || u.last != nil {
+		t.Error("without a limit, want every event urgent and no key remembered")
 	}
 	u.allow(10, now)
 	u.fill(now.Add(time.Hour))
@@ -50,13 +50,13 @@ func TestUrgencyAllowance(t *testing.T) {
 	}
 	u.left = 1e-30
 	if u.required() <= remembered {
-		t.Errorf("%v required when next to nothing is left, want more than anything is remembered", u.required())
+		t.Errorf("%v required when almost nothing is left, want more than the time that keys are remembered", u.required())
 	}
 	for range 10 * savings {
 		u.spend()
 	}
 	if u.required() <= remembered {
-		t.Error("with nothing left something can be urgent")
+		t.Error("with nothing left a key can be urgent")
 	}
 	now = now.Add(2 * time.Hour)
 	u.fill(now)

@@ -14,11 +14,11 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/coalesce"
 )
 
-// lax is how long what changes all the time waits.
+// lax is how long changes of busy keys wait.
 const lax = 2 * time.Second
 
-// busy has the Trigger spend nearly all that it may on urgent events, after a change of a thing called
-// hot. It may run once a second for them from then on.
+// busy makes the Trigger spend nearly all of its allowance on urgent events, after a change of the key
+// "hot". From then on it may run once a second for them.
 func busy(t *testing.T, r *recorder) {
 	t.Helper()
 	if err := r.trigger.Resize(coalesce.Window{Idle: idle, Max: most, Lax: lax, Urgent: 1}); err != nil {
@@ -37,24 +37,24 @@ func busy(t *testing.T, r *recorder) {
 	r.runs, r.start = nil, time.Now()
 }
 
-// TestUrgency: while there is little to do everything is urgent; then what changes all the time waits, at
-// most for Lax, and what does not goes at once and takes along what waits.
+// TestUrgency: while events are few, all are urgent. Otherwise changes of busy keys wait, for at
+// most Lax, and the change of a quiet key runs at once, together with those that wait.
 func TestUrgency(t *testing.T) {
 	type change struct {
-		at    int // ms
-		thing string
+		at  int // ms
+		key string
 	}
 	tests := map[string]struct {
 		changes []change
 		want    []time.Duration
 	}{
-		"what is quiet goes at once":                {changes: []change{{0, "cold"}}, want: ms(0)},
-		"what is not waits":                         {changes: []change{{0, "hot"}}, want: ms(2000)},
-		"what waits is merged":                      {changes: []change{{0, "hot"}, {400, "hot"}, {800, "hot"}, {1200, "hot"}}, want: ms(2000)},
-		"what is urgent takes along what waits":     {changes: []change{{0, "hot"}, {700, "cold"}}, want: ms(700)},
-		"and is not held up by what has just run":   {changes: []change{{0, "hot"}, {2005, "cold"}}, want: ms(2000, 2005)},
-		"urgent things that follow closely wait":    {changes: []change{{3000, "cold"}, {3005, "cool"}}, want: ms(3000, 3025)},
-		"what waits is due also in an urgent burst": {changes: []change{{0, "hot"}, {1995, "cold"}, {1999, "cool"}}, want: ms(1995, 2019)},
+		"a quiet key runs at once":                   {changes: []change{{0, "cold"}}, want: ms(0)},
+		"a busy key waits":                           {changes: []change{{0, "hot"}}, want: ms(2000)},
+		"waiting changes are merged":                 {changes: []change{{0, "hot"}, {400, "hot"}, {800, "hot"}, {1200, "hot"}}, want: ms(2000)},
+		"an urgent change includes waiting ones":     {changes: []change{{0, "hot"}, {700, "cold"}}, want: ms(700)},
+		"and is not delayed by a recent run":         {changes: []change{{0, "hot"}, {2005, "cold"}}, want: ms(2000, 2005)},
+		"urgent changes in quick succession wait":    {changes: []change{{3000, "cold"}, {3005, "cool"}}, want: ms(3000, 3025)},
+		"a waiting change is due in an urgent burst": {changes: []change{{0, "hot"}, {1995, "cold"}, {1999, "cool"}}, want: ms(1995, 2019)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestUrgency(t *testing.T) {
 				busy(t, r)
 				for _, c := range tt.changes {
 					time.Sleep(time.Until(r.start.Add(time.Duration(c.at) * time.Millisecond)))
-					r.trigger.Changed(c.thing)
+					r.trigger.Changed(c.key)
 					synctest.Wait()
 				}
 				time.Sleep(time.Minute)
@@ -76,7 +76,7 @@ func TestUrgency(t *testing.T) {
 	}
 }
 
-// TestUrgencyWithoutPressure: as long as there is little to do, even what changes all the time goes at once.
+// TestUrgencyWithoutPressure: while events are few, even changes of a busy key run at once.
 func TestUrgencyWithoutPressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := record(t, 0)
@@ -94,9 +94,9 @@ func TestUrgencyWithoutPressure(t *testing.T) {
 	})
 }
 
-// TestChurnDelaysNoOther: ninety things change fifty times a second in all. Something that changes
-// every ten seconds goes out at once all the same, the ninety within Lax, and no more runs are made
-// than are affordable.
+// TestChurnDelaysNoOther: ninety keys change fifty times a second in total. A change of a key that changes
+// every ten seconds still runs at once, those of the ninety within Lax, and there are no more runs
+// than the allowance permits.
 func TestChurnDelaysNoOther(t *testing.T) {
 	for seed := range uint64(5) {
 		synctest.Test(t, func(t *testing.T) {
@@ -130,9 +130,9 @@ func TestChurnDelaysNoOther(t *testing.T) {
 				}
 			}
 			if quick < len(lone)*9/10 {
-				t.Errorf("seed %d: %d of %d lone changes went out at once, want nearly all", seed, quick, len(lone))
+				t.Errorf("seed %d: %d of %d rare changes ran at once, want nearly all", seed, quick, len(lone))
 			}
-			// Those of Lax are few: urgent ones come before.
+			// Runs because of Lax are few: urgent ones come first.
 			if limit := seconds*(urgent+1) + 4*urgent; len(r.runs) > limit {
 				t.Errorf("seed %d: %d runs in %d s, want at most %d", seed, len(r.runs), seconds, limit)
 			}
@@ -140,7 +140,7 @@ func TestChurnDelaysNoOther(t *testing.T) {
 	}
 }
 
-// TestUrgencyProperties is TestRunProperties with things of which some change all the time.
+// TestUrgencyProperties is TestRunProperties with some keys that change all the time.
 func TestUrgencyProperties(t *testing.T) {
 	for seed := range uint64(100) {
 		synctest.Test(t, func(t *testing.T) {
@@ -167,7 +167,7 @@ func TestUrgencyProperties(t *testing.T) {
 	}
 }
 
-// after is how long after a moment the next run began; for ever if there was none.
+// after returns how long after a moment the next run began; the maximum if there was none.
 func (r *recorder) after(moment time.Duration) time.Duration {
 	i, _ := slices.BinarySearch(r.runs, moment)
 	if i == len(r.runs) {
@@ -184,13 +184,13 @@ func BenchmarkChanged(b *testing.B) {
 	ctx, stop := context.WithCancel(b.Context())
 	done := make(chan error, 1)
 	go func() { done <- trigger.Run(ctx, func(context.Context) {}) }()
-	things := make([]string, 1000)
-	for i := range things {
-		things[i] = fmt.Sprint(i)
+	keys := make([]string, 1000)
+	for i := range keys {
+		keys[i] = fmt.Sprint(i)
 	}
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		trigger.Changed(things[n%len(things)])
+		trigger.Changed(keys[n%len(keys)])
 	}
 	stop()
 	if err := <-done; !errors.Is(err, context.Canceled) {

@@ -25,15 +25,15 @@ const (
 	wait            = 3 * time.Second
 )
 
-// arrival is where a connection ended up and where it wanted to go.
+// arrival is where a connection arrived and its original destination.
 type arrival struct {
 	listener string
 	original string
 	remote   net.Addr
 }
 
-// pod is a namespace with an application on 8080 and listeners in the proxy's place, and a peer
-// outside of it that routes everything else into a void.
+// pod is a network namespace with an application on 8080 and listeners in place of the proxy, and a peer
+// outside of it that discards all other traffic.
 type pod struct {
 	*redirecttest.Namespace
 	peer     *redirecttest.Namespace
@@ -82,8 +82,8 @@ func (p *pod) serve(t *testing.T, n *redirecttest.Namespace, name, address strin
 	}()
 }
 
-// originalDestination asks the kernel where the connection was headed before it was redirected;
-// a connection that was not is headed where it is.
+// originalDestination returns the connection's destination before it was redirected, which the kernel knows;
+// for a connection that was not redirected, its local address.
 func originalDestination(conn net.Conn) string {
 	raw, err := conn.(*net.TCPConn).SyscallConn()
 	if err != nil {
@@ -107,7 +107,7 @@ func originalDestination(conn net.Conn) string {
 	return result
 }
 
-// from says who opens a connection.
+// from describes who opens a connection.
 type from struct {
 	outside bool
 	uid     int
@@ -136,7 +136,7 @@ func (p *pod) dial(t *testing.T, who from, address string) arrival {
 	case a := <-p.arrivals:
 		return a
 	case <-time.After(wait):
-		t.Fatalf("connection to %s arrived nowhere", address)
+		t.Fatalf("connection to %s did not arrive", address)
 		return arrival{}
 	}
 }
@@ -177,7 +177,7 @@ func TestRedirect(t *testing.T) {
 		"out: Envoy to its own inbound listener":       {plain, envoy, on(podIP, 15003), "inbound"},
 		"out: Envoy inbound to the application by IP":  {plain, from{uid: api.ProxyUID, bind: api.InboundBind}, on(podIP, 8080), "app"},
 		"out: excluded port":                           {excluding, app, on(peerIP, 3306), "peer database"},
-		"out: port that is not excluded":               {excluding, app, on(peerIP, 80), "outbound"},
+		"out: other than the excluded port":            {excluding, app, on(peerIP, 80), "outbound"},
 		"out: excluded range":                          {ranges, app, on(peerIP, 80), "peer"},
 		"out: excluded IPv6 range":                     {ranges, app, on(peerIP6, 80), "peer"},
 		"out: beyond the excluded range":               {ranges, app, service, "outbound"},
@@ -186,7 +186,7 @@ func TestRedirect(t *testing.T) {
 		"out: excluded interface":                      {noInterface, app, on(peerIP, 80), "peer"},
 		"out: excluded interface is no prefix":         {otherInterface, app, on(peerIP, 80), "outbound"},
 		"in: to the application":                       {plain, outside, on(podIP, 8080), "inbound"},
-		"in: to a port nobody listens on":              {plain, outside, on(podIP, 9999), "inbound"},
+		"in: to a port without a listener":             {plain, outside, on(podIP, 9999), "inbound"},
 		"in: IPv6":                                     {plain, outside, on(podIP6, 8080), "inbound"},
 		"in: to the outbound listener":                 {plain, outside, on(podIP, 15001), "inbound"},
 		"in: to the metrics port":                      {plain, outside, on(podIP, 15010), "metrics"},
@@ -209,8 +209,8 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// TestApplyReplaces is the restarted init container: the second call leaves one table, not two
-// copies of every rule, and other rules win over the first.
+// TestApplyReplaces is a restarted init container: the second call leaves one table, not two
+// copies of every rule, and different rules replace the first ones.
 func TestApplyReplaces(t *testing.T) {
 	p := newPod(t, redirect.Default())
 	count := func() (n int) {
@@ -247,7 +247,7 @@ func TestApplyReplaces(t *testing.T) {
 	}
 }
 
-// TestApplyWithoutIPv6 is a host that has IPv6 switched off.
+// TestApplyWithoutIPv6 applies rules on a host where IPv6 is disabled.
 func TestApplyWithoutIPv6(t *testing.T) {
 	n := redirecttest.New(t)
 	n.IP(t, "-4 address add "+podIP+"/24 dev lo")

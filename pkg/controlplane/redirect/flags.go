@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// BindFlags adds the init container's flags to flags. Parsing them writes to r, whose current values are
+// BindFlags adds the init container's flags to flags. Parsing them sets r, whose current values are
 // the defaults.
 func (r *Rules) BindFlags(flags *pflag.FlagSet) {
 	flags.Uint32Var(&r.ProxyUID, "proxy-uid", r.ProxyUID, "user whose own connections are not redirected")
@@ -23,7 +23,7 @@ func (r *Rules) BindFlags(flags *pflag.FlagSet) {
 	flags.Var(newList(&r.ExcludeInterfaces, parseName), "exclude-interfaces", "comma-separated interfaces whose traffic bypasses the proxy")
 }
 
-// Args returns the flags that make BindFlags read r back; empty lists are left out.
+// Args returns the flags from which BindFlags reads r back; empty lists are omitted.
 func (r Rules) Args() []string {
 	args := []string{
 		fmt.Sprintf("--proxy-uid=%d", r.ProxyUID),

@@ -45,7 +45,7 @@ const (
 	matchOtherDestination
 )
 
-// match is one condition; the kind says which operand counts.
+// match is one condition; the kind determines which operand is used.
 type match struct {
 	kind   matchKind
 	name   string

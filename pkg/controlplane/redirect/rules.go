@@ -15,13 +15,13 @@ const maxInterfaceName = 15
 // Rules says which TCP connections of a network namespace go to Envoy. The zero value is not
 // valid; Default is the value that an injected pod without any exclusion uses.
 type Rules struct {
-	// ProxyUID is the user whose connections are Envoy's own; never 0, which would exempt root.
+	// ProxyUID is the user whose connections are Envoy's own. It must not be 0, which would exempt root.
 	ProxyUID uint32
-	// InboundPort is where connections into the pod go, OutboundPort where those of its processes go.
+	// InboundPort receives connections into the pod, OutboundPort those of its processes.
 	InboundPort, OutboundPort uint16
 	// ExcludeInboundPorts and ExcludeOutboundPorts are destination ports that bypass Envoy.
 	ExcludeInboundPorts, ExcludeOutboundPorts []uint16
-	// ExcludeOutboundRanges are destinations that bypass Envoy; they win over IncludeOutboundRanges.
+	// ExcludeOutboundRanges are destinations that bypass Envoy. They take precedence over IncludeOutboundRanges.
 	ExcludeOutboundRanges []netip.Prefix
 	// IncludeOutboundRanges, when not empty, are the only destinations that go to Envoy.
 	IncludeOutboundRanges []netip.Prefix
@@ -34,7 +34,7 @@ func Default() Rules {
 	return Rules{ProxyUID: api.ProxyUID, InboundPort: api.PortEnvoyInbound, OutboundPort: api.PortEnvoyOutbound}
 }
 
-// Validate reports everything that is wrong with r, joined, in the terms of the command's flags.
+// Validate returns all errors in r, joined. They name the command's flags.
 func (r Rules) Validate() error {
 	var errs []error
 	if r.ProxyUID == 0 {

@@ -7,8 +7,8 @@ import (
 )
 
 // Debug serves /debug/pprof/, and at each path of pages what its function returns, as JSON. It is for
-// people at a port-forward and belongs on a loopback address: profiles and the names of pods are not
-// for everybody in the cluster.
+// people who use a port-forward, and belongs on a loopback address: profiles and the names of pods are not
+// for everybody in the cluster to see.
 func Debug(pages map[string]func() any) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -20,7 +20,7 @@ func Debug(pages map[string]func() any) http.Handler {
 			w.Header().Set("Content-Type", "application/json")
 			encoder := json.NewEncoder(w)
 			encoder.SetIndent("", "  ")
-			_ = encoder.Encode(page()) // the client has gone: nobody is left to tell
+			_ = encoder.Encode(page()) // the client has disconnected: there is nobody to report the error to
 		})
 	}
 	return mux

@@ -20,10 +20,10 @@ func TestDebugServesPages(t *testing.T) {
 		t.Errorf("got %v, %v", state, err)
 	}
 	if w := get("/debug/pprof/goroutine?debug=1"); w.Code != http.StatusOK || w.Body.Len() == 0 {
-		t.Errorf("the goroutine profile answers %d", w.Code)
+		t.Errorf("the goroutine profile has status %d", w.Code)
 	}
 	if w := get("/debug/nothing"); w.Code != http.StatusNotFound {
-		t.Errorf("an unknown page answers %d", w.Code)
+		t.Errorf("an unknown page has status %d", w.Code)
 	}
 }
 
@@ -32,7 +32,7 @@ func TestLeaveHeadroom(t *testing.T) {
 	defer debug.SetMemoryLimit(before)
 	LeaveHeadroom()
 	if limit := debug.SetMemoryLimit(-1); limit != 900<<20 {
-		t.Errorf("the limit is %d, want a tenth less than it was", limit)
+		t.Errorf("the limit is %d, want a tenth less than before", limit)
 	}
 	debug.SetMemoryLimit(before)
 }

@@ -28,13 +28,13 @@ type Drain struct {
 	// Period bounds the whole, Settle included. It has to be shorter than the pod's
 	// terminationGracePeriodSeconds.
 	Period time.Duration
-	// Log hears of each step; nil discards it.
+	// Log receives each step; nil discards it.
 	Log *slog.Logger
 }
 
 // Run drains. ctx is usually the one whose end started the drain, so its end is ignored and only
-// its values are kept; the steps' context ends with Period. Every step is run, even after another
-// has failed or the time is up, because a step that closes things must not be skipped.
+// its values are kept; the steps' context ends with Period. Every step runs, even after another
+// has failed or the time is up, because a step that closes connections must not be skipped.
 func (d Drain) Run(ctx context.Context, steps ...Step) error {
 	if d.Settle < 0 || d.Settle > d.Period {
 		return fmt.Errorf("drain: settle %v, period %v: want 0 <= settle <= period", d.Settle, d.Period)
@@ -60,7 +60,7 @@ func (d Drain) Run(ctx context.Context, steps ...Step) error {
 	return errors.Join(failed...)
 }
 
-// Remaining is the time until ctx's deadline, and zero without one: what a step has left to
+// Remaining returns the time until ctx's deadline, and zero without one: the time that a step has left to
 // spread its work over.
 func Remaining(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
@@ -71,7 +71,7 @@ func Remaining(ctx context.Context) time.Duration {
 }
 
 // Spread yields 0 to n-1, each once and in order, spaced over the period: one at a random moment
-// of each of n equal slots, so that what is closed reconnects elsewhere neither all at once nor in
+// of each of n equal slots, so that closed clients reconnect elsewhere neither all at once nor in
 // step with another replica that drains. When ctx ends the rest is yielded without waiting.
 func Spread(ctx context.Context, n int, period time.Duration) iter.Seq[int] {
 	return func(yield func(int) bool) {

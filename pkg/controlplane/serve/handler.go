@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Version is the answer of /version.
+// Version is the response of /version.
 type Version struct {
 	Version   string `json:"version"`
 	GitCommit string `json:"gitCommit"`
@@ -30,7 +30,7 @@ func Handler(h *Health, metrics prometheus.Gatherer, version Version) http.Handl
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(version) // the client has gone: nobody is left to tell
+		_ = json.NewEncoder(w).Encode(version) // the client has disconnected: there is nobody to report the error to
 	})
 	return mux
 }

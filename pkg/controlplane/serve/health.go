@@ -19,7 +19,7 @@ type Health struct {
 	draining   bool
 }
 
-// Condition is one thing that readiness waits for.
+// Condition is something that readiness waits for.
 type Condition struct {
 	health *Health
 	name   string
@@ -27,7 +27,7 @@ type Condition struct {
 	since  time.Time
 }
 
-// Heartbeat is one loop that liveness listens to.
+// Heartbeat is a loop that liveness monitors.
 type Heartbeat struct {
 	health *Health
 	name   string
@@ -58,10 +58,10 @@ func (h *Health) Require(name, reason string) *Condition {
 	return c
 }
 
-// Met says that readiness no longer waits for the condition.
+// Met records that readiness no longer waits for the condition.
 func (c *Condition) Met() { c.set("") }
 
-// Unmet says that readiness waits for the condition, and why.
+// Unmet records that readiness waits for the condition, and why.
 func (c *Condition) Unmet(reason string) {
 	if reason == "" {
 		reason = "not met"
@@ -78,8 +78,8 @@ func (c *Condition) set(reason string) {
 	c.reason = reason
 }
 
-// Note adds a line for people that has no influence on readiness. text is asked at each request
-// and must not block; an empty answer leaves the line out.
+// Note adds an informational line that does not affect readiness. text is called at each request
+// and must not block; if it returns "", the line is omitted.
 func (h *Health) Note(name string, text func() string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -95,14 +95,14 @@ func (h *Health) Heartbeat(name string, limit time.Duration) *Heartbeat {
 	return b
 }
 
-// Beat says that the loop turns.
+// Beat records that the loop is running.
 func (b *Heartbeat) Beat() {
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
 	b.last = b.health.now()
 }
 
-// Stop takes the loop out of liveness, for a loop that ended in order.
+// Stop removes the loop from liveness, for a loop that ended normally.
 func (b *Heartbeat) Stop() {
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
@@ -116,7 +116,7 @@ func (h *Health) Drain() {
 	h.draining = true
 }
 
-// Ready says whether the replica may be sent work. When it may not, the lines name everything
+// Ready reports whether the replica may receive work. If it may not, the lines name everything
 // it waits for, in the order in which the conditions were added.
 func (h *Health) Ready() (bool, []string) {
 	h.mu.Lock()
@@ -133,7 +133,7 @@ func (h *Health) Ready() (bool, []string) {
 	return len(waiting) == 0, waiting
 }
 
-// Alive says whether every loop turns, and names those that do not.
+// Alive reports whether every loop is running, and names those that are not.
 func (h *Health) Alive() (bool, []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -146,8 +146,8 @@ func (h *Health) Alive() (bool, []string) {
 	return len(stuck) == 0, stuck
 }
 
-// Notes returns the lines for people. The texts are asked outside the lock, so that one of them
-// may itself ask Health.
+// Notes returns the informational lines. The texts are called outside the lock, so that they
+// may themselves call Health.
 func (h *Health) Notes() []string {
 	h.mu.Lock()
 	notes := slices.Clone(h.notes)
@@ -161,8 +161,8 @@ func (h *Health) Notes() []string {
 	return lines
 }
 
-// age rounds for people: whole seconds, and none below zero when the clock was set back.
+// age rounds to whole seconds, and returns at least zero, in case the clock was set back.
 func age(d time.Duration) time.Duration { return max(d, 0).Round(time.Second) }
 
-// oneLine keeps the promise of one line per entry whatever an error message contains.
+// oneLine keeps each entry on one line, whatever an error message contains.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

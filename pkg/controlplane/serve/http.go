@@ -20,7 +20,7 @@ const defaultShutdown = 5 * time.Second
 type HTTPServer struct {
 	// Addr is host:port for Run.
 	Addr string
-	// Handler answers the requests.
+	// Handler handles the requests.
 	Handler http.Handler
 	// TLS, when set, makes it an HTTPS server; it must bring its own certificates.
 	TLS *tls.Config
@@ -28,15 +28,15 @@ type HTTPServer struct {
 	Shutdown time.Duration
 	// Limits of the clients; the zero value has the defaults.
 	Limits Limits
-	// Refused hears of each connection that is over the limits; nil ignores them. See Refusals.
+	// Refused is called for each connection that is over the limits; it may be nil. See Refusals.
 	Refused func(reason string, source netip.Addr)
-	// Closed hears of each accepted connection's end; nil ignores them.
+	// Closed is called when an accepted connection ends; it may be nil.
 	Closed func()
-	// Log receives the server's complaints about clients, at debug level; nil discards them.
+	// Log receives the server's errors about clients, at debug level; nil discards them.
 	Log *slog.Logger
 }
 
-// Run listens on Addr and serves until ctx ends. It returns nil after an orderly end.
+// Run listens on Addr and serves until ctx ends. It returns nil after a graceful shutdown.
 func (s HTTPServer) Run(ctx context.Context) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Addr)
 	if err != nil {
@@ -45,8 +45,8 @@ func (s HTTPServer) Run(ctx context.Context) error {
 	return s.Serve(ctx, listener)
 }
 
-// Serve serves on a listener, which it closes, until ctx ends: new connections are refused then
-// and running requests get Shutdown to finish. It returns nil after an orderly end.
+// Serve serves on a listener, which it closes, until ctx ends. Then it refuses new connections
+// and gives running requests the time Shutdown to finish. It returns nil after a graceful shutdown.
 func (s HTTPServer) Serve(ctx context.Context, listener net.Listener) error {
 	limits := s.Limits.withDefaults()
 	server := s.server(limits)
@@ -67,7 +67,7 @@ func (s HTTPServer) Serve(ctx context.Context, listener net.Listener) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("requests on %s were still running after %v: %w", listener.Addr(), grace, err), server.Close())
 	}
-	<-failed //nolint:errcheck // http.ErrServerClosed: it was told to stop
+	<-failed //nolint:errcheck // http.ErrServerClosed: it was asked to stop
 	return err
 }
 
@@ -91,8 +91,8 @@ func (s HTTPServer) server(limits Limits) *http.Server {
 	}
 }
 
-// http1Only returns a copy of a TLS configuration that agrees on the protocol that is served. A configuration
-// that was made for gRPC offers HTTP/2, also the one that it chooses for a client.
+// http1Only returns a copy of a TLS configuration that negotiates only the protocol that is served. A configuration
+// made for gRPC offers HTTP/2, and so does the one that it returns for a client.
 func http1Only(config *tls.Config) *tls.Config {
 	if config == nil {
 		return nil

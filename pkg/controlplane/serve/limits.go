@@ -13,18 +13,18 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits bound what the clients of a server may hold of it, whoever they are. A zero field means
+// Limits bound the resources of a server that its clients may hold, whoever they are. A zero field means
 // its default.
 type Limits struct {
 	// Read is the time for a TLS handshake, and then for each request with its body; 10 s.
 	Read time.Duration
-	// Write is the time from the end of a request's header to the end of its answer; 30 s.
+	// Write is the time from the end of a request's header to the end of its response; 30 s.
 	Write time.Duration
 	// Idle is how long a connection may wait for its next request; 90 s.
 	Idle time.Duration
-	// Connections is the number of connections at a time; 512.
+	// Connections is the maximum number of concurrent connections; 512.
 	Connections int
-	// PerSource is the number of connections at a time from one IP address; 128. It has to leave
+	// PerSource is the maximum number of concurrent connections from one IP address; 128. It has to leave
 	// room for an API server that creates many pods at once, or for all of them behind one address.
 	PerSource int
 }
@@ -71,7 +71,7 @@ func NewRefusals(registerer prometheus.Registerer, log *slog.Logger) (*Refusals,
 	return r, nil
 }
 
-// Of returns the function that a server of that name calls for each connection that it refuses. The log
+// Of returns the function that the named server calls for each connection that it refuses. The log
 // names the address, at most once a minute. A nil Refusals returns nil.
 func (r *Refusals) Of(server string) func(reason string, source netip.Addr) {
 	if r == nil {
@@ -157,7 +157,7 @@ func (l *limitedListener) release(source netip.Addr) {
 	}
 }
 
-// limitedConn counts itself out when it is closed.
+// limitedConn releases its place when it is closed.
 type limitedConn struct {
 	net.Conn
 	once    sync.Once
@@ -170,7 +170,7 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// SourceOf is the IP address in host:port; the zero Addr if it has none.
+// SourceOf returns the IP address in host:port; the zero Addr if there is none.
 func SourceOf(address string) netip.Addr {
 	parsed, err := netip.ParseAddrPort(address)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 )
 
-// from dials as a loopback address of the test's choice.
+// from dials from the given loopback address.
 func from(t *testing.T, source, address string) net.Conn {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}, Timeout: 5 * time.Second}
@@ -67,7 +67,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	}
 }
 
-// answered says whether a connection is served.
+// answered reports whether a connection is served.
 func answered(t *testing.T, conn net.Conn) bool {
 	t.Helper()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
@@ -76,7 +76,7 @@ func answered(t *testing.T, conn net.Conn) bool {
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal("neither answered nor closed")
+		t.Fatal("neither served nor closed")
 	}
 	if err != nil {
 		return false
@@ -109,7 +109,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 		{from(t, "127.0.0.3", address), false}, // the server's limit
 	} {
 		if got := answered(t, step.conn); got != step.want {
-			t.Errorf("connection %d: answered %v, want %v", i, got, step.want)
+			t.Errorf("connection %d: served %v, want %v", i, got, step.want)
 		}
 	}
 	const want = `
@@ -124,11 +124,11 @@ osm_http_refused_connections_total{reason="source",server="test"} 1
 	_ = first.Close()
 	<-closed
 	if !answered(t, from(t, "127.0.0.3", address)) {
-		t.Error("refused although a connection ended")
+		t.Error("refused although a connection was closed")
 	}
 }
 
-// TestOnlyHTTP1 offers HTTP/2 by prior knowledge.
+// TestOnlyHTTP1 sends HTTP/2 with prior knowledge.
 func TestOnlyHTTP1(t *testing.T) {
 	url, _ := serving(t, t.Context(), serve.HTTPServer{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	protocols := &http.Protocols{}
@@ -140,7 +140,7 @@ func TestOnlyHTTP1(t *testing.T) {
 	request, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if response, err := transport.RoundTrip(request); err == nil {
 		_ = response.Body.Close()
-		t.Errorf("HTTP/2 was answered: %s", response.Proto)
+		t.Errorf("HTTP/2 was served: %s", response.Proto)
 	}
 }
 
@@ -153,6 +153,6 @@ func TestSourceOf(t *testing.T) {
 		}
 	}
 	if serve.SourceOf("x") != (netip.Addr{}) {
-		t.Error("what has no address is not the zero Addr")
+		t.Error("want the zero Addr without an address")
 	}
 }

@@ -22,7 +22,7 @@ func TestLogLevel(t *testing.T) {
 		}
 	}
 	if _, err := serve.NewLogLevel("loud"); err == nil || !strings.Contains(err.Error(), "debug, info, warn or error") {
-		t.Errorf("a level that does not exist gives %v", err)
+		t.Errorf("an unknown level gives %v", err)
 	}
 	(*serve.LogLevel)(nil).Override("debug")
 }

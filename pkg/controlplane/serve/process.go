@@ -15,14 +15,14 @@ type ProcessConfig struct {
 	// HTTPAddress is where /livez, /readyz, /metrics and /version are served.
 	HTTPAddress string
 	Version     Version
-	// Health and Metrics are what is served; nil means new ones. Tests bring their own to look at them.
+	// Health and Metrics are what is served; nil means new ones. Tests pass their own to inspect them.
 	Health  *Health
 	Metrics *prometheus.Registry
 	Log     *slog.Logger
 }
 
-// Process is the frame of a control-plane process: health, metrics, the HTTP server that shows them, and
-// the order in which things start and stop. The controller and the injector run inside one.
+// Process is the frame of a control-plane process: health, metrics, the HTTP server that serves them, and
+// the order of start and stop. The controller and the injector each run inside one.
 type Process struct {
 	Health   *Health
 	Metrics  *prometheus.Registry
@@ -49,7 +49,7 @@ func NewProcess(cfg ProcessConfig) (*Process, error) {
 // Run serves health and metrics while body runs, and returns when everything in the group has ended. It
 // returns nil after an orderly stop.
 //
-// body gets two contexts. starting ends with ctx, which tells the process to leave, or when something in
+// body gets two contexts. starting ends with ctx, which tells the process to stop, or when something in
 // the group fails. serving outlives ctx, so that a drain can be watched, and ends when body has returned.
 func (p *Process) Run(ctx context.Context, body func(starting, serving context.Context, group *errgroup.Group) error) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -66,7 +66,7 @@ func (p *Process) Run(ctx context.Context, body func(starting, serving context.C
 		return failed
 	}
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Canceled)) {
-		return nil // it was told to stop while it started
+		return nil // it was asked to stop while it started
 	}
 	return err
 }

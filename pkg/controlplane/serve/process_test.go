@@ -17,12 +17,12 @@ func newTestProcess(t *testing.T) *Process {
 		t.Fatal(err)
 	}
 	if p.Health == nil || p.Metrics == nil || p.Refusals == nil {
-		t.Fatalf("nothing to show by default: %+v", p)
+		t.Fatalf("incomplete defaults: %+v", p)
 	}
 	return p
 }
 
-// A process that is told to stop ends in order: what serves goes on until the body has returned.
+// A process that is asked to stop ends in order: its servers run until the body has returned.
 func TestProcessServesUntilItsBodyReturns(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -31,7 +31,7 @@ func TestProcessServesUntilItsBodyReturns(t *testing.T) {
 		cancel()
 		<-starting.Done()
 		if serving.Err() != nil {
-			t.Error("what serves ended before the body did")
+			t.Error("a server ended before the body did")
 		}
 		return starting.Err()
 	})
@@ -40,7 +40,7 @@ func TestProcessServesUntilItsBodyReturns(t *testing.T) {
 	}
 }
 
-// What fails in the group ends the start, and is what Run returns; so is the body's own error.
+// A failure in the group ends the start, and Run returns it, as it does the body's own error.
 func TestProcessFailures(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	broken := errors.New("broken")

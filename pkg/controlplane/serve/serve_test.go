@@ -76,8 +76,8 @@ func TestReadyz(t *testing.T) {
 	}
 }
 
-// TestNoteMayAskHealth: a note is asked outside Health's lock.
-func TestNoteMayAskHealth(t *testing.T) {
+// TestNoteMayCallHealth: a note's function is called outside Health's lock.
+func TestNoteMayCallHealth(t *testing.T) {
 	health := serve.NewHealth(nil)
 	health.Note("self", func() string {
 		if ready, _ := health.Ready(); ready {
@@ -108,10 +108,10 @@ func TestLivez(t *testing.T) {
 	c.advance(2 * time.Second)
 	check("over the limit", 503, "event loop: no heartbeat for 32s, the limit is 30s")
 	loop.Beat()
-	check("turns again", 200, "ok")
+	check("running again", 200, "ok")
 	c.advance(time.Hour)
 	loop.Stop()
-	check("ended in order", 200, "ok")
+	check("stopped", 200, "ok")
 }
 
 func TestHandler(t *testing.T) {
@@ -182,14 +182,14 @@ func TestServeFinishesRunningRequests(t *testing.T) {
 		t.Errorf("the running request got %q, want done", got)
 	}
 	if err := <-result; err != nil {
-		t.Errorf("Serve returned %v after an orderly end", err)
+		t.Errorf("Serve returned %v after a graceful shutdown", err)
 	}
 	if _, err := client.Get(url); err == nil {
-		t.Error("a connection was accepted after the end")
+		t.Error("a connection was accepted after the shutdown")
 	}
 }
 
-func TestServeCutsOffWhatDoesNotFinish(t *testing.T) {
+func TestServeAbortsRequestsThatDoNotFinish(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	entered := make(chan struct{})
 	url, result := serving(t, ctx, serve.HTTPServer{Shutdown: time.Millisecond, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -211,12 +211,12 @@ func TestServeCutsOffWhatDoesNotFinish(t *testing.T) {
 		t.Errorf("Serve returned %v, want a deadline error", err)
 	}
 	if err := <-failed; err == nil {
-		t.Error("the request that did not finish was answered")
+		t.Error("the request that did not finish got a response")
 	}
 }
 
-// A TLS configuration that was made for gRPC offers HTTP/2, which this server does not speak.
-func TestClientsThatPreferHTTP2AreAnswered(t *testing.T) {
+// A TLS configuration made for gRPC offers HTTP/2, which this server does not support.
+func TestClientsThatPreferHTTP2AreServed(t *testing.T) {
 	reference := httptest.NewTLSServer(nil) // for its certificate
 	defer reference.Close()
 	grpc := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: reference.TLS.Certificates, NextProtos: []string{"h2"}}
@@ -240,7 +240,7 @@ func TestClientsThatPreferHTTP2AreAnswered(t *testing.T) {
 	}
 	_ = response.Body.Close()
 	if response.ProtoMajor != 1 {
-		t.Errorf("answered by %s", response.Proto)
+		t.Errorf("served over %s", response.Proto)
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -315,7 +315,7 @@ func TestSpread(t *testing.T) {
 		for i, got := range at {
 			slot := period / n
 			if got < time.Duration(i)*slot || got > time.Duration(i+1)*slot {
-				t.Errorf("number %d came at %v, want within its slot of %v", i, got, slot)
+				t.Errorf("value %d was yielded at %v, want within its slot of %v", i, got, slot)
 			}
 			jittered = jittered || math.Mod(got.Seconds(), slot.Seconds()) > 1e-9
 		}
@@ -345,7 +345,7 @@ func TestSpreadStopsWithTheLoop(t *testing.T) {
 			break
 		}
 		for range serve.Spread(t.Context(), 0, time.Second) {
-			t.Error("yielded something of nothing")
+			t.Error("yielded a value for n = 0")
 		}
 	})
 }

@@ -7,26 +7,26 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
-// However often it is woken, who waits is woken once for all of it.
+// However often Wake is called, the next wait returns once for all calls.
 func TestSignal(t *testing.T) {
 	s := wake.NewSignal()
 	if s.Clear() {
-		t.Error("a new signal is set")
+		t.Error("a new signal has a pending wake")
 	}
 	for range 3 {
-		s.Wake() // nobody waits: it must not block
+		s.Wake() // nothing waits: it must not block
 	}
 	<-s
 	if s.Clear() {
-		t.Error("three wakes before the wait are more than one")
+		t.Error("three wakes before the wait count as more than one")
 	}
 	s.Wake()
 	if !s.Clear() || s.Clear() {
-		t.Error("Clear does not take back exactly what was there")
+		t.Error("Clear does not discard exactly the pending wake")
 	}
 }
 
-// No change is missed: after the last Wake the goroutine that waits sees the last value.
+// No change is missed: after the last Wake the waiting goroutine sees the last value.
 func TestSignalAfterTheLastWake(t *testing.T) {
 	const last = 1000
 	s := wake.NewSignal()
