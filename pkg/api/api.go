@@ -66,7 +66,7 @@ const (
 	ControllerLease   = "osm-controller"
 )
 
-// LabelMeshNamespace on everything that the chart makes names the namespace of the mesh that
+// LabelMeshNamespace on every object of the chart names the namespace of the mesh that
 // LabelInstance names: two meshes may have the same name.
 const LabelMeshNamespace = "openservicemesh.io/mesh-namespace"
 
@@ -75,7 +75,7 @@ const (
 	PortXDS   = 15128
 	PortHTTP  = 9091
 	PortDebug = 9092 // loopback only
-	// PortEvidence is where replicas tell the holder of the Lease what a rotation of the root waits for.
+	// PortEvidence is where the leader collects the evidence that a rotation of the root waits for.
 	PortEvidence = 9093
 	PortWebhook  = 9090
 )
@@ -106,7 +106,7 @@ func ServedByProxy(port uint16) bool {
 const ProxyUID = 1500
 
 // InboundBind is the loopback address that Envoy binds to when it hands a connection to the
-// application at the pod's own address, so that the redirect does not take it for a peer's call.
+// application at the pod's own address, so that the redirect does not treat it as a peer's connection.
 const InboundBind = "127.0.0.6"
 
 // Container names in an injected pod.

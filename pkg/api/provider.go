@@ -7,7 +7,7 @@ import "strings"
 const (
 	// ProviderTresor is the built-in CA, whose key is in a Secret of the mesh.
 	ProviderTresor = "tresor"
-	// ProviderVault is the PKI engine of a server that speaks Vault's API.
+	// ProviderVault is the PKI engine of a server with Vault's API.
 	ProviderVault = "vault"
 	// ProviderCertManager is an issuer of cert-manager.
 	ProviderCertManager = "cert-manager"
@@ -16,7 +16,7 @@ const (
 // ProviderKinds are all kinds of certificate providers.
 func ProviderKinds() []string { return []string{ProviderTresor, ProviderVault, ProviderCertManager} }
 
-// ProviderChoice lists the kinds for people: "tresor, vault or cert-manager".
+// ProviderChoice lists the kinds for messages: "tresor, vault or cert-manager".
 func ProviderChoice() string {
 	kinds := ProviderKinds()
 	last := len(kinds) - 1

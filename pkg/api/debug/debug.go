@@ -1,7 +1,7 @@
-// Package debug is what a controller shows on its loopback debug address: paths and JSON.
+// Package debug defines the pages that a controller serves on its loopback debug address: paths and JSON.
 //
-// The controller writes these types, and osm and the tests read them, so that neither copies the
-// other's. It holds no code that makes or fetches a page, and its types hold no secret. Its invariant:
+// The controller writes these types, and osm and the tests read them, so that neither side copies
+// them. It holds no code that makes or fetches a page, and its types hold no secret. Its invariant:
 // fields are only added, because osm talks to controllers of other versions.
 package debug
 

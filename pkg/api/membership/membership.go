@@ -1,9 +1,9 @@
-// Package membership says who belongs to a mesh: which namespaces, which of their pods get a sidecar,
+// Package membership decides what belongs to a mesh: which namespaces, which of their pods get a sidecar,
 // and which pods count as workloads.
 //
-// It says nothing about what members may do, and asks no API server: labels, annotations and pods go
-// in, answers come out. Its invariant: the controller, the injector and the CLI give the same answer,
-// because all of them ask here.
+// It does not decide what members may do, and calls no API server: labels, annotations and pods go
+// in, decisions come out. Its invariant: the controller, the injector and the CLI decide alike,
+// because all of them use this package.
 package membership
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// Ignored says whether a namespace's labels keep every mesh away from it.
+// Ignored reports whether a namespace's labels keep every mesh away from it.
 func Ignored(labels map[string]string) bool { return labels[api.LabelIgnore] == "true" }
 
 // Mesh returns the mesh that a namespace with these labels is a member of, "" for none.
@@ -27,11 +27,11 @@ func Mesh(labels map[string]string) string {
 	return labels[api.LabelMonitoredBy]
 }
 
-// Member says whether a namespace with these labels is a member of the mesh. Nobody is a member of
-// the mesh without a name.
+// Member reports whether a namespace with these labels is a member of the mesh. No namespace is a member of
+// the mesh "".
 func Member(labels map[string]string, mesh string) bool { return mesh != "" && Mesh(labels) == mesh }
 
-// Injection reads the annotation of a namespace or a pod that asks for a sidecar, or declines one. set
+// Injection reads the annotation of a namespace or a pod that requests a sidecar, or declines one. set
 // is false when there is no such annotation. An error quotes the value and lists those that are allowed.
 func Injection(annotations map[string]string) (enabled, set bool, err error) {
 	value, set := annotations[api.AnnotationInjection]
@@ -47,7 +47,7 @@ func Injection(annotations map[string]string) (enabled, set bool, err error) {
 	return false, true, fmt.Errorf("%q: want enabled, yes or true, or disabled, no or false", value)
 }
 
-// CannotInject says why a pod cannot have a sidecar, "" if it can.
+// CannotInject returns why a pod cannot have a sidecar, "" if it can.
 func CannotInject(pod *corev1.Pod) string {
 	switch {
 	case pod.Spec.HostNetwork:
@@ -58,15 +58,15 @@ func CannotInject(pod *corev1.Pod) string {
 	return ""
 }
 
-// NotInjected says why a pod in a member namespace that carries api.LabelProxyUUID is no workload, ""
-// if it is one. The label only says where to look: whoever may write a pod may write it. A workload has
+// NotInjected returns why a pod in a member namespace that carries api.LabelProxyUUID is not a workload, ""
+// if it is one. The label only marks a candidate: anyone who can write a pod can set it. A workload has
 //
 //   - a network namespace of its own. A pod on the host's network has the node's address, and the
 //     redirect of its traffic would be the node's;
 //   - what the injector adds: the init container osm-init, which redirects its traffic, and the
 //     container envoy with the proxy's certificate mounted. Neither can be added to an existing pod.
 //
-// Writing all of that by hand gains nothing: the mesh believes only the pod's address, which the
+// Writing all of that by hand gains nothing: the mesh trusts only the pod's address, which the
 // kubelet reports, and its ServiceAccount, which admission checks.
 func NotInjected(pod *corev1.Pod) string {
 	switch {

@@ -49,7 +49,7 @@ func FuzzTrim(f *testing.F) {
 		want, wantProblems := ingest.Build(whole)
 		got, gotProblems := ingest.Build(trimmed)
 		if !reflect.DeepEqual(got, want) || !slices.Equal(gotProblems, wantProblems) {
-			t.Errorf("trimmed objects say\n%+v %v\nwhole ones\n%+v %v", got, gotProblems, want, wantProblems)
+			t.Errorf("trimmed objects result in\n%+v %v\nwhole ones in\n%+v %v", got, gotProblems, want, wantProblems)
 		}
 		if len(want.Workloads()) > 0 {
 			outcomes.Note("workloads")
@@ -59,7 +59,7 @@ func FuzzTrim(f *testing.F) {
 	})
 }
 
-// trimAll returns the objects that are there, whole and trimmed.
+// trimAll returns the objects that are not nil, whole and trimmed.
 func trimAll[T interface {
 	comparable
 	runtime.Object

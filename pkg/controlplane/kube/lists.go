@@ -38,7 +38,7 @@ func listWatch[L runtime.Object](client lister[L], selector string) *cache.ListW
 	}
 }
 
-// current asks for the most recent state where a reflector would accept any state from an API server's
+// current requests the most recent state where a reflector would accept any state from an API server's
 // cache: a replica that starts must not serve a state older than the one that proxies have, nor one without
 // the MeshConfig that was created a moment ago.
 func current(options metav1.ListOptions) metav1.ListOptions {
@@ -53,7 +53,7 @@ func namespaceLists(client kubernetes.Interface) *cache.ListWatch {
 	return listWatch(client.CoreV1().Namespaces(), "")
 }
 
-// podLists leaves out pods without a proxy, which in most clusters are the majority.
+// podLists omits pods without a proxy, which in most clusters are the majority.
 func podLists(client kubernetes.Interface) *cache.ListWatch {
 	return listWatch(client.CoreV1().Pods(metav1.NamespaceAll), api.LabelProxyUUID)
 }

@@ -12,14 +12,14 @@ func (w *Watch) MemberAccounts() []*corev1.ServiceAccount {
 	return w.accountsIn(func(namespace string) bool { return members[namespace] })
 }
 
-// OtherAccounts returns the ServiceAccounts outside the mesh. The control plane's own namespace is left
-// out: it never holds proxies' Secrets, and no right reaches there.
+// OtherAccounts returns the ServiceAccounts outside the mesh. It omits the control plane's own namespace,
+// which never holds proxies' Secrets and to which no permission applies.
 func (w *Watch) OtherAccounts() []*corev1.ServiceAccount {
 	members := w.members()
 	return w.accountsIn(func(namespace string) bool { return !members[namespace] && namespace != w.cfg.Namespace })
 }
 
-// members are the names of the mesh's namespaces.
+// members returns the names of the mesh's namespaces.
 func (w *Watch) members() map[string]bool {
 	members := map[string]bool{}
 	for _, ns := range w.Namespaces() {

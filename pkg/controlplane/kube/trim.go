@@ -153,7 +153,7 @@ func trimRef(ref *corev1.ObjectReference) *corev1.ObjectReference {
 	return &corev1.ObjectReference{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name, UID: ref.UID}
 }
 
-// trimMeshConfig also converts the object to its Go type. One that cannot be converted stays as it is, for
+// trimMeshConfig also converts the object to its Go type. One that cannot be converted is not changed, for
 // Watch.MeshConfig to find: an informer would drop it, and no configuration means "deny".
 func trimMeshConfig(object any) (any, error) {
 	raw, ok := object.(*unstructured.Unstructured)
@@ -162,13 +162,13 @@ func trimMeshConfig(object any) (any, error) {
 	}
 	config := &v1alpha2.MeshConfig{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw.Object, config); err != nil {
-		return raw, nil //nolint:nilerr // told by what is returned
+		return raw, nil //nolint:nilerr // the type of the result shows it
 	}
 	config.ObjectMeta = trimMeta(config.ObjectMeta)
 	return config, nil
 }
 
-// sameContent says whether two trimmed objects are equal except for their resource versions.
+// sameContent reports whether two trimmed objects are equal except for their resource versions.
 func sameContent(before, after any) bool {
 	b, okBefore := before.(metav1.Object)
 	a, okAfter := after.(runtime.Object)

@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 )
 
-// whole are pods with all that decides whether they are workloads, and whose address is whose, and
+// whole returns pods with everything that decides whether they are workloads and which addresses they own, and
 // slices that name them.
 func whole() ingest.Objects {
 	pod := func(name, ip string, change func(*corev1.Pod)) *corev1.Pod {
@@ -87,7 +87,7 @@ func whole() ingest.Objects {
 	return objects
 }
 
-// TestTrimKeepsWhatIngestReads: a controller that sees trimmed objects sees the same mesh.
+// TestTrimKeepsWhatIngestReads: ingest builds the same mesh from trimmed objects.
 func TestTrimKeepsWhatIngestReads(t *testing.T) {
 	full := whole()
 	trimmed := full
@@ -96,10 +96,10 @@ func TestTrimKeepsWhatIngestReads(t *testing.T) {
 	trimmed.Services = trimEach(t, full.Services, trimService)
 	trimmed.EndpointSlices = trimEach(t, full.EndpointSlices, trimSlice)
 	if diff := cmp.Diff(seenIn(full), seenIn(trimmed)); diff != "" {
-		t.Errorf("trimmed objects are another mesh:\n%s", diff)
+		t.Errorf("trimmed objects result in a different mesh:\n%s", diff)
 	}
 	if n := len(seenIn(full)); n < 5 {
-		t.Errorf("%d things are not a test", n)
+		t.Errorf("only %d objects: too few for a test", n)
 	}
 }
 
@@ -113,7 +113,7 @@ func trimEach[T any](t *testing.T, objects []*T, trim func(any) (any, error)) []
 		}
 		typed, ok := trimmed.(*T)
 		if !ok {
-			t.Fatalf("a %T was made of a %T", trimmed, o)
+			t.Fatalf("a %[2]T was trimmed to a %[1]T", trimmed, o)
 		}
 		all = append(all, typed)
 	}

@@ -87,15 +87,15 @@ func New(cfg Config, now func() time.Time) (*Watch, error) {
 	return w, nil
 }
 
-// kind describes how to follow a kind of object.
+// kind describes how to watch a kind of object.
 type kind struct {
 	lists   *cache.ListWatch
-	client  any // what lists uses; a fake says by it which requests it does not know
+	client  any // what lists uses; with a fake, it shows which requests are unsupported
 	example runtime.Object
 	trim    cache.TransformFunc
 }
 
-// follow makes an informer that reports only changes of what trim keeps.
+// follow creates an informer that reports only changes of what trim keeps.
 func (w *Watch) follow(name string, k kind, changed func(string), now func() time.Time) *source {
 	src := &source{name: name, changed: map[cache.ObjectName]struct{}{}}
 	lists := cache.ToListWatcherWithWatchListSemantics(src.noting(k.lists, now), k.client)
@@ -119,7 +119,7 @@ func (w *Watch) follow(name string, k kind, changed func(string), now func() tim
 	return src
 }
 
-// note remembers that an object changed. Update reads its state from the informer's store, which is never
+// note records that an object changed. Update reads its state from the informer's store, which is never
 // behind an event, so neither the order of events nor a tombstone's content matters. It returns the
 // argument of Config.Changed.
 func (s *source) note(object any) string {
@@ -144,20 +144,20 @@ func (s *source) take() map[cache.ObjectName]struct{} {
 }
 
 // must panics on errors that only a bug in osm can cause: an informer that is configured while it runs, or
-// that holds something else than an object.
+// that holds something other than an object.
 func must(err error) {
 	if err != nil {
 		panic(fmt.Sprintf("kube: informer misused: %v", err))
 	}
 }
 
-// noting notes whether the API server answers. It looks at each request: a reflector retries a refused
+// noting records whether the API server responds. It checks each request: a reflector retries a refused
 // connection by itself, without calling its error handler.
 func (s *source) noting(lists *cache.ListWatch, now func() time.Time) *cache.ListWatch {
 	note := func(ctx context.Context, err error) {
 		switch {
 		case err == nil, apierrors.IsNotFound(err):
-			s.failing.Store(nil) // it answered, if only that it does not know the kind
+			s.failing.Store(nil) // it responded, if only that the kind is unknown
 		case ctx.Err() == nil:
 			s.failing.CompareAndSwap(nil, &failure{since: now(), err: err})
 		}
@@ -207,7 +207,7 @@ func (w *Watch) Waiting() []string {
 	return waiting
 }
 
-// Failing returns since when requests for some kind have failed, and the error; ok is false if none fails.
+// Failing returns since when requests for some kind have failed, and the error; ok is false if no request fails.
 func (w *Watch) Failing() (since time.Time, err error, ok bool) { //nolint:revive // the error is data here
 	for _, s := range w.sources {
 		if f := s.failing.Load(); f != nil && (!ok || f.since.Before(since)) {
@@ -228,7 +228,7 @@ func (w *Watch) Update(state *ingest.State) {
 	}
 }
 
-// update calls set for each object that changed, with nil for one that is gone.
+// update calls set for each object that changed, with nil for a deleted one.
 func update[T any](s *source, set func(namespace, name string, object *T)) {
 	for name := range s.take() {
 		// The store is a map in memory: it has no errors to return.
@@ -243,7 +243,7 @@ func (w *Watch) ServiceAccounts() []*corev1.ServiceAccount {
 	return all[corev1.ServiceAccount](w.accounts)
 }
 
-// MeshConfig returns the mesh's configuration, nil if there is none. An invalid one leaves the last good one
+// MeshConfig returns the mesh's configuration, nil if there is none. An invalid one leaves the last valid one
 // in force.
 func (w *Watch) MeshConfig() *v1alpha2.MeshConfig {
 	if len(all[unstructured.Unstructured](w.config)) > 0 {
@@ -257,7 +257,7 @@ func (w *Watch) MeshConfig() *v1alpha2.MeshConfig {
 	return config
 }
 
-// unreadable says whether there is only an invalid MeshConfig, and no earlier one.
+// unreadable reports whether there is only an invalid MeshConfig, and no earlier one.
 func (w *Watch) unreadable() bool {
 	return len(all[unstructured.Unstructured](w.config)) > 0 && w.lastConfig.Load() == nil
 }

@@ -75,8 +75,8 @@ func start(t *testing.T, config *unstructured.Unstructured, objects ...runtime.O
 	return r
 }
 
-// TestWhatChanged: a new pod has a new name each time, so that its name says nothing about how often
-// such things change.
+// TestWhatChanged: each new pod has a new name, so its name does not show how often
+// pods change.
 func TestWhatChanged(t *testing.T) {
 	meta := metav1.ObjectMeta{Namespace: "shop", Name: "store-1"}
 	for what, cases := range map[string][]any{
@@ -97,14 +97,14 @@ func TestWhatChanged(t *testing.T) {
 func (r *rig) until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
-	retry := time.NewTicker(10 * time.Millisecond) // syncing is no change
+	retry := time.NewTicker(10 * time.Millisecond) // syncing is not reported as a change
 	defer retry.Stop()
 	for !holds() {
 		select {
 		case <-r.changes:
 		case <-retry.C:
 		case <-deadline:
-			t.Fatalf("%s: not so after 20 s; waiting for %v", what, r.watch.Waiting())
+			t.Fatalf("not after 20 s: %s; waiting for %v", what, r.watch.Waiting())
 		}
 	}
 }
@@ -119,18 +119,18 @@ func TestWatchKeepsTheLastMeshConfigThatCouldBeRead(t *testing.T) {
 	if _, err := configs.Update(t.Context(), meshConfig("1 day"), metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r.until(t, "the broken one arrived", func() bool { return len(all[unstructured.Unstructured](r.watch.config)) == 1 })
+	r.until(t, "the invalid one arrived", func() bool { return len(all[unstructured.Unstructured](r.watch.config)) == 1 })
 	if config := r.watch.MeshConfig(); config == nil || !config.Spec.Traffic.EnableEgress {
-		t.Errorf("a MeshConfig that cannot be read replaced the last good one by %v", config)
+		t.Errorf("a MeshConfig that cannot be read replaced the last valid one by %v", config)
 	}
 	if waiting := r.watch.Waiting(); len(waiting) != 0 {
-		t.Errorf("a replica that has a good MeshConfig waits for %v", waiting)
+		t.Errorf("a replica that has a valid MeshConfig waits for %v", waiting)
 	}
 }
 
 func TestWatchIsNotReadyWithAMeshConfigThatCannotBeRead(t *testing.T) {
 	r := start(t, meshConfig("1 day"))
-	r.until(t, "says what it waits for", func() bool {
+	r.until(t, "reports what it waits for", func() bool {
 		return strings.Contains(strings.Join(r.watch.Waiting(), ","), "MeshConfig osm-system/osm-mesh-config")
 	})
 }
@@ -139,7 +139,7 @@ func TestWatchReportsOnlyWhatIsRead(t *testing.T) {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", ResourceVersion: "1"}}
 	r := start(t, meshConfig("24h"), ns)
 	r.until(t, "synced", func() bool { return len(r.watch.Waiting()) == 0 && len(r.watch.Namespaces()) == 1 })
-	if !sameContent(trimmed(t, ns, "1", nil), trimmed(t, ns, "2", map[string]string{"note": "nobody reads this"})) {
+	if !sameContent(trimmed(t, ns, "1", nil), trimmed(t, ns, "2", map[string]string{"note": "not read"})) {
 		t.Error("an annotation that nothing reads counts as a change")
 	}
 	labelled := ns.DeepCopy()
@@ -160,7 +160,7 @@ func trimmed(t *testing.T, ns *corev1.Namespace, version string, annotations map
 	return result
 }
 
-// An API server that refuses connections is noticed at the request, and forgotten at the next answer.
+// A refused connection is noticed at the request, and cleared by the next response.
 func TestSourceNotesOutages(t *testing.T) {
 	now := time.Unix(1000, 0)
 	var refused error
@@ -177,7 +177,7 @@ func TestSourceNotesOutages(t *testing.T) {
 	request := func() { _, _ = lists.WatchFuncWithContext(t.Context(), metav1.ListOptions{}) }
 
 	if request(); w.failed() {
-		t.Error("an API server that answers is said to fail")
+		t.Error("an API server that responds is reported as failing")
 	}
 	refused = errors.New("connection refused")
 	request()
@@ -188,7 +188,7 @@ func TestSourceNotesOutages(t *testing.T) {
 	}
 	refused = nil
 	if _, _ = lists.ListWithContextFunc(t.Context(), metav1.ListOptions{}); w.failed() {
-		t.Error("an API server that answers again is still said to fail")
+		t.Error("an API server that responds again is still reported as failing")
 	}
 }
 
@@ -197,8 +197,8 @@ func (w *Watch) failed() bool {
 	return ok
 }
 
-// However many events there are, and whatever they carry, the state hears of each object once, and
-// of what the store holds.
+// However many events there are, and whatever they carry, Update reports each object once, and
+// as the store holds it.
 func TestUpdateTellsWhatTheStoreHolds(t *testing.T) {
 	src := &source{changed: map[cache.ObjectName]struct{}{}, informer: cache.NewSharedIndexInformer(&cache.ListWatch{}, &corev1.Pod{}, 0, nil)}
 	pod := func(name, ip string) *corev1.Pod {
@@ -209,26 +209,26 @@ func TestUpdateTellsWhatTheStoreHolds(t *testing.T) {
 	}
 	src.note(pod("store", "10.0.0.1"))
 	src.note(pod("store", "10.0.0.2"))
-	src.note(pod("store", "10.0.0.1")) // late news
+	src.note(pod("store", "10.0.0.1")) // an outdated event
 	src.note(cache.DeletedFinalStateUnknown{Key: "shop/buyer", Obj: pod("buyer", "10.0.0.9")})
-	src.note(cache.DeletedFinalStateUnknown{Key: "shop/thief"}) // its last state is not known at all
-	told := map[string]string{}
+	src.note(cache.DeletedFinalStateUnknown{Key: "shop/unknown"}) // its last state is not known
+	reported := map[string]string{}
 	update(src, func(namespace, name string, pod *corev1.Pod) {
-		if _, again := told[name]; again {
-			t.Errorf("%s/%s is told twice", namespace, name)
+		if _, again := reported[name]; again {
+			t.Errorf("%s/%s was reported twice", namespace, name)
 		}
-		if told[name] = "gone"; pod != nil {
-			told[name] = pod.Status.PodIP
+		if reported[name] = "gone"; pod != nil {
+			reported[name] = pod.Status.PodIP
 		}
 	})
-	want := map[string]string{"store": "10.0.0.2", "buyer": "gone", "thief": "gone"}
-	if !maps.Equal(told, want) {
-		t.Errorf("told %v, want %v", told, want)
+	want := map[string]string{"store": "10.0.0.2", "buyer": "gone", "unknown": "gone"}
+	if !maps.Equal(reported, want) {
+		t.Errorf("reported %v, want %v", reported, want)
 	}
-	update(src, func(_, name string, _ *corev1.Pod) { t.Errorf("%s is told again without news", name) })
+	update(src, func(_, name string, _ *corev1.Pod) { t.Errorf("%s was reported again without a change", name) })
 }
 
-// The first Update after Waiting is empty tells everything.
+// The first Update after Waiting is empty reports everything.
 func TestFirstUpdateIsComplete(t *testing.T) {
 	objects := []runtime.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{api.LabelMonitoredBy: "osm"}}}}
 	for i := range 300 {

@@ -15,7 +15,7 @@ type accounts struct {
 	pods   ledger[mesh.PodName, *account]
 }
 
-// account is one pod's.
+// account holds those of one pod.
 type account struct {
 	streams  []*stream     // the oldest first
 	opens    *rate.Limiter // streams
@@ -64,7 +64,7 @@ func (a *accounts) add(st *stream, now time.Time) (displaced *stream, ok bool) {
 	return displaced, true
 }
 
-// remove takes a stream away.
+// remove removes a stream.
 func (a *accounts) remove(st *stream) {
 	if known := a.pods.entries[st.peer.pod]; known != nil {
 		known.streams = slices.DeleteFunc(known.streams, func(other *stream) bool { return other == st })

@@ -22,19 +22,19 @@ func from(address string) net.Addr {
 	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1000))
 }
 
-// A pod's new stream takes the place of its oldest, unless that is the pod's own and the new one is not.
+// A pod's new stream displaces its oldest one, unless that comes from the pod's own address and the new one does not.
 func TestStreamsPerPod(t *testing.T) {
 	cases := []struct {
 		name  string
 		from  []string // the addresses of its streams, in order
 		ended string   // which of them have ended, by position
 	}{
-		{"a proxy that comes back before its old stream is noticed dead", []string{home, home}, ""},
+		{"a proxy that reconnects before its dead stream is noticed", []string{home, home}, ""},
 		{"the oldest makes room", []string{home, home, home, home}, "01"},
-		{"behind their node's address all are alike", []string{"10.9.0.1", "10.9.0.1", "10.9.0.1"}, "0"},
-		{"one from elsewhere makes room first", []string{home, "10.9.0.1", home}, "1"},
-		{"own ones do not make room for one from elsewhere", []string{home, home, "10.9.0.1"}, "2"},
-		{"and it may not have the last word", []string{"10.9.0.1", "10.9.0.1", home, home, "10.9.0.1"}, "014"},
+		{"behind their node's address all are treated alike", []string{"10.9.0.1", "10.9.0.1", "10.9.0.1"}, "0"},
+		{"one from elsewhere is displaced first", []string{home, "10.9.0.1", home}, "1"},
+		{"own ones are not displaced by one from elsewhere", []string{home, home, "10.9.0.1"}, "2"},
+		{"even if that comes last", []string{"10.9.0.1", "10.9.0.1", home, home, "10.9.0.1"}, "014"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestStreamsPerPod(t *testing.T) {
 				if got := m.limited("streams-per-pod", "pod shop/service0-0"); got != float64(len(c.ended)) {
 					t.Errorf("%v counted", got)
 				}
-				other.quiet(t) // still there
+				other.quiet(t) // still connected
 				other.close()
 				if m.Connected() != 0 {
 					t.Errorf("%d streams left", m.Connected())
@@ -80,7 +80,7 @@ func TestStreamsPerPod(t *testing.T) {
 	}
 }
 
-// Whoever opens streams all the time is refused; after a while it is let in again.
+// A pod that opens streams all the time is refused; after a while it is accepted again.
 func TestStreamsPerMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t)
@@ -100,7 +100,7 @@ func TestStreamsPerMinute(t *testing.T) {
 		}
 		for range streamBurst {
 			if code := try("service0-0"); code != codes.OK {
-				t.Fatalf("%s within what a pod may do at once", code)
+				t.Fatalf("%s within the burst", code)
 			}
 		}
 		if code := try("service0-0"); code != codes.ResourceExhausted {
@@ -147,14 +147,14 @@ func TestRequestsAreSlowedDown(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := m.limited("requests-per-pod-per-second", "pod shop/service0-0"); n < 70 {
-			t.Errorf("%v requests waited, want 100 less what is allowed at once", n)
+			t.Errorf("%v requests waited, want 100 less the burst", n)
 		}
 		d.close()
 		honest.close()
 	})
 }
 
-// Accounts of pods that are gone are forgotten.
+// Accounts of deleted pods are forgotten.
 func TestAccountsAreForgotten(t *testing.T) {
 	a := newAccounts(Limits{}.withDefaults())
 	now := time.Now()

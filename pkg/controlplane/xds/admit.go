@@ -13,7 +13,7 @@ import (
 )
 
 // accept authenticates the proxy, waits until its pod is known and for a sync slot, and adds the stream
-// to those that are told of changes. stream.close removes it.
+// to those that get changes. stream.close removes it.
 func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, p protocol, send func(any) error) (*stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
 	defer cancel()
@@ -30,7 +30,7 @@ func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, 
 	st := &stream{
 		server: s, peer: who, since: s.cfg.Now(), variant: variant, protocol: p, send: send,
 		changed: wake.NewSignal(), ended: make(chan error, 1), ends: s.lifetime(who),
-		// The proxy holds the slot until it is configured, or for Patience: one that never answers must not
+		// The proxy holds the slot until it is configured, but at most for Patience: one that never answers must not
 		// keep it.
 		configured: sync.OnceFunc(func() { s.slots.put(who.party()) }),
 	}
@@ -65,7 +65,7 @@ func (s *Server) admit(st *stream) error {
 	return err
 }
 
-// refresh looks up what the proxy should have now. The proxy of a pod that left keeps what it has for the
+// refresh looks up what the proxy should have now. The proxy of a pod that left the mesh keeps what it has for the
 // grace period: it may still be finishing its last requests. st.mu is held.
 func (st *stream) refresh() error {
 	st.retrust(st.server.trust.Load())

@@ -25,19 +25,19 @@ import (
 // longestNode is the longest node id that can name a pod: a namespace, a slash and a name.
 const longestNode = 63 + 1 + 253
 
-// peer is who a stream belongs to: the identity that the certificate proved, and the pod.
+// peer describes the client of a stream: the identity that the certificate proved, and the pod.
 type peer struct {
 	identity identity.Identity
 	pod      mesh.PodName
 	// until is when its certificate, and so the proof, expires; chains are its verified chains.
 	until  time.Time
 	chains [][]*x509.Certificate
-	// source is its address; home says whether that is the pod's own.
+	// source is its address; home reports whether that is the pod's own.
 	source netip.Addr
 	home   bool
 }
 
-// name is the most specific name known, for logs.
+// name returns the most specific known name, for logs.
 func (p peer) name() string {
 	switch {
 	case p.pod != mesh.PodName{}:
@@ -70,7 +70,7 @@ func (s *Server) authenticate(ctx context.Context, node *corev3.Node) (peer, err
 	return who, nil
 }
 
-// podOf is the pod that a node id names.
+// podOf returns the pod that a node id names.
 func podOf(id string) (mesh.PodName, error) {
 	if pod, ok := mesh.ParsePodName(id); ok && len(id) <= longestNode {
 		return pod, nil

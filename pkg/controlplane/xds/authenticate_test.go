@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// A long node id is refused, and only its beginning is logged and sent back.
+// A long node id is refused, and only its first part is logged and sent back.
 func TestNodeIDs(t *testing.T) {
 	long := strings.Repeat("n", 63) + "/" + strings.Repeat("p", 253)
 	for _, c := range []struct {
@@ -54,13 +54,13 @@ func TestNodeIDs(t *testing.T) {
 		d.take(t)
 		d.send(&discoveryv3.DeltaDiscoveryRequest{Node: nodeOf(strings.Repeat("x", 1<<20)), TypeUrl: envoy.Clusters.TypeURL()})
 		if err := <-d.done; status.Code(err) != codes.PermissionDenied || len(err.Error()) > 1000 {
-			t.Errorf("%.500v, want PermissionDenied in short", err)
+			t.Errorf("%.500v, want a short PermissionDenied", err)
 		}
 		d.stop()
 	})
 }
 
-// Whatever a proxy calls itself, an id that is accepted names one pod, and the error about any other is short
+// For any node id: one that is accepted names one pod, and the error about any other is short
 // and fits in one line of a log.
 func FuzzNodeID(f *testing.F) {
 	for _, id := range []string{
@@ -75,7 +75,7 @@ func FuzzNodeID(f *testing.F) {
 		outcomes.Error(err)
 		if err == nil {
 			if len(id) > longestNode || pod.String() != id {
-				t.Errorf("%q is taken for pod %q", id, pod)
+				t.Errorf("%q is accepted as pod %q", id, pod)
 			}
 			return
 		}

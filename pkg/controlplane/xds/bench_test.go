@@ -12,7 +12,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// BenchmarkPush is what one changed endpoint costs for each of 1000 proxies, without the network:
+// BenchmarkPush measures what one changed endpoint costs for each of 1000 proxies, without the network:
 // Publish, the protocol, and the acknowledgement.
 func BenchmarkPush(b *testing.B) {
 	for _, services := range []int{10, 1000} {
@@ -44,7 +44,7 @@ func benchmarkPush(b *testing.B, services, proxies int) {
 	}
 }
 
-// acknowledge answers each response, without a look at it.
+// acknowledge acknowledges each response, without checking it.
 func (d *memoryDelta) acknowledge(done *sync.WaitGroup) {
 	for {
 		select {
@@ -71,7 +71,7 @@ func nonceOf(resp *response) string {
 	return ""
 }
 
-// BenchmarkFirstSync is what the configuration of a new proxy costs, without the network.
+// BenchmarkFirstSync measures what the configuration of a new proxy costs, without the network.
 func BenchmarkFirstSync(b *testing.B) {
 	for _, services := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprintf("services=%d", services), func(b *testing.B) {

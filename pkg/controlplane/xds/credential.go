@@ -68,7 +68,7 @@ func (st *stream) firstSecrets(ctx context.Context, holds map[string]string) {
 	st.setDue(h.renewAt)
 }
 
-// setDue has a leaf acquired at a time of the wall clock.
+// setDue schedules a leaf to be acquired at a time of the wall clock.
 func (st *stream) setDue(at time.Time) {
 	c := &st.cred
 	if c.leaf != nil || c.coming != nil {
@@ -80,7 +80,7 @@ func (st *stream) setDue(at time.Time) {
 	st.changed.Wake()
 }
 
-// onDue acquires a leaf if it is due by the wall clock too.
+// onDue acquires a leaf if it is also due by the wall clock.
 func (st *stream) onDue(ctx context.Context) {
 	st.cred.stopTimer()
 	if st.server.cfg.Now().Before(st.cred.dueAt) {
@@ -90,7 +90,7 @@ func (st *stream) onDue(ctx context.Context) {
 	st.acquire(ctx)
 }
 
-// acquire gets a leaf in the background: an authority that is unavailable must not keep the rest of the
+// acquire gets a leaf in the background: an unavailable authority must not keep the rest of the
 // configuration from the proxy. ctx must end with the stream.
 func (st *stream) acquire(ctx context.Context) {
 	c := &st.cred
@@ -133,8 +133,8 @@ func (st *stream) renewed() {
 	st.offer.workload, st.offered = known.set, known.cert
 }
 
-// retrust offers the trust bundle in force. A certificate that the proxy brought and that another root
-// signed is replaced, at a moment that spreads the work. A stream whose client certificate that trust does
+// retrust offers the current trust bundle. A certificate that the proxy brought and that another root
+// signed is replaced, at a time that spreads the work. A stream whose client certificate that trust does
 // not cover is offered nothing more: Server.Retrust ends it.
 func (st *stream) retrust(now *trusted) {
 	if st.trust == now {
@@ -150,7 +150,7 @@ func (st *stream) retrust(now *trusted) {
 	}
 }
 
-// renewWithin has a certificate that the proxy brought replaced within the given time.
+// renewWithin replaces a certificate that the proxy brought within the given time.
 func (st *stream) renewWithin(within time.Duration) {
 	if st.cred.brought == nil {
 		return
@@ -161,7 +161,7 @@ func (st *stream) renewWithin(within time.Duration) {
 }
 
 // ensureSendable acquires a leaf if the proxy asks for the certificate that it reported to hold: of that
-// one only the version is known here.
+// certificate, only the version is known here.
 func (st *stream) ensureSendable(ctx context.Context) {
 	if st.cred.brought != nil && st.protocol.lacks(envoy.Secrets, envoy.SecretWorkload, st.offer) {
 		st.cred.brought, st.offer.workload = nil, nil
@@ -176,7 +176,7 @@ func (c *credential) stopTimer() {
 	}
 }
 
-// release gives the leaf back. The context of acquire must have ended.
+// release releases the leaf. The context of acquire must have ended.
 func (c *credential) release() {
 	c.stopTimer()
 	if c.coming != nil {

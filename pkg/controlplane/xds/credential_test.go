@@ -20,7 +20,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// authority issues, counts the workloads' certificates, and can be out of order.
+// authority issues and counts the workloads' certificates, and can be broken.
 type authority struct {
 	ca.Authority
 	issued atomic.Int64
@@ -29,7 +29,7 @@ type authority struct {
 
 func (a *authority) Issue(ctx context.Context, req ca.Request) (*ca.Leaf, error) {
 	if a.broken.Load() {
-		return nil, errors.New("out of order")
+		return nil, errors.New("broken")
 	}
 	if req.Usage == ca.UsageService {
 		a.issued.Add(1)
@@ -60,14 +60,14 @@ func replica(t testing.TB, a *authority, trust func() ca.Trust) *inMemory {
 	return newInMemory(t, func(cfg *Config) { cfg.Leaves, cfg.Trust = leaves, trust })
 }
 
-// askSecrets opens a stream and asks for the secrets; holds are the versions of those that it has.
+// askSecrets opens a stream and asks for the secrets; holds are the versions of those that the proxy has.
 func (m *inMemory) askSecrets(ctx context.Context, pod string, holds map[string]string) *memoryDelta {
 	d := m.open(ctx, pod)
 	d.ask(envoy.Secrets, holds, envoy.SecretWorkload, envoy.SecretTrustBundle)
 	return d
 }
 
-// quiet says that nothing is on its way to the proxy.
+// quiet fails the test if a response is on its way to the proxy.
 func (d *memoryDelta) quiet(t *testing.T) {
 	t.Helper()
 	synctest.Wait()
@@ -101,7 +101,7 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 		d = second.askSecrets(t.Context(), "service0-0", holds)
 		d.quiet(t)
 		if n := a.issued.Load(); n != 1 {
-			t.Errorf("%d certificates issued, want 1: the proxy brought a good one", n)
+			t.Errorf("%d certificates issued, want 1: the proxy brought a valid one", n)
 		}
 		h, ok := parseCertVersion(holds[envoy.SecretWorkload])
 		at, pod, known := second.EarliestExpiry()
@@ -115,7 +115,7 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 		time.Sleep(time.Until(h.renewAt) + time.Second)
 		resp := d.takeNow(t)
 		if got := summary(resp); got != "sds workload" {
-			t.Errorf("when it was due came %q, want the workload's new certificate", got)
+			t.Errorf("got %q when it was due, want the workload's new certificate", got)
 		}
 		synctest.Wait()
 		renewed, _ := parseCertVersion(resp.GetResources()[0].GetVersion())
@@ -124,7 +124,7 @@ func TestBroughtCertificateIsKeptUntilItIsDue(t *testing.T) {
 		}
 		d.close()
 		if _, _, known := second.EarliestExpiry(); known {
-			t.Error("a proxy that left has an expiry")
+			t.Error("a disconnected proxy has an expiry")
 		}
 	})
 }
@@ -133,21 +133,21 @@ func TestBroughtCertificateThatWillNotDo(t *testing.T) {
 	now := time.Now()
 	good := certVersion{root: "ROOT", notAfter: now.Add(time.Hour), renewAt: now.Add(time.Minute), serial: "1"}
 	cases := map[string]func(h *certVersion) string{
-		"of another root":       func(h *certVersion) string { h.root = "0000"; return h.String() },
-		"due":                   func(h *certVersion) string { h.renewAt = now.Add(-time.Second); return h.String() },
-		"expired":               func(h *certVersion) string { h.notAfter, h.renewAt = now, now.Add(-time.Minute); return h.String() },
-		"renewed after its end": func(h *certVersion) string { h.renewAt = h.notAfter.Add(time.Second); return h.String() },
-		"a content hash":        func(*certVersion) string { return "0123456789abcdef0123456789abcdef" },
-		"no numbers":            func(h *certVersion) string { return h.root + ".a.b.c" },
-		"too long":              func(h *certVersion) string { h.serial = strings.Repeat("1", 1000); return h.String() },
-		"none":                  func(*certVersion) string { return "" },
+		"another root":             func(h *certVersion) string { h.root = "0000"; return h.String() },
+		"due":                      func(h *certVersion) string { h.renewAt = now.Add(-time.Second); return h.String() },
+		"expired":                  func(h *certVersion) string { h.notAfter, h.renewAt = now, now.Add(-time.Minute); return h.String() },
+		"renewal after its expiry": func(h *certVersion) string { h.renewAt = h.notAfter.Add(time.Second); return h.String() },
+		"a content hash":           func(*certVersion) string { return "0123456789abcdef0123456789abcdef" },
+		"no numbers":               func(h *certVersion) string { return h.root + ".a.b.c" },
+		"too long":                 func(h *certVersion) string { h.serial = strings.Repeat("1", 1000); return h.String() },
+		"none":                     func(*certVersion) string { return "" },
 	}
 	a := newAuthority(t)
 	m := replica(t, a, a.Trust)
 	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
 	good.root = truncate(a.Trust().Fingerprint, rootPrefix)
 	if h, ok := parseCertVersion(good.String()); !ok || !h.good(good.root, now) {
-		t.Fatalf("%+v is not good", h)
+		t.Fatalf("%+v is not valid", h)
 	}
 	for name, spoil := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestBroughtCertificateThatWillNotDo(t *testing.T) {
 	}
 }
 
-// A proxy that asks for a certificate that it said it holds gets one.
+// A proxy that asks for a certificate that it reported to hold gets one.
 func TestBroughtCertificateThatIsAskedForAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(t)
@@ -180,14 +180,14 @@ func TestBroughtCertificateThatIsAskedForAgain(t *testing.T) {
 		}
 		tlsCertificate := secret.GetTlsCertificate()
 		if _, err := tls.X509KeyPair(tlsCertificate.GetCertificateChain().GetInlineBytes(), tlsCertificate.GetPrivateKey().GetInlineBytes()); err != nil {
-			t.Errorf("what came is no certificate with its key: %v", err)
+			t.Errorf("the response holds no certificate with its key: %v", err)
 		}
 		d.close()
 	})
 }
 
 // TestRestartIssuesNoCertificates restarts every replica with 1000 proxies at 30 % of their
-// certificates' life, with the same root and with another one.
+// certificates' lifetime, with the same root and with another one.
 func TestRestartIssuesNoCertificates(t *testing.T) {
 	for _, change := range []bool{false, true} {
 		t.Run(fmt.Sprintf("root changed=%v", change), func(t *testing.T) {

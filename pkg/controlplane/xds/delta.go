@@ -20,9 +20,9 @@ type deltaSession struct {
 
 // Versions that no resource has.
 const (
-	// forgotten marks what the proxy asked for: it may or may not hold it, and must be told.
+	// forgotten marks a resource that the proxy asked for: it may or may not hold it, and must get an answer.
 	forgotten = ""
-	// newToIt marks what a proxy that came from another stream did not report to hold.
+	// newToIt marks a resource that a proxy that came from another stream did not report to hold.
 	newToIt = "-"
 )
 
@@ -45,7 +45,7 @@ type deltaType struct {
 
 func (t *deltaType) wants(name string) bool { return t.wildcard || t.names.has(name) }
 
-// hold notes that the proxy holds another version than held says.
+// hold records that the proxy holds a different version than held says.
 func (t *deltaType) hold(name, version string) {
 	if t.except == nil {
 		t.except = map[string]string{}
@@ -98,11 +98,11 @@ func (d *deltaSession) begin(t *deltaType, typ envoy.Kind, req *discoveryv3.Delt
 	}
 	t.dropUnwanted() // a changed cluster may have had its endpoints marked before the proxy asked for any
 	for _, name := range now.missing(t.names.all()) {
-		t.holdFirst(name, forgotten) // the proxy must be told that it does not exist
+		t.holdFirst(name, forgotten) // the proxy must learn that it does not exist
 	}
 }
 
-// resume notes where what the proxy holds differs from what it should hold.
+// resume records where what the proxy holds differs from what it should hold.
 func (t *deltaType) resume(holds map[string]string, now layers) {
 	t.held = now
 	for _, set := range now {
@@ -142,7 +142,7 @@ func (t *deltaType) dropUnwanted() {
 	}
 }
 
-// subscribe adds names. What the proxy asks for again is sent again: it may have dropped it.
+// subscribe adds names. A resource that the proxy asks for again is sent again: it may have dropped it.
 func (d *deltaSession) subscribe(t *deltaType, names []string) {
 	if len(names) == 0 {
 		return
@@ -192,7 +192,7 @@ func (d *deltaSession) unsubscribe(t *deltaType, names []string) {
 	t.rejections.drop(t.wants)
 }
 
-// lacks says whether the proxy wants the resource and does not hold its current version.
+// lacks reports whether the proxy wants the resource and does not hold its current version.
 func (d *deltaSession) lacks(typ envoy.Kind, name string, o offer) bool {
 	t := &d.types[typ]
 	r := o.layers(typ).named(name)
@@ -206,7 +206,7 @@ func (d *deltaSession) lacks(typ envoy.Kind, name string, o offer) bool {
 	return version != r.Version
 }
 
-// settled says whether the proxy answered everything it was sent.
+// settled reports whether the proxy answered everything it was sent.
 func (d *deltaSession) settled() bool {
 	for typ := range envoy.NumKinds {
 		if d.types[typ].awaiting != 0 {
@@ -216,7 +216,7 @@ func (d *deltaSession) settled() bool {
 	return true
 }
 
-// configured says whether the proxy asked for its listeners and answered everything it was sent.
+// configured reports whether the proxy asked for its listeners and answered everything it was sent.
 func (d *deltaSession) configured() bool { return d.types[envoy.Listeners].asked && d.settled() }
 
 func (d *deltaSession) remembers() (names, bytes int) {

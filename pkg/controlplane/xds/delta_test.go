@@ -13,7 +13,7 @@ func TestDeltaSendsOnlyWhatChanged(t *testing.T) {
 	p := subscribed(t)
 	p.state[envoy.Endpoints]["a"] = 2
 	p.expect("eds a")
-	p.state[envoy.Routes]["other"] = 1 // nobody asked for it
+	p.state[envoy.Routes]["other"] = 1 // not subscribed
 	p.expect()
 	p.state[envoy.Routes]["other"], p.state[envoy.Routes]["r"] = 2, 2
 	p.expect("rds r")
@@ -34,16 +34,16 @@ func TestDeltaTakesNothingAwayBeforeAllIsAnswered(t *testing.T) {
 	p.state[envoy.Routes]["r"] = 2
 	resp := p.next()
 	if summary(resp) != "rds r" {
-		t.Fatalf("first came %q, want the route that no longer names the cluster", summary(resp))
+		t.Fatalf("got %q first, want the route that no longer names the cluster", summary(resp))
 	}
 	if early := p.next(); early != nil {
-		t.Fatalf("%q came before the proxy took the new route", summary(early))
+		t.Fatalf("%q was sent before the proxy accepted the new route", summary(early))
 	}
 	p.answer(resp, "")
 	p.expect("cds -b")
 }
 
-// What comes back before its removal was sent is not removed.
+// A resource that comes back before its removal was sent is not removed.
 func TestDeltaRemovalIsTakenBack(t *testing.T) {
 	p := subscribed(t)
 	delete(p.state[envoy.Clusters], "b")
@@ -54,7 +54,7 @@ func TestDeltaRemovalIsTakenBack(t *testing.T) {
 	p.expect()
 }
 
-// A name that moves from one layer to the other was never gone.
+// A name that moves from one layer to the other was never removed.
 func TestDeltaNameThatMovesBetweenLayers(t *testing.T) {
 	p := subscribed(t)
 	p.state[envoy.Clusters]["a"], p.state[envoy.Endpoints]["a"] = 101, 102
@@ -100,7 +100,7 @@ func TestDeltaReconnectSendsTheDifference(t *testing.T) {
 		envoy.Clusters: {"a": 2, "new": 1}, envoy.Endpoints: {"a": 1, "b": 1}, envoy.Listeners: {"own": 1}, envoy.Routes: {"r": 3}, envoy.Secrets: {"s": 1, "own": 2},
 	})
 	p.resume(before.state)
-	// The endpoints of a changed cluster come again, even when the proxy asked for them later.
+	// The endpoints of a changed cluster are sent again, even if the proxy asked for them later.
 	p.expect("cds a new", "eds a", "sds own", "rds r", "cds -b")
 	p.expect()
 }
@@ -141,10 +141,10 @@ func TestDeltaRejectedResourceIsNotSentAgainUntilItChanges(t *testing.T) {
 	if r := p.answer(p.next(), "still not"); r == nil || r.count != 2 || p.session.rejected() != 1 {
 		t.Errorf("second refusal in a row: %+v, %d rejected", r, p.session.rejected())
 	}
-	p.state[envoy.Listeners]["own"] = 1 // as it was at first: the proxy is brought back to it
+	p.state[envoy.Listeners]["own"] = 1 // as at first: the proxy gets the old version back
 	p.expect("lds own")
 	if n := p.session.rejected(); n != 0 {
-		t.Errorf("%d resources rejected after the proxy took a newer one", n)
+		t.Errorf("%d resources rejected after the proxy accepted a newer one", n)
 	}
 }
 
@@ -209,8 +209,8 @@ func TestDeltaIgnoresStaleAnswersAndUnknownTypes(t *testing.T) {
 	p.state[envoy.Endpoints]["a"] = 2
 	resp := p.next()
 	stale := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: envoy.TypeEndpoint, Nonce: "0"}
-	if r := p.answer(stale, "complaint about something older"); r != nil || p.session.settled() {
-		t.Errorf("a stale answer was taken for one to %q", summary(resp))
+	if r := p.answer(stale, "error about an older response"); r != nil || p.session.settled() {
+		t.Errorf("a stale answer was accepted as one to %q", summary(resp))
 	}
 	if r := p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: "type.googleapis.com/envoy.service.runtime.v3.Runtime"}); r.rejection != nil {
 		t.Errorf("an unknown type was rejected: %v", r)
@@ -219,8 +219,8 @@ func TestDeltaIgnoresStaleAnswersAndUnknownTypes(t *testing.T) {
 	p.expect()
 }
 
-// Envoy answers nothing about clusters while it waits for the endpoints of a new one: when there are
-// none any more it must be told at once, not after that answer.
+// Envoy answers nothing about clusters while it waits for the endpoints of a new one: if there are
+// none anymore, it must learn that at once, and not after that answer.
 func TestDeltaWhatNeverWasIsSaidAtOnce(t *testing.T) {
 	p := subscribed(t)
 	p.state[envoy.Clusters]["c"], p.state[envoy.Endpoints]["c"] = 1, 1
@@ -234,7 +234,7 @@ func TestDeltaWhatNeverWasIsSaidAtOnce(t *testing.T) {
 		t.Errorf("got %q, want eds -c", got)
 	}
 	if got := summary(p.next()); got != "" {
-		t.Errorf("%q came before the proxy took the cluster", got)
+		t.Errorf("%q was sent before the proxy accepted the cluster", got)
 	}
 }
 
@@ -250,7 +250,7 @@ func TestDeltaSecretsWaitForTheCertificate(t *testing.T) {
 		t.Errorf("got %q, want cds a", got)
 	}
 	if resp := s.next(o, instant); resp != nil {
-		t.Errorf("%q came before there was a certificate", summary(decodeDelta(t, resp)))
+		t.Errorf("%q was sent before there was a certificate", summary(decodeDelta(t, resp)))
 	}
 	o.workload = certificate
 	if got := summary(decodeDelta(t, s.next(o, instant))); got != "sds s own" {

@@ -9,10 +9,10 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// next returns the next response to send, or nil when the proxy has all it should have or owes
-// answers first. New and changed resources go in push order; only when all of them were answered
-// are resources taken away, in the reverse order, so that nothing in use is missing in between. That
-// something never was is said at once: Envoy answers a new cluster only when it knows its endpoints,
+// next returns the next response to send, or nil when the proxy has everything it should have or still has to
+// answer. New and changed resources go in push order; only after all of them were answered
+// are resources removed, in the reverse order, so that nothing in use is missing in between. That
+// a resource does not exist is sent at once: Envoy answers a new cluster only when it knows its endpoints,
 // or that there are none.
 func (d *deltaSession) next(o offer, now time.Time) *response {
 	quiet := true
@@ -99,7 +99,7 @@ func (t *deltaType) noteRemoved(names []string, before, now layers) {
 	}
 }
 
-// wantsAllOf says whether a whole change can be passed on as it is encoded.
+// wantsAllOf reports whether a whole change can be passed on as it is encoded.
 func (t *deltaType) wantsAllOf(changed []*envoy.Resource) bool {
 	if len(t.except) > 0 {
 		return false
@@ -107,7 +107,7 @@ func (t *deltaType) wantsAllOf(changed []*envoy.Resource) bool {
 	if t.wildcard {
 		return true
 	}
-	// Both are sorted: mostly the next name wanted is the next one that changed.
+	// Both are sorted: usually the next name wanted is the next one that changed.
 	wanted := t.names.all()
 	for _, r := range changed {
 		if len(wanted) == 0 {
@@ -143,8 +143,8 @@ func (t *deltaType) filter(changed []*envoy.Resource, before layers) []*envoy.Re
 	return some
 }
 
-// excepted returns the exceptions to send, and the names of which the proxy must be told that they do not
-// exist, and removes both. What the proxy holds and what no longer exists stays.
+// excepted returns the exceptions to send, and the names that the response must list as not
+// existing, and removes both. What the proxy holds and what no longer exists stays.
 func (t *deltaType) excepted(now layers) (some []*envoy.Resource, never []string) {
 	for name, version := range t.except {
 		r := now.named(name)

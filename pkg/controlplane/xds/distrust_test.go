@@ -108,8 +108,8 @@ func openOn(t *testing.T, conn *grpc.ClientConn) deltaClient {
 	return c
 }
 
-// A stream that a certificate of the dropped root's key opened gets no leaf of the new root, neither on
-// itself nor on its connection, and ends. One of the new root's goes on.
+// A stream that was opened with a certificate of the dropped root gets no leaf of the new root, neither on
+// itself nor on its connection, and ends. A stream of the new root continues.
 func TestServerDropsStreamsOfADroppedRoot(t *testing.T) {
 	r := newRotatingRig(t)
 	conn := r.connectAs(r.old, "store")
@@ -124,7 +124,7 @@ func TestServerDropsStreamsOfADroppedRoot(t *testing.T) {
 	honest := openOn(t, r.connectAs(r.new, "buyer"))
 	ask(t, honest, "shop/buyer-0", envoy.TypeSecret, envoy.SecretWorkload, envoy.SecretTrustBundle)
 	receiveAndAck(t, honest)
-	if err := r.roots.Set(r.new); err != nil { // the old one is trusted no more, and the new one signs
+	if err := r.roots.Set(r.new); err != nil { // the old one is no longer trusted, and the new one signs
 		t.Fatal(err)
 	}
 	for {
@@ -158,12 +158,12 @@ func TestServerDropsStreamsOfADroppedRoot(t *testing.T) {
 	}
 }
 
-// A handshake that began before the root was dropped leads to no stream after it.
+// A handshake that began before the root was dropped leads to no stream afterwards.
 func TestServerJudgesConnectionsByTheTrustOfNow(t *testing.T) {
 	r := newRotatingRig(t)
 	conn := r.connectAs(r.old, "store")
-	c := openOn(t, conn) // says nothing yet
-	awaitMetric(t, "the connection stands", func() bool { return testutil.ToFloat64(r.metrics.pending) == 1 })
+	c := openOn(t, conn) // sends nothing yet
+	awaitMetric(t, "the connection is established", func() bool { return testutil.ToFloat64(r.metrics.pending) == 1 })
 	if err := r.roots.Set(r.new); err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestServerJudgesConnectionsByTheTrustOfNow(t *testing.T) {
 	}
 }
 
-// A CA that is renewed with its key is another certificate and the same CA.
+// A CA that is renewed with the same key has another certificate, but is the same CA.
 func TestVouch(t *testing.T) {
 	a, b := newAuthority(t), newAuthority(t)
 	leaf, err := a.Issue(t.Context(), ca.Request{Identity: identity.Identity{Namespace: "shop", ServiceAccount: "store"}, Usage: ca.UsageProxy})
@@ -196,7 +196,7 @@ func TestVouch(t *testing.T) {
 		{"its CA", a.Trust(), chains, now, true},
 		{"another CA", b.Trust(), chains, now, false},
 		{"its CA in another certificate", a.Trust(), elsewhere, now, true},
-		{"that, and expired", a.Trust(), elsewhere, leaf.NotAfter.Add(time.Second), false},
+		{"the same, expired", a.Trust(), elsewhere, leaf.NotAfter.Add(time.Second), false},
 		{"no chain", a.Trust(), nil, now, false},
 	} {
 		if got := c.trust.Anchors().Vouch(c.chains, c.at); got != c.want {

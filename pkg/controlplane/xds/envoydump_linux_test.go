@@ -15,12 +15,12 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// holding is what an Envoy holds: by type and name a digest of the content, of endpoints their addresses.
+// holding is what an Envoy holds: by type and name, a digest of the content, or the addresses of endpoints.
 type holding map[string]map[string]string
 
 func newHolding() holding { return holding{"cds": {}, "eds": {}, "lds": {}, "rds": {}, "warming": {}} }
 
-// dumped is as much as is needed of Envoy's config_dump.
+// dumped is the part of Envoy's config_dump that is needed.
 type dumped struct {
 	Configs []struct {
 		Clusters []struct {
@@ -116,7 +116,7 @@ func (h holding) addBody(t *testing.T, typ string, body *anypb.Any) {
 	}
 }
 
-// published is what an Envoy should hold.
+// published returns what an Envoy should hold.
 func published(t *testing.T, view envoy.View) holding {
 	t.Helper()
 	h := newHolding()

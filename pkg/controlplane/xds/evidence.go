@@ -108,7 +108,7 @@ func (st *stream) evidence(trust *trusted) rotation.Proxy {
 	return e
 }
 
-// beginning is the fingerprint of the trusted CA that begins with the digits of a version, "" if there is
+// beginning returns the fingerprint of the trusted CA that begins with the digits of a version, "" if there is
 // none.
 func (t *trusted) beginning(prefix string) string {
 	if len(prefix) != rootPrefix {

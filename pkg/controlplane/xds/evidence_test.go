@@ -53,7 +53,7 @@ func TestEvidenceIsOfWhatWasAcknowledged(t *testing.T) {
 		if e.Serial != leaf.SerialNumber.Text(16) || !e.NotAfter.Equal(leaf.NotAfter) || !e.At.Equal(time.Now()) {
 			t.Errorf("certificate %s until %v at %v, want %s until %v now", e.Serial, e.NotAfter, e.At, leaf.SerialNumber.Text(16), leaf.NotAfter)
 		}
-		// What is about another type changes nothing.
+		// An answer about another type changes nothing.
 		time.Sleep(time.Second)
 		d.ask(envoy.Listeners, nil)
 		d.take(t)
@@ -63,7 +63,7 @@ func TestEvidenceIsOfWhatWasAcknowledged(t *testing.T) {
 	})
 }
 
-// What a proxy refuses it does not hold, and neither when it takes something else later.
+// A proxy does not hold what it refuses, not even after it accepts something else.
 func TestEvidenceIsNotOfWhatWasRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRotating(t)
@@ -72,7 +72,7 @@ func TestEvidenceIsNotOfWhatWasRefused(t *testing.T) {
 		d.refuse(t)
 		r.wants("all refused", nil)
 		if _, _, known := r.EarliestExpiry(); known {
-			t.Error("a certificate that was refused has an expiry")
+			t.Error("a refused certificate has an expiry")
 		}
 		d.ask(envoy.Secrets, nil, envoy.SecretWorkload, envoy.SecretTrustBundle)
 		d.take(t)
@@ -89,7 +89,7 @@ func TestEvidenceIsNotOfWhatWasRefused(t *testing.T) {
 		}
 		renewed := r.only()
 		if d := cmp.Diff([]string{r.before.Trust().Fingerprint}, renewed.Trusts); d != "" || renewed.Serial == first.Serial {
-			t.Errorf("the certificate alone was taken, and it trusts:\n%s", d)
+			t.Errorf("only the certificate was accepted, but it trusts:\n%s", d)
 		}
 
 		r.trustIn(r.after)
@@ -128,7 +128,7 @@ func TestEvidenceThroughARotation(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		r.trustIn(r.after, r.before)
-		d.take(t) // another order: other bytes
+		d.take(t) // a different order: different bytes
 		r.reissue()
 		synctest.Wait()
 		r.wants("the certificate is on its way", r.before, r.before, r.after)
@@ -153,10 +153,10 @@ func TestEvidenceOfWhatAProxyBrought(t *testing.T) {
 		trusts bool
 		known  bool // the CA that signed
 	}{
-		{name: "all as it should be", bundle: "now", root: func(r *rotating) string { return r.before.Trust().Fingerprint }, trusts: true, known: true},
+		{name: "all correct", bundle: "now", root: func(r *rotating) string { return r.before.Trust().Fingerprint }, trusts: true, known: true},
 		{name: "an older bundle", bundle: "0123", root: func(r *rotating) string { return r.before.Trust().Fingerprint }, known: true},
 		{name: "no bundle", root: func(r *rotating) string { return r.before.Trust().Fingerprint }, known: true},
-		{name: "a CA that is not known", bundle: "now", root: func(r *rotating) string { return r.after.Trust().Fingerprint }, trusts: true},
+		{name: "an unknown CA", bundle: "now", root: func(r *rotating) string { return r.after.Trust().Fingerprint }, trusts: true},
 		{name: "an unknown signer", bundle: "now", root: func(*rotating) string { return "unknown" }, trusts: true},
 		{name: "no signer", bundle: "now", root: func(*rotating) string { return "" }, trusts: true},
 	}
@@ -164,7 +164,7 @@ func TestEvidenceOfWhatAProxyBrought(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRotating(t)
-				r.signs.broken.Store(true) // what it brought is not replaced
+				r.signs.broken.Store(true) // so that what it brought is not replaced
 				h := certVersion{root: truncate(c.root(r), rootPrefix), notAfter: time.Now().Add(time.Hour).Truncate(time.Second), renewAt: time.Now().Add(time.Minute), serial: serial}
 				holds := map[string]string{envoy.SecretWorkload: h.String()}
 				if c.bundle != "" {
@@ -188,7 +188,7 @@ func TestEvidenceOfWhatAProxyBrought(t *testing.T) {
 	}
 }
 
-// A proxy that moves to another replica is known there for what it holds, until it is brought further.
+// A proxy that moves to another replica counts there with what it holds, until it acknowledges something newer.
 func TestEvidenceAfterAReconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRotating(t)
@@ -197,7 +197,7 @@ func TestEvidenceAfterAReconnect(t *testing.T) {
 		first := r.wants("before", r.before, r.before)
 		d.close()
 		if n := len(r.Evidence()); n != 0 {
-			t.Errorf("evidence of %d proxies that have left", n)
+			t.Errorf("evidence of %d disconnected proxies", n)
 		}
 		d = r.askSecrets(t.Context(), "service0-0", holds)
 		e := r.wants("reconnected", r.before, r.before)
@@ -250,12 +250,12 @@ func TestEvidenceOfTheStateOfTheWorld(t *testing.T) {
 		r.wants("the next one", r.before, r.before, r.after)
 		stop()
 		if err := <-done; err == nil {
-			t.Error("the stream ended without an error when its proxy left")
+			t.Error("the stream ended without an error when its proxy disconnected")
 		}
 	})
 }
 
-// Evidence is asked for while proxies come, go and answer.
+// Evidence is read while proxies connect, disconnect and answer.
 func TestEvidenceMeanwhile(t *testing.T) {
 	m := newInMemory(t)
 	const proxies = 20

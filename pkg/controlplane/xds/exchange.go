@@ -35,7 +35,7 @@ type session[Req any] interface {
 	handle(Req, offer, time.Time) ack
 }
 
-// The variants, as people know them.
+// The names of the variants for users.
 const (
 	variantDelta = "delta"
 	variantSotw  = "state-of-the-world"
@@ -82,7 +82,7 @@ func run[Req request](s *Server, g grpcStream[Req], session session[Req], varian
 	late := time.AfterFunc(s.cfg.Patience, st.configured)
 	defer late.Stop()
 	defer st.close(cancel)
-	// Before anybody else can send or end the stream: gRPC has no order for the two.
+	// This comes before any other goroutine can send or end the stream: gRPC does not order the two.
 	if err := g.SendHeader(nil); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (c exchange[Req]) open(ctx context.Context, s *Server, variant string) (st 
 			}
 		}()
 	}
-	who, _ := s.proven(ctx) // whatever it proves: accept looks again
+	who, _ := s.proven(ctx) // an error is ignored: accept checks again
 	go c.receive(ctx, s, who)
 	first, err := c.firstRequest(s, who)
 	if err != nil {
@@ -148,11 +148,11 @@ func (c exchange[Req]) receive(ctx context.Context, s *Server, who peer) {
 	st.fail(err)
 }
 
-// next receives the next request, and ends the stream if that is larger than any proxy's should be.
+// next receives the next request, and ends the stream if it is larger than a proxy's can be.
 func (c exchange[Req]) next(s *Server, who peer) (Req, error) {
 	req, err := c.wire.Recv()
 	switch {
-	case status.Code(err) == codes.ResourceExhausted: // gRPC says so of its size
+	case status.Code(err) == codes.ResourceExhausted: // gRPC's code for its size
 		return req, s.refuseOffender(who, "request-bytes", codes.ResourceExhausted, "a request is larger than %d bytes", s.cfg.Limits.RequestBytes)
 	case err != nil:
 		return req, err
@@ -163,7 +163,7 @@ func (c exchange[Req]) next(s *Server, who peer) (Req, error) {
 	return req, nil
 }
 
-// slow delays a proxy that sends more requests than answering takes.
+// slow delays a proxy that sends more requests than it needs for its answers.
 func (st *stream) slow(ctx context.Context) {
 	reservation := st.requests.ReserveN(st.server.cfg.Now(), 1)
 	delay := reservation.DelayFrom(st.server.cfg.Now())
@@ -179,7 +179,7 @@ func (st *stream) slow(ctx context.Context) {
 	}
 }
 
-// handle handles a request. unasked says that it is anything else than an ACK.
+// handle handles a request. unasked reports whether it is anything other than an ACK.
 func (c exchange[Req]) handle(ctx context.Context, s *Server, st *stream, req Req) (unasked bool, err error) {
 	if err := s.check(st.peer, req.GetNode()); err != nil {
 		return false, err
@@ -208,7 +208,7 @@ func (c exchange[Req]) handle(ctx context.Context, s *Server, st *stream, req Re
 	return !said.accepted || said.changed, nil
 }
 
-// namesIn is how many names a request holds.
+// namesIn returns how many names a request holds.
 func namesIn(req any) int {
 	switch r := req.(type) {
 	case *discoveryv3.DeltaDiscoveryRequest:

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// frameRate and frameBurst bound the HTTP/2 frames that a connection may send: so many a second, and so many at
+	// frameRate and frameBurst bound the HTTP/2 frames that a connection may send, per second and at
 	// once. A limit on bytes does not bound them: a SETTINGS or PING frame takes a few bytes, and the server
 	// answers each one. A proxy sends two frames for each message that it acknowledges. A TLS record, which one
 	// Read returns, holds fewer frames than frameBurst.

@@ -36,7 +36,7 @@ func TestFramesAreLimited(t *testing.T) {
 				_ = f.WriteData(1, false, make([]byte, 16<<10))
 			}
 		}, 0, 0},
-		{"as many frames as are allowed at once", func(f *http2.Framer) {
+		{"as many frames as allowed at once", func(f *http2.Framer) {
 			for range frameBurst {
 				_ = f.WriteSettings()
 			}
@@ -76,7 +76,7 @@ func TestFramesAreLimited(t *testing.T) {
 	}
 }
 
-// A server lets a connection wait that sends frames in a flood, and names its address.
+// A server slows down a connection that floods it with frames, and names its address.
 func TestServerSlowsFloodsOfFrames(t *testing.T) {
 	r := newLimitedRig(t, Limits{})
 	raw, err := r.dialFrom("127.0.0.2")

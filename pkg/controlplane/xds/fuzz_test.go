@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// A script is pairs of bytes: what to do, and with which name of which type.
+// A script is pairs of bytes: an action, and the name and type that it applies to.
 func seed(f *testing.F) {
 	f.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -26,7 +26,7 @@ func seed(f *testing.F) {
 	}
 }
 
-// step is a pair of bytes, read.
+// step is a pair of bytes, decoded.
 type step struct {
 	op      byte
 	typ     envoy.Kind
@@ -43,7 +43,7 @@ func steps(script []byte) []step {
 	return all
 }
 
-// change does what the mesh does: half of all steps.
+// change changes the mesh: half of all steps.
 func (s state) change(to step) bool {
 	switch to.op {
 	case 0, 1, 2, 3, 4:
@@ -64,7 +64,7 @@ func emptyMesh() state {
 	return s
 }
 
-// deltaModel is a proxy as the protocol's text describes it: it takes what it is sent.
+// deltaModel is a proxy as the protocol specification describes it.
 type deltaModel struct {
 	*deltaProxy
 	outcomes *reach.Outcomes
@@ -75,7 +75,7 @@ type deltaModelType struct {
 	wildcard bool
 	wants    map[string]bool
 	has      map[string]string
-	// offered is what it refused: it was offered that, which is all that can be done. refused is what
+	// offered is what it refused: the server can do no more than offer it. refused is what
 	// the server must remember.
 	offered, refused map[string]string
 	owes             *discoveryv3.DeltaDiscoveryResponse
@@ -114,7 +114,7 @@ func playDelta(t *testing.T, script []byte, outcomes *reach.Outcomes) {
 	m.compare()
 }
 
-// connect opens a stream, with a lie about one name.
+// connect opens a stream, and lies about one name.
 func (m *deltaModel) connect(lie string) {
 	m.session = deltaSession{lists: m.session.lists}
 	for typ := range envoy.NumKinds {
@@ -187,7 +187,7 @@ func (m *deltaModel) play(s step) {
 	}
 }
 
-// settleNames forgets what is not wanted any more.
+// settleNames forgets what is no longer wanted.
 func (m *deltaModelType) settleNames() {
 	for _, names := range []map[string]string{m.has, m.offered, m.refused} {
 		maps.DeleteFunc(names, func(name, _ string) bool { return !m.wanted(name) })
@@ -195,7 +195,7 @@ func (m *deltaModelType) settleNames() {
 	maps.DeleteFunc(m.warming, func(name string, _ bool) bool { return !m.wanted(name) })
 }
 
-// receive takes a response and checks what must hold for it whatever it says.
+// receive takes a response and checks what must hold for every response.
 func (m *deltaModel) receive() bool {
 	resp := m.next()
 	if resp == nil {
@@ -205,11 +205,11 @@ func (m *deltaModel) receive() bool {
 	typ, _ := envoy.KindOf(resp.GetTypeUrl())
 	t := &m.types[typ]
 	if t.owes != nil {
-		m.t.Fatalf("%q came before %q was answered", summary(resp), summary(t.owes))
+		m.t.Fatalf("%q was sent before %q was answered", summary(resp), summary(t.owes))
 	}
 	for _, r := range resp.GetResources() {
 		if t.offered[r.GetName()] == r.GetVersion() && typ != envoy.Endpoints && !t.again[r.GetName()] {
-			m.t.Errorf("%s %s was refused and came again unchanged", typ, r.GetName())
+			m.t.Errorf("%s %s was refused and sent again unchanged", typ, r.GetName())
 		}
 		delete(t.again, r.GetName())
 		if last := t.has[r.GetName()]; typ == envoy.Clusters && last != "" && last != r.GetVersion() {
@@ -221,10 +221,10 @@ func (m *deltaModel) receive() bool {
 	}
 	for _, name := range resp.GetRemovedResources() {
 		for other := range envoy.NumKinds {
-			// What it holds goes last. Endpoints are an exception while their cluster may wait for them.
+			// What it holds is removed last. Endpoints are an exception while their cluster may wait for them.
 			waiting := typ == envoy.Endpoints && (t.warming[name] || m.types[envoy.Clusters].asked[name])
 			if m.types[other].owes != nil && t.has[name] != "" && !t.again[name] && !waiting {
-				m.t.Errorf("%q came before %q was answered", summary(resp), summary(m.types[other].owes))
+				m.t.Errorf("%q was sent before %q was answered", summary(resp), summary(m.types[other].owes))
 			}
 		}
 		delete(t.again, name)
@@ -233,14 +233,14 @@ func (m *deltaModel) receive() bool {
 	return true
 }
 
-// checkTold asks, when there is nothing to send, that whatever the proxy asked for was answered: it
+// checkTold checks, when there is nothing to send, that whatever the proxy asked for was answered: it
 // may be waiting for that before it answers anything else.
 func (m *deltaModel) checkTold() {
 	for typ := range envoy.NumKinds {
 		t := &m.types[typ]
 		for name, asked := range t.again {
 			if asked && t.owes == nil && t.wants[name] {
-				m.t.Errorf("%s %s was asked for and not answered", typ, name)
+				m.t.Errorf("%s %s was requested and not answered", typ, name)
 			}
 		}
 	}
@@ -257,7 +257,7 @@ func (m *deltaModel) reply(typ envoy.Kind, complaint string) {
 		delete(t.refused, r.GetName())
 		delete(t.offered, r.GetName())
 		switch {
-		case !t.wanted(r.GetName()): // it has unsubscribed meanwhile
+		case !t.wanted(r.GetName()): // it has unsubscribed since
 		case complaint != "":
 			t.offered[r.GetName()], t.refused[r.GetName()] = r.GetVersion(), r.GetVersion()
 			t.asked[r.GetName()] = true // the server need not know whether it held an older one
@@ -276,7 +276,7 @@ func (m *deltaModel) reply(typ envoy.Kind, complaint string) {
 	m.outcomes.OK(m.answer(resp, complaint) == nil)
 }
 
-// compare asks, once everything is answered, whether the proxy holds exactly what it asked for and accepted.
+// compare checks, once everything is answered, that the proxy holds exactly what it asked for and accepted.
 func (m *deltaModel) compare() {
 	m.t.Helper()
 	o, refused := m.state.offer(m.t), 0
@@ -297,11 +297,11 @@ func (m *deltaModel) compare() {
 		}
 		for name := range t.warming {
 			if typ == envoy.Endpoints && t.warming[name] && want[name] != "" {
-				m.t.Errorf("cluster %s changed and its endpoints did not come again", name)
+				m.t.Errorf("cluster %s changed and its endpoints were not sent again", name)
 			}
 		}
 		if t.owes != nil {
-			m.t.Errorf("%s: still talking after 100 answers", typ)
+			m.t.Errorf("%s: still sending after 100 answers", typ)
 		}
 		refused += len(t.refused)
 		if s := &m.session.types[typ]; s.except != nil || s.sent.parts[0] != nil || s.sent.removed != nil {
@@ -318,7 +318,7 @@ func (m *deltaModel) compare() {
 	checkFits(m.t, &m.session, wanted)
 }
 
-// checkFits asks that a session reports so many names, and that exactly that many fit the limits.
+// checkFits checks that a session reports that many names, and that exactly that many fit the limits.
 func checkFits(t *testing.T, p protocol, wanted int) {
 	t.Helper()
 	names, bytes := p.remembers()

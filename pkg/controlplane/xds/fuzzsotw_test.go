@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// sotwModel is a proxy of the other variant.
+// sotwModel is a proxy of the state-of-the-world variant.
 type sotwModel struct {
 	*sotwProxy
 	outcomes *reach.Outcomes
@@ -23,7 +23,7 @@ type sotwModel struct {
 type sotwModelType struct {
 	wildcard bool
 	wants    map[string]bool
-	offered  map[string]string // what came last, taken or refused
+	offered  map[string]string // what was sent last, accepted or refused
 	nonce    string            // of the last response that it saw
 	owes     *discoveryv3.DiscoveryResponse
 	carried  map[string]string // what it carries
@@ -86,7 +86,7 @@ func (m *sotwModel) play(s step) {
 	switch s.op {
 	case 7, 8:
 		if t.wildcard && len(t.wants) == 0 {
-			t.wildcard = s.content != 1 // the first names end the wildcard that goes without saying
+			t.wildcard = s.content != 1 // the first names end the implicit wildcard
 		}
 		t.wants[s.name] = true
 		m.send(s.typ, "")
@@ -119,7 +119,7 @@ func (m *sotwModel) receive() bool {
 	resp := decode(m.t, encoded, &discoveryv3.DiscoveryResponse{})
 	t := &m.types[encoded.typ]
 	if t.owes != nil {
-		m.t.Fatalf("%q came before %q was answered", toldAll(m.t, resp), toldAll(m.t, t.owes))
+		m.t.Fatalf("%q was sent before %q was answered", toldAll(m.t, resp), toldAll(m.t, t.owes))
 	}
 	t.owes, t.carried = resp, map[string]string{}
 	for _, part := range m.session.types[encoded.typ].sent.parts {
@@ -143,7 +143,7 @@ func (m *sotwModel) receive() bool {
 	return true
 }
 
-// quietWhenLess asks that no cluster leaves while the proxy has not answered all else.
+// quietWhenLess checks that no cluster is dropped before the proxy has answered everything else.
 func (m *sotwModel) quietWhenLess(before, now map[string]string, t *sotwModelType) {
 	for name := range before {
 		if _, there := now[name]; there || !t.wildcard && !t.wants[name] {
@@ -151,7 +151,7 @@ func (m *sotwModel) quietWhenLess(before, now map[string]string, t *sotwModelTyp
 		}
 		for other := range envoy.NumKinds {
 			if other != envoy.Clusters && m.types[other].owes != nil {
-				m.t.Errorf("cluster %s left before %q was answered", name, toldAll(m.t, m.types[other].owes))
+				m.t.Errorf("cluster %s was dropped before %q was answered", name, toldAll(m.t, m.types[other].owes))
 			}
 		}
 	}
@@ -188,7 +188,7 @@ func (m *sotwModel) compare() {
 			}
 		}
 		for name, version := range t.offered {
-			// Of other types the protocol cannot say that one is gone.
+			// For other types the protocol cannot express that a resource is deleted.
 			if _, there := want[name]; there || mayBeWildcard(typ) && (t.wildcard || t.wants[name]) {
 				got[name] = version
 			}
@@ -198,11 +198,11 @@ func (m *sotwModel) compare() {
 		}
 		for name := range t.warming {
 			if _, there := want[name]; there && typ == envoy.Endpoints && !t.wildcard {
-				m.t.Errorf("cluster %s changed and its endpoints did not come again", name)
+				m.t.Errorf("cluster %s changed and its endpoints were not sent again", name)
 			}
 		}
 		if t.owes != nil {
-			m.t.Errorf("%s: still talking after 100 answers", typ)
+			m.t.Errorf("%s: still sending after 100 answers", typ)
 		}
 	}
 	wanted := 0

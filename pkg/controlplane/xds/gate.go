@@ -138,7 +138,7 @@ func (g *gate) admit(c *connection, now time.Time) (refused string, displaced *c
 	return "", displaced
 }
 
-// greediest returns the oldest pending connection of the address that has the most, nil when no address has
+// greediest returns the oldest pending connection of the address that has the most, nil if no address has
 // more than the given number. g.mu is held.
 func (g *gate) greediest(than int) *connection {
 	var most *connection
@@ -181,7 +181,7 @@ func (g *gate) refuse(limit string, address netip.Addr) {
 	g.offenders.report(limit, "address "+address.String(), "xDS connection closed", "limit", limit, "address", address.String())
 }
 
-// leaveLocked removes the connection from the books for good, and says whether it was in them. gate.mu is held.
+// leaveLocked removes the connection from the books for good, and reports whether it was in them. gate.mu is held.
 func (c *connection) leaveLocked() bool {
 	if c.closed {
 		return false
@@ -233,7 +233,7 @@ func abort(conn net.Conn) {
 	if tcp, ok := conn.(interface{ SetLinger(int) error }); ok {
 		_ = tcp.SetLinger(0) // else the kernel keeps unsent data for a while
 	}
-	_ = conn.Close() // the peer's loss
+	_ = conn.Close() // an error only concerns the peer
 }
 
 // Read slows down a peer that sends more than any proxy needs to.
@@ -268,7 +268,7 @@ func (c *connection) wait() error {
 	return nil
 }
 
-// waited ends what wait began. accepted says whether the stream was accepted.
+// waited ends what wait began. accepted reports whether the stream was accepted.
 func (c *connection) waited(accepted bool) {
 	g := c.gate
 	g.mu.Lock()
@@ -325,7 +325,7 @@ func tapped(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	return nil, status.Error(codes.ResourceExhausted, "too many streams on one connection")
 }
 
-// proof is the result of a handshake: TLS, and the connection.
+// proof is the result of a handshake: the TLS state, and the connection.
 type proof struct {
 	credentials.TLSInfo
 	connection *connection
@@ -340,7 +340,7 @@ func newCredentials(cfg *tls.Config) gatedCredentials {
 	return gatedCredentials{credentials.NewTLS(cfg)}
 }
 
-// ServerHandshake makes the connection a TLS one.
+// ServerHandshake performs the TLS handshake.
 func (g gatedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := g.TransportCredentials.ServerHandshake(raw)
 	c, gated := raw.(*connection)
@@ -357,7 +357,7 @@ func (g gatedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.A
 	return conn, info, nil
 }
 
-// Clone is part of the interface.
+// Clone implements credentials.TransportCredentials.
 func (g gatedCredentials) Clone() credentials.TransportCredentials {
 	return gatedCredentials{g.TransportCredentials.Clone()}
 }

@@ -42,7 +42,7 @@ type fakeConn struct {
 func (c *fakeConn) RemoteAddr() net.Addr { return c.from }
 func (c *fakeConn) Close() error         { c.closed = true; return nil }
 
-// Read finds the other end gone.
+// Read reports that the peer has disconnected.
 func (*fakeConn) Read([]byte) (int, error) { return 0, io.EOF }
 
 func newGating(t *testing.T, limits Limits) *gating {
@@ -51,7 +51,7 @@ func newGating(t *testing.T, limits Limits) *gating {
 	return &gating{newGate(limits, metrics, newOffenders(textLog(io.Discard), metrics, limits.LogLines)), t, map[string][]*connection{}}
 }
 
-// enters says whether a connection from the address is let in.
+// enters reports whether a connection from the address is accepted.
 func (g *gating) enters(address string) bool {
 	c := g.enter(&fakeConn{from: from(address)}, time.Now())
 	if c != nil {
@@ -60,7 +60,7 @@ func (g *gating) enters(address string) bool {
 	return c != nil
 }
 
-// open is how many connections of 10.0.0.6 are not closed.
+// open returns how many connections of 10.0.0.6 are open.
 func (g *gating) open() int {
 	n := 0
 	for _, c := range g.conn["10.0.0.6"] {
@@ -76,17 +76,17 @@ func TestGate(t *testing.T) {
 		name   string
 		limits Limits
 		play   func(*gating)
-		limit  string // that is counted
+		limit  string // the limit that is counted
 		times  int
 	}{
-		{"so many of one address", Limits{PendingPerAddress: 3}, func(g *gating) {
+		{"a number of one address", Limits{PendingPerAddress: 3}, func(g *gating) {
 			for i := range 5 {
 				if got := g.enters("10.0.0.6"); got != (i < 3) {
 					g.t.Errorf("connection %d: %t", i, got)
 				}
 			}
 			if !g.enters("10.0.0.7") {
-				g.t.Error("another address is shut out")
+				g.t.Error("another address is refused")
 			}
 		}, "pending-connections-per-address", 2},
 		{"an accepted stream makes room, its end takes it", Limits{PendingPerAddress: 1}, func(g *gating) {
@@ -108,10 +108,10 @@ func TestGate(t *testing.T) {
 			g.enters("10.0.0.6")
 			_ = g.conn["10.0.0.6"][0].Close()
 			if !g.enters("10.0.0.6") {
-				g.t.Error("no room after the end")
+				g.t.Error("no room after the close")
 			}
 		}, "", 0},
-		{"when all is full the greediest gives way", Limits{PendingConnections: 16, PendingPerAddress: 16}, func(g *gating) {
+		{"when all places are taken, the greediest address loses one", Limits{PendingConnections: 16, PendingPerAddress: 16}, func(g *gating) {
 			for range 16 {
 				g.enters("10.0.0.6")
 			}
@@ -119,14 +119,14 @@ func TestGate(t *testing.T) {
 				g.t.Errorf("%d of 16 are left, want all but the oldest", g.open())
 			}
 		}, "displaced", 1},
-		{"when all are alike the newest is refused", Limits{PendingConnections: 16}, func(g *gating) {
+		{"when all addresses have the same number, the newest is refused", Limits{PendingConnections: 16}, func(g *gating) {
 			for i := range 17 {
 				if got := g.enters(fmt.Sprintf("10.0.0.%d", i)); got != (i < 16) {
 					g.t.Errorf("connection %d: %t", i, got)
 				}
 			}
 		}, "pending-connections", 1},
-		{"so many a second", Limits{ConnectionsPerAddress: 1}, func(g *gating) {
+		{"a number a second", Limits{ConnectionsPerAddress: 1}, func(g *gating) {
 			for i := range 12 {
 				got := g.enters("10.0.0.6")
 				if got != (i < 10) {
@@ -135,15 +135,15 @@ func TestGate(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			if !g.enters("10.0.0.6") {
-				g.t.Error("nothing a second later")
+				g.t.Error("refused a second later")
 			}
 		}, "connections-per-address-per-second", 2},
-		{"none stays that does nothing", Limits{PendingSeconds: 10}, func(g *gating) {
+		{"an idle one is closed", Limits{PendingSeconds: 10}, func(g *gating) {
 			g.enters("10.0.0.6")
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 			if g.open() != 0 {
-				g.t.Error("it is still there")
+				g.t.Error("it is still open")
 			}
 		}, "pending-seconds", 1},
 		{"one waits for its first stream at a time", Limits{}, func(g *gating) {
@@ -154,7 +154,7 @@ func TestGate(t *testing.T) {
 			}
 			c.waited(false)
 			if c.wait() != nil {
-				g.t.Error("none may wait after the first")
+				g.t.Error("no stream may wait after the first")
 			}
 		}, "", 0},
 		{"a retired one takes no stream and is closed", Limits{}, func(g *gating) {
@@ -162,17 +162,17 @@ func TestGate(t *testing.T) {
 			c := g.conn["10.0.0.6"][0]
 			c.retire()
 			if status.Code(c.wait()) != codes.Unavailable {
-				g.t.Error("it takes a stream")
+				g.t.Error("it accepts a stream")
 			}
 			time.Sleep(closeDelay)
 			synctest.Wait()
 			if g.open() != 0 {
-				g.t.Error("it is still there")
+				g.t.Error("it is still open")
 			}
 		}, "", 0},
-		{"one that is closed counts once", Limits{}, func(g *gating) {
+		{"a closed one counts once", Limits{}, func(g *gating) {
 			g.enters("10.0.0.6")
-			for range 3 { // a flood goes on until gRPC notices
+			for range 3 { // a flood continues until gRPC notices
 				g.conn["10.0.0.6"][0].drop("streams-per-connection")
 			}
 		}, "streams-per-connection", 1},
@@ -182,7 +182,7 @@ func TestGate(t *testing.T) {
 				g.t.Error("it succeeds")
 			}
 		}, "handshake", 1},
-		{"a handshake that the gate ended is no failed one", Limits{PendingSeconds: 10}, func(g *gating) {
+		{"a handshake that the gate ended does not count as failed", Limits{PendingSeconds: 10}, func(g *gating) {
 			g.enters("10.0.0.6")
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
@@ -193,7 +193,7 @@ func TestGate(t *testing.T) {
 				g.t.Errorf("counted under %d limits, want one", n)
 			}
 		}, "pending-seconds", 1},
-		{"addresses that are gone are forgotten", Limits{}, func(g *gating) {
+		{"idle addresses are forgotten", Limits{}, func(g *gating) {
 			for i := range 20_000 {
 				address := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}).String()
 				if g.enters(address) {
@@ -256,7 +256,7 @@ func ended(conn net.Conn) error {
 	return nil
 }
 
-// Somebody without a certificate connects in every wrong way, and none of it lasts; meanwhile a proxy is served.
+// Clients without a valid certificate connect in every wrong way, and are disconnected; a proxy is still served.
 func TestServerShutsOutStrangers(t *testing.T) {
 	r := newLimitedRig(t, Limits{HandshakeSeconds: 1, PendingPerAddress: 20})
 	trusted := x509.NewCertPool()
@@ -268,7 +268,7 @@ func TestServerShutsOutStrangers(t *testing.T) {
 		"TLS 1.2": func(c net.Conn) error {
 			config := &tls.Config{RootCAs: trusted, ServerName: "localhost", MaxVersion: tls.VersionTLS12, MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{r.certificate("store")}}
 			if tls.Client(c, config).HandshakeContext(t.Context()) == nil {
-				t.Error("TLS 1.2 is spoken")
+				t.Error("TLS 1.2 is accepted")
 			}
 			return nil
 		},
@@ -292,7 +292,7 @@ func TestServerShutsOutStrangers(t *testing.T) {
 	awaitMetric(t, "all of them are counted", func() bool {
 		return testutil.ToFloat64(r.metrics.connections.WithLabelValues("handshake")) == float64(len(wrong))
 	})
-	// It holds all that it may, and that is not all that there is.
+	// It holds all that one address may, which is not all that the server has.
 	for range 40 {
 		_, _ = r.dialFrom("127.0.0.2") // some are reset so soon that it is seen here
 	}
@@ -316,7 +316,7 @@ func newLimitedRig(t *testing.T, limits Limits) *rig {
 	return r
 }
 
-// A proxy of the mesh that opens streams in a flood, or connections that it does not use, loses them.
+// A proxy of the mesh that floods the server with streams, or with connections that it does not use, loses them.
 func TestServerEndsFloods(t *testing.T) {
 	t.Run("streams on one connection", func(t *testing.T) {
 		r := newLimitedRig(t, Limits{})
@@ -340,7 +340,7 @@ func TestServerEndsFloods(t *testing.T) {
 			_ = conn.Invoke(t.Context(), "/none/None", &discoveryv3.DiscoveryRequest{}, &discoveryv3.DiscoveryResponse{})
 		}
 		if n := testutil.ToFloat64(r.metrics.connections.WithLabelValues("streams-per-connection")); n < 1 {
-			t.Error("it goes on for ever")
+			t.Error("it is never disconnected")
 		}
 	})
 	t.Run("requests that are too large", func(t *testing.T) {
@@ -356,7 +356,7 @@ func TestServerEndsFloods(t *testing.T) {
 	})
 }
 
-// A stream that the server ends because another took its place loses its connection, and the others stay.
+// A stream that the server ends because another displaced it loses its connection, and the others stay.
 func TestServerClosesTheConnectionOfADisplacedStream(t *testing.T) {
 	r := newLimitedRig(t, Limits{StreamsPerPod: 1})
 	conn := r.connect([]tls.Certificate{r.certificate("store")})
@@ -372,7 +372,7 @@ func TestServerClosesTheConnectionOfADisplacedStream(t *testing.T) {
 	awaitMetric(t, "the connection is closed", func() bool { return r.server.gate.known("127.0.0.1") == 0 && r.server.Connected() == 1 && left(conn) })
 }
 
-// known is how many pending connections an address has.
+// known returns how many pending connections an address has.
 func (g *gate) known(address string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -382,7 +382,7 @@ func (g *gate) known(address string) int {
 	return 0
 }
 
-// left says whether a client has lost its connection.
+// left reports whether a client has lost its connection.
 func left(conn *grpc.ClientConn) bool { return conn.GetState().String() != "READY" }
 
 // A proxy that this replica does not know is sent to another one: its connection closes, so that Envoy does

@@ -34,15 +34,15 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// judge is gRPC's own xDS client: a connection that finds its backends by state-of-the-world ADS
-// over mTLS. It knows the protocol from other authors than this package's.
-type judge struct {
+// referenceClient is gRPC's own xDS client: a connection that finds its backends by state-of-the-world ADS
+// over mTLS. It is an independent implementation of the protocol.
+type referenceClient struct {
 	t    *testing.T
 	rig  *rig
 	conn *grpc.ClientConn
 }
 
-// backend is a gRPC server; who answered is told by its address.
+// backend is a gRPC server; its address shows which one responded.
 func backend(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -56,7 +56,7 @@ func backend(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func newJudge(t *testing.T, r *rig, target string) *judge {
+func newReferenceClient(t *testing.T, r *rig, target string) *referenceClient {
 	t.Helper()
 	leaf := r.leaf("store")
 	dir := t.TempDir()
@@ -88,39 +88,39 @@ func newJudge(t *testing.T, r *rig, target string) *judge {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return &judge{t, r, conn}
+	return &referenceClient{t, r, conn}
 }
 
 // call makes a call and returns the address that answered.
-func (j *judge) call(wait bool) (string, error) {
-	ctx, cancel := context.WithTimeout(j.t.Context(), 10*time.Second)
+func (c *referenceClient) call(wait bool) (string, error) {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
 	defer cancel()
 	var answered grpcpeer.Peer
-	_, err := grpc_health_v1.NewHealthClient(j.conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.Peer(&answered), grpc.WaitForReady(wait))
+	_, err := grpc_health_v1.NewHealthClient(c.conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.Peer(&answered), grpc.WaitForReady(wait))
 	switch {
-	case status.Code(err) == codes.Unimplemented: // the backend's way to say that it is there
+	case status.Code(err) == codes.Unimplemented: // the response of a backend
 		return answered.Addr.String(), nil
 	case strings.Contains(status.Convert(err).Message(), "unknown cluster selected for RPC"):
-		// The client uses a new route a moment before its balancer knows the route's cluster. It does
-		// so too when no cluster is ever removed.
+		// The client uses a new route shortly before its balancer knows the route's cluster. It does
+		// so even if no cluster is ever removed.
 		return "", nil
 	}
 	return "", err
 }
 
-// eventually calls until the wanted backend answers; no call may fail.
-func (j *judge) eventually(want string) {
-	j.t.Helper()
+// eventually calls until the wanted backend responds; no call may fail.
+func (c *referenceClient) eventually(want string) {
+	c.t.Helper()
 	for deadline := time.Now().Add(15 * time.Second); ; {
-		got, err := j.call(true)
+		got, err := c.call(true)
 		if err != nil {
-			j.t.Fatalf("a call failed: %v", err)
+			c.t.Fatalf("a call failed: %v", err)
 		}
 		if got == want {
 			return
 		}
 		if time.Now().After(deadline) {
-			j.t.Fatalf("%s answers, want %s", got, want)
+			c.t.Fatalf("%s responds, want %s", got, want)
 		}
 	}
 }
@@ -129,7 +129,7 @@ func (j *judge) eventually(want string) {
 type proxyless struct {
 	listener, route, cluster string
 	endpoints                map[string]string // cluster -> address
-	bad                      bool              // the listener is none that gRPC can use
+	bad                      bool              // gRPC cannot use the listener
 }
 
 func (p proxyless) view(t *testing.T) envoy.View {
@@ -200,8 +200,8 @@ func endpointAt(cluster, address string) *endpointv3.ClusterLoadAssignment {
 	}}}
 }
 
-// TestGRPCClient lets gRPC's xDS client judge the state-of-the-world variant: every change arrives,
-// no call fails while clusters are replaced, what goes away does, and what it rejects it rejects once.
+// TestGRPCClient checks the state-of-the-world variant with gRPC's xDS client: every change arrives,
+// no call fails while clusters are replaced, deleted resources disappear, and a rejected one is rejected once.
 func TestGRPCClient(t *testing.T) {
 	r := newRig(t)
 	publish := func(p proxyless) {
@@ -209,14 +209,14 @@ func TestGRPCClient(t *testing.T) {
 	}
 	one, two := backend(t), backend(t)
 	publish(proxyless{listener: "greeter", route: "r", cluster: "a", endpoints: map[string]string{"a": one}})
-	j := newJudge(t, r, "greeter")
-	j.eventually(one)
+	c := newReferenceClient(t, r, "greeter")
+	c.eventually(one)
 	publish(proxyless{listener: "greeter", route: "r", cluster: "a", endpoints: map[string]string{"a": two}})
-	j.eventually(two)
+	c.eventually(two)
 
 	// Each step routes to another cluster, while calls are made. A cluster stays for ten more steps:
 	// the client acknowledges a route before its last call with the old one has picked its endpoint.
-	stop, failed := j.keepCalling()
+	stop, failed := c.keepCalling()
 	endpoints, names := map[string]string{"a": two}, []string{"a"}
 	for i := range 30 {
 		name, address := fmt.Sprintf("c%d", i), []string{one, two}[i%2]
@@ -226,7 +226,7 @@ func TestGRPCClient(t *testing.T) {
 		}
 		endpoints[name] = address
 		publish(proxyless{listener: "greeter", route: "r", cluster: name, endpoints: endpoints})
-		j.eventually(address)
+		c.eventually(address)
 	}
 	stop()
 	if n := failed.Load(); n > 0 {
@@ -235,23 +235,23 @@ func TestGRPCClient(t *testing.T) {
 
 	publish(proxyless{listener: "greeter", route: "r", cluster: "a", endpoints: map[string]string{"a": one}, bad: true})
 	awaitMetric(t, "rejected listeners", func() bool { return testutil.ToFloat64(r.metrics.nacks[envoy.Listeners]) == 1 })
-	j.eventually(one) // with the listener that it had
+	c.eventually(one) // with the listener that it had
 	if n := testutil.ToFloat64(r.metrics.nacks[envoy.Listeners]); n != 1 {
 		t.Errorf("%v rejections of one listener", n)
 	}
 	publish(proxyless{listener: "greeter", route: "r", cluster: "a", endpoints: map[string]string{"a": two}})
-	j.eventually(two)
+	c.eventually(two)
 	awaitMetric(t, "no rejected resources", func() bool { return testutil.ToFloat64(r.metrics.rejected) == 0 })
 
 	publish(proxyless{route: "r", cluster: "a", endpoints: map[string]string{"a": two}})
 	awaitMetric(t, "calls that fail without a listener", func() bool {
-		_, err := j.call(false)
+		_, err := c.call(false)
 		return status.Code(err) == codes.Unavailable
 	})
 }
 
 // keepCalling makes calls until it is stopped, and counts those that fail.
-func (j *judge) keepCalling() (stop func(), failed *atomic.Int64) {
+func (c *referenceClient) keepCalling() (stop func(), failed *atomic.Int64) {
 	failed = &atomic.Int64{}
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -261,7 +261,7 @@ func (j *judge) keepCalling() (stop func(), failed *atomic.Int64) {
 			case <-done:
 				return
 			default:
-				if _, err := j.call(false); err != nil {
+				if _, err := c.call(false); err != nil {
 					failed.Add(1)
 				}
 			}
@@ -273,7 +273,7 @@ func (j *judge) keepCalling() (stop func(), failed *atomic.Int64) {
 	}, failed
 }
 
-// awaitMetric waits for what another process or goroutine brings about.
+// awaitMetric waits for an effect of another process or goroutine.
 func awaitMetric(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	ticker, deadline := time.NewTicker(10*time.Millisecond), time.After(20*time.Second)
@@ -282,7 +282,7 @@ func awaitMetric(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-ticker.C:
 		case <-deadline:
-			t.Fatalf("never seen: %s", what)
+			t.Fatalf("never happened: %s", what)
 		}
 	}
 }

@@ -36,5 +36,5 @@ func (l *ledger[K, E]) of(key K, now time.Time) E {
 	return made
 }
 
-// full says whether nothing of a limit is used.
+// full reports whether nothing of a limit is used.
 func full(l *rate.Limiter, now time.Time) bool { return l.TokensAt(now) >= float64(l.Burst()) }

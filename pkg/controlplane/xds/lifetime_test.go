@@ -18,7 +18,7 @@ func TestLifetime(t *testing.T) {
 	m.cfg.Limits.StreamMinutes = 24 * 60
 	for _, c := range []struct {
 		name        string
-		certificate time.Duration // until then it is good
+		certificate time.Duration // until it expires
 		least, most time.Duration
 		reason      string
 	}{
@@ -36,12 +36,12 @@ func TestLifetime(t *testing.T) {
 			seen[end.at] = true
 		}
 		if c.certificate > 0 && len(seen) < 90 {
-			t.Errorf("%s: 100 streams end at %d moments: all would come back at once", c.name, len(seen))
+			t.Errorf("%s: 100 streams end at %d moments: all would reconnect at once", c.name, len(seen))
 		}
 	}
 }
 
-// A stream ends at its age, whatever its certificate says.
+// A stream ends at its maximum age, however long its certificate is valid.
 func TestStreamAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t, func(cfg *Config) { cfg.Limits.StreamMinutes = 60 })
@@ -57,7 +57,7 @@ func TestStreamAge(t *testing.T) {
 				t.Errorf("the stream ended with %v, want Unavailable", err)
 			}
 		default:
-			t.Error("the stream goes on after its age")
+			t.Error("the stream continues after its maximum age")
 			d.close()
 		}
 		d.stop()

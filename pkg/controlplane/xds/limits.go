@@ -32,7 +32,7 @@ type Limits struct {
 	Names, NameBytes int
 	// LogLines is how many lines a minute are logged about one offender.
 	LogLines int
-	// StreamMinutes is how long a stream lasts at the most; each ends somewhere in the last tenth of it.
+	// StreamMinutes is the longest time that a stream lasts; each ends at a random time in the last tenth of it.
 	StreamMinutes int
 }
 
@@ -70,7 +70,7 @@ func (l *Limits) Bind(set *pflag.FlagSet) {
 	}
 }
 
-// Validate names the first limit that is out of its range. Zero stands for the default.
+// Validate returns an error about the first limit that is out of its range. Zero stands for the default.
 func (l Limits) Validate() error {
 	for _, one := range limits() {
 		if value := *one.of(&l); value != 0 && (value < one.least || value > one.most) {

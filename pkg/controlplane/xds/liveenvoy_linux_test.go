@@ -44,7 +44,7 @@ type liveEnvoy struct {
 	output    output
 }
 
-// output is what a process has written so far.
+// output holds what a process has written so far.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -113,7 +113,7 @@ func startEnvoy(t *testing.T, namespace *redirecttest.Namespace, r *rig, pod str
 	return e
 }
 
-// liveBootstrap is what the injector's bootstrap is about, as far as xDS is concerned.
+// liveBootstrap returns the xDS part of the injector's bootstrap.
 func liveBootstrap(t *testing.T, dir, pod, api string) []byte {
 	t.Helper()
 	type object = map[string]any
@@ -156,7 +156,7 @@ func liveBootstrap(t *testing.T, dir, pod, api string) []byte {
 	return text
 }
 
-// ask reads a page of Envoy's administration; an empty answer when there is none.
+// ask reads a page of Envoy's admin interface; the result is empty if there is no response.
 func (e *liveEnvoy) ask(path string) []byte {
 	response, err := e.admin.Get("http://" + liveAdmin + path)
 	if err != nil {
@@ -167,7 +167,7 @@ func (e *liveEnvoy) ask(path string) []byte {
 	return text
 }
 
-// await waits until Envoy holds exactly what was published; listeners that were replaced keep their
+// await waits until Envoy holds exactly what was published. Listeners that were replaced keep their
 // routes until they have drained.
 func (e *liveEnvoy) await(want holding, drained bool) {
 	e.t.Helper()
@@ -184,7 +184,7 @@ func (e *liveEnvoy) await(want holding, drained bool) {
 		}
 		select {
 		case <-deadline:
-			e.t.Fatalf("Envoy holds not what was published:\n%s", diff)
+			e.t.Fatalf("Envoy does not hold what was published:\n%s", diff)
 		case <-ticker.C:
 		}
 	}
@@ -202,7 +202,7 @@ func (e *liveEnvoy) total(name string) (total int) {
 	return total
 }
 
-// randomMesh is some services with some endpoints, and the pod of service0.
+// randomMesh returns some services with some endpoints, and the pod of service0.
 func randomMesh(random *rand.Rand) *mesh.Snapshot {
 	var services []*mesh.Service
 	for i := range 1 + random.IntN(8) {
@@ -228,7 +228,7 @@ func randomMesh(random *rand.Rand) *mesh.Snapshot {
 	return mesh.New(mesh.Settings{TrustDomain: trustDomain, Permissive: true, Egress: true}, services, []*mesh.Workload{pod})
 }
 
-// TestEnvoyHoldsWhatIsPublished lets a real Envoy take random meshes, by either variant, and then
+// TestEnvoyHoldsWhatIsPublished publishes random meshes to a real Envoy, with either variant, and then
 // moves it to another replica.
 func TestEnvoyHoldsWhatIsPublished(t *testing.T) {
 	envoyBinary(t) // or skip
@@ -266,7 +266,7 @@ func testLiveEnvoy(t *testing.T, api string) {
 		e.await(want, false)
 	}
 	e.await(want, true)
-	// Envoy answers nothing about clusters while it waits for a resource that it was promised.
+	// Envoy answers nothing about clusters while it waits for a resource that they refer to.
 	if strings.Contains(e.output.String(), "timed out") {
 		t.Error("Envoy never got a resource that it waited for")
 	}
@@ -301,14 +301,14 @@ func withOneEndpointMore(of *mesh.Snapshot) *mesh.Snapshot {
 	return mesh.New(of.Settings(), services, of.Workloads())
 }
 
-// checkFailover asks what the second replica sent to a proxy that held everything.
+// checkFailover checks what the second replica sent to a proxy that held everything.
 func (r *rig) checkFailover(t *testing.T, a *authority, sotw bool) {
 	t.Helper()
 	for typ := range envoy.NumKinds {
 		bytes, pushes := testutil.ToFloat64(r.metrics.bytes[typ]), testutil.ToFloat64(r.metrics.pushes[typ])
 		switch {
 		case sotw && pushes == 0:
-			t.Errorf("no %s for a proxy that cannot say what it holds", typ)
+			t.Errorf("no %s for a proxy that cannot report what it holds", typ)
 		case !sotw && typ == envoy.Endpoints && pushes != 1:
 			t.Errorf("%v responses with endpoints, want the changed one", pushes)
 		case !sotw && typ != envoy.Endpoints && bytes != 0:
@@ -316,7 +316,7 @@ func (r *rig) checkFailover(t *testing.T, a *authority, sotw bool) {
 		}
 	}
 	if n := a.issued.Load(); !sotw && n != 0 {
-		t.Errorf("%d certificates issued for a proxy that brought a good one", n)
+		t.Errorf("%d certificates issued for a proxy that brought a valid one", n)
 	}
 }
 

@@ -37,11 +37,11 @@ type inMemory struct {
 	metrics *Metrics
 	issuer  *ca.Issuer
 	leaves  *leafcache.Cache
-	// proofs are of the CAs that signed the clients' certificates; nil means the one that signs now.
+	// proofs are the CAs that signed the clients' certificates; nil means the current signer.
 	proofs []ca.Trust
 }
 
-// newInMemory makes one; change adjusts its Config.
+// newInMemory creates one; change adjusts its Config.
 func newInMemory(t testing.TB, change ...func(*Config)) *inMemory {
 	t.Helper()
 	root, err := ca.NewRoot(time.Now())
@@ -99,7 +99,7 @@ type memoryDelta struct {
 	pod  string
 	done chan error
 	stop context.CancelFunc
-	// ended is what close found.
+	// ended is the result of close.
 	ended error
 }
 
@@ -108,7 +108,7 @@ func (m *inMemory) open(ctx context.Context, pod string) *memoryDelta {
 	return m.openWith(ctx, pod, time.Now().Add(24*time.Hour), nil)
 }
 
-// openWith is open with a certificate that is good until then, from an address.
+// openWith is open with a certificate that is valid until the given time, from an address.
 func (m *inMemory) openWith(ctx context.Context, pod string, until time.Time, from net.Addr) *memoryDelta {
 	ctx, stop := context.WithCancel(proven(ctx, m.clientCAs(), accountOf(pod), until, from))
 	d := &memoryDelta{
@@ -148,12 +148,12 @@ func (d *memoryDelta) take(t testing.TB) *discoveryv3.DeltaDiscoveryResponse {
 	}
 }
 
-// takeNow is take for what must have come already; only inside a synctest bubble.
+// takeNow is take for a response that must be there already; only inside a synctest bubble.
 func (d *memoryDelta) takeNow(t testing.TB) *discoveryv3.DeltaDiscoveryResponse {
 	t.Helper()
 	synctest.Wait()
 	if len(d.responses) == 0 {
-		t.Errorf("nothing has come for %s", d.pod)
+		t.Errorf("no response for %s", d.pod)
 		return nil
 	}
 	return d.take(t)
@@ -172,7 +172,7 @@ func (m *inMemory) clientCAs() []ca.Trust {
 	return []ca.Trust{m.cfg.Trust()}
 }
 
-// proven is the context of a stream whose client showed a certificate of the account, with a chain to each CA.
+// proven returns the context of a stream whose client presented a certificate of the account, with a chain to each CA.
 func proven(ctx context.Context, cas []ca.Trust, account string, until time.Time, from net.Addr) context.Context {
 	uri, _ := url.Parse(identity.Identity{Namespace: "shop", ServiceAccount: account}.SPIFFE(trustDomain))
 	leaf := &x509.Certificate{URIs: []*url.URL{uri}, NotAfter: until}
@@ -188,7 +188,7 @@ func proven(ctx context.Context, cas []ca.Trust, account string, until time.Time
 	return grpcpeer.NewContext(ctx, &grpcpeer.Peer{Addr: from, AuthInfo: credentials.TLSInfo{State: tls.ConnectionState{VerifiedChains: chains}}})
 }
 
-// accountOf is the ServiceAccount of a pod: its name up to the last dash.
+// accountOf returns the ServiceAccount of a pod: its name up to the last dash.
 func accountOf(pod string) string {
 	for i := len(pod) - 1; i >= 0; i-- {
 		if pod[i] == '-' {
@@ -198,8 +198,8 @@ func accountOf(pod string) string {
 	return pod
 }
 
-// regular is a mesh of services with a port and an endpoint each, and a pod of its own
-// ServiceAccount for each; host is the last part of the first service's endpoint.
+// regular returns a mesh of services with a port and an endpoint each, and for each a pod of its own
+// ServiceAccount; host is the last part of the first service's endpoint.
 func regular(services, pods int, host byte) *mesh.Snapshot {
 	var all []*mesh.Service
 	var workloads []*mesh.Workload
@@ -237,7 +237,7 @@ func built(t testing.TB, builder *envoy.Builder, snapshot *mesh.Snapshot) *envoy
 	return config
 }
 
-// configure asks for everything, as Envoy does, and takes it; the size of what came is returned.
+// configure asks for everything, as Envoy does, and receives it. It returns the size of the responses.
 func (d *memoryDelta) configure(t testing.TB, config *envoy.Config) (size int) {
 	t.Helper()
 	view, _ := config.View(mesh.PodName{Namespace: "shop", Name: d.pod})

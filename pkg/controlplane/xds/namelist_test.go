@@ -15,7 +15,7 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// What a subscription is said to take is what it takes.
+// The reported size of a subscription is its actual size.
 func TestNamesAreCountedHonestly(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -36,7 +36,7 @@ func TestNamesAreCountedHonestly(t *testing.T) {
 			taken := heap() - before
 			n, bytes := session.remembers()
 			if n != c.count || bytes < taken*7/10 || bytes > taken*2 {
-				t.Errorf("%d names are said to take %d bytes, and take %d", n, bytes, taken)
+				t.Errorf("%d names are reported to take %d bytes, and take %d", n, bytes, taken)
 			}
 			runtime.KeepAlive(&session)
 		})
@@ -51,7 +51,7 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// Too many names are refused before anything is done with them, and however they come.
+// Too many names are refused before they are processed, in whatever form they arrive.
 func TestNamesAreBounded(t *testing.T) {
 	many := func(n int) []string {
 		names := make([]string, n)
@@ -86,7 +86,7 @@ func TestNamesAreBounded(t *testing.T) {
 						t.Errorf("ended with %v, want ResourceExhausted", err)
 					}
 					if m.limited("names", "pod shop/service0-0")+m.limited("names", "identity shop/service0") != 1 {
-						t.Error("the metric names nobody")
+						t.Error("the metric names no offender")
 					}
 					return
 				}
@@ -96,7 +96,7 @@ func TestNamesAreBounded(t *testing.T) {
 }
 
 // Whatever names a proxy asks for, drops and claims to hold, in any order, a session remembers what the proxy
-// asked for and did not drop, reports it, and is over a limit exactly when that is more.
+// asked for and did not drop, reports it, and exceeds a limit exactly when that is more.
 func FuzzNames(f *testing.F) {
 	f.Add("a,b,c", "b", "c,d", "a")
 	f.Add("a,b,c,d", "", "a", "")
@@ -150,7 +150,7 @@ func FuzzNames(f *testing.F) {
 			bytes += len(name)
 		}
 		if _, said := session.remembers(); said < bytes+stringSize*len(want) {
-			t.Errorf("%d names of %d bytes are said to take %d", len(want), bytes, said)
+			t.Errorf("%d names of %d bytes are reported to take %d", len(want), bytes, said)
 		}
 		for session.next(o, instant) != nil { // it answers everything
 			typ := &session.types[envoy.Endpoints]

@@ -63,7 +63,7 @@ func benchmarkNetwork(b *testing.B, services, proxies int) {
 	b.ReportMetric(float64(rss)/float64(proxies), "rss-bytes/proxy")
 }
 
-// inUse is the memory that is in use, after the garbage is gone.
+// inUse returns the memory in use after a garbage collection.
 func inUse() int {
 	runtime.GC()
 	runtime.GC()
@@ -85,7 +85,7 @@ func residentSet(b *testing.B) int {
 	return resident * os.Getpagesize()
 }
 
-// cpuTime is what this process has used.
+// cpuTime returns the CPU time that this process has used.
 func cpuTime(b *testing.B) time.Duration {
 	b.Helper()
 	var usage syscall.Rusage
@@ -161,7 +161,7 @@ func (c *benchClients) await(word string) {
 			return
 		}
 	}
-	c.b.Fatalf("the proxies ended before they said %q", word)
+	c.b.Fatalf("the proxies ended before they printed %q", word)
 }
 
 // TestBenchClients is the process of the proxies.
@@ -244,7 +244,7 @@ func (o *benchOrder) configure(p benchProxy) (rawDelta, error) {
 	return raw, nil
 }
 
-// rawDelta is an incremental stream that acknowledges what comes.
+// rawDelta is an incremental stream that acknowledges everything.
 type rawDelta struct{ deltaClient }
 
 // take receives a response and acknowledges it.

@@ -19,7 +19,7 @@ const (
 	budgetWindow = time.Minute
 )
 
-// offenders reports who exceeds which limit, at a bounded cost: a metric with a bounded number of names,
+// offenders reports which client exceeds which limit, at a bounded cost: a metric with a bounded number of names,
 // and a bounded number of log lines about each.
 type offenders struct {
 	logger *slog.Logger
@@ -38,13 +38,13 @@ func newOffenders(log *slog.Logger, metrics *Metrics, lines int) *offenders {
 	return &offenders{logger: log, lines: lines, limited: metrics.limited, budgets: map[string]*lineBudget{}}
 }
 
-// report counts and logs that somebody exceeded a limit.
+// report counts and logs that a client exceeded a limit.
 func (n *offenders) report(limit, offender, message string, args ...any) {
 	n.count(limit, offender)
 	n.log(slog.LevelWarn, offender, message, args...)
 }
 
-// count counts that somebody exceeded a limit.
+// count counts that a client exceeded a limit.
 func (n *offenders) count(limit, offender string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -58,7 +58,7 @@ func (n *offenders) count(limit, offender string) {
 	n.limited.WithLabelValues(limit, offender).Inc()
 }
 
-// log logs a line about somebody, unless the budget is spent. At the end of the window one line says how
+// log logs a line about a client, unless the budget is spent. At the end of the window one line says how
 // many were suppressed.
 func (n *offenders) log(level slog.Level, about, message string, args ...any) {
 	if n.spend(about) {
@@ -66,7 +66,7 @@ func (n *offenders) log(level slog.Level, about, message string, args ...any) {
 	}
 }
 
-// spend says whether a line about somebody may be logged.
+// spend reports whether a line about the client may be logged.
 func (n *offenders) spend(about string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// lines are what was logged so far, also while more is.
+// lines collects what is logged. It can be read at any time.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -33,17 +33,17 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// Len is how many bytes they are.
+// Len returns the number of bytes logged.
 func (l *lines) Len() int { return len(l.String()) }
 
-// known is how many have log lines of their own at the moment.
+// known returns how many offenders currently have their own budget of log lines.
 func (n *offenders) known() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.budgets)
 }
 
-// A storm of refusals is some lines and a number; another proxy's refusal is heard all the same.
+// A storm of refusals results in a few lines and a count; the refusal of another proxy is still logged.
 func TestRefusalsAreLoggedInMeasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lines
@@ -69,7 +69,7 @@ func TestRefusalsAreLoggedInMeasure(t *testing.T) {
 		time.Sleep(budgetWindow)
 		synctest.Wait()
 		if want := fmt.Sprintf("about=%q lines=%d", "pod shop/service0-0", 100-m.cfg.Limits.LogLines); !strings.Contains(log.String(), want) {
-			t.Errorf("nobody says %s", want)
+			t.Errorf("the log lacks %s", want)
 		}
 		if log.Len() > 20_000 {
 			t.Errorf("%d bytes of log", log.Len())
@@ -79,7 +79,7 @@ func TestRefusalsAreLoggedInMeasure(t *testing.T) {
 	})
 }
 
-// However many offenders there are, metrics and memory name some of them.
+// However many offenders there are, metrics and memory hold a bounded number of them.
 func TestOffendersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lines
@@ -91,7 +91,7 @@ func TestOffendersAreBounded(t *testing.T) {
 			t.Errorf("%d series, want %d", n, maxNamed)
 		}
 		if n := m.offenders.known(); n != maxBudgets+1 {
-			t.Errorf("%d accounts of lines, want %d and the others'", n, maxBudgets)
+			t.Errorf("%d budgets, want %d and the shared one", n, maxBudgets)
 		}
 		if n := strings.Count(log.String(), "\n"); n > maxBudgets+m.cfg.Limits.LogLines {
 			t.Errorf("%d lines", n)
@@ -99,7 +99,7 @@ func TestOffendersAreBounded(t *testing.T) {
 		time.Sleep(budgetWindow)
 		synctest.Wait()
 		if n := m.offenders.known(); n != 0 || !strings.Contains(log.String(), "about=others") {
-			t.Errorf("%d accounts are left after a minute", n)
+			t.Errorf("%d budgets are left after a minute", n)
 		}
 	})
 }

@@ -4,7 +4,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// mayBeWildcard says whether a first request without names asks for everything (CDS and LDS only).
+// mayBeWildcard reports whether a first request without names asks for everything (CDS and LDS only).
 func mayBeWildcard(k envoy.Kind) bool { return k == envoy.Clusters || k == envoy.Listeners }
 
 // layers are the two Sets that hold the resources of a kind: those that proxies share, and the proxy's own.
@@ -86,6 +86,6 @@ func (o offer) layers(k envoy.Kind) layers {
 	return o.view.Sets(k)
 }
 
-// ready says whether the kind can be offered. Secrets wait for the proxy's certificate: a response without
-// it would tell the proxy that it does not exist.
+// ready reports whether the kind can be offered. Secrets wait for the proxy's certificate: a response without
+// it would mean that it does not exist.
 func (o offer) ready(k envoy.Kind) bool { return k != envoy.Secrets || o.workload != nil }

@@ -18,9 +18,9 @@ const (
 // new to its proxy. Turns go out in order of waiting, and the number of places bounds how many run at the
 // same time. A stream keeps its place until its proxy has answered. What is published meanwhile is thus
 // merged here, where it waits, instead of being sent in pieces into a socket. A proxy that does not
-// answer soon loses its place and nothing else: it delays nobody.
+// answer soon loses its place and nothing else: it delays no other proxy.
 //
-// Nothing is lost: after add the stream gets another whole turn.
+// Nothing is lost: after add the stream gets another complete turn.
 type pacer struct {
 	turn     func(*stream) // in a goroutine of its own: it may have to wait for the proxy
 	patience time.Duration
@@ -34,7 +34,7 @@ type pacer struct {
 type paced struct {
 	state paceState
 	again bool        // something newer was published during the turn
-	limit *time.Timer // gives the place back after pacePatience
+	limit *time.Timer // frees the place after pacePatience
 }
 
 type paceState int
@@ -67,7 +67,7 @@ func (p *pacer) enqueue(st *stream) {
 	}
 }
 
-// start hands out the free places.
+// start assigns the free places.
 func (p *pacer) start() {
 	for p.free > 0 && len(p.waiting) > 0 {
 		st := p.waiting[0]
@@ -87,7 +87,7 @@ func (p *pacer) start() {
 	}
 }
 
-// done gives the stream's place back, if it has one.
+// done frees the stream's place, if it has one.
 func (p *pacer) done(st *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *pacer) giveBack(st *stream) {
 	}
 }
 
-// leave forgets a stream that has ended.
+// leave removes a stream that has ended.
 func (p *pacer) leave(st *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -29,7 +29,7 @@ func newPacing(places int, names string) *pacing {
 	return p
 }
 
-// had are the streams that have had a turn since the last call, sorted.
+// had returns the streams that have had a turn since the last call, sorted.
 func (p *pacing) had() string {
 	synctest.Wait()
 	var names []string
@@ -56,12 +56,12 @@ func TestPacer(t *testing.T) {
 		steps  []step
 	}{
 		{"the longest waiting first", 1, []step{{"add c", "c"}, {"add a", ""}, {"add b", ""}, {"done c", "a"}, {"done a", "b"}, {"done b", ""}}},
-		{"so many at once", 2, []step{{"add a", "a"}, {"add b", "b"}, {"add c", ""}, {"done a", "c"}}},
-		{"who waits waits once", 1, []step{{"add a", "a"}, {"add b", ""}, {"add b", ""}, {"done a", "b"}, {"done b", ""}}},
-		{"what comes meanwhile is for the next turn", 1, []step{{"add a", "a"}, {"add a", ""}, {"add b", ""}, {"done a", "b"}, {"done b", "a"}, {"done a", ""}}},
+		{"two at once", 2, []step{{"add a", "a"}, {"add b", "b"}, {"add c", ""}, {"done a", "c"}}},
+		{"a stream waits only once", 1, []step{{"add a", "a"}, {"add b", ""}, {"add b", ""}, {"done a", "b"}, {"done b", ""}}},
+		{"a change during a turn leads to another turn", 1, []step{{"add a", "a"}, {"add a", ""}, {"add b", ""}, {"done a", "b"}, {"done b", "a"}, {"done a", ""}}},
 		{"alone, the next turn is at once", 1, []step{{"add a", "a"}, {"add a", ""}, {"done a", "a"}, {"done a", ""}}},
 		{"a proxy that does not answer", 1, []step{{"add a", "a"}, {"add b", ""}, {"wait", "b"}, {"wait", ""}, {"add a", "a"}}},
-		{"an answer that comes late gives nothing back", 1, []step{{"add a", "a"}, {"wait", ""}, {"done a", ""}, {"add b", "b"}, {"add c", ""}, {"done b", "c"}}},
+		{"a late answer frees no place", 1, []step{{"add a", "a"}, {"wait", ""}, {"done a", ""}, {"add b", "b"}, {"add c", ""}, {"done b", "c"}}},
 		{"a stream that ends with a place", 1, []step{{"add a", "a"}, {"add a", ""}, {"add b", ""}, {"leave a", "b"}, {"add a", ""}, {"done b", ""}}},
 		{"a stream that ends while it waits", 1, []step{{"add a", "a"}, {"add b", ""}, {"add c", ""}, {"leave b", ""}, {"done a", "c"}}},
 	}
@@ -90,7 +90,7 @@ func TestPacer(t *testing.T) {
 	}
 }
 
-// With one place, and a proxy that holds it and does not answer, the others get every change, and in
+// With one place, which a proxy that does not answer holds, the others get every change, and in
 // the end that one gets the last.
 func TestPaceOfAProxyThatDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -104,16 +104,16 @@ func TestPaceOfAProxyThatDoesNotAnswer(t *testing.T) {
 			streams[i].ask(envoy.Endpoints, nil, "shop/service0|80")
 			streams[i].take(t)
 		}
-		silent, lively := streams[0], streams[1]
+		silent, reading := streams[0], streams[1]
 		m.Publish(built(t, builder, regular(2, 2, 1)))
 		synctest.Wait()
 		for host := range 5 {
 			m.Publish(built(t, builder, regular(2, 2, byte(host+2))))
 			time.Sleep(2 * pacePatience)
-			for synctest.Wait(); len(lively.responses) > 0; synctest.Wait() {
-				resp := lively.take(t)
+			for synctest.Wait(); len(reading.responses) > 0; synctest.Wait() {
+				resp := reading.take(t)
 				if got := endpointOf(t, resp); got != hostOf(host+2) && got != hostOf(1) {
-					t.Errorf("the lively proxy was sent %s, want %s", got, hostOf(host+2))
+					t.Errorf("the reading proxy was sent %s, want %s", got, hostOf(host+2))
 				}
 			}
 		}
@@ -123,7 +123,7 @@ func TestPaceOfAProxyThatDoesNotAnswer(t *testing.T) {
 		silent.take(t)
 		time.Sleep(2 * pacePatience)
 		if got := endpointOf(t, silent.takeNow(t)); got != hostOf(6) {
-			t.Errorf("when it answered it was sent %s, want the last, %s", got, hostOf(6))
+			t.Errorf("after it answered it was sent %s, want the last, %s", got, hostOf(6))
 		}
 		for _, d := range streams {
 			d.close()
@@ -135,7 +135,7 @@ func TestPaceOfAProxyThatDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// However publications, answers and turns fall together, every proxy has the last one in the end.
+// However publications, answers and turns interleave, every proxy has the last publication in the end.
 func TestPaceLosesNothing(t *testing.T) {
 	const proxies, changes = 30, 200
 	m := newInMemory(t)

@@ -12,14 +12,14 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// source is what proxies' configuration is looked up in; *envoy.Config is one.
+// source is where the proxies' configuration is looked up; *envoy.Config implements it.
 type source interface {
 	View(pod mesh.PodName) (envoy.View, *mesh.Workload)
 	// InForce reports whether some proxies share exactly this Layer.
 	InForce(shared *envoy.Layer) bool
 }
 
-// assignment is what a source says about a pod: its workload, and the view that its proxy gets.
+// assignment is what a source holds for a pod: its workload, and the view that its proxy gets.
 type assignment struct {
 	view     envoy.View
 	workload *mesh.Workload
@@ -30,7 +30,7 @@ func lookUp(from source, pod mesh.PodName) assignment {
 	return assignment{view, w}
 }
 
-// differs says whether a stream has to act on the newer assignment.
+// differs reports whether a stream has to act on the newer assignment.
 func (a assignment) differs(newer assignment) bool {
 	if a.view != newer.view || (a.workload == nil) != (newer.workload == nil) {
 		return true
@@ -61,8 +61,8 @@ func (s *Server) publish(config source) {
 	}
 }
 
-// concerned are the streams for which config is something else than what they saw last. When what a
-// group's proxies share has changed, these are all of the group, without a look at each.
+// concerned returns the streams for which config differs from what they saw last. If what a
+// group's proxies share has changed, these are all streams of the group, without comparing each.
 func (s *Server) concerned(config source) []*stream {
 	concerned := make([]*stream, 0, len(s.streams))
 	for st := range s.streams {
@@ -221,7 +221,7 @@ func (s *Server) add(st *stream) error {
 	return nil
 }
 
-// mayOpen says whether a pod may open another stream now.
+// mayOpen reports whether a pod may open another stream now.
 func (s *Server) mayOpen(who peer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

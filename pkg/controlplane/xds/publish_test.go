@@ -23,7 +23,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// table is a source whose Views are given, and that counts how often it is asked.
+// table is a source with fixed Views that counts the look-ups.
 type table struct {
 	views map[string]envoy.View
 	asked atomic.Int64
@@ -65,7 +65,7 @@ func TestPublishGivesATurnOnlyToThoseThatItConcerns(t *testing.T) {
 		x.quiet(t)
 		y.quiet(t)
 		if n := same.asked.Load(); n != 2 {
-			t.Errorf("%d look-ups for two proxies that have it all: somebody had a turn", n)
+			t.Errorf("%d look-ups for two proxies that have everything: want no turn", n)
 		}
 		changed := &table{views: map[string]envoy.View{"x-0": one, "y-0": two}}
 		m.publish(changed)
@@ -81,7 +81,7 @@ func TestPublishGivesATurnOnlyToThoseThatItConcerns(t *testing.T) {
 	})
 }
 
-// A pod that is not known yet is served the moment that it is; one that stays unknown leaves nothing.
+// A pod that is not known yet is served as soon as it is; one that stays unknown leaves nothing behind.
 func TestPublishLetsInWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t)
@@ -140,15 +140,15 @@ func TestRejectionIsVisible(t *testing.T) {
 		}
 		d.close()
 		if r := testutil.ToFloat64(m.metrics.rejected); r != 0 {
-			t.Errorf("%v resources rejected by proxies that have left", r)
+			t.Errorf("%v resources rejected by disconnected proxies", r)
 		}
 		if got := m.Debug(); len(got.Proxies) != 0 {
-			t.Errorf("a proxy that left is still there: %+v", got)
+			t.Errorf("a disconnected proxy is still listed: %+v", got)
 		}
 	})
 }
 
-// What is shown of a refusal is bounded.
+// The report of a rejection is bounded.
 func TestDebugIsBounded(t *testing.T) {
 	rs := rejections{}
 	what := sent{}
@@ -161,7 +161,7 @@ func TestDebugIsBounded(t *testing.T) {
 	}
 }
 
-// Another replica sends nothing of what the proxy holds already.
+// Another replica does not send what the proxy already holds.
 func TestFailoverCostsNothing(t *testing.T) {
 	a := newAuthority(t)
 	first, second := replica(t, a, a.Trust), replica(t, a, a.Trust)
@@ -183,7 +183,7 @@ func TestFailoverCostsNothing(t *testing.T) {
 	for typ := range envoy.NumKinds {
 		d.ask(typ, holds[typ], subscribe[typ]...)
 	}
-	// A change that comes next is the first thing that is sent.
+	// The next change is the first response.
 	second.Publish(built(t, envoy.NewBuilder(nil), regular(20, 20, 2)))
 	if got := summary(d.take(t)); got != "eds shop/service0|80" {
 		t.Errorf("got %q, want the changed endpoint only", got)
@@ -196,7 +196,7 @@ func TestFailoverCostsNothing(t *testing.T) {
 	}
 }
 
-// After 500 proxies came and went nothing is left of them.
+// After 500 proxies have connected and disconnected, nothing is left of them.
 func TestMemoryReturns(t *testing.T) {
 	const proxies = 500
 	a := newAuthority(t)
@@ -223,7 +223,7 @@ func TestMemoryReturns(t *testing.T) {
 	deadline := time.Now().Add(time.Minute)
 	for m.lists.len()+m.leafSets.len() > 0 {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d lists and %d certificates are still there", m.lists.len(), m.leafSets.len())
+			t.Fatalf("%d lists and %d certificates are left", m.lists.len(), m.leafSets.len())
 		}
 		runtime.GC() // cleanups run some time after the collection
 		runtime.Gosched()
@@ -263,7 +263,7 @@ func TestSubscriptionsAreBounded(t *testing.T) {
 	}()
 	for {
 		select {
-		case <-d.responses: // there are no such endpoints
+		case <-d.responses: // the endpoints do not exist
 		case err := <-d.done:
 			if status.Code(err) != codes.ResourceExhausted {
 				t.Errorf("ended with %v, want ResourceExhausted", err)

@@ -44,7 +44,7 @@ type sent struct {
 	removed []string
 }
 
-// carries says whether a resource of that name was in it.
+// carries reports whether a resource of that name was in it.
 func (s sent) carries(name string) bool {
 	for _, part := range s.parts {
 		if slices.ContainsFunc(part, func(r *envoy.Resource) bool { return r.Name == name }) {

@@ -11,7 +11,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// Streams send the same bytes, and nothing that gRPC does when it is done with them changes them.
+// Streams share the same bytes, and gRPC does not change them when it releases them.
 func TestCodecSharesEncodedResources(t *testing.T) {
 	p := newDeltaProxy(t, state{envoy.Clusters: {"a": 1, "b": 1}})
 	o := p.state.offer(t)

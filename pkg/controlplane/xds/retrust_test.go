@@ -65,9 +65,9 @@ func TestRetrust(t *testing.T) {
 		}
 		time.Sleep(respread)
 		if got := summary(brought.takeNow(t)); got != "sds workload" {
-			t.Errorf("after another root signs came %q, want a certificate of it", got)
+			t.Errorf("got %q after another root signs, want a certificate of it", got)
 		}
-		served.quiet(t) // that one is for Leaves
+		served.quiet(t) // Leaves replaces this one
 		served.close()
 		brought.close()
 	})
@@ -116,21 +116,21 @@ func TestReissueReplacesWhatProxiesBrought(t *testing.T) {
 		d = m.askSecrets(t.Context(), "service0-0", holds)
 		d.quiet(t)
 		trust := a.Trust()
-		trust.Fingerprint = "another CA signs, and the bundle has it already"
+		trust.Fingerprint = "another CA signs, which the bundle holds already"
 		m.cfg.Trust = func() ca.Trust { return trust }
 		m.Reissue(10 * time.Minute)
 		if root := m.trust.Load().root; root != truncate(trust.Fingerprint, rootPrefix) {
-			t.Errorf("certificates of %q count as good after Reissue", root)
+			t.Errorf("certificates of %q count as valid after Reissue", root)
 		}
 		time.Sleep(10 * time.Minute)
 		if got := summary(d.takeNow(t)); got != "sds workload" || a.issued.Load() != 2 {
-			t.Errorf("after Reissue came %q, %d certificates in all", got, a.issued.Load())
+			t.Errorf("got %q after Reissue, %d certificates in total", got, a.issued.Load())
 		}
 		d.close()
 	})
 }
 
-// An authority that is away keeps nothing from the proxy but its certificate.
+// While the authority is unavailable, the proxy gets everything but its certificate.
 func TestAuthorityIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuthority(t)
@@ -148,7 +148,7 @@ func TestAuthorityIsAway(t *testing.T) {
 		a.broken.Store(false)
 		time.Sleep(acquireRetryLast)
 		if got := summary(d.takeNow(t)); got != "sds trust-bundle workload" {
-			t.Errorf("after the authority came back came %q", got)
+			t.Errorf("got %q after the authority came back", got)
 		}
 		d.close()
 	})
@@ -180,7 +180,7 @@ func TestHandleAfterStreamEnd(t *testing.T) {
 	}
 }
 
-// The state of the world cannot say what a proxy holds: it is sent all.
+// A state-of-the-world proxy cannot report what it holds: it is sent everything.
 func TestSotwProxyIsSentItsCertificate(t *testing.T) {
 	m := newInMemory(t)
 	m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
@@ -194,12 +194,12 @@ func TestSotwProxyIsSentItsCertificate(t *testing.T) {
 	}
 	stop()
 	if err := <-done; err == nil {
-		t.Error("the stream ended without an error when its proxy left")
+		t.Error("the stream ended without an error when its proxy disconnected")
 	}
 }
 
-// A version is taken if it is four fields with two numbers in the middle, in the only form in which such a
-// version is written, and each field is then what stands there.
+// A version is accepted if it has four fields with two numbers in the middle, in the only form in which such a
+// version is written, and it is parsed into exactly these fields.
 func FuzzParseHeld(f *testing.F) {
 	for _, version := range []string{
 		"0123456789abcdef.1700000000.1690000000.1f", ".0.-1.", "a.b.c.d", "a.1.2", "a.1.2.b.c", "a.01.2.b", "a.+1.2.b", "a.1.-0.b",
@@ -214,7 +214,7 @@ func FuzzParseHeld(f *testing.F) {
 		outcomes.OK(ok)
 		fields := written.FindStringSubmatch(version)
 		if want := len(version) <= 100 && fields != nil && isInt64(fields[2]) && isInt64(fields[3]); ok != want {
-			t.Fatalf("%q is taken: %t, want %t", version, ok, want)
+			t.Fatalf("%q is accepted: %t, want %t", version, ok, want)
 		}
 		if !ok {
 			return

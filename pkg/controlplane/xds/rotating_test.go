@@ -38,7 +38,7 @@ func newRotating(t *testing.T) *rotating {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = r.leaves.Run(ctx) // says that ctx has ended
+		_ = r.leaves.Run(ctx) // returns the cause of ctx
 	}()
 	t.Cleanup(func() {
 		stop()
@@ -56,7 +56,7 @@ func (r *rotating) trusted() ca.Trust {
 	return r.trust
 }
 
-// trustIn makes everybody trust the roots, of which the first signs.
+// trustIn makes the control plane trust the roots, of which the first signs.
 func (r *rotating) trustIn(roots ...*authority) {
 	r.t.Helper()
 	r.mu.Lock()
@@ -77,7 +77,7 @@ func (r *rotating) reissue() {
 	r.Reissue(0)
 }
 
-// only is the evidence of the only stream.
+// only returns the evidence of the only stream.
 func (r *rotating) only() rotation.Proxy {
 	r.t.Helper()
 	synctest.Wait()
@@ -92,7 +92,7 @@ func (r *rotating) only() rotation.Proxy {
 	return e
 }
 
-// wants compares the only stream's evidence: the CAs it trusts and the one that signed.
+// wants compares the evidence of the only stream: the CAs that it trusts and the one that signed.
 func (r *rotating) wants(when string, root *authority, trusts ...*authority) rotation.Proxy {
 	r.t.Helper()
 	e := r.only()

@@ -22,7 +22,7 @@ import (
 // rootPrefix is how many digits of a CA's fingerprint a certificate's version carries.
 const rootPrefix = 16
 
-// certVersion is the version of a workload certificate, taken apart. It says enough for any replica to see
+// certVersion is the version of a workload certificate, parsed. It is enough for any replica to determine
 // whether a proxy that reconnects still holds a good certificate. A proxy that lies about it harms only itself.
 type certVersion struct {
 	root     string // the first digits of its CA's fingerprint
@@ -50,12 +50,12 @@ func parseCertVersion(version string) (h certVersion, ok bool) {
 	return h, h.String() == version
 }
 
-// good says whether that root signed the certificate and it is not due for renewal.
+// good reports whether that root signed the certificate and it is not due for renewal.
 func (h certVersion) good(root string, now time.Time) bool {
 	return h.root == root && now.Before(h.renewAt) && h.renewAt.Before(h.notAfter)
 }
 
-// trusted is what the control plane trusts, in the form in which it is sent to proxies.
+// trusted is what the control plane trusts, in the form that is sent to proxies.
 type trusted struct {
 	ca.Trust
 	root    string   // the first digits of the fingerprint of the CA that signs now
@@ -83,7 +83,7 @@ func (t *trusted) same(trust ca.Trust) bool {
 	return bytes.Equal(t.Bundle, trust.Bundle) && t.Fingerprint == trust.Fingerprint
 }
 
-// leafSets holds the encoded secret of each leaf in use: all proxies of an identity are sent the same. It
+// leafSets holds the encoded secret of each leaf in use: all proxies of an identity are sent the same one. It
 // forgets a leaf together with its last user.
 type leafSets struct {
 	mu    sync.Mutex
@@ -143,7 +143,7 @@ func certVersionOf(leaf *ca.Leaf, root string) certVersion {
 	return certVersion{root: cmp.Or(truncate(root, rootPrefix), "unknown"), notAfter: leaf.NotAfter, renewAt: leaf.RenewAt, serial: truncate(leaf.Serial, 16)}
 }
 
-// signerOf returns the CA that signed a leaf, "" if it is not in the bundle. It does not ask who signs now:
+// signerOf returns the CA that signed a leaf, "" if it is not in the bundle. It does not use the current signer:
 // the leaf may be older than a rotation.
 func signerOf(leaf *ca.Leaf, trust ca.Trust) string {
 	pair := leaf.TLS()

@@ -67,7 +67,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Validate says what is missing.
+// Validate returns an error that names what is missing.
 func (c Config) Validate() error {
 	if c.TrustDomain == "" || c.TLS == nil || c.Leaves == nil || c.Trust == nil || c.Metrics == nil || c.Log == nil {
 		return errors.New("xds: trust domain, TLS, leaves, trust, metrics and log are required")
@@ -157,7 +157,7 @@ func (s *Server) Connected() int {
 	return len(s.streams)
 }
 
-// BeginDrain refuses new streams from now on and tells every proxy (GOAWAY) to open a new connection for
+// BeginDrain refuses new streams from now on and asks every proxy (GOAWAY) to open a new connection for
 // its next stream: on the old one it would only come back here. It returns a function for each connected
 // proxy that ends its stream, so that the caller can spread the ends over time.
 func (s *Server) BeginDrain() []func() {

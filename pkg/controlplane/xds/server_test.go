@@ -59,7 +59,7 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-// newReplica makes a rig that serves nothing yet.
+// newReplica creates a rig that serves nothing yet.
 func newReplica(t testing.TB, issuer *authority, limits ...Limits) *rig {
 	t.Helper()
 	r := &rig{t: t, issuer: issuer, metrics: NewMetrics(prometheus.NewRegistry()), builder: envoy.NewBuilder(nil)}
@@ -100,7 +100,7 @@ func (r *rig) serve(listener net.Listener) (stop func()) {
 	return stop
 }
 
-// publish makes a mesh with the given pods, each of the ServiceAccount before its dash, behind one
+// publish publishes a mesh with the given pods, each of the ServiceAccount before its dash, behind one
 // Service whose only endpoint is 10.0.0.<host>.
 func (r *rig) publish(host byte, pods ...string) {
 	r.t.Helper()
@@ -165,7 +165,7 @@ func (r *rig) open(certificates ...tls.Certificate) (deltaClient, error) {
 	return discoveryv3.NewAggregatedDiscoveryServiceClient(r.connect(certificates)).DeltaAggregatedResources(ctx)
 }
 
-// connect makes a connection of its own.
+// connect opens a connection of its own.
 func (r *rig) connect(certificates []tls.Certificate, options ...grpc.DialOption) *grpc.ClientConn {
 	r.t.Helper()
 	roots := x509.NewCertPool()
@@ -223,7 +223,7 @@ func TestServerConfiguresAndUpdates(t *testing.T) {
 	r.publish(2, "store-0", "buyer-0")
 	second := receiveAndAck(t, c)
 	if got := second.GetResources()[0]; second.GetTypeUrl() != envoy.TypeEndpoint || got.GetVersion() == first.GetResources()[0].GetVersion() {
-		t.Errorf("after a change of an endpoint came %s %s", second.GetTypeUrl(), got.GetVersion())
+		t.Errorf("got %s %s after a change of an endpoint", second.GetTypeUrl(), got.GetVersion())
 	}
 	if n := testutil.ToFloat64(r.metrics.connected); n != 1 {
 		t.Errorf("%v proxies counted, want 1", n)
@@ -237,7 +237,7 @@ func TestServerRefuses(t *testing.T) {
 	}{
 		{"a pod of another ServiceAccount", "buyer", "shop/store-0", codes.PermissionDenied},
 		{"a pod that is not in the mesh", "store", "shop/store-9", codes.Unavailable},
-		{"a node id that is no pod", "store", "sidecar~1", codes.InvalidArgument},
+		{"a node id that names no pod", "store", "sidecar~1", codes.InvalidArgument},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -277,7 +277,7 @@ func TestServerRefusesWithoutCertificate(t *testing.T) {
 		_, err = c.Recv()
 	}
 	if err == nil {
-		t.Error("a client without certificate was served")
+		t.Error("a client without a certificate was served")
 	}
 }
 
@@ -299,7 +299,7 @@ func TestServerDrainsAndRefusesNewStreams(t *testing.T) {
 	}
 }
 
-// A proxy may be faster than the news of its pod.
+// A proxy may connect before its pod is known.
 func TestServerWaitsForTheNewsOfAPod(t *testing.T) {
 	r := newRig(t)
 	c := r.dial("late")
@@ -310,7 +310,8 @@ func TestServerWaitsForTheNewsOfAPod(t *testing.T) {
 	}
 }
 
-// A pod that is gone keeps its last configuration for a while; one that comes back is updated again.
+// The proxy of a pod that left the mesh keeps its last configuration for a while, and is updated again if the pod
+// returns.
 func TestServerKeepsAPodThatIsGoneForAWhile(t *testing.T) {
 	r := newRig(t)
 	c := r.dial("store")
@@ -319,7 +320,7 @@ func TestServerKeepsAPodThatIsGoneForAWhile(t *testing.T) {
 	r.publish(7, "buyer-0")
 	r.publish(8, "store-0", "buyer-0")
 	if got := endpointOf(t, receiveAndAck(t, c)); got != "10.0.0.8" {
-		t.Errorf("after the pod came back its proxy got endpoint %s, want 10.0.0.8 and nothing from between", got)
+		t.Errorf("after the pod came back its proxy got endpoint %s, want 10.0.0.8 and nothing older", got)
 	}
 	r.publish(9, "buyer-0")
 	if _, err := c.Recv(); status.Code(err) != codes.PermissionDenied {
@@ -336,7 +337,7 @@ func endpointOf(t *testing.T, resp *discoveryv3.DeltaDiscoveryResponse) string {
 	return assignment.GetEndpoints()[0].GetLbEndpoints()[0].GetEndpoint().GetAddress().GetSocketAddress().GetAddress()
 }
 
-// A stream ends with the certificate that proved it, whatever the connection is still good for.
+// A stream ends when its certificate expires, even if the connection could go on.
 func TestServerEndsAStreamWithItsCertificate(t *testing.T) {
 	r := newRig(t)
 	leaf, err := r.issuer.Issue(t.Context(), ca.Request{
@@ -353,7 +354,7 @@ func TestServerEndsAStreamWithItsCertificate(t *testing.T) {
 	}
 }
 
-// A proxy that is sent away makes a new connection: on the old one it would come back to the same replica.
+// A proxy that is drained opens a new connection: on the old one it would come back to the same replica.
 func TestServerSendsProxiesToOtherReplicas(t *testing.T) {
 	r := newRig(t)
 	conn := r.connect([]tls.Certificate{r.certificate("store")})
@@ -367,7 +368,7 @@ func TestServerSendsProxiesToOtherReplicas(t *testing.T) {
 	ends := r.server.BeginDrain()
 	for conn.GetState() == connectivity.Ready {
 		if !conn.WaitForStateChange(t.Context(), connectivity.Ready) {
-			t.Fatal("the proxy was not told to leave the connection")
+			t.Fatal("the proxy was not asked to leave the connection")
 		}
 	}
 	ends[0]()

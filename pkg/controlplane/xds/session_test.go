@@ -19,7 +19,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// instant is any moment: sessions only note it.
+// instant is an arbitrary time: sessions only record it.
 var instant = time.Unix(1700000000, 0)
 
 // state describes an offer: per type, per name, a number that stands for the content. Names that
@@ -57,7 +57,7 @@ func (s state) offer(t testing.TB) offer {
 	}
 }
 
-// message is any valid message of the type whose bytes depend on content.
+// message returns a valid message of the type whose bytes depend on content.
 func message(typ envoy.Kind, name string, content int) proto.Message {
 	switch typ {
 	case envoy.Endpoints:
@@ -78,7 +78,7 @@ func decode[M proto.Message](t testing.TB, resp *response, into M) M {
 	t.Helper()
 	encoded := resp.buffers.Materialize()
 	if len(encoded) != resp.size {
-		t.Fatalf("a response of %d bytes says that it has %d", len(encoded), resp.size)
+		t.Fatalf("a response of %d bytes reports a size of %d", len(encoded), resp.size)
 	}
 	if err := proto.Unmarshal(encoded, into); err != nil {
 		t.Fatalf("decode a response: %v", err)
@@ -110,7 +110,7 @@ func summary(resp *discoveryv3.DeltaDiscoveryResponse) string {
 	return strings.Join(words, " ")
 }
 
-// deltaProxy plays a proxy against a deltaSession.
+// deltaProxy simulates a proxy of a deltaSession.
 type deltaProxy struct {
 	t       *testing.T
 	session deltaSession
@@ -138,7 +138,7 @@ func (p *deltaProxy) drop(typ envoy.Kind, names ...string) {
 	p.handle(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typ.TypeURL(), ResourceNamesUnsubscribe: names})
 }
 
-// settle takes and acknowledges responses until there are none, and returns them in short.
+// settle takes and acknowledges responses until there are none, and returns their summaries.
 func (p *deltaProxy) settle() []string {
 	p.t.Helper()
 	var all []string

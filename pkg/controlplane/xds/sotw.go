@@ -77,7 +77,7 @@ func (s *sotwSession) subscribe(t *sotwType, typ envoy.Kind, names []string, now
 	before, first := t.names, !t.asked
 	t.asked, t.named = true, t.named || len(names) > 0
 	t.names = s.lists.of(slices.Clone(names))
-	// Once names were given, their absence means "nothing", never again "everything".
+	// Once names were given, their absence means "nothing" and no longer "everything".
 	all := slices.Contains(names, wildcardName) || mayBeWildcard(typ) && !t.named
 	if all && !t.wildcard {
 		t.dirty = true
@@ -90,7 +90,7 @@ func (s *sotwSession) subscribe(t *sotwType, typ envoy.Kind, names []string, now
 	t.fresh = slices.DeleteFunc(t.fresh, func(name string) bool { return !t.names.has(name) })
 	for _, name := range t.names.all() {
 		// What is asked for again is sent again: the proxy may have dropped it. For clusters and
-		// listeners a response without a name says that there is none.
+		// listeners, a response without a name means that it does not exist.
 		if before.has(name) {
 			continue
 		}
@@ -119,7 +119,7 @@ func (t *sotwType) unborn() []*envoy.Resource {
 	return empty
 }
 
-// next returns the next response to send, or nil. Removed clusters leave last.
+// next returns the next response to send, or nil. Removed clusters are dropped last.
 func (s *sotwSession) next(o offer, now time.Time) *response {
 	quiet := true
 	for typ := range envoy.NumKinds {
@@ -143,7 +143,7 @@ func (s *sotwSession) next(o offer, now time.Time) *response {
 	return nil
 }
 
-// changed updates held and says whether the proxy must be told.
+// changed updates held and reports whether a response must be sent.
 func (s *sotwSession) changed(typ envoy.Kind, now layers) bool {
 	t := &s.types[typ]
 	tell, before := t.dirty, t.held
@@ -229,12 +229,12 @@ func (t *sotwType) content() (sent, string) {
 	return sent{parts: [2][]*envoy.Resource{all}}, envoy.VersionOf(all)
 }
 
-// lacks says whether the proxy will be sent the resource. In this variant it is all or nothing.
+// lacks reports whether the proxy will be sent the resource. In this variant it is all or nothing.
 func (s *sotwSession) lacks(typ envoy.Kind, name string, _ offer) bool {
 	return s.types[typ].dirty && s.types[typ].wants(name)
 }
 
-// settled says whether the proxy answered everything it was sent.
+// settled reports whether the proxy answered everything it was sent.
 func (s *sotwSession) settled() bool {
 	for typ := range envoy.NumKinds {
 		if s.types[typ].awaiting {
@@ -244,7 +244,7 @@ func (s *sotwSession) settled() bool {
 	return true
 }
 
-// configured says whether the proxy asked for its listeners and answered everything it was sent.
+// configured reports whether the proxy asked for its listeners and answered everything it was sent.
 func (s *sotwSession) configured() bool { return s.types[envoy.Listeners].asked && s.settled() }
 
 func (s *sotwSession) remembers() (names, bytes int) {

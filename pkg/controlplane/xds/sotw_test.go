@@ -11,7 +11,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
 )
 
-// sotwProxy plays a proxy against a sotwSession.
+// sotwProxy simulates a proxy of a sotwSession.
 type sotwProxy struct {
 	t       *testing.T
 	session sotwSession
@@ -105,7 +105,7 @@ func TestSotw(t *testing.T) {
 	p.expect("eds a b c")
 }
 
-// Clusters that are gone stay in the responses until what may refer to them was replaced.
+// Deleted clusters stay in the responses until everything that may refer to them was replaced.
 func TestSotwMakesBeforeItBreaks(t *testing.T) {
 	p := newSotwProxy(t, state{envoy.Clusters: {"a": 1, "b": 1}, envoy.Endpoints: {"a": 1, "b": 1}, envoy.Listeners: {"own": 1}, envoy.Routes: {"r": 1}})
 	p.ask(envoy.Clusters)
@@ -131,10 +131,10 @@ func TestSotwMakesBeforeItBreaks(t *testing.T) {
 	p.answer("")
 	p.expect("")
 	p.state[envoy.Endpoints]["a"] = 2
-	p.expect("eds a") // and no more those of the cluster that is gone
+	p.expect("eds a") // and no longer those of the deleted cluster
 	p.answer("", "a", "b")
 
-	// What only goes away goes after one more look at the rest.
+	// A cluster that is only deleted is dropped after everything else was sent once more.
 	delete(p.state[envoy.Clusters], "c")
 	p.state[envoy.Clusters]["b"] = 1
 	p.expect("cds a b c")
@@ -148,8 +148,8 @@ func TestSotwMakesBeforeItBreaks(t *testing.T) {
 	p.expect("lds")
 }
 
-// Subscriptions by name, as gRPC's client makes them: what does not exist is said at once, where
-// the protocol can say it.
+// Subscriptions by name, as gRPC's client makes them: that a resource does not exist is sent at once, where
+// the protocol can express it.
 func TestSotwSubscriptionsByName(t *testing.T) {
 	p := newSotwProxy(t, state{envoy.Listeners: {"x": 1, "own": 1}, envoy.Routes: {"r": 1}})
 	p.ask(envoy.Listeners, "x", "nowhere")
@@ -163,17 +163,17 @@ func TestSotwSubscriptionsByName(t *testing.T) {
 	p.expect("")
 	p.session.handle(&discoveryv3.DiscoveryRequest{TypeUrl: envoy.Routes.TypeURL(), ResponseNonce: p.last.GetNonce()}, p.state.offer(t), instant)
 	p.state[envoy.Routes]["r"] = 2
-	p.expect("") // nobody wants it any more
+	p.expect("") // no longer subscribed
 	p.answer("", "r")
-	p.expect("rds r") // asked for again
+	p.expect("rds r") // subscribed again
 	p.answer("", "r")
 	p.ask(envoy.Listeners)
 	p.state[envoy.Listeners]["x"] = 3
-	p.expect("") // no names, after there were some, is nothing
+	p.expect("") // no names after some means nothing
 }
 
 // A proxy that drops and asks for the same again and again, and answers nothing, makes the session
-// remember no more.
+// remember no more than before.
 func TestSotwRemembersOnlyWhatIsWanted(t *testing.T) {
 	p := newSotwProxy(t, state{})
 	for range 100 {

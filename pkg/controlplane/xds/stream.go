@@ -17,19 +17,19 @@ import (
 
 // protocol is the part of a session that is the same for both variants of the protocol.
 type protocol interface {
-	// next returns the next response, nil when there is none.
+	// next returns the next response, nil if there is none.
 	next(offer, time.Time) *response
-	// settled says whether the proxy answered everything it was sent.
+	// settled reports whether the proxy answered everything it was sent.
 	settled() bool
-	// configured says whether the proxy asked for its listeners and answered everything it was sent.
+	// configured reports whether the proxy asked for its listeners and answered everything it was sent.
 	configured() bool
-	// lacks says whether the proxy wants a resource and does not hold its current version.
+	// lacks reports whether the proxy wants a resource and does not hold its current version.
 	lacks(typ envoy.Kind, name string, o offer) bool
 	// remembers is how many names the proxy asked for, and the memory that they take.
 	remembers() (names, bytes int)
 	// rejected is the number of resources that the proxy currently rejects.
 	rejected() int
-	// report describes the session for people.
+	// report describes the session for the debug page.
 	report() []debug.Type
 }
 
@@ -45,7 +45,7 @@ func (t *termination) Error() string { return t.message }
 
 // stream is one proxy's stream. Three kinds of goroutines work on it, each holding mu for one step:
 // receive handles the proxy's requests, takeTurn (started by the pacer) applies what was published, and
-// attend handles what is rare: certificates and the end. After each step push sends what is new.
+// attend handles rare events: certificates and the end. After each step push sends what is new.
 type stream struct {
 	server   *Server
 	peer     peer
@@ -56,7 +56,7 @@ type stream struct {
 	ended    chan error  // one slot: why the server ends the stream
 	ends     lifetime
 	requests *rate.Limiter // the pod's
-	// configured gives the first sync's slot back; it is called when the proxy has its whole configuration.
+	// configured returns the slot of the first sync; it is called when the proxy has its whole configuration.
 	configured func()
 	// expires is when the workload certificate at the proxy expires, as Unix time; 0 if it has none.
 	expires atomic.Int64
@@ -75,7 +75,7 @@ type stream struct {
 	offered  *certificate // the one in the offer; nil while that is one that the proxy brought
 	sent     secretsHeld  // as of the last response with secrets
 	acked    secretsHeld
-	onTurn   bool        // it took its turn and has not given the place back
+	onTurn   bool        // it took its turn and still has its place
 	sending  bool        // a goroutine is in push
 	closed   bool        // it has ended or is about to end: nothing more is sent
 	rejected int         // its share of the metric
@@ -98,7 +98,7 @@ func (st *stream) stopGrace() {
 	}
 }
 
-// graceOver receives when the grace period is over, and never while the pod is in the mesh.
+// graceOver receives when the grace period has ended, and never while the pod is in the mesh.
 func (st *stream) graceOver() <-chan time.Time {
 	if st.grace == nil {
 		return nil
@@ -141,7 +141,7 @@ func (st *stream) takeTurn() {
 	st.mu.Lock()
 	if st.closed {
 		st.mu.Unlock()
-		return // pacer.leave gives the place back
+		return // pacer.leave frees the place
 	}
 	st.onTurn = true
 	err := st.refresh()
@@ -155,7 +155,7 @@ func (st *stream) takeTurn() {
 }
 
 // push sends everything that is ready. Sending may block on the proxy, so one goroutine at a time sends;
-// the others return and rely on it to look again before it stops. Responses therefore go out in the order
+// the others return and rely on it to check again before it stops. Responses are therefore sent in the order
 // in which the session made them, and a stuck proxy holds one goroutine.
 func (st *stream) push() {
 	st.mu.Lock()
@@ -233,7 +233,7 @@ func (st *stream) terminate(ctx context.Context, why *termination) error {
 	return end(st.peer, why.reason, why.code, "pod %s: %s", st.peer.pod, why.message)
 }
 
-// onGraceOver ends the stream of a pod that left the mesh, unless the pod came back at the last moment.
+// onGraceOver ends the stream of a pod that left the mesh, unless the pod has just come back.
 // st.mu is held.
 func (st *stream) onGraceOver(timer <-chan time.Time) error {
 	if st.graceOver() != timer {

@@ -12,8 +12,8 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
 
-// A proxy that stops reading blocks the server's Send: it delays no other proxy, and what it misses
-// becomes one push.
+// A proxy that stops reading blocks the server's Send: it delays no other proxy, and the changes that it misses
+// become one push.
 func TestServerStuckProxyDelaysNobody(t *testing.T) {
 	r := newRig(t)
 	const services, changes = 300, 100
@@ -29,18 +29,18 @@ func TestServerStuckProxyDelaysNobody(t *testing.T) {
 	ask(t, stuck, "shop/service0-0", envoy.TypeCluster)
 	ask(t, stuck, "", envoy.TypeEndpoint, namesOf(view, envoy.Endpoints)...)
 	ask(t, stuck, "", envoy.TypeListener)
-	lively := r.dial("service1")
-	ask(t, lively, "shop/service1-1", envoy.TypeEndpoint, "shop/service0|80")
-	receiveAndAck(t, lively)
+	reading := r.dial("service1")
+	ask(t, reading, "shop/service1-1", envoy.TypeEndpoint, "shop/service0|80")
+	receiveAndAck(t, reading)
 	for host := range changes {
 		r.server.Publish(built(t, r.builder, regular(services, 2, byte(host+1))))
-		if got := endpointOf(t, receiveAndAck(t, lively)); got != hostOf(host+1) {
-			t.Fatalf("the lively proxy was sent %s, want %s", got, hostOf(host+1))
+		if got := endpointOf(t, receiveAndAck(t, reading)); got != hostOf(host+1) {
+			t.Fatalf("the reading proxy was sent %s, want %s", got, hostOf(host+1))
 		}
 	}
 	awaitMetric(t, "the stuck proxy's stream has looked at the last change", func() bool { return r.sawTheLast("service0-0") })
 	if !r.sendingTo("service0-0") {
-		t.Fatal("nothing was stuck")
+		t.Fatal("no stream was stuck")
 	}
 
 	pushes := map[string][]*discoveryv3.DeltaDiscoveryResponse{}
@@ -59,8 +59,8 @@ func TestServerStuckProxyDelaysNobody(t *testing.T) {
 	}
 }
 
-// The stream of a proxy that does not read can be ended all the same, also when what cannot be sent is
-// not an answer but its certificate, which came later.
+// The stream of a proxy that does not read can still be ended, even if what cannot be sent is
+// not an answer but its certificate, which was issued later.
 func TestServerStuckProxyCanBeEnded(t *testing.T) {
 	for name, typ := range map[string]string{"an answer": envoy.TypeListener, "a certificate": envoy.TypeSecret} {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestServerStuckProxyCanBeEnded(t *testing.T) {
 	}
 }
 
-// names are what a proxy asks for of a type at first.
+// names returns what a proxy asks for first of a type.
 func names(typ string) []string {
 	if typ == envoy.TypeSecret {
 		return []string{envoy.SecretWorkload, envoy.SecretTrustBundle}
@@ -90,17 +90,17 @@ func names(typ string) []string {
 	return nil
 }
 
-// sendingTo says whether something is being sent to a pod's proxy at the moment.
+// sendingTo reports whether a response is currently being sent to a pod's proxy.
 func (r *rig) sendingTo(pod string) bool {
 	return r.streamOf(pod, func(st *stream) bool { return st.sending })
 }
 
-// sawTheLast says whether a pod's stream offers what was published last.
+// sawTheLast reports whether a pod's stream offers what was published last.
 func (r *rig) sawTheLast(pod string) bool {
 	return r.streamOf(pod, func(st *stream) bool { return !st.seen.Load().differs(lookUp(r.server.source(), st.peer.pod)) })
 }
 
-// streamOf asks a pod's stream; false when the pod is not connected.
+// streamOf calls a function with a pod's stream; it returns false if the pod is not connected.
 func (r *rig) streamOf(pod string, is func(*stream) bool) bool {
 	for _, st := range r.server.all() {
 		if st.peer.pod.Name == pod {
@@ -112,5 +112,5 @@ func (r *rig) streamOf(pod string, is func(*stream) bool) bool {
 	return false
 }
 
-// hostOf is the address of the first endpoint of a regular mesh.
+// hostOf returns the address of the first endpoint of a regular mesh.
 func hostOf(host int) string { return fmt.Sprintf("10.99.0.%d", host) }

@@ -38,7 +38,7 @@ func newSyncSlots(n int) *syncSlots {
 	return &syncSlots{free: n, share: max(1, n/8), held: map[party]int{}}
 }
 
-// take waits for a slot; put gives it back.
+// take waits for a slot; put returns it.
 func (t *syncSlots) take(ctx context.Context, of party) error {
 	w := &slotRequest{of, make(chan struct{})}
 	t.mu.Lock()
@@ -60,7 +60,7 @@ func (t *syncSlots) take(ctx context.Context, of party) error {
 	return ctx.Err()
 }
 
-// put gives a slot back.
+// put returns a slot.
 func (t *syncSlots) put(of party) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -75,7 +75,7 @@ func (t *syncSlots) release(of party) {
 	t.grant()
 }
 
-// grant hands out the free slots. t.mu is held.
+// grant assigns the free slots. t.mu is held.
 func (t *syncSlots) grant() {
 	for t.free > 0 {
 		i := t.fairest()
@@ -90,7 +90,7 @@ func (t *syncSlots) grant() {
 	}
 }
 
-// fairest is the index of the request that gets the next slot, -1 for none.
+// fairest returns the index of the request that gets the next slot, -1 for none.
 func (t *syncSlots) fairest() int {
 	best, least := -1, t.share
 	for i, w := range t.waiting {

@@ -35,7 +35,7 @@ func TestTurns(t *testing.T) {
 			}
 		}
 		if got != 2 {
-			t.Fatalf("one party has %d of 16 turns, want 2", got)
+			t.Fatalf("one party has %d of 16 slots, want 2", got)
 		}
 		honest := 0
 		for i := range 20 {
@@ -44,23 +44,23 @@ func TestTurns(t *testing.T) {
 			}
 		}
 		if honest != 14 {
-			t.Fatalf("the others have %d turns beside the 200 that wait, want the other 14", honest)
+			t.Fatalf("the others have %d slots beside the 200 that wait, want the other 14", honest)
 		}
 		turns.put(party{source: netip.AddrFrom4([4]byte{10, 0, 1, 0})})
 		synctest.Wait()
 		if turns.held[party{source: netip.AddrFrom4([4]byte{10, 0, 1, 14})}] != 1 {
-			t.Error("a turn that was given back went not to who had none")
+			t.Error("a returned slot did not go to the party that had none")
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		if len(turns.waiting) != 0 || turns.free != 0 {
-			t.Errorf("%d wait after the deadline, %d turns are free", len(turns.waiting), turns.free)
+			t.Errorf("%d wait after the deadline, %d slots are free", len(turns.waiting), turns.free)
 		}
 	})
 }
 
-// Of 200 streams of one hostile pod that answer nothing as many are let in as there are turns; a victim is
-// served at once all the same.
+// Of 200 streams of one hostile pod that answer nothing, as many are accepted as its share of slots; another proxy is
+// still served at once.
 func TestFirstConfigurationsAreFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t, func(cfg *Config) { cfg.FirstSyncs = 8 })

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setUserTimeout has the kernel close a connection whose peer acknowledges nothing for that long. gRPC
+// setUserTimeout makes the kernel close a connection whose peer acknowledges nothing for that long. gRPC
 // does it for plain TCP connections only, and those of a gate are wrapped.
 func setUserTimeout(conn any, after time.Duration) {
 	raw, ok := conn.(syscall.Conn)
@@ -19,7 +19,7 @@ func setUserTimeout(conn any, after time.Duration) {
 		return // closed already
 	}
 	_ = control.Control(func(fd uintptr) {
-		// Where the kernel has no such option, the HTTP/2 pings find out, only later.
+		// Where the kernel has no such option, the HTTP/2 pings detect it later.
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(after.Milliseconds()))
 	})
 }
