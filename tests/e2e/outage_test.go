@@ -215,7 +215,7 @@ func (s *story) resize(t *testing.T, namespace, name string, replicas int32) {
 	must(deployments.UpdateScale(ctx, name, scale, metav1.UpdateOptions{}))(t)
 }
 
-// connected waits until every proxy says whether it is connected to a controller.
+// connected waits until every proxy reports whether it is connected to a controller.
 func (s *story) connected(t *testing.T, pods []*corev1.Pod, want bool) {
 	t.Helper()
 	for _, pod := range pods {

@@ -20,8 +20,8 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/rights"
 )
 
-// recorder keeps every rule that the mesh's accounts have ever had, including those of the install hook, which are deleted with
-// it. The accounts' requests are in the API server's audit log.
+// recorder keeps every rule that the mesh's accounts have ever had, including those of the install hook, which are
+// deleted with it. The accounts' requests are in the API server's audit log.
 type recorder struct {
 	log   string
 	since time.Time
@@ -154,8 +154,8 @@ func (s *story) fits(t *testing.T, r *recorder, mine func(rights.Right) bool) {
 	t.Logf("%d rights were compared with %d requests", len(granted), len(asked))
 }
 
-// ofOtherMesh says whether a new leader asked about a proxy's Secret of the mesh that "outside" had. It looks for what an
-// earlier leader left behind, may not read Secrets, and takes the policy's refusal as the answer.
+// ofOtherMesh reports whether a new leader asked about a proxy's Secret of the mesh that "outside" had. It looks
+// for what an earlier leader left behind, may not read Secrets, and takes the policy's refusal as the answer.
 func ofOtherMesh(request rights.Request) bool {
 	return request.Namespace == nsMember && request.Verb == "patch" && request.Resource == "secrets" &&
 		strings.HasPrefix(request.Name, "osm-proxy-") && strings.HasSuffix(request.User, ":"+api.AppController)

@@ -140,7 +140,7 @@ func (c *Catalog) look(n *name, e element, hash uint64) (*resource, error) {
 	return r, nil
 }
 
-// has says whether an endpoint resource holds an address.
+// has reports whether an endpoint resource holds an address.
 func (r *resource) has(address string) bool {
 	_, found := slices.BinarySearch(r.refs.addresses, address)
 	return found

@@ -158,7 +158,7 @@ func (e *envoy) begin() (life int) {
 	return e.lives
 }
 
-// stream runs one stream to its end. answered says whether any response came.
+// stream runs one stream to its end. answered reports whether any response came.
 func (e *envoy) stream(c *channel, target string) (answered bool, err error) {
 	life := e.begin()
 	if err := c.open(e.variant.path(), target); err != nil {

@@ -160,7 +160,7 @@ func (c *channel) receive() ([]byte, error) {
 	}
 }
 
-// done says whether another stream needs another connection.
+// done reports whether another stream needs another connection.
 func (c *channel) done() bool { return c.leaving }
 
 // complete returns the current message if all of it is there.

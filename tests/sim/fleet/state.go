@@ -13,7 +13,7 @@ type variant interface {
 	// take takes a response, which is not kept, and returns what to send. changed is called with
 	// every resource that came, be it new or not.
 	take(message []byte, changed func(*resource)) (received, []outgoing, error)
-	// configured says whether the proxy has all that it needs to let traffic through.
+	// configured reports whether the proxy has all that it needs to let traffic through.
 	configured() bool
 	// forget makes it an Envoy that has just been started.
 	forget()
@@ -145,7 +145,7 @@ func (h *holding) names(kind Kind) []string {
 	return list
 }
 
-// warm says whether all clusters have what they need. Only then an Envoy asks for its listeners.
+// warm reports whether all clusters have what they need. Only then an Envoy asks for its listeners.
 func (h *holding) warm() bool {
 	return h.kinds[CDS].got && h.kinds[EDS].pending == 0 && h.kinds[SDS].pending == 0
 }

@@ -1,6 +1,7 @@
-// Package network builds the cluster's LAN: a network namespace for the control plane that holds the bridge, one for
-// each node, a cable from each to the bridge, and one cable to the host. It runs no daemon and writes no packet filter.
-// Invariant: the host's own namespace receives one link and routes to it, and nothing else: no bridge, no rule, no sysctl.
+// Package network builds the cluster's LAN: a network namespace for the control plane that holds the bridge, one
+// for each node, a cable from each to the bridge, and one cable to the host. It runs no daemon and writes no packet
+// filter. Invariant: the host's own namespace receives one link and routes to it, and nothing else: no bridge, no
+// rule, no sysctl.
 package network
 
 import (
@@ -169,7 +170,7 @@ func SetPlugged(c plan.Cluster, node plan.Machine, plugged bool) error {
 	return nil
 }
 
-// Plugged says whether the node's cable is in the bridge and switched on.
+// Plugged reports whether the node's cable is in the bridge and switched on.
 func Plugged(c plan.Cluster, node plan.Machine) bool {
 	var on bool
 	err := withHandle(Path(c, c.Master()), func(master *netlink.Handle, _ netns.NsHandle) error {
@@ -192,7 +193,8 @@ func Remove(c plan.Cluster, m plan.Machine) error {
 	return nil
 }
 
-// RemoveHostLink deletes the host's cable. The kernel would do so itself, but only some time after the namespace has gone.
+// RemoveHostLink deletes the host's cable. The kernel would do so itself, but only some time after the namespace
+// has gone.
 func RemoveHostLink(c plan.Cluster) error {
 	return removeLink(netlink.LinkByName, netlink.LinkDel, c.HostLink())
 }
@@ -207,7 +209,8 @@ func RemovePort(c plan.Cluster, node plan.Machine) error {
 	})
 }
 
-// inside runs do on a thread of its own in the namespace at path. The thread is never reused: it ends with the goroutine.
+// inside runs do on a thread of its own in the namespace at path. The thread is never reused: it ends with the
+// goroutine.
 func inside(path string, do func() error) error {
 	result := make(chan error, 1)
 	go func() {

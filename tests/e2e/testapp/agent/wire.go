@@ -36,7 +36,7 @@ const (
 	PathLive  = "/live"
 )
 
-// ServiceLive is the service whose gRPC health says whether the agent is live; that of "" says
+// ServiceLive is the service whose gRPC health reports whether the agent is live; that of "" says
 // whether it is ready.
 const ServiceLive = "live"
 
