@@ -7,7 +7,7 @@ import (
 
 // Controllers that write only the status of objects, or objects that no client writes.
 
-// endpoints plays the endpoint slice controller.
+// endpoints simulates the endpoint slice controller.
 func (s *Server) endpoints() {
 	slices := kind{"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true}
 	for _, slice := range s.list(slices, "", "apitest/owner", "") {
@@ -32,7 +32,7 @@ func (s *Server) endpoints() {
 	}
 }
 
-// budgets plays the disruption controller; it knows whole numbers only.
+// budgets simulates the disruption controller, for whole numbers only.
 func (s *Server) budgets() {
 	for _, budget := range s.ofKind("PodDisruptionBudget") {
 		var expected, healthy float64
@@ -51,7 +51,7 @@ func (s *Server) budgets() {
 	}
 }
 
-// autoscalers plays the part of the autoscaler that reads metrics: every one is at 12 percent.
+// autoscalers simulates the part of the autoscaler that reads metrics: every metric is at 12 percent.
 func (s *Server) autoscalers() {
 	for _, hpa := range s.ofKind("HorizontalPodAutoscaler") {
 		deployment := s.objects["apps/deployments/"+meta(hpa, "namespace")+"/"+nested(hpa, "spec", "scaleTargetRef", "name")]
@@ -74,7 +74,7 @@ func (s *Server) autoscalers() {
 	}
 }
 
-// selected are the Deployments of an object's namespace whose pods have all of the labels.
+// selected returns the Deployments of an object's namespace whose pods have all of the labels.
 func (s *Server) selected(object, labels Object) []Object {
 	var found []Object
 	for _, deployment := range s.ofKind("Deployment") {

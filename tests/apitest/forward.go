@@ -7,14 +7,14 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"      //nolint:staticcheck // what replaces it would be one more module, for a test server
+	"k8s.io/apimachinery/pkg/util/httpstream"      //nolint:staticcheck // its replacement would be one more module, for a test server
 	"k8s.io/apimachinery/pkg/util/httpstream/spdy" //nolint:staticcheck // as above
 	"k8s.io/client-go/tools/portforward"
 
 	"github.com/osm-edge/osm/pkg/api/debug"
 )
 
-// forward serves a port-forward to a pod and answers the HTTP requests that come through it with the
+// forward serves a port-forward to a pod and responds to the HTTP requests on it with the
 // pod's pages. Websocket requests are rejected, so that clients fall back to SPDY.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request) bool {
 	s.lock.Lock()
@@ -24,7 +24,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	if _, err := httpstream.Handshake(r, w, []string{portforward.PortForwardProtocolV1Name}); err != nil {
-		return true // it has answered
+		return true // it has responded
 	}
 	connection := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(stream httpstream.Stream, replied <-chan struct{}) error {
 		go func() {
@@ -37,14 +37,14 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request) bool {
 		return nil
 	})
 	if connection == nil {
-		return true // it has answered
+		return true // it has responded
 	}
 	defer connection.Close()
 	<-connection.CloseChan()
 	return true
 }
 
-// converse answers the requests of one connection.
+// converse responds to the requests of one connection.
 func (s *Server) converse(stream io.ReadWriter, pod string) {
 	in := bufio.NewReader(stream)
 	for {

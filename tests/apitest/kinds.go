@@ -92,7 +92,7 @@ func (s *Server) kinds() []kind {
 	return served
 }
 
-// discovery answers discovery requests.
+// discovery responds to discovery requests.
 func (s *Server) discovery(w http.ResponseWriter, r *http.Request) bool {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	groups := map[string][]kind{}
@@ -133,7 +133,7 @@ func openAPIPaths(groups map[string][]kind) Object {
 	return paths
 }
 
-// openAPI says only that the server validates fields itself, which clients look for.
+// openAPI only states that the server validates fields itself, which clients check.
 func openAPI(list []kind) Object {
 	paths := Object{}
 	for _, k := range list {
@@ -190,7 +190,7 @@ func (s *Server) review(w http.ResponseWriter, r request, body []byte) {
 	answer(w, http.StatusCreated, Object{"apiVersion": r.kind.apiVersion(), "kind": r.kind.kind, "status": Object{"allowed": allowed}})
 }
 
-// proxy answers for a pod, addressed as http:NAME:PORT.
+// proxy responds for a pod, addressed as http:NAME:PORT.
 func (s *Server) proxy(w http.ResponseWriter, r request) {
 	pod, path := podName(r.name), strings.TrimPrefix(r.subresource, "proxy")
 	body, ok := s.page(pod, path)
@@ -209,7 +209,7 @@ func podName(address string) string {
 	return parts[min(1, len(parts)-1)]
 }
 
-// hangs reports whether a request goes to a pod that never answers, or over a blocked route.
+// hangs reports whether a request goes to a pod that never responds, or over a blocked route.
 func (s *Server) hangs(r *http.Request) bool {
 	s.lock.Lock()
 	defer s.lock.Unlock()

@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// reconcile plays the controllers: addresses of Services, the autoscaler's minimum, pods, Jobs, and
+// reconcile simulates the controllers: addresses of Services, the autoscaler's minimum, pods, Jobs, and
 // status.
 func (s *Server) reconcile() {
 	floors := map[string]float64{}

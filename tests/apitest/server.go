@@ -1,7 +1,7 @@
 // Package apitest is an API server in memory for tests of the CLI. The real clients, Helm's included,
 // talk to it over HTTP, so no part of the CLI has to be faked.
 //
-// It is not Kubernetes: it validates and defaults nothing, and plays only the controllers that the CLI
+// It is not Kubernetes: it validates and defaults nothing, and simulates only the controllers that the CLI
 // waits for: Deployments get pods that are ready, or stuck for a reason that the test chooses; Jobs
 // complete or fail. Its invariant: everything that a client has written can be read back with the same
 // labels, and a dry run changes nothing.
@@ -41,7 +41,7 @@ type Server struct {
 	Pages        map[string]string // pod name and path, such as "pod-0/metrics" -> body
 	// Rotation are the pages of a controller that drives a rotation; see Page.
 	Rotation  []Page
-	Hanging   map[string]bool // names of pods that accept requests and never answer
+	Hanging   map[string]bool // names of pods that accept requests and never respond
 	Fenced    bool            // the API server cannot connect to pods: only port-forwards lead to them
 	OneNode   bool            // every pod runs on node-1
 	Logs      string          // what every container has logged
@@ -99,7 +99,7 @@ users: [{name: test, user: {}}]
 `, s.http.URL)
 }
 
-// Writes are the requests that changed something, in order.
+// Writes returns the requests that changed something, in order.
 func (s *Server) Writes() []string {
 	s.lock.Lock()
 	defer s.lock.Unlock()

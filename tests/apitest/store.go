@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Apply stores objects as they are.
+// Apply stores objects unchanged.
 func (s *Server) Apply(objects ...Object) {
 	s.lock.Lock()
 	defer s.lock.Unlock()

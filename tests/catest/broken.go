@@ -72,13 +72,13 @@ func BrokenRoots(t *testing.T) []BrokenRoot {
 	}
 }
 
-// reversed is a chain in the wrong order.
+// reversed returns a chain in the wrong order.
 func reversed(t *testing.T, root CA) map[string][]byte {
 	intermediate := NewCA(t, ECKey(t, elliptic.P256()), &root, nil)
 	return SecretData(append(root.CertPEM(), intermediate.CertPEM()...), root.KeyPEM(t))
 }
 
-// expiredParent is a chain whose issuer has expired.
+// expiredParent returns a chain whose issuer has expired.
 func expiredParent(t *testing.T) map[string][]byte {
 	parent := NewCA(t, ECKey(t, elliptic.P256()), nil, func(c *x509.Certificate) { c.NotAfter = Today().Add(-time.Minute) })
 	child := NewCA(t, ECKey(t, elliptic.P256()), &parent, nil)

@@ -1,7 +1,7 @@
-// Package catest makes certificate authorities for tests: issuers with a root of their own, CAs made by
-// hand, and broken ones.
+// Package catest makes certificate authorities for tests: issuers with their own root, CAs made without
+// the code under test, and broken ones.
 //
-// No program imports it. Its invariant: every authority has a root of its own, so that no other
+// No program imports it. Its invariant: every authority has its own root, so that no other
 // authority trusts what it signs.
 package catest
 

@@ -14,7 +14,7 @@ const Domain identity.TrustDomain = api.DefaultDomain
 // Today is the time of the tests that do not run in a synctest bubble.
 func Today() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 890, time.UTC) }
 
-// At is a stopped clock.
+// At returns a stopped clock.
 func At(t time.Time) func() time.Time { return func() time.Time { return t } }
 
 // Workload is an identity in namespace bookstore.
@@ -22,7 +22,7 @@ func Workload(name string) identity.Identity {
 	return identity.Identity{Namespace: "bookstore", ServiceAccount: name}
 }
 
-// Clock is a wall clock that a test moves.
+// Clock is a wall clock that a test advances.
 type Clock struct {
 	mu     sync.Mutex
 	offset time.Duration
@@ -35,7 +35,7 @@ func (c *Clock) Now() time.Time {
 	return time.Now().Add(c.offset)
 }
 
-// Jump moves the clock.
+// Jump advances the clock.
 func (c *Clock) Jump(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

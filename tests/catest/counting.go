@@ -10,7 +10,7 @@ import (
 )
 
 // ErrAway is the error of an unavailable authority.
-var ErrAway = errors.New("authority is away")
+var ErrAway = errors.New("authority is unavailable")
 
 // Counting is an authority that counts requests, and can be slow or unavailable.
 type Counting struct {

@@ -1,6 +1,6 @@
 // Command certmanager runs cert-manager's own controllers for tests: the product's certificates are
-// then signed by the real thing. It is not cert-manager's release: its webhook, its ACME and Vault
-// issuers and its leader election are left out. Invariant: what it signs, approves and refuses is
+// then signed by the real code. It is not cert-manager's release: its webhook, its ACME and Vault
+// issuers and its leader election are omitted. Invariant: what it signs, approves and refuses is
 // decided by cert-manager's code alone.
 //
 //	certmanager [--kubeconfig FILE] [--cluster-resource-namespace NAME] [--approver=false]
@@ -49,7 +49,7 @@ const workers = 5
 // crdsFile lies beside the program: the build script copies it out of the same module version.
 const crdsFile = "crds.yaml"
 
-// settings are what the flags say.
+// settings holds the values of the flags.
 type settings struct {
 	kubeconfig               string
 	clusterResourceNamespace string
@@ -66,7 +66,7 @@ func main() {
 	}
 }
 
-// run reads the arguments and does what they say.
+// run executes the command line.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 1 && args[0] == "crds" {
 		return printCRDs(out)
@@ -107,7 +107,7 @@ func control(ctx context.Context, s settings) error {
 		}
 		loops = append(loops, loop)
 	}
-	// Only now: a factory starts the informers that the constructors have asked it for.
+	// This comes last: a factory starts the informers that the constructors have requested.
 	built.SharedInformerFactory.Start(ctx.Done())
 	built.KubeSharedInformerFactory.Start(ctx.Done())
 	built.HTTP01ResourceMetadataInformersFactory.Start(ctx.Done())

@@ -19,7 +19,7 @@ import (
 
 const pagePort = 8080
 
-// bookstore deploys the demo as users do: books must flow, and every server must learn from its
+// bookstore deploys the demo as users do: books must be sold, and every server must learn from its
 // proxy who the caller is.
 func (s *story) bookstore(t *testing.T) {
 	objects := must(manifests.Objects(s.env.demo))(t)

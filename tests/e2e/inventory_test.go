@@ -21,7 +21,7 @@ import (
 // not change: the labels and annotations of a namespace.
 type inventory map[string]string
 
-// noise says why an object may appear and disappear without the mesh, or "".
+// noise returns why an object may appear and disappear without the mesh, or "".
 func noise(resource schema.GroupResource, object *metav1.PartialObjectMetadata) string {
 	system := object.Namespace == metav1.NamespaceSystem
 	switch {
@@ -50,7 +50,7 @@ func (s *story) inventory(t *testing.T) inventory {
 func (s *story) list(ctx context.Context) (inventory, error) {
 	lists, err := s.kube.Discovery().ServerPreferredResources()
 	if err != nil {
-		return nil, fmt.Errorf("ask for all resources: %w", err)
+		return nil, fmt.Errorf("discover all resources: %w", err)
 	}
 	all := inventory{}
 	for _, list := range discovery.FilteredBy(discovery.SupportsAllVerbs{Verbs: []string{"list"}}, lists) {

@@ -50,7 +50,7 @@ func (f traffic) more(t *testing.T, calls int) agent.Tally {
 func (f traffic) stop(t *testing.T) {
 	t.Helper()
 	tally := f.more(t, 1)
-	t.Logf("traffic: %d calls succeeded, %d failed, answered by %d servers", tally.Succeeded, tally.Failed, len(tally.Servers))
+	t.Logf("traffic: %d calls succeeded, %d failed, %d servers responded", tally.Succeeded, tally.Failed, len(tally.Servers))
 	if err := f.from.StartLoad(t.Context(), agent.Load{Interval: time.Second}); err != nil {
 		t.Error(err)
 	}

@@ -48,7 +48,7 @@ func (s *story) lostController(t *testing.T) {
 		}
 	}
 	if moved == 0 {
-		t.Errorf("no proxy has made a new connection, though %s is gone", victim)
+		t.Errorf("no proxy has made a new connection, although %s is deleted", victim)
 	}
 	t.Logf("%d of %d proxies moved from %s to another replica", moved, len(meshed), victim)
 	until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(2))
@@ -232,7 +232,7 @@ func (s *story) connected(t *testing.T, pods []*corev1.Pod, want bool) {
 	}
 }
 
-// connections returns how many connections to controllers a proxy has made in its life.
+// connections returns how many connections to controllers a proxy has made since its start.
 func (s *story) connections(t *testing.T, pod *corev1.Pod) int {
 	t.Helper()
 	return must(s.stat(t.Context(), pod, "cluster.osm-controller.upstream_cx_total"))(t)
@@ -283,7 +283,7 @@ func (s *story) busiest(t *testing.T) string {
 	return name
 }
 
-// unconnected says what is missing until the controllers other than the lost one, which is named by
+// unconnected returns what is missing until the controllers other than the lost one, which is named by
 // its pod or node, serve all proxies.
 func (s *story) unconnected(ctx context.Context, meshed []*corev1.Pod, lost string) string {
 	pods, err := s.kube.CoreV1().Pods(api.DefaultNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + api.AppController})

@@ -106,22 +106,22 @@ func (s *story) direct(t *testing.T, pod *corev1.Pod) agent.Client {
 	return agent.Client{Address: address}
 }
 
-// call has the agent make a call that must be answered.
+// call makes a call from the agent, which must succeed.
 func call(t *testing.T, from agent.Client, protocol agent.Protocol, address string) agent.Seen {
 	t.Helper()
 	answer := must(from.Call(t.Context(), agent.Call{Protocol: protocol, Address: address}))(t)
 	if !answer.OK() {
-		t.Fatalf("call was not answered: %s", answer.Error)
+		t.Fatalf("the call failed: %s", answer.Error)
 	}
 	return answer.Seen
 }
 
-// refused has the agent make a call that must not be answered.
+// refused makes a call from the agent, which must fail.
 func refused(t *testing.T, from agent.Client, protocol agent.Protocol, address string) {
 	t.Helper()
 	answer := must(from.Call(t.Context(), agent.Call{Protocol: protocol, Address: address}))(t)
 	if answer.OK() {
-		t.Errorf("%s %s was answered by %+v, want it refused", protocol, address, answer.Seen)
+		t.Errorf("%s %s got a response from %+v, want it refused", protocol, address, answer.Seen)
 		return
 	}
 	t.Logf("refused, as it must be: %s", answer.Error)

@@ -32,8 +32,9 @@ type connection struct {
 	open          bool
 }
 
-// policies checks that the mesh's NetworkPolicies are enforced in both directions: a client that does not need a port cannot
-// even connect to it. A policy that temporarily allows everything proves that nothing else blocks the connection.
+// policies checks that the mesh's NetworkPolicies are enforced in both directions: a client that does not need a
+// port cannot even connect to it. A policy that temporarily allows everything proves that nothing else blocks the
+// connection.
 func (s *story) policies(t *testing.T) {
 	controllers, injectors := s.listening(t, api.AppController), s.listening(t, api.AppInjector)
 	_, unmeshed := s.onlyPod(t, s.apps.unmeshedClient)
@@ -134,7 +135,7 @@ func (s *story) noSidecar(t *testing.T) agent.Client {
 	})
 	made, from := s.onlyPod(t, a)
 	if injected(made) {
-		t.Fatalf("pod %s/%s has a sidecar, though injection is disabled", made.Namespace, made.Name)
+		t.Fatalf("pod %s/%s has a sidecar, although injection is disabled", made.Namespace, made.Name)
 	}
 	return from
 }

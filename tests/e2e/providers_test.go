@@ -26,9 +26,9 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/canary"
 )
 
-// TestProviders is the life of a small mesh with each certificate provider, which really runs on the
-// cluster. Its invariant: what the provider signed is what proxies present, and nothing that is
-// secret can be read anywhere else than in a Secret.
+// TestProviders tests the life of a small mesh with each certificate provider, which really runs on the
+// cluster. Its invariant: proxies present what the provider signed, and no
+// secret can be read outside a Secret.
 func TestProviders(t *testing.T) {
 	env := must(readEnvironment())(t)
 	s := &story{cluster: connect(t, env.kubeconfig), env: env}
@@ -54,7 +54,7 @@ func TestProviders(t *testing.T) {
 }
 
 // provide runs the life of the mesh. One controller is enough, and makes clear which identities it
-// knows: what a replica has never signed for it cannot sign while the provider is away.
+// knows: it cannot sign for an identity that is new to it while the provider is unavailable.
 func (s *story) provide(t *testing.T, p signer) {
 	record := s.record(t)
 	s.osm(t, slices.Concat([]string{"install"}, p.values, s.narrowed(t), s.env.imageValues())...)
@@ -247,7 +247,7 @@ func (s *story) providerAway(t *testing.T, p signer) {
 		was := &replicas.Items[i]
 		now, err := s.kube.CoreV1().Pods(was.Namespace).Get(t.Context(), was.Name, metav1.GetOptions{})
 		if was.DeletionTimestamp == nil && was.Status.Phase == corev1.PodRunning && (err != nil || restartsOf(now) != restartsOf(was)) {
-			t.Errorf("%s did not live through it without a restart: %v", was.Name, err)
+			t.Errorf("%s did not survive without a restart: %v", was.Name, err)
 		}
 	}
 	load.stop(t)

@@ -155,7 +155,7 @@ func (s *story) fits(t *testing.T, r *recorder, mine func(rights.Right) bool) {
 }
 
 // ofOtherMesh reports whether a new leader asked about a proxy's Secret of the mesh that "outside" had. It looks
-// for what an earlier leader left behind, may not read Secrets, and takes the policy's refusal as the answer.
+// for what an earlier leader left behind, may not read Secrets, and uses the policy's refusal as the result.
 func ofOtherMesh(request rights.Request) bool {
 	return request.Namespace == nsMember && request.Verb == "patch" && request.Resource == "secrets" &&
 		strings.HasPrefix(request.Name, "osm-proxy-") && strings.HasSuffix(request.User, ":"+api.AppController)
@@ -170,7 +170,7 @@ func (s *story) lifeRights(t *testing.T, r *recorder) {
 	})
 	for _, right := range r.granted() {
 		if !unused[right] && slices.ContainsFunc(idleRights(), func(i idleRight) bool { return i.is(right) && !i.chance }) {
-			t.Errorf("said to be idle, but used: %s", right)
+			t.Errorf("listed as idle, but used: %s", right)
 		}
 	}
 }

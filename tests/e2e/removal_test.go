@@ -38,7 +38,7 @@ func (s *story) uninstall(t *testing.T, userVersion string, before inventory) {
 
 	after := app{namespace: nsServer, name: "after"}
 	if pod := s.deploy(t, after, 1)[0]; injected(pod) {
-		t.Errorf("pod %s got a sidecar though the mesh is gone", pod.Name)
+		t.Errorf("pod %s got a sidecar although the mesh is removed", pod.Name)
 	}
 	if version := must(s.kube.CoreV1().Secrets(nsUser).Get(t.Context(), userSecret, metav1.GetOptions{}))(t).ResourceVersion; version != userVersion {
 		t.Errorf("the user's own Secret %s was changed: version %s, was %s", userSecret, version, userVersion)

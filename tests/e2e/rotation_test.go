@@ -106,7 +106,7 @@ func (s *story) twoIssuers(t *testing.T) {
 	}
 }
 
-// gonePod waits until a pod is gone.
+// gonePod waits until a pod is deleted.
 func (s *story) gonePod(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	eventually(t, podTime, func(ctx context.Context) string {
@@ -203,12 +203,12 @@ func (s *story) rotate(t *testing.T, load traffic, to signer, args ...string) {
 	}
 	var report rotationReport
 	if err := json.Unmarshal(end.text, &report); err != nil || !report.Done {
-		t.Fatalf("the report does not say that the rotation is done: %v\n%s", err, end.text)
+		t.Fatalf("the report does not show that the rotation is done: %v\n%s", err, end.text)
 	}
 	s.reported(t, report)
 	s.leavesOf(t, to)
 	now := load.more(t, 100)
-	t.Logf("%s signs after %s, %d calls succeeded meanwhile, %d failed; killed in %v", to.kind, since(begin), now.Succeeded-calls.Succeeded, now.Failed-calls.Failed, killed)
+	t.Logf("%s signs after %s, %d calls succeeded during that time, %d failed; killed in %v", to.kind, since(begin), now.Succeeded-calls.Succeeded, now.Failed-calls.Failed, killed)
 }
 
 // killLeaders kills the leader once in each phase, without grace.
@@ -220,11 +220,11 @@ func (s *story) killLeaders(t *testing.T, killed map[rotation.Phase]string) {
 	}
 	lease, err := s.kube.CoordinationV1().Leases(api.DefaultNamespace).Get(t.Context(), api.ControllerLease, metav1.GetOptions{})
 	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
-		return // there is no leader at the moment
+		return // there is currently no leader
 	}
 	holder := *lease.Spec.HolderIdentity
 	if slices.Contains([]string{killed[rotation.TrustBoth], killed[rotation.SignNew], killed[rotation.AllRenewed]}, holder) {
-		return // it is already dead, and its Lease has not expired yet
+		return // it was killed already, and its Lease has not expired yet
 	}
 	err = s.kube.CoreV1().Pods(api.DefaultNamespace).Delete(t.Context(), holder, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))})
 	if err != nil {

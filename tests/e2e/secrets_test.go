@@ -33,7 +33,7 @@ const typeRelease corev1.SecretType = "helm.sh/release.v1"
 const canaryName = "canary"
 
 // searchSecrets looks for secrets everywhere except in Secrets. First it plants one in several places: a search
-// that misses that one would miss others, too. early holds places that can no longer be read.
+// that misses that one would also miss others. early holds places that can no longer be read.
 func (s *story) searchSecrets(t *testing.T, p signer, early []canary.Place) {
 	searcher, secret := s.secrets(t)
 	s.plant(t, secret)
@@ -253,7 +253,7 @@ func (s *story) commands(t *testing.T, p signer) []canary.Place {
 		{[]string{"proxy", "get", "certs", pod.Name, "-n", pod.Namespace}, "serial_number"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), osmTime)
-		// It may fail and say why: a single controller is not highly available.
+		// It may fail with an explanation: a single controller is not highly available.
 		text, err := s.tryOSM(ctx, row.args...)
 		cancel()
 		if err != nil {

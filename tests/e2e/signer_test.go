@@ -45,7 +45,7 @@ func (s *story) stage() *stage.Stage {
 	return &stage.Stage{Dynamic: s.dynamic, Mapper: mapper, Kube: s.kube, Progress: func(string) {}}
 }
 
-// deployTresor is for tests with a row per provider: this one is built into the mesh.
+// deployTresor is for tests with a row for each provider. Tresor is built into the mesh, so there is nothing to deploy.
 func (s *story) deployTresor(t *testing.T) signer {
 	t.Helper()
 	return s.startSigner(t, signer{kind: provider.KindTresor, root: s.secretRoot(api.DefaultNamespace, "osm-ca-bundle", "ca.crt")}, provider.Tresor())

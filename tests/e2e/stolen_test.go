@@ -54,7 +54,7 @@ type attempt struct {
 	do   func(ctx context.Context, with attacker) error
 }
 
-// expectForbidden makes every attempt and expects a refusal. An account without any rights would pass, too; the rest
+// expectForbidden makes every attempt and expects a refusal. An account without any rights would pass as well; the rest
 // of the story proves the rights that it has.
 func expectForbidden(t *testing.T, with attacker, attempts []attempt) {
 	t.Helper()
@@ -149,7 +149,7 @@ func escalations() []attempt {
 	}
 }
 
-// withoutSettings leaves out the attempts that only the install hook may make: it may change the mesh's settings and its own
+// withoutSettings omits the attempts that only the install hook may make: it may change the mesh's settings and its own
 // definitions.
 func withoutSettings(attempts []attempt) []attempt {
 	var rest []attempt
@@ -259,7 +259,8 @@ func (s *story) developer(t *testing.T) {
 	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: []string{"system:authenticated"}}
 	with := newAttacker(t, config)
 	eventually(t, effectTime, func(ctx context.Context) string {
-		// The developer can read the Secret of their own application: anyone who may run pods under an account is that account.
+		// The developer can read the Secret of their own application: anyone who may run pods under an account is
+		// that account.
 		if err := read("", objects("", "secrets"), nsServer, api.ProxySecretName(s.apps.server.name)).do(ctx, with); err != nil {
 			return err.Error()
 		}

@@ -84,7 +84,7 @@ func (s *story) deployTestApps(t *testing.T) {
 	for _, pods := range [][]*corev1.Pod{s.deploy(t, s.apps.unmeshedClient, 1), s.deploy(t, s.apps.unmeshedServer, 1)} {
 		for _, pod := range pods {
 			if injected(pod) {
-				t.Errorf("pod %s/%s has a sidecar, though its namespace is not in the mesh", pod.Namespace, pod.Name)
+				t.Errorf("pod %s/%s has a sidecar, although its namespace is not in the mesh", pod.Namespace, pod.Name)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func (a testApps) everything() []agent.Call {
 	}
 }
 
-// reach waits until a call is answered.
+// reach waits until a call succeeds.
 func reach(t *testing.T, from agent.Client, what agent.Call) agent.Seen {
 	t.Helper()
 	var seen agent.Seen

@@ -19,7 +19,7 @@ import (
 // protocols calls the servers over every protocol. The client's identity at the server proves
 // mTLS: only the server's proxy writes it, from the certificate that it verified. The TCP protocols
 // cannot carry it; there, the connection's source shows that the server's proxy made it, and
-// that proxy accepts nobody without a certificate (which "permissive mode" shows).
+// that proxy accepts no client without a certificate (which "permissive mode" shows).
 func (s *story) protocols(t *testing.T) {
 	_, client := s.onlyPod(t, s.apps.client)
 	tests := []struct {
@@ -53,11 +53,11 @@ func (s *story) protocols(t *testing.T) {
 			}
 		})
 	}
-	t.Run("both servers answer", func(t *testing.T) {
+	t.Run("both servers respond", func(t *testing.T) {
 		load := flow(t, client, s.apps.everything()...)
 		tally := load.more(t, 100)
 		if len(tally.Servers) != 2 {
-			t.Errorf("calls were answered by %v, want both servers", tally.Servers)
+			t.Errorf("%v responded to calls, want both servers", tally.Servers)
 		}
 		load.stop(t)
 	})
@@ -66,7 +66,7 @@ func (s *story) protocols(t *testing.T) {
 		load := flow(t, s.direct(t, pod), s.apps.everything()...)
 		tally := load.more(t, 100)
 		if len(tally.Servers) != 2 {
-			t.Errorf("%s was answered by %v, want itself and the other", pod.Name, tally.Servers)
+			t.Errorf("%s got responses from %v, want itself and the other", pod.Name, tally.Servers)
 		}
 		load.stop(t)
 	})
@@ -82,14 +82,14 @@ func (s *story) protocols(t *testing.T) {
 	t.Run("to the address of a pod outside the mesh, among those inside", func(t *testing.T) {
 		pod := s.ready(t, s.apps.unmeshedServer, 1)[0]
 		if seen := call(t, client, agent.HTTP, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortHTTP)); seen.Peer != "" {
-			t.Errorf("a server without proxy saw peer %q", seen.Peer)
+			t.Errorf("a server without a proxy saw peer %q", seen.Peer)
 		}
 		call(t, client, agent.ServerFirst, fmt.Sprintf("%s:%d", pod.Status.PodIP, agent.PortServerFirst))
 	})
 	t.Run("out of the mesh", func(t *testing.T) {
 		seen := call(t, client, agent.HTTP, s.apps.at("unmeshed-server", portHTTP))
 		if seen.Peer != "" {
-			t.Errorf("a server without proxy saw peer %q", seen.Peer)
+			t.Errorf("a server without a proxy saw peer %q", seen.Peer)
 		}
 	})
 	t.Run("TCP out of the mesh", func(t *testing.T) {
@@ -99,7 +99,7 @@ func (s *story) protocols(t *testing.T) {
 }
 
 // permissive disables and enables permissive mode. There is no other policy yet, so disabling it means
-// that nobody may talk to anybody. A pod outside the mesh is refused in both cases, because it has
+// that no connection is allowed. A pod outside the mesh is refused in both cases, because it has
 // no certificate: this is intended, there is no mode in which mTLS is optional.
 func (s *story) permissive(t *testing.T) {
 	_, client := s.onlyPod(t, s.apps.client)
@@ -121,7 +121,7 @@ func (s *story) permissive(t *testing.T) {
 	s.unmeshedIsRefused(t, unmeshed)
 }
 
-// unmeshedIsRefused tries Services and pods' own addresses; a server outside the mesh does answer.
+// unmeshedIsRefused tries Services and pods' own addresses; a server outside the mesh does respond.
 func (s *story) unmeshedIsRefused(t *testing.T, unmeshed agent.Client) {
 	t.Helper()
 	call(t, unmeshed, agent.HTTP, s.apps.at("unmeshed-server", portHTTP))

@@ -57,7 +57,7 @@ func (c *cluster) nodes(name string) source {
 	return source{client: c.kube.CoreV1().RESTClient(), resource: "nodes", name: name}
 }
 
-// until watches objects until unmet returns "", and returns those that did it. When that does not
+// until watches objects until unmet returns "", and returns those objects. If that does not
 // happen in time, the test fails with the last result of unmet.
 func until[T runtime.Object](t *testing.T, objects source, within time.Duration, unmet func([]T) string) []T {
 	t.Helper()
@@ -67,7 +67,7 @@ func until[T runtime.Object](t *testing.T, objects source, within time.Duration,
 	notify := func() {
 		select {
 		case changed <- struct{}{}:
-		default: // a change is being looked at that includes this one
+		default: // a pending check includes this change
 		}
 	}
 	var kind T

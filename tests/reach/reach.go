@@ -1,7 +1,7 @@
 // Package reach checks that the seeds of a fuzz target reach the code behind its first checks.
 //
-// If the code under test refuses every seed at once, fuzzing exercises that refusal and nothing behind it,
-// and nobody notices: the target runs fast and finds nothing. So each target names the outcomes that its
+// If the code under test refuses every seed at once, fuzzing exercises only that refusal,
+// and this goes unnoticed: the target runs fast and finds nothing. So each target names the outcomes that its
 // code has and notes the outcome of each input. Package reach measures no coverage and does not check
 // single inputs; that is up to the target.
 //
@@ -95,7 +95,7 @@ func (o *Outcomes) judge(f Target) {
 	}
 	for _, outcome := range slices.Sorted(maps.Keys(o.reached)) {
 		if !o.reached[outcome] {
-			f.Errorf("no seed is %s, so fuzzing would hardly get there: add a seed that is", outcome)
+			f.Errorf("no seed is %s, so fuzzing would hardly reach that outcome: add a seed that does", outcome)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// recorder is a target that remembers what it is told.
+// recorder is a target that records its calls.
 type recorder struct {
 	failed   bool
 	cleanups []func()
@@ -33,7 +33,7 @@ func TestOutcomes(t *testing.T) {
 	tests := map[string]struct {
 		notes  []error
 		failed bool
-		want   string // of what is complained about
+		want   string // part of the error
 	}{
 		"both":            {notes: []error{nil, errors.New("x"), nil}},
 		"none accepted":   {notes: []error{errors.New("x")}, want: "no seed is accepted"},
@@ -50,7 +50,7 @@ func TestOutcomes(t *testing.T) {
 				outcomes.Error(err)
 			}
 			if len(r.said) > 0 {
-				t.Fatalf("judged before the end: %q", r.said)
+				t.Fatalf("reported before the end: %q", r.said)
 			}
 			r.end()
 			var got []string

@@ -11,7 +11,7 @@ import (
 )
 
 // Program returns the file that a variable of the environment names, or skips the test; where $CI is
-// "true" there must be one. hint is what sets the variable.
+// "true" the variable must be set. hint is the command that prints its value.
 func Program(t testing.TB, variable, hint string) string {
 	t.Helper()
 	file := os.Getenv(variable)
@@ -24,7 +24,7 @@ func Program(t testing.TB, variable, hint string) string {
 	return file
 }
 
-// FreePort returns a port of loopback that was free a moment ago.
+// FreePort returns a loopback port that has just been free.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -36,13 +36,13 @@ func FreePort(t testing.TB) string {
 	return port
 }
 
-// Process is a program that a test started and that ends with it.
+// Process is a program that a test started and that ends with the test.
 type Process struct {
 	cmd  *exec.Cmd
 	once sync.Once
 }
 
-// Run starts a program; the end of its log is shown when the test has failed.
+// Run starts a program. If the test fails, the end of the program's log is shown.
 func Run(t testing.TB, log, program string, args ...string) *Process {
 	t.Helper()
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -67,7 +67,7 @@ func Run(t testing.TB, log, program string, args ...string) *Process {
 	return p
 }
 
-// Stop ends the process at once, as a crash would, and waits until it is gone.
+// Stop kills the process, as a crash would, and waits for its end.
 func (p *Process) Stop() {
 	p.once.Do(func() {
 		_ = p.cmd.Process.Kill()

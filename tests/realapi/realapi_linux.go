@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	token    = "admin-token"
-	patience = 60 * time.Second
+	token        = "admin-token"
+	startTimeout = 60 * time.Second
 )
 
 // Server is a running API server.
@@ -25,8 +25,8 @@ type Server struct {
 	host string
 }
 
-// Start starts an API server, or skips the test when there is none; where $CI is "true" there must
-// be one.
+// Start starts an API server, or skips the test if the program is not available; where $CI is "true" it must
+// be.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	apiserver, etcd := os.Getenv("KUBE_APISERVER"), ""
@@ -59,7 +59,7 @@ func Start(t testing.TB) *Server {
 // Config returns a new configuration for the API server, with all permissions and no rate limit.
 func (s *Server) Config() *rest.Config {
 	return &rest.Config{
-		Host: s.host, BearerToken: token, QPS: -1, Timeout: patience,
+		Host: s.host, BearerToken: token, QPS: -1, Timeout: startTimeout,
 		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // the server makes its certificate itself
 	}
 }
@@ -85,13 +85,13 @@ func (s *Server) awaitReady(t testing.TB) {
 	client := s.Client(t)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); ; <-tick.C {
+	for end := time.Now().Add(startTimeout); ; <-tick.C {
 		err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(t.Context()).Error()
 		if err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("the API server is not ready after %v: %v", patience, err)
+			t.Fatalf("the API server is not ready after %v: %v", startTimeout, err)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespace is a network namespace with its loopback up.
+// Namespace is a network namespace whose loopback interface is up.
 type Namespace struct {
 	work chan func()
 	fd   int

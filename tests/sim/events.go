@@ -15,21 +15,21 @@ import (
 	"github.com/osm-edge/osm/tests/sim/world"
 )
 
-// patience is how long a change may take before it counts as lost.
-const patience = 2 * time.Minute
+// changeTimeout is how long a change may take before it counts as lost.
+const changeTimeout = 2 * time.Minute
 
-// random is a source of its own for each use, so that one does not shift another.
+// random returns a separate random source for each use, so that one does not affect another.
 func (r *rig) random(use uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(r.Seed, use)) //nolint:gosec // reproducible on purpose
 }
 
-// toggle turns one endpoint's readiness round and returns how long that took to each proxy, from
+// toggle inverts one endpoint's readiness and returns how long that took to reach each proxy, from
 // before the write was sent.
 func (r *rig) toggle(f *fleet.Fleet, s *world.Service, pod int) ([]time.Duration, error) {
 	return r.toggleAmong(func(string) bool { return true }, f, s, pod)
 }
 
-// toggleAmong is toggle for an endpoint that only some proxies, named by their nodes, are to be told of.
+// toggleAmong is toggle for an endpoint that only concerns some proxies, named by their nodes.
 func (r *rig) toggleAmong(expected func(node string) bool, f *fleet.Fleet, s *world.Service, pod int) ([]time.Duration, error) {
 	pods := s.Pods()
 	addr := pods[pod].Addr.String()
@@ -40,7 +40,7 @@ func (r *rig) toggleAmong(expected func(node string) bool, f *fleet.Fleet, s *wo
 	if _, err := r.world.Toggle(r.ctx, s, pod); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, patience)
+	ctx, cancel := context.WithTimeout(r.ctx, changeTimeout)
 	defer cancel()
 	latencies, missing := probe.Result(ctx)
 	if missing > 0 {
@@ -126,7 +126,7 @@ func (r *rig) loneChanges(f *fleet.Fleet, events int) ([]time.Duration, error) {
 	return all, nil
 }
 
-// loneServices is how many services lone changes are made to; churn leaves them alone.
+// loneServices is the number of services that lone changes use; churn does not change them.
 func loneServices(r *rig) int { return max(1, len(r.world.Services)/10) }
 
 // churn: how much slower is that when the rest of the mesh changes all the time?
@@ -177,8 +177,8 @@ func churn(r *rig) error {
 	return nil
 }
 
-// under runs work while endpoints of the services that lone changes leave alone change at a rate,
-// and returns how many did.
+// under runs work while endpoints of the services without lone changes change at a rate,
+// and returns how many changes were made.
 func (r *rig) under(perSecond int, work func() error) (written int, err error) {
 	ctx, stop := context.WithCancel(r.ctx)
 	group, ctx := errgroup.WithContext(ctx)
@@ -194,7 +194,7 @@ func (r *rig) under(perSecond int, work func() error) (written int, err error) {
 	return written, err
 }
 
-// disturb writes at a rate until ctx ends. When the API server is too slow, the rate falls.
+// disturb writes at a rate until ctx ends. If the API server is too slow, the rate falls.
 func (r *rig) disturb(ctx context.Context, group *errgroup.Group, perSecond int) int {
 	random := r.random(2)
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
@@ -219,7 +219,7 @@ func (r *rig) disturb(ctx context.Context, group *errgroup.Group, perSecond int)
 }
 
 // steadyLoad changes endpoints at a rate, each of a service whose last change has arrived
-// everywhere, and judges the times of all of them; goal is in milliseconds.
+// everywhere, and compares all times with the goal, which is in milliseconds.
 func (r *rig) steadyLoad(f *fleet.Fleet, perSecond int, goal float64) error {
 	before, err := r.read(f)
 	if err != nil {

@@ -126,7 +126,7 @@ func (s *session) measureGate(ctx context.Context, expected []report.Count) ([]r
 		return nil, fmt.Errorf("step %q: %w", g.step, err)
 	}
 	if n := g.catalog.Conflicts(); n > 0 {
-		return nil, fmt.Errorf("%d contents came under the version of another", n)
+		return nil, fmt.Errorf("%d contents had the version of another content", n)
 	}
 	return g.counts, errors.Join(g.delta.Err(), g.sotw.Err())
 }
@@ -205,9 +205,9 @@ func (g *gateRun) services() error {
 	return g.world.RemoveService(g.ctx, s, g.after("service removed: "))
 }
 
-// reconnects lets proxies come back with and without their state, and to the only replica that is
+// reconnects makes proxies reconnect with and without their state, and to the only replica that is
 // left. Whether a replica still has the leaf certificate that it gave a proxy depends on how
-// soon the proxy comes back, which Envoy's back-off leaves to chance: secrets are not counted.
+// soon the proxy reconnects, which is random with Envoy's back-off: secrets are not counted.
 func (g *gateRun) reconnects() error {
 	g.loose = true
 	cut := func(forget bool) func() error {
@@ -240,7 +240,7 @@ func (g *gateRun) reconnects() error {
 	})
 }
 
-// awaitStreams waits until the replicas say that n proxies are connected.
+// awaitStreams waits until the replicas report that n proxies are connected.
 func (g *gateRun) awaitStreams(n int) error {
 	// The replicas must notice the cut streams before new ones can be counted.
 	if err := g.wait(settled); err != nil {
@@ -249,7 +249,7 @@ func (g *gateRun) awaitStreams(n int) error {
 	return g.awaitConnected(n)
 }
 
-// after makes each write of a change a step of its own: what it causes is counted from the end of the
+// after makes each write of a change a separate step: its effects are counted from the end of the
 // step before.
 func (g *gateRun) after(prefix string) world.After {
 	return func(write string) error { return g.finish(prefix + write) }

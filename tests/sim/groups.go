@@ -19,7 +19,7 @@ import (
 const (
 	// maxGroupMemory bounds the memory with the most groups, relative to that with one.
 	maxGroupMemory = 1.1
-	// maxGroupBytes bounds the bytes for each proxy told, relative to those with one group. Only the
+	// maxGroupBytes bounds the bytes for each proxy that gets the change, relative to those with one group. Only the
 	// length of a response's nonce differs.
 	maxGroupBytes = 1.05
 )
@@ -56,7 +56,7 @@ func groups(r *rig) error {
 
 // groupCost is what is compared between numbers of groups.
 type groupCost struct {
-	bytes float64 // of one change, for each proxy told
+	bytes float64 // of one change, for each proxy that got it
 	rss   float64 // with all proxies connected
 }
 
@@ -99,7 +99,7 @@ func plantRules(repo, dir string) (overlay string, err error) {
 	return overlay, nil
 }
 
-// measureGroups replaces the replica by a controller with so many groups, and brings up a fleet for it.
+// measureGroups replaces the replica by a controller with the given number of groups, and starts a fleet for it.
 func (r *rig) measureGroups(groups int, programs server.Programs) (groupCost, error) {
 	var cost groupCost
 	r.log("groups: %d", groups)
@@ -112,7 +112,7 @@ func (r *rig) measureGroups(groups int, programs server.Programs) (groupCost, er
 	if err := replica.Ready(r.ctx); err != nil {
 		return cost, err
 	}
-	if err := r.still(2 * time.Second); err != nil { // the leader looks at each ServiceAccount
+	if err := r.still(2 * time.Second); err != nil { // the leader checks each ServiceAccount
 		return cost, err
 	}
 	f, err := r.connected()
@@ -141,7 +141,7 @@ func (r *rig) measureGroups(groups int, programs server.Programs) (groupCost, er
 }
 
 // groupChanges makes endpoints unready and ready, reports which proxies that reached, and returns the
-// bytes of one change for each proxy told.
+// bytes of one change for each proxy that got it.
 func (r *rig) groupChanges(groups int, f *fleet.Fleet) (bytesEach float64, err error) {
 	var told, messages, bytes, last []float64
 	var missed, mistaken int
@@ -182,8 +182,8 @@ func (r *rig) groupChanges(groups int, f *fleet.Fleet) (bytesEach float64, err e
 	return report.Median(bytes) / report.Median(told), nil
 }
 
-// groupClients are the nodes of the pods that may reach a Service. It does not ask package rules: it is
-// to judge what the controller makes of those.
+// groupClients returns the nodes of the pods that may reach a Service. It does not use package rules, because it
+// checks what the controller derives from these.
 func groupClients(groups, server int, services []*world.Service) map[string]bool {
 	nodes := map[string]bool{}
 	for client, s := range services {

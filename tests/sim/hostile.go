@@ -161,7 +161,7 @@ func (r *rig) compareRounds(quiet, attacked roundResults) {
 	r.judge("log of a round, with", slices.Max(attacked.logged)/kilo, "kB", 50)
 }
 
-// harm is how often honest proxies were hindered.
+// harm counts how often honest proxies were affected.
 func hindered(s fleet.Stats) int64 {
 	n := s.Refusals()
 	for _, lost := range s.Lost {
@@ -185,7 +185,7 @@ func (r *rig) offenders() (map[string]float64, error) {
 	return named, nil
 }
 
-// tell reports what the attackers tried and which refusals the server counted meanwhile.
+// tell reports what the attackers tried and which refusals the server counted during that time.
 func (r *rig) tell(outcomes map[string]hostile.Outcome, evil world.Pod, before map[string]float64) error {
 	for _, kind := range slices.Sorted(maps.Keys(outcomes)) {
 		o := outcomes[kind]
@@ -253,7 +253,7 @@ func (r *rig) underAttack(evil world.Pod, sum map[string]hostile.Outcome, work f
 	if err != nil {
 		return fmt.Errorf("start the attackers: %w", err)
 	}
-	// In a cluster they have their own processors.
+	// In a cluster they have their own CPUs.
 	cmd := exec.CommandContext(ctx, "nice", "-n", "19", self, "-attack")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, r.errs
@@ -266,7 +266,7 @@ func (r *rig) underAttack(evil world.Pod, sum map[string]hostile.Outcome, work f
 	}
 	err = json.NewEncoder(in).Encode(plan)
 	if err == nil {
-		err = r.wait(5 * time.Second) // until the attacks are in full swing
+		err = r.wait(5 * time.Second) // until all attacks are running
 	}
 	if err == nil {
 		err = work()

@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/tests/sim/world"
 )
 
-// rig is what one scenario runs on: an API server, a mesh in it, replicas, and fleets.
+// rig is the environment of one scenario: an API server, a mesh in it, replicas, and fleets.
 type rig struct {
 	*session
 	scenario scenario
@@ -34,7 +34,7 @@ type rig struct {
 	tls map[string]*tls.Config // by namespace/account
 }
 
-// up makes everything but the proxies.
+// up starts everything but the proxies.
 func (r *rig) up() error {
 	dir := filepath.Join(r.dir, r.scenario.name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -64,12 +64,12 @@ func (r *rig) up() error {
 	if r.root, err = r.cluster.Root(r.ctx); err != nil {
 		return err
 	}
-	// The replica that holds the Lease writes a Secret for each ServiceAccount: that is not the work
+	// The leader writes a Secret for each ServiceAccount: that is not the work
 	// of any scenario.
 	return r.still(2 * time.Second)
 }
 
-// down ends everything that up and the scenario started.
+// down stops everything that up and the scenario started.
 func (r *rig) down() {
 	for _, f := range r.fleets {
 		f.Close()
@@ -96,7 +96,7 @@ func (r *rig) addReplica() error {
 	return nil
 }
 
-// restart puts a new process in the place of a replica that has ended.
+// restart starts a new process in place of a replica that has ended.
 func (r *rig) restart(i int) error {
 	replica, err := r.cluster.StartReplica(r.Programs, fmt.Sprintf("osm-controller-%d", i), r.replicas[i])
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *rig) restart(i int) error {
 	return nil
 }
 
-// server is the replica of the scenarios that have one.
+// server returns the replica of a scenario with one replica.
 func (r *rig) server() *server.Replica { return r.replicas[0] }
 
 // newFleet returns a fleet without proxies that connects to the first replica.
@@ -116,7 +116,7 @@ func (r *rig) newFleet(protocol fleet.Protocol) *fleet.Fleet {
 	return f
 }
 
-// usualFleet is a fleet with the protocol that was asked for.
+// usualFleet returns a fleet with the protocol of the command line.
 func (r *rig) usualFleet() *fleet.Fleet {
 	if r.StateOfTheWorld {
 		return r.newFleet(fleet.StateOfTheWorld)
@@ -124,7 +124,7 @@ func (r *rig) usualFleet() *fleet.Fleet {
 	return r.newFleet(fleet.Delta)
 }
 
-// proxies are the proxies of these pods.
+// proxies returns the proxies of the given pods.
 func (r *rig) proxies(pods ...world.Pod) ([]fleet.Proxy, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -144,7 +144,7 @@ func (r *rig) proxies(pods ...world.Pod) ([]fleet.Proxy, error) {
 	return proxies, nil
 }
 
-// firstProxies are the scenario's number of proxies, spread over all services.
+// firstProxies returns the scenario's number of proxies, spread over all services.
 func (r *rig) firstProxies() ([]fleet.Proxy, error) {
 	pods := r.world.Pods()
 	if r.scenario.proxies > len(pods) {
@@ -153,7 +153,7 @@ func (r *rig) firstProxies() ([]fleet.Proxy, error) {
 	return r.proxies(pods[:r.scenario.proxies]...)
 }
 
-// connected brings up a fleet of the scenario's size and waits until all is quiet.
+// connected starts a fleet of the scenario's size and waits until nothing is sent anymore.
 func (r *rig) connected() (*fleet.Fleet, error) {
 	f := r.usualFleet()
 	proxies, err := r.firstProxies()
@@ -170,7 +170,7 @@ func (r *rig) connected() (*fleet.Fleet, error) {
 	return f, r.quiet(time.Second, f)
 }
 
-// wait lets time pass.
+// wait sleeps, unless the run ends.
 func (r *rig) wait(d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -182,7 +182,7 @@ func (r *rig) wait(d time.Duration) error {
 	}
 }
 
-// quiet waits until no fleet has received anything for a while. That nothing comes can only be seen
+// quiet waits until no fleet has received anything for a while. That nothing arrives can only be seen
 // by waiting.
 func (r *rig) quiet(d time.Duration, fleets ...*fleet.Fleet) error {
 	var before int64 = -1
@@ -202,7 +202,7 @@ func (r *rig) quiet(d time.Duration, fleets ...*fleet.Fleet) error {
 	}
 }
 
-// still waits until the replicas have used no CPU worth mentioning for a while: 2 % of one.
+// still waits until the replicas have been idle for a while: below 2 % of a CPU.
 func (r *rig) still(d time.Duration) error {
 	before, err := r.cpu()
 	for err == nil {
@@ -218,7 +218,7 @@ func (r *rig) still(d time.Duration) error {
 	return err
 }
 
-// cpu is what all replicas have used.
+// cpu returns the CPU time that all replicas have used.
 func (r *rig) cpu() (time.Duration, error) {
 	var sum time.Duration
 	for _, replica := range r.replicas {

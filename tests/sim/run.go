@@ -33,7 +33,7 @@ func Run(ctx context.Context, args []string, out, errs io.Writer) error {
 	if o.Attack {
 		return hostile.Run(ctx, os.Stdin, out)
 	}
-	// The client is not measured: its memory is cheaper than its garbage collector's time.
+	// The client is not measured, so it saves the garbage collector's time at the cost of memory.
 	debug.SetGCPercent(200)
 	klog.SetOutput(errs)
 	if o.Profile != "" {

@@ -55,7 +55,7 @@ func TestScenariosAreChosenAndSized(t *testing.T) {
 		t.Fatal(err)
 	}
 	if chosen, _ := all.choose(); len(chosen) != len(scenarios()) {
-		t.Errorf("all are %d of %d", len(chosen), len(scenarios()))
+		t.Errorf("all returns %d of %d", len(chosen), len(scenarios()))
 	}
 }
 
@@ -63,7 +63,7 @@ func TestScenariosAreWhole(t *testing.T) {
 	names := map[string]bool{}
 	for _, s := range scenarios() {
 		if s.about == "" || s.run == nil || names[s.name] {
-			t.Errorf("scenario %q is not whole", s.name)
+			t.Errorf("scenario %q is incomplete", s.name)
 		}
 		names[s.name] = true
 		if err := s.shape.Validate(); err != nil {
@@ -124,7 +124,7 @@ func TestGateCounts(t *testing.T) {
 	}
 	g.loose = true
 	if d := report.Differences(g.count("s", now), want); len(d) != 1 || !strings.Contains(d[0], "sds") {
-		t.Errorf("with secrets left out: %v", d)
+		t.Errorf("without secrets: %v", d)
 	}
 }
 
@@ -145,7 +145,7 @@ func TestRulesArePlanted(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	if _, err := plantRules(t.TempDir(), t.TempDir()); err == nil {
-		t.Error("planted rules in a source that does not exist")
+		t.Error("planted rules in a nonexistent source")
 	}
 }
 
@@ -154,7 +154,7 @@ func TestProxiesToldAreCompared(t *testing.T) {
 	now := map[string]int64{"told": 2, "also told": 6, "silent": 2, "missed": 7, "mistaken": 4}
 	told, lacking, wrong := compareTold(before, now, map[string]bool{"told": true, "also told": true, "missed": true, "not of the fleet": true})
 	if told != 3 || lacking != 1 || wrong != 1 {
-		t.Errorf("told %d, lacking %d, wrong %d; want 3, 1, 1", told, lacking, wrong)
+		t.Errorf("got %d, lacking %d, wrong %d; want 3, 1, 1", told, lacking, wrong)
 	}
 }
 
@@ -173,6 +173,6 @@ func TestClientsOfAGroup(t *testing.T) {
 		}
 	}
 	if !mayReach(10, 9, 0) || mayReach(10, 0, 9) {
-		t.Error("the last group reaches the first one, not the other way round")
+		t.Error("want the last group to reach the first one, and not the other way round")
 	}
 }

@@ -13,15 +13,15 @@ import (
 	"github.com/osm-edge/osm/tests/sim/report"
 )
 
-// sample is the state of the replica at one moment of the soak.
+// sample is the state of the replica at one time during the soak.
 type sample struct {
 	share           float64 // of the changes that are made
 	rss, goroutines float64
 }
 
 // soak: does the replica hold more at the end than at the beginning? It is compared twice: at rest,
-// when all proxies are connected and nothing is in progress, and under load. Nothing makes the replica
-// collect its garbage, so single readings under load jump: medians over a stretch of the run are compared.
+// when all proxies are connected and nothing is in progress, and under load. Nothing forces the replica to
+// collect garbage, so single readings under load fluctuate: medians over a part of the run are compared.
 func soak(r *rig) error {
 	f, err := r.connected()
 	if err != nil {
@@ -102,7 +102,7 @@ func (l *soakLoad) upTo(changes, reconnects int) (atRest sample, err error) {
 	return l.sampleNow(l.ctx)
 }
 
-// median is that of what was sampled under load in a stretch of the run. The last change may be a few more.
+// median returns the median of the samples under load in a part of the run. The last change may be a few more.
 func (l *soakLoad) median(from, to float64, of func(sample) float64) float64 {
 	var values []float64
 	for _, s := range l.samples {

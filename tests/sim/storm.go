@@ -31,7 +31,7 @@ func (r *rig) coldStorm(f *fleet.Fleet) error {
 		return err
 	}
 	f.Cut(true)
-	ctx, cancel := context.WithTimeout(r.ctx, 5*patience)
+	ctx, cancel := context.WithTimeout(r.ctx, 5*changeTimeout)
 	defer cancel()
 	last, err := f.AwaitConfigured(ctx)
 	missing, _ := f.Configured()
@@ -82,9 +82,9 @@ func (r *rig) warmStorm(f *fleet.Fleet) error {
 	return r.afterStorm("killed, full proxies", before, f)
 }
 
-// awaitConnected waits until the replicas say that n proxies are connected.
+// awaitConnected waits until the replicas report that n proxies are connected.
 func (r *rig) awaitConnected(n int) error {
-	ctx, cancel := context.WithTimeout(r.ctx, 5*patience)
+	ctx, cancel := context.WithTimeout(r.ctx, 5*changeTimeout)
 	defer cancel()
 	var are int
 	for ctx.Err() == nil {

@@ -17,7 +17,7 @@ func unseen(r *rig) error {
 	if err != nil {
 		return err
 	}
-	// Let the informers have the namespace outside before it changes.
+	// The informers must see the namespace outside before it changes.
 	if err := r.still(time.Second); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (r *rig) unasked() error {
 	for i := range proxies[:10] {
 		proxies[i].Only = func(name string) bool { return !strings.Contains(name, last.Name) }
 	}
-	// The pods of these proxies have a stream already: an Envoy that restarts has two for a moment.
+	// The pods of these proxies already have a stream: an Envoy that restarts briefly has two.
 	f.Add(proxies[:10]...)
 	if _, err := f.AwaitConfigured(r.ctx); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (r *rig) unasked() error {
 		return err
 	}
 	before := f.Stats()
-	ctx, cancel := context.WithTimeout(r.ctx, patience)
+	ctx, cancel := context.WithTimeout(r.ctx, changeTimeout)
 	defer cancel()
 	for range 2 {
 		if _, err := r.world.Toggle(ctx, last, 0); err != nil {

@@ -12,7 +12,7 @@ const alignments = 4
 
 // decodings returns what the pieces of a text may encode.
 func decodings(text []byte) [][]byte {
-	// A piece goes on over line breaks, JSON's escapes of them, and the indentation that follows.
+	// A piece continues across line breaks, JSON's escapes of them, and the indentation that follows.
 	piece := regexp.MustCompile(`[A-Za-z0-9+/_-]{24,}(?:(?:\\+[nr]|[\r\n])+[ \t]*[A-Za-z0-9+/_-]+)*`)
 	join := regexp.MustCompile(`(?:\\+[nr]|[\r\n])+[ \t]*`)
 	standard := strings.NewReplacer("-", "+", "_", "/")

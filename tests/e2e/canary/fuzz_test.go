@@ -10,8 +10,8 @@ import (
 	"github.com/osm-edge/osm/tests/reach"
 )
 
-// FuzzSearch: a known secret is found wherever it stands and whatever is around it, however often it is
-// encoded, and a place without it shows none.
+// FuzzSearch: a known secret is found at any position, in any context, and however often it is
+// encoded, and a place without it has no finding.
 func FuzzSearch(f *testing.F) {
 	f.Add([]byte("before "), []byte(" after"), uint8(0))
 	f.Add([]byte("key: "), []byte("\n"), uint8(1))
@@ -47,7 +47,7 @@ func FuzzSearch(f *testing.F) {
 		case !cut && !shown:
 			t.Errorf("not found in %q %q %q", before, held, after)
 		case cut && shown && len(before)+len(after) == 0:
-			t.Error("found what is cut off")
+			t.Error("found a truncated secret")
 		}
 	})
 }

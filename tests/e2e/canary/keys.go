@@ -51,5 +51,5 @@ func secretNumber(der []byte) ([]byte, error) {
 	case ed25519.PrivateKey:
 		return key.Seed(), nil
 	}
-	return nil, errors.New("a kind of key that is not known")
+	return nil, errors.New("unknown kind of key")
 }

@@ -31,7 +31,7 @@ const minSecret = 12
 // manifest in Helm's gzip in its base64 in the Secret's.
 const maxDepth = 5
 
-// Searcher knows which secrets to look for.
+// Searcher searches for secrets.
 type Searcher struct {
 	names  []string
 	values [][]byte

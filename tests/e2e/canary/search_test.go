@@ -107,7 +107,7 @@ func TestFindsAKnownKey(t *testing.T) {
 	}
 }
 
-// TestFindsAnyKey: leaves' keys exist only in memory, so the search cannot be told about them.
+// TestFindsAnyKey: leaves' keys exist only in memory, so the search cannot know them.
 func TestFindsAnyKey(t *testing.T) {
 	for form, text := range forms(t, pkcs8(t, ecKey(t))) {
 		if found := canary.New().Search(canary.Place{Name: "log", Text: []byte(text)}); len(found) == 0 {

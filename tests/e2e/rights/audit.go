@@ -36,8 +36,8 @@ func (q Request) String() string {
 	return fmt.Sprintf("%s asked to %s %s %s (%s)", q.User, q.Verb, thing(q.Group, q.Resource, q.Name), where, q.Agent)
 }
 
-// Read reads the requests for objects out of an audit log, as lines of JSON, from a moment on. A last line without an
-// end is still being written, and is left out.
+// Read reads the requests for objects from an audit log of JSON lines, beginning at a time. A last line without an
+// end is still being written, and is omitted.
 func Read(log io.Reader, from time.Time) ([]Request, error) {
 	var asked []Request
 	lines := bufio.NewReader(log)
@@ -64,8 +64,8 @@ func Read(log io.Reader, from time.Time) ([]Request, error) {
 	}
 }
 
-// created reports whether a patch or update created the object, as server-side apply does. The API server then also checks
-// the right to create it, but does not log that.
+// created reports whether a patch or update created the object, as server-side apply does. The API server then also
+// checks the right to create it, but does not log that.
 func created(event *auditv1.Event) bool {
 	return event.Verb != "create" && event.ResponseStatus != nil && event.ResponseStatus.Code == http.StatusCreated
 }

@@ -7,13 +7,13 @@ import (
 	"sync/atomic"
 )
 
-// Catalog is what all proxies of a run know of resources: each name has one number, each version
-// was looked into once. It belongs to one run and may be used by many fleets.
+// Catalog is what all proxies of a run know about resources: each name has one number, and each version
+// was decoded once. It belongs to one run and may be used by many fleets.
 type Catalog struct {
 	seed  maphash.Seed
 	kinds [NumKinds]names
 
-	// conflicts counts contents that came under the version of another content.
+	// conflicts counts contents that had the version of another content.
 	conflicts atomic.Int64
 }
 
@@ -60,11 +60,11 @@ func NewCatalog() *Catalog {
 	return c
 }
 
-// Conflicts counts contents that came under a version that another content has had: a proxy that
+// Conflicts counts contents with a version that another content has had: a proxy that
 // holds that version would never get the new content.
 func (c *Catalog) Conflicts() int64 { return c.conflicts.Load() }
 
-// name returns the name of that text, which it keeps.
+// name returns the name with the given text, and stores it.
 func (c *Catalog) name(kind Kind, text []byte) *name {
 	all := &c.kinds[kind]
 	all.mu.RLock()
@@ -83,7 +83,7 @@ func (c *Catalog) name(kind Kind, text []byte) *name {
 	return n
 }
 
-// at is the name of an index.
+// at returns the name at an index.
 func (c *Catalog) at(kind Kind, index int) *name {
 	all := &c.kinds[kind]
 	all.mu.RLock()
@@ -91,12 +91,12 @@ func (c *Catalog) at(kind Kind, index int) *name {
 	return all.list[index]
 }
 
-// resource returns what is known of an element; the first time it looks into it. In the state of the
+// resource returns what is known about an element, which it decodes the first time. In the state of the
 // world an element's version is its content.
 func (c *Catalog) resource(kind Kind, e element) (*resource, error) {
 	n := c.name(kind, e.name)
 	if kind == SDS {
-		// Each proxy has secrets of its own; there is nothing to share, and nothing in them to learn.
+		// Each proxy has its own secrets; there is nothing to share and nothing to learn from them.
 		return &resource{name: n, version: string(e.version)}, nil
 	}
 	hash := maphash.Bytes(c.seed, e.body)
@@ -146,7 +146,7 @@ func (r *resource) has(address string) bool {
 	return found
 }
 
-// endpointsOf is the endpoint resource that held an address lately, nil if there is none.
+// endpointsOf returns the endpoint resource that last held an address, nil if there is none.
 func (c *Catalog) endpointsOf(address string) *name {
 	all := &c.kinds[EDS]
 	all.mu.RLock()

@@ -20,8 +20,8 @@ func (*delta) path() string {
 
 func (d *delta) forget() { d.clear() }
 
-// begin asks for all that was ever asked for, with the versions that are held, so that nothing has
-// to come twice. A new Envoy asks for clusters only.
+// begin asks for everything that was ever asked for, with the versions that are held, so that nothing has
+// to be sent twice. A new Envoy asks for clusters only.
 func (d *delta) begin(node string) []outgoing {
 	d.kinds[CDS].asked = true
 	var out []outgoing
@@ -91,7 +91,7 @@ func nodeOf(id string) *corev3.Node {
 	return &corev3.Node{Id: id, UserAgentName: "envoy", UserAgentVersionType: &corev3.Node_UserAgentVersion{UserAgentVersion: "sim"}}
 }
 
-// encoded encodes a request of this package's own making, which always has an encoding. Maps are
+// encoded encodes a request of this package, which always has an encoding. Maps are
 // sorted, so that two runs send the same bytes.
 func encoded(req proto.Message) outgoing {
 	message, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)

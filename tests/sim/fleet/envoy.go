@@ -15,7 +15,7 @@ import (
 )
 
 // The back-off of Envoy between streams: up to the interval, chosen at random; the interval doubles
-// until a response comes. These are the values that osm's bootstrap has.
+// until a response arrives. These are the values in osm's bootstrap.
 const (
 	backoffBase = 500 * time.Millisecond
 	backoffMax  = 30 * time.Second
@@ -34,7 +34,7 @@ type envoy struct {
 	next    time.Duration // interval of the next back-off
 	stop    context.CancelFunc
 
-	// configuredAt is when it had all that it needs, in nanoseconds since the fleet's beginning; 0 if
+	// configuredAt is when it had everything that it needs, in nanoseconds since the fleet's start; 0 if
 	// it does not have that yet.
 	configuredAt atomic.Int64
 	// messages counts the responses that it has received.
@@ -43,10 +43,10 @@ type envoy struct {
 	mu     sync.Mutex
 	conn   net.Conn // the open one
 	forget bool     // forget the state before the next connection
-	lives  int      // how often it was told to
+	lives  int      // how often it had to
 }
 
-// run lives until ctx ends.
+// run connects and serves streams until ctx ends.
 func (e *envoy) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := e.connected(ctx)
@@ -55,7 +55,7 @@ func (e *envoy) run(ctx context.Context) {
 	}
 }
 
-// pause waits as Envoy does before it tries again.
+// pause waits as Envoy does before a retry.
 func (e *envoy) pause(ctx context.Context) {
 	wait := time.Duration(e.random.Int64N(int64(e.next)))
 	e.next = min(2*e.next, backoffMax)
@@ -130,7 +130,7 @@ func (e *envoy) leave(conn net.Conn) {
 	conn.Close()
 }
 
-// cut closes the connection, if there is one. With forget the Envoy comes back as a new one.
+// cut closes the connection, if there is one. With forget the Envoy reconnects as a new one.
 func (e *envoy) cut(forget bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -158,7 +158,7 @@ func (e *envoy) begin() (life int) {
 	return e.lives
 }
 
-// stream runs one stream to its end. answered reports whether any response came.
+// stream runs one stream to its end. answered reports whether any response arrived.
 func (e *envoy) stream(c *channel, target string) (answered bool, err error) {
 	life := e.begin()
 	if err := c.open(e.variant.path(), target); err != nil {
@@ -190,7 +190,7 @@ func (e *envoy) stream(c *channel, target string) (answered bool, err error) {
 	}
 }
 
-// settled notes that the Envoy has all that it needs, unless it was told to begin anew meanwhile.
+// settled records that the Envoy has everything that it needs, unless it was reset since.
 func (e *envoy) settled(life int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -199,7 +199,7 @@ func (e *envoy) settled(life int) {
 	}
 }
 
-// changed is told of every resource that comes.
+// changed is called for every received resource.
 func (e *envoy) changed(r *resource) {
 	if p := r.name.probe.Load(); p != nil && p.fleet == e.fleet && r.has(p.address) == p.present {
 		p.arrive(e.index)

@@ -12,7 +12,7 @@ import (
 
 // Proxy is the identity of one fake Envoy.
 type Proxy struct {
-	// Node is the id that it gives, namespace/pod.
+	// Node is its node id, namespace/pod.
 	Node string
 	// TLS proves its identity and names the server that it accepts.
 	TLS *tls.Config
@@ -45,7 +45,7 @@ type Config struct {
 type Fleet struct {
 	cfg    Config
 	began  time.Time
-	ctx    context.Context //nolint:containedctx // the fleet's life is that of its Envoys
+	ctx    context.Context //nolint:containedctx // the fleet lives as long as its Envoys
 	cancel context.CancelFunc
 	alive  sync.WaitGroup
 	count  counters
@@ -53,8 +53,8 @@ type Fleet struct {
 
 	mu      sync.Mutex
 	targets []string
-	envoys  []*envoy // those that have left stay as nil
-	failed  error    // what was wrong with a response; the first one
+	envoys  []*envoy // nil for removed ones
+	failed  error    // the first error in a response
 }
 
 // New returns a fleet without proxies. Close it.
@@ -108,7 +108,7 @@ func (f *Fleet) Remove(node string) error {
 	return fmt.Errorf("no proxy %s", node)
 }
 
-// Route makes the addresses those that proxies connect to from now on; open connections stay.
+// Route sets the addresses that proxies connect to from now on; open connections stay.
 func (f *Fleet) Route(targets ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -124,7 +124,7 @@ func (f *Fleet) target(random *rand.Rand) (string, error) {
 	return f.targets[random.IntN(len(f.targets))], nil
 }
 
-// Cut closes all connections at once. With forget the proxies come back as new ones that hold
+// Cut closes all connections at once. With forget the proxies reconnect as new ones that hold
 // nothing.
 func (f *Fleet) Cut(forget bool) {
 	for _, e := range f.all() {
@@ -132,7 +132,7 @@ func (f *Fleet) Cut(forget bool) {
 	}
 }
 
-// CutOne closes the connection of the n-th proxy, counted round.
+// CutOne closes the connection of the n-th proxy, modulo the number of proxies.
 func (f *Fleet) CutOne(n int, forget bool) {
 	all := f.all()
 	all[n%len(all)].cut(forget)
@@ -162,8 +162,8 @@ func (f *Fleet) Messages() map[string]int64 {
 	return messages
 }
 
-// Configured is the number of proxies that have all that they need, and since when the last of them
-// has it.
+// Configured returns the number of proxies that have everything that they need, and since when the last of them
+// does.
 func (f *Fleet) Configured() (n int, last time.Time) {
 	var latest int64
 	for _, e := range f.all() {

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newFleet is a fleet of n proxies that is closed with the test.
+// newFleet returns a fleet of n proxies that is closed with the test.
 func newFleet(t *testing.T, c *controlPlane, n int) *Fleet {
 	t.Helper()
 	f := New(Config{Targets: []string{c.address}, Seed: 1})
@@ -33,13 +33,13 @@ func configured(t *testing.T, f *Fleet) {
 	}
 }
 
-// eventually polls: what other processes would see has no other signal.
+// eventually polls: there is no signal for what other processes observe.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after 30 s", what)
+			t.Fatalf("not after 30 s: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -78,10 +78,10 @@ func TestLargeMessages(t *testing.T) {
 	f.Cut(false)
 	eventually(t, "both are back", func() bool { return c.opened.Load() == 4 })
 	c.change("cluster-0000"+strings.Repeat("x", 80), "2", "10.9.9.9")
-	// Each may get it twice: as news, and as what its first request does not hold.
+	// Each may get it twice: as a change, and because its first request does not list it.
 	eventually(t, "both have the change", func() bool { return f.Stats().Sub(before).Messages[EDS] >= 2 })
 	if came := f.Stats().Sub(before); came.Messages[CDS] != 0 || came.Messages[LDS] != 0 || came.Resources[EDS] > 4 {
-		t.Errorf("a reconnect with everything held brought %+v", came)
+		t.Errorf("a reconnect that held everything received %+v", came)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestCutWithAndWithoutMemory(t *testing.T) {
 	f.Cut(true)
 	configured(t, f)
 	if came := f.Stats().Sub(before); came.Messages[CDS] != 3 {
-		t.Errorf("%d messages of CDS: the first cut should bring none, the second one each", came.Messages[CDS])
+		t.Errorf("%d messages of CDS: want none after the first cut, and one each after the second", came.Messages[CDS])
 	}
 }
 
@@ -134,7 +134,7 @@ func TestServerThatGoesAway(t *testing.T) {
 		return strings.Contains(f.Stats().Troubles(), "unknown authority")
 	})
 	if next.opened.Load() != 0 {
-		t.Error("a stream to a server that is not trusted")
+		t.Error("a stream to an untrusted server")
 	}
 	f.Route()
 	eventually(t, "no replica at all", func() bool { return strings.Contains(f.Stats().Troubles(), "no replica to connect to") })
@@ -149,7 +149,7 @@ func TestRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	if f.Size() != 1 || f.Remove("ns/pod-0") == nil {
-		t.Error("removed and still there")
+		t.Error("still there after Remove")
 	}
 	eventually(t, "its stream ends", func() bool {
 		c.mu.Lock()
@@ -165,7 +165,7 @@ func TestProbe(t *testing.T) {
 	f.Add(Proxy{Node: "ns/partial", TLS: c.client, Only: func(name string) bool { return name != "cluster-0001" }})
 	configured(t, f)
 	if _, err := f.Probe("10.1.1.1", true, "10.1.1.2"); err == nil {
-		t.Error("a probe of endpoints that nobody has heard of")
+		t.Error("a probe of unknown endpoints")
 	}
 	probe, err := f.Probe("10.0.0.1", false, "10.0.0.1")
 	if err != nil {
@@ -174,13 +174,13 @@ func TestProbe(t *testing.T) {
 	if _, err := f.Probe("10.0.0.1", false, "10.0.0.1"); err == nil {
 		t.Error("two probes of one resource")
 	}
-	c.change("cluster-0001", "2", "10.0.0.1", "10.0.0.77") // not yet
+	c.change("cluster-0001", "2", "10.0.0.1", "10.0.0.77") // not the awaited change
 	c.change("cluster-0001", "3", "10.0.0.77")
 	latencies, missing := probe.Result(t.Context())
 	if len(latencies) != 4 || missing != 0 {
 		t.Errorf("%d latencies and %d missing, want those of the 4 that asked", len(latencies), missing)
 	}
-	// The resource is free again; now nothing comes.
+	// Another probe of the resource is possible; this time nothing arrives.
 	probe, err = f.Probe("10.0.0.1", true, "10.0.0.77")
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +202,7 @@ func TestProbeAmong(t *testing.T) {
 		t.Errorf("received %v, want a message of each kind for each of 3 proxies", before)
 	}
 	if _, err := f.ProbeAmong(func(string) bool { return false }, "10.0.0.0", false, "10.0.0.0"); err == nil {
-		t.Error("a probe that no proxy is expected to notice")
+		t.Error("a probe without expected proxies")
 	}
 	probe, err := f.ProbeAmong(func(node string) bool { return node == "ns/pod-1" }, "10.0.0.0", false, "10.0.0.0")
 	if err != nil {
@@ -212,7 +212,7 @@ func TestProbeAmong(t *testing.T) {
 	if latencies, missing := probe.Result(t.Context()); len(latencies) != 1 || missing != 0 {
 		t.Errorf("%d latencies and %d missing, want that of the proxy that is expected", len(latencies), missing)
 	}
-	eventually(t, "all are told, expected or not", func() bool {
+	eventually(t, "all have received it, expected or not", func() bool {
 		now := f.Messages()
 		return now["ns/pod-0"] > before["ns/pod-0"] && now["ns/pod-1"] > before["ns/pod-1"] && now["ns/pod-2"] > before["ns/pod-2"]
 	})
@@ -226,6 +226,6 @@ func TestWrongResponsesAreReported(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := f.AwaitConfigured(ctx); err == nil || ctx.Err() != nil {
-		t.Errorf("got %v, want what is wrong with the cluster", err)
+		t.Errorf("got %v, want an error about the cluster", err)
 	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // channel is an HTTP/2 connection with at most one gRPC stream at a time. It has no goroutine of its
-// own: everything happens inside the calls of the one who owns it. A gRPC library would spend more
+// own: everything happens inside its owner's calls. A gRPC library would spend more
 // on each message than the server under test does.
 type channel struct {
 	conn   net.Conn
@@ -32,7 +32,7 @@ type channel struct {
 
 	stream  uint32 // of the open one, 0 if there is none
 	nextID  uint32
-	leaving bool   // the server said GOAWAY: no new stream on this connection
+	leaving bool   // the server sent GOAWAY: no new stream on this connection
 	queue   []byte // gRPC frames that do not fit into the send windows yet
 
 	// Send windows, as the server grants them.
@@ -44,7 +44,7 @@ type channel struct {
 	large   *sync.Pool
 }
 
-// Windows as Envoy grants them, so that it is never the client that holds the server back.
+// Windows as Envoy grants them, so that the client never delays the server.
 const (
 	clientStreamWindow = 16 << 20
 	clientConnWindow   = 24 << 20
@@ -56,12 +56,12 @@ const (
 	// smallMessage is how large a buffer each connection may keep: most messages are small, and an
 	// Envoy's connection is quiet most of the time.
 	smallMessage = 4 << 10
-	// largeMessage is the smallest buffer that is lent: most that are not small fit.
+	// largeMessage is the smallest pooled buffer: most messages that are not small fit.
 	largeMessage = 64 << 10
 )
 
-// newChannel greets the server over an established connection. large lends buffers (*[]byte) for
-// messages that are.
+// newChannel starts HTTP/2 on an established connection. large is the pool of buffers (*[]byte) for
+// large messages.
 func newChannel(conn net.Conn, large *sync.Pool) (*channel, error) {
 	c := &channel{
 		conn: conn, large: large, nextID: 1, connWindow: defaultWindow, initialWindow: defaultWindow,
@@ -77,7 +77,7 @@ func newChannel(conn net.Conn, large *sync.Pool) (*channel, error) {
 		c.framer.WriteWindowUpdate(0, clientConnWindow-defaultWindow),
 		c.out.Flush())
 	if err != nil {
-		return nil, fmt.Errorf("greet the server: %w", err)
+		return nil, fmt.Errorf("start HTTP/2: %w", err)
 	}
 	return c, nil
 }
@@ -178,7 +178,7 @@ func (c *channel) complete() ([]byte, error) {
 	return c.message[grpcPrefix : grpcPrefix+size], nil
 }
 
-// consume drops the message that was returned last.
+// consume drops the last returned message.
 func (c *channel) consume() {
 	if len(c.message) < grpcPrefix {
 		return
@@ -197,7 +197,7 @@ func (c *channel) consume() {
 	c.large.Put(&used)
 }
 
-// keep reads what comes next into the current message. It makes room for all of the message as soon
+// keep reads the next bytes into the current message. It makes room for the whole message as soon
 // as its size is known.
 func (c *channel) keep(n int) error {
 	if first := min(grpcPrefix-len(c.message), n); first > 0 {
@@ -233,7 +233,7 @@ func (c *channel) read(n int) error {
 	return err
 }
 
-// other takes a frame that carries nothing of the open stream's messages.
+// other handles a frame that carries no message of the open stream.
 func (c *channel) other(header http2.FrameHeader) error {
 	frame, err := c.framer.ReadFrameForHeader(header)
 	if err != nil {
@@ -273,8 +273,8 @@ func (c *channel) other(header http2.FrameHeader) error {
 	return nil
 }
 
-// data takes a frame of the open stream's, straight from the connection: a copy of everything would
-// cost this process more than all the rest.
+// data reads a frame of the open stream directly from the connection: copying everything would
+// cost this process more than everything else.
 func (c *channel) data(header http2.FrameHeader) error {
 	if header.Flags.Has(http2.FlagDataPadded) {
 		return errors.New("padded data, which gRPC servers do not send")
@@ -297,7 +297,7 @@ func (c *channel) data(header http2.FrameHeader) error {
 	return c.framer.WriteWindowUpdate(c.stream, taken)
 }
 
-// grant lets the server send as much again on the connection.
+// grant lets the server send the same amount again on the connection.
 func (c *channel) grant(taken uint32) error {
 	if c.connTaken += taken; c.connTaken <= clientConnWindow/2 {
 		return nil
@@ -326,7 +326,7 @@ func (c *channel) ended(why error) error {
 	return why
 }
 
-// statusOf reads the trailers. A stream that ends in order is an error too: an Envoy never asks for
+// statusOf reads the trailers. A stream that ends with OK is also an error: an Envoy never asks for
 // its end.
 func statusOf(f *http2.MetaHeadersFrame) error {
 	code, message := codes.Unknown, ""

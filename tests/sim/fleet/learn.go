@@ -54,7 +54,7 @@ func learn(kind Kind, body []byte) (references, error) {
 			}
 		}
 	case SDS, RDS:
-		// They refer to nothing that is asked for.
+		// They refer to nothing that an Envoy asks for.
 	}
 	refs.secrets, refs.routes, refs.addresses = distinct(refs.secrets), distinct(refs.routes), distinct(refs.addresses)
 	return refs, nil
@@ -65,7 +65,7 @@ func distinct(names []string) []string {
 	return slices.Compact(names)
 }
 
-// walk finds the references to secrets and routes anywhere in a message, also in what is packed.
+// walk finds the references to secrets and routes anywhere in a message, including packed messages.
 // Extensions that are not linked in here refer to neither.
 func (r *references) walk(m protoreflect.Message) {
 	switch v := m.Interface().(type) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Probe measures how long one change takes to each proxy. The change is that an address begins or
+// Probe measures how long one change takes to reach each proxy. The change is that an address begins or
 // ceases to be among the endpoints of a service; whatever else is in the same response, a proxy has
 // the change when that holds for what it received.
 type Probe struct {
@@ -17,21 +17,21 @@ type Probe struct {
 	present bool
 	began   time.Time
 	arrived []atomic.Int64 // by proxy: nanoseconds until then; 0 not yet, -1 not expected
-	open    atomic.Int64   // that are expected and have not arrived
+	open    atomic.Int64   // expected and not arrived
 	done    chan struct{}
 }
 
-// Probe begins to wait for an address to be present, or not, in the endpoint resource that also
-// holds, or held, the address beside. The time runs from now; so make the change after it.
+// Probe starts to wait for an address to be present, or not, in the endpoint resource that also
+// holds, or held, the address beside. The time starts now, so make the change after the call.
 func (f *Fleet) Probe(address string, present bool, beside string) (*Probe, error) {
 	return f.ProbeAmong(func(string) bool { return true }, address, present, beside)
 }
 
-// ProbeAmong is Probe for a change that only some proxies, named by their nodes, are to be told of.
+// ProbeAmong is Probe for a change that only concerns some proxies, named by their nodes.
 func (f *Fleet) ProbeAmong(expected func(node string) bool, address string, present bool, beside string) (*Probe, error) {
 	n := f.cfg.Catalog.endpointsOf(beside)
 	if n == nil {
-		return nil, fmt.Errorf("no proxy was ever told of the endpoint %s", beside)
+		return nil, fmt.Errorf("no proxy ever received the endpoint %s", beside)
 	}
 	f.mu.Lock()
 	p := &Probe{fleet: f, name: n, address: address, present: present, arrived: make([]atomic.Int64, len(f.envoys)), done: make(chan struct{})}
@@ -48,7 +48,7 @@ func (f *Fleet) ProbeAmong(expected func(node string) bool, address string, pres
 	}
 	p.began = time.Now()
 	if !n.probe.CompareAndSwap(nil, p) {
-		return nil, fmt.Errorf("%s is being waited for already", n.text)
+		return nil, fmt.Errorf("there is already a probe of %s", n.text)
 	}
 	return p, nil
 }

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// told are the requests of a variant in a short form, to be compared.
-func told(t *testing.T, v variant, out []outgoing) []string {
+// summaries returns the requests of a variant in a short form, for comparison.
+func summaries(t *testing.T, v variant, out []outgoing) []string {
 	t.Helper()
 	var list []string
 	for _, message := range out {
@@ -40,7 +40,7 @@ func told(t *testing.T, v variant, out []outgoing) []string {
 	return list
 }
 
-// trimmed leaves out what is empty.
+// trimmed omits empty parts.
 func trimmed(line string) string {
 	var kept []string
 	for _, word := range strings.Fields(line) {
@@ -84,26 +84,26 @@ func sotwResponse(t *testing.T, kind Kind, version, nonce string, resources ...p
 	return marshalled(t, resp)
 }
 
-// exchange gives a variant a response and compares what it answers.
+// exchange passes a response to a variant and compares the answers.
 func exchange(t *testing.T, v variant, message []byte, want ...string) {
 	t.Helper()
 	_, out, err := v.take(message, func(*resource) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := told(t, v, out); !slices.Equal(got, want) {
+	if got := summaries(t, v, out); !slices.Equal(got, want) {
 		t.Errorf("answers\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 }
 
 func begins(t *testing.T, v variant, want ...string) {
 	t.Helper()
-	if got := told(t, v, v.begin("ns/pod")); !slices.Equal(got, want) {
+	if got := summaries(t, v, v.begin("ns/pod")); !slices.Equal(got, want) {
 		t.Errorf("begins with\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
 }
 
-// TestDeltaAsksLikeEnvoy walks one proxy through its life.
+// TestDeltaAsksLikeEnvoy follows one proxy from its start through all changes.
 func TestDeltaAsksLikeEnvoy(t *testing.T) {
 	d := &delta{holding: holding{catalog: NewCatalog()}}
 	begins(t, d, "cds node=ns/pod")
@@ -112,7 +112,7 @@ func TestDeltaAsksLikeEnvoy(t *testing.T) {
 		"cds nonce=1", "eds +a,b", "sds +leaf")
 	exchange(t, d, deltaResponse(t, EDS, "2", nil, versioned{"a", "e1", assignment("a")}), "eds nonce=2")
 	exchange(t, d, deltaResponse(t, SDS, "3", nil, versioned{"leaf", "l1", staticCluster("leaf")}), "sds nonce=3")
-	// Listeners come only after the last cluster is warm. A name that does not exist is answered, too.
+	// Listeners are only requested after the last cluster is warm. A nonexistent name also counts as answered.
 	exchange(t, d, deltaResponse(t, EDS, "4", []string{"b"}), "eds nonce=4", "lds")
 	if d.configured() {
 		t.Error("configured without listeners")
@@ -131,12 +131,12 @@ func TestDeltaAsksLikeEnvoy(t *testing.T) {
 	exchange(t, d, deltaResponse(t, CDS, "8", []string{"a"}), "cds nonce=8", "eds -a")
 	begins(t, d, "cds node=ns/pod has=b@b1,s@s1", "eds +b", "sds +leaf has=leaf@l1", "lds has=l@l1", "rds +q,r has=q@q1,r@r1")
 	if !d.configured() {
-		t.Error("a reconnect made it forget")
+		t.Error("it lost its state on a reconnect")
 	}
 	d.forget()
 	begins(t, d, "cds node=ns/pod")
 	if d.configured() {
-		t.Error("configured after it forgot all")
+		t.Error("configured after it lost its state")
 	}
 }
 
@@ -171,7 +171,7 @@ func TestSotwAsksLikeEnvoy(t *testing.T) {
 	if !s.configured() {
 		t.Error("not configured with everything")
 	}
-	// Clusters missing from a response are gone.
+	// Clusters missing from a response are deleted.
 	exchange(t, s, sotwResponse(t, CDS, "v6", "6", edsCluster(t, "b")), "cds version=v6 nonce=6", "eds version=v2 nonce=2 names=b")
 	begins(t, s, "cds node=ns/pod version=v6", "eds version=v2 names=b", "sds version=v3 names=leaf", "lds version=v4", "rds version=v5 names=r")
 	s.forget()
@@ -183,12 +183,12 @@ func TestTakeReportsEachResource(t *testing.T) {
 	var came []string
 	got, _, err := d.take(deltaResponse(t, EDS, "1", []string{"z"}, versioned{"a", "1", assignment("a", "10.0.0.1")}), func(r *resource) { came = append(came, r.name.text) })
 	if err != nil || !slices.Equal(came, []string{"a"}) || got != (received{EDS, 1, 1}) {
-		t.Errorf("came %v, received %+v, %v", came, got, err)
+		t.Errorf("resources %v, received %+v, %v", came, got, err)
 	}
 	if _, _, err := d.take([]byte{0xff}, func(*resource) {}); err == nil {
-		t.Error("took what is no response")
+		t.Error("accepted an invalid response")
 	}
 	if _, _, err := d.take(deltaResponse(t, CDS, "2", nil, versioned{"c", "1", assignment("c")})[:20], func(*resource) {}); err == nil {
-		t.Error("took a truncated response")
+		t.Error("accepted a truncated response")
 	}
 }

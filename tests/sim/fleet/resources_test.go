@@ -26,7 +26,7 @@ func ads() *corev3.ConfigSource {
 	return &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}}}
 }
 
-// edsCluster is a cluster with endpoints from EDS and its certificate, "leaf", from SDS.
+// edsCluster returns a cluster with endpoints from EDS and its certificate, "leaf", from SDS.
 func edsCluster(t testing.TB, name string) *clusterv3.Cluster {
 	t.Helper()
 	return &clusterv3.Cluster{
@@ -44,7 +44,7 @@ func staticCluster(name string) *clusterv3.Cluster {
 	return &clusterv3.Cluster{Name: name, ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}}
 }
 
-// routedListener is a listener with routes from RDS.
+// routedListener returns a listener with routes from RDS.
 func routedListener(t testing.TB, name string, routes ...string) *listenerv3.Listener {
 	t.Helper()
 	l := &listenerv3.Listener{Name: name}
@@ -122,10 +122,10 @@ func TestCatalog(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again, _ := c.resource(EDS, one); again != first {
-		t.Error("the same version was looked into twice")
+		t.Error("the same version was decoded twice")
 	}
 	if whole, _ := c.resource(EDS, element{name: one.name, body: one.body}); whole != first {
-		t.Error("the same content without a version was looked into again")
+		t.Error("the same content without a version was decoded again")
 	}
 	if !first.has("10.0.0.1") || first.has("10.0.0.2") {
 		t.Error("addresses of the endpoints are wrong")
@@ -134,10 +134,10 @@ func TestCatalog(t *testing.T) {
 		t.Errorf("endpointsOf returns %v", n)
 	}
 	if n := c.endpointsOf("10.0.0.9"); n != nil {
-		t.Errorf("endpointsOf returns %v for an address that nobody has", n)
+		t.Errorf("endpointsOf returns %v for an unknown address", n)
 	}
 	if c.Conflicts() != 0 {
-		t.Error("conflicts without any")
+		t.Error("reports conflicts without any")
 	}
 	other := element{name: one.name, version: one.version, body: marshalled(t, assignment("c", "10.0.0.2"))}
 	if r, _ := c.resource(EDS, other); r == first || c.Conflicts() != 1 {

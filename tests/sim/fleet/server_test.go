@@ -84,7 +84,7 @@ func clientTLS(t *testing.T, root *server.Authority) *tls.Config {
 	}
 }
 
-// serve makes a mesh of n clusters with one endpoint each; ballast makes their names longer.
+// serve serves a mesh of n clusters with one endpoint each; ballast makes their names longer.
 func (c *controlPlane) serve(n int, ballast string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,7 +100,7 @@ func (c *controlPlane) serve(n int, ballast string) {
 	c.content[LDS] = []versioned{{"listener", "1", routedListener(c.t, "listener", routes...)}}
 }
 
-// change makes endpoints different and tells every stream.
+// change changes endpoints and notifies every stream.
 func (c *controlPlane) change(name, version string, addresses ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -177,7 +177,7 @@ func (c *controlPlane) DeltaAggregatedResources(g discoveryv3.AggregatedDiscover
 	}
 }
 
-// news is what a request asks for and does not hold.
+// news returns what a request asks for and does not hold.
 func (c *controlPlane) news(kind Kind, req *discoveryv3.DeltaDiscoveryRequest) []versioned {
 	if req.GetResponseNonce() != "" {
 		return nil

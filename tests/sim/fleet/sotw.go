@@ -6,8 +6,8 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 )
 
-// sotw is an Envoy that asks for the state of the world: each request names all that it wants, each
-// response holds all of it.
+// sotw is an Envoy that asks for the state of the world: each request names everything that it wants, each
+// response holds all of that.
 type sotw struct {
 	holding
 	last   [NumKinds]struct{ version, nonce string }
@@ -23,7 +23,7 @@ func (s *sotw) forget() {
 	s.last = [NumKinds]struct{ version, nonce string }{}
 }
 
-// begin asks for all that was ever asked for; the version is that of the last response.
+// begin asks for everything that was ever asked for; the version is that of the last response.
 func (s *sotw) begin(node string) []outgoing {
 	s.kinds[CDS].asked = true
 	var out []outgoing
@@ -53,7 +53,7 @@ func (s *sotw) take(message []byte, changed func(*resource)) (received, []outgoi
 		return received{}, nil, err
 	}
 	if !byName(r.kind) {
-		clear(s.kinds[r.kind].held) // what is not in the response is gone
+		clear(s.kinds[r.kind].held) // what is not in the response is deleted
 	}
 	for _, e := range r.resources {
 		res, err := s.catalog.resource(r.kind, e)

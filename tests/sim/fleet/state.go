@@ -8,21 +8,21 @@ import (
 type variant interface {
 	// path is the gRPC method.
 	path() string
-	// begin returns the requests of a new stream; what the proxy holds from an older one it keeps.
+	// begin returns the requests of a new stream; the proxy keeps what it holds from an older one.
 	begin(node string) []outgoing
-	// take takes a response, which is not kept, and returns what to send. changed is called with
-	// every resource that came, be it new or not.
+	// take handles a response, which is not retained, and returns what to send. changed is called with
+	// every resource in it, new or not.
 	take(message []byte, changed func(*resource)) (received, []outgoing, error)
-	// configured reports whether the proxy has all that it needs to let traffic through.
+	// configured reports whether the proxy has everything that it needs to carry traffic.
 	configured() bool
-	// forget makes it an Envoy that has just been started.
+	// forget resets it to an Envoy that has just been started.
 	forget()
 }
 
 // outgoing is a request, encoded.
 type outgoing []byte
 
-// received is what a response was.
+// received describes a response.
 type received struct {
 	kind               Kind
 	resources, removed int
@@ -36,17 +36,17 @@ type holding struct {
 	kinds [NumKinds]kindHolding
 }
 
-// kindHolding is the part of one kind; its lists are indexed by the names' numbers.
+// kindHolding is the part for one kind; its lists are indexed by the names' numbers.
 type kindHolding struct {
 	asked    bool // a request has been sent, on this stream or an older one
-	got      bool // a response has come
+	got      bool // a response has arrived
 	held     []*resource
 	wanted   []bool // by name; clusters and listeners are asked for as a whole
-	answered []bool // of what is wanted: it came, or it was said not to exist
+	answered []bool // wanted, and it arrived or does not exist
 	pending  int    // wanted and not answered
 }
 
-// clear makes it new.
+// clear resets it.
 func (h *holding) clear() { h.kinds = [NumKinds]kindHolding{} }
 
 // order is the order in which a new stream asks, that of an Envoy's subscriptions.
@@ -54,7 +54,7 @@ func order() [NumKinds]Kind { return [NumKinds]Kind{CDS, EDS, SDS, LDS, RDS} }
 
 func byName(k Kind) bool { return k != CDS && k != LDS }
 
-// put keeps a resource; r nil says that there is none of the name.
+// put stores a resource; a nil r means that there is none of the name.
 func (h *holding) put(n *name, r *resource) {
 	k := &h.kinds[n.kind]
 	k.held = grown(k.held, n.index)
@@ -66,13 +66,13 @@ func (h *holding) put(n *name, r *resource) {
 	k.answered[n.index] = true
 }
 
-// change is what a kind's names become.
+// change describes how the wanted names of a kind change.
 type change struct {
 	kind      Kind
 	add, drop []*name
 }
 
-// follow works out, after a response of clusters or listeners, what else the proxy asks for now.
+// follow determines, after a response with clusters or listeners, what else the proxy asks for now.
 func (h *holding) follow() []change {
 	var endpoints, secrets, routes []*name
 	for _, r := range h.kinds[CDS].held {
@@ -100,7 +100,7 @@ func (h *holding) follow() []change {
 	return changes
 }
 
-// want makes names the ones that are asked for, and returns what is new and what is over.
+// want sets the wanted names, and returns which were added and removed.
 func (h *holding) want(kind Kind, names []*name) change {
 	k := &h.kinds[kind]
 	c := change{kind: kind}
@@ -133,7 +133,7 @@ func (h *holding) want(kind Kind, names []*name) change {
 	return c
 }
 
-// names lists what is wanted, sorted.
+// names returns the wanted names, sorted.
 func (h *holding) names(kind Kind) []string {
 	var list []string
 	for index, wanted := range h.kinds[kind].wanted {
@@ -145,7 +145,7 @@ func (h *holding) names(kind Kind) []string {
 	return list
 }
 
-// warm reports whether all clusters have what they need. Only then an Envoy asks for its listeners.
+// warm reports whether all clusters have what they need. Only then does an Envoy ask for its listeners.
 func (h *holding) warm() bool {
 	return h.kinds[CDS].got && h.kinds[EDS].pending == 0 && h.kinds[SDS].pending == 0
 }
@@ -164,7 +164,7 @@ func grown[T any](list []T, index int) []T {
 
 func at(list []bool, index int) bool { return index < len(list) && list[index] }
 
-// texts are the names' texts, sorted: Envoy's sets are, too.
+// texts returns the names' texts, sorted, as in Envoy.
 func texts(names []*name) []string {
 	list := make([]string, len(names))
 	for i, n := range names {

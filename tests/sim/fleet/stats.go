@@ -114,7 +114,7 @@ func (c *counters) refuse(code string) {
 	c.refused[code]++
 }
 
-// lost counts a connection that ended or was never made, by the innermost cause.
+// lost counts a connection that ended or could not be opened, by the innermost cause.
 func (c *counters) lost(err error) {
 	if err == nil {
 		return

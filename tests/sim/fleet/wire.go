@@ -162,7 +162,7 @@ func parseSotw(message []byte, r *response) error {
 	return err
 }
 
-// anyValue is the content of an Any.
+// anyValue returns the content of an Any.
 func anyValue(message []byte) (value []byte, err error) {
 	err = eachField(message, func(number protowire.Number, field []byte) error {
 		if number == 2 {
@@ -173,7 +173,7 @@ func anyValue(message []byte) (value []byte, err error) {
 	return value, err
 }
 
-// nameOf is the first field of a resource, which is its name in all five types.
+// nameOf returns the first field of a resource, which is its name in all five types.
 func nameOf(body []byte) (name []byte, err error) {
 	err = eachField(body, func(number protowire.Number, field []byte) error {
 		if number == 1 && name == nil {

@@ -71,7 +71,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParse holds the parser to what the protobuf library says of the same bytes.
+// FuzzParse compares the parser with the protobuf library.
 func FuzzParse(f *testing.F) {
 	f.Add(marshalled(f, &discoveryv3.DeltaDiscoveryResponse{TypeUrl: typeCluster, Nonce: "1", RemovedResources: []string{"a"},
 		Resources: []*discoveryv3.Resource{{Name: "c", Version: "v", Resource: &anypb.Any{Value: []byte("x")}}}}))

@@ -12,17 +12,17 @@ import (
 	"time"
 )
 
-// Plan says what to attack, and how.
+// Plan describes what to attack, and how.
 type Plan struct {
-	// Target is the address of the port, ServerName what its certificate says, and Root the CA (PEM).
+	// Target is the address of the port, ServerName the name in its certificate, and Root the CA (PEM).
 	Target, ServerName string
 	Root               []byte
 	// Node, Certificate and Key are the meshed pod's.
 	Node             string
 	Certificate, Key []byte
-	// Meshed and Unmeshed are the addresses that the two connect from.
+	// Meshed and Unmeshed are the addresses that the two pods connect from.
 	Meshed, Unmeshed string
-	// Lasts is when it ends at the latest.
+	// Lasts is the maximum duration.
 	Lasts time.Duration
 }
 
@@ -31,7 +31,7 @@ type Outcome struct {
 	Tried int64 `json:"tried"`
 	// Cut is how many attempts the server ended, with an error, a status or a closed connection.
 	Cut int64 `json:"cut"`
-	// Held is the most that it had open at one time.
+	// Held is the maximum that was open at a time.
 	Held int64 `json:"held"`
 }
 

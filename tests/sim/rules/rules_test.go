@@ -13,7 +13,7 @@ func account(n int) identity.Identity {
 	return identity.Identity{Namespace: "team-00", ServiceAccount: fmt.Sprintf("svc-%04d", n)}
 }
 
-// snapshot is a mesh of these accounts with two pods each, and one pod of a foreign account.
+// snapshot returns a mesh of the given accounts with two pods each, and one pod of another account.
 func snapshot(accounts int) *mesh.Snapshot {
 	workloads := []*mesh.Workload{{Name: mesh.PodName{Name: "foreign"}, Identity: identity.Identity{ServiceAccount: "foreign"}}}
 	for n := range 2 * accounts {

@@ -14,13 +14,13 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// ServiceNetwork is where the API server of a Cluster lets ClusterIPs be.
+// ServiceNetwork is the range of ClusterIPs in a Cluster.
 const ServiceNetwork = "10.96.0.0/16"
 
 // startup limits the start of each process.
 const startup = 2 * time.Minute
 
-// Cluster is an API server with its storage. It has no nodes and no controllers: what those would
+// Cluster is an API server with its storage. It has no nodes and no controllers: what these would
 // write, the simulator writes.
 type Cluster struct {
 	// Kubeconfig is an administrator's kubeconfig file.
@@ -62,7 +62,7 @@ func (c *Cluster) Stop() {
 	}
 }
 
-// startEtcd does not wait for the disk: nobody needs the data after the run.
+// startEtcd starts etcd, which does not wait for the disk: the data is not needed after the run.
 func (c *Cluster) startEtcd(ctx context.Context, program string, port, peer int) error {
 	url, peers := fmt.Sprintf("http://127.0.0.1:%d", port), fmt.Sprintf("http://127.0.0.1:%d", peer)
 	var err error
@@ -114,7 +114,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, program string, etcd, port
 	return c.apiserv.await(ctx, "kube-apiserver", c.ready)
 }
 
-// admin writes the file of the only user: a member of system:masters, whom the API server does not
+// admin writes the file of the only user: a member of system:masters, whose requests the API server does not
 // queue behind others.
 func (c *Cluster) admin(file string) (token string, err error) {
 	token, err = randomToken()
@@ -155,7 +155,7 @@ func (c *Cluster) ready(ctx context.Context) error {
 	return answersOK(ctx, client, c.REST.Host+"/readyz")
 }
 
-// FreePorts returns ports of 127.0.0.1 that nobody listens on. They are all held until all are
+// FreePorts returns unused ports of 127.0.0.1. All are held until all are
 // known, so that no two are the same.
 func FreePorts(n int) ([]int, error) {
 	var ports []int

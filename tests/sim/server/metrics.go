@@ -81,7 +81,7 @@ func get(ctx context.Context, url string) (string, error) {
 		return "", fmt.Errorf("read %s: %w", url, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answers %s: %s", url, resp.Status, strings.TrimSpace(string(body)))
+		return "", fmt.Errorf("%s responds %s: %s", url, resp.Status, strings.TrimSpace(string(body)))
 	}
 	return string(body), nil
 }

@@ -36,7 +36,7 @@ func Start(name, dir string, argv ...string) (*Process, error) {
 	}
 	go func() {
 		defer close(p.done)
-		_ = p.cmd.Wait() // whoever waits for it reports how it ended
+		_ = p.cmd.Wait() // the caller that waits for it reports how it ended
 	}()
 	return p, nil
 }

@@ -25,7 +25,7 @@ type Programs struct {
 	help string
 }
 
-// Find fills in what is empty: etcd and kube-apiserver are the local cluster's (see demo/cluster),
+// Find fills in the empty fields: etcd and kube-apiserver are those of the local cluster (see demo/cluster),
 // which compiles them the first time; osm-controlplane is compiled from this checkout into dir.
 // repo is the root of the checkout.
 func (p Programs) Find(ctx context.Context, repo, dir string) (Programs, error) {
@@ -130,7 +130,7 @@ func answersOK(ctx context.Context, client *http.Client, url string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, resp.Status)
+		return fmt.Errorf("%s responds %s", url, resp.Status)
 	}
 	return nil
 }

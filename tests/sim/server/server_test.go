@@ -97,7 +97,7 @@ hist{le="+Inf"} 2
 		t.Errorf("got %v, %t", built, ok)
 	}
 	if _, ok := m.ByLabel("absent", "type"); ok {
-		t.Error("found what is absent")
+		t.Error("found an absent metric")
 	}
 	for _, bad := range []string{"alone\n", "a b\n"} {
 		if _, err := parseMetrics(bad); err == nil {
@@ -123,7 +123,7 @@ func TestProcess(t *testing.T) {
 	p.Kill()
 	p.Kill() // again does no harm
 	if err := syscall.Kill(p.PID(), 0); err == nil {
-		t.Error("killed and still there")
+		t.Error("still running after Kill")
 	}
 }
 
@@ -134,10 +134,10 @@ func TestProcessThatEnds(t *testing.T) {
 	}
 	err = p.await(t.Context(), "luck", func(context.Context) error { return os.ErrNotExist })
 	if err == nil || !strings.Contains(err.Error(), "no luck") {
-		t.Errorf("got %v, want what it said", err)
+		t.Errorf("got %v, want its output", err)
 	}
 	if _, err := Start("nobody", t.TempDir(), "/nonexistent"); err == nil {
-		t.Error("started what is not there")
+		t.Error("started a nonexistent program")
 	}
 }
 
@@ -164,13 +164,13 @@ func TestStop(t *testing.T) {
 		select {
 		case <-p.Done():
 		default:
-			t.Errorf("%s was stopped and still runs", p.name)
+			t.Errorf("%s is still running after Stop", p.name)
 		}
 	}
 }
 
-// TestAuthority serves TLS with what one authority signs and talks to it with what another one, that
-// was loaded from its files, does.
+// TestAuthority serves TLS with a certificate of one authority and connects with one of another authority that
+// was loaded from the first one's files.
 func TestAuthority(t *testing.T) {
 	root, err := NewAuthority("root")
 	if err != nil {
@@ -241,14 +241,14 @@ func TestGet(t *testing.T) {
 		t.Errorf("got %v, %v", m, err)
 	}
 	if _, err := get(t.Context(), s.URL+"/readyz"); err == nil || !strings.Contains(err.Error(), "not yet") {
-		t.Errorf("got %v, want the answer", err)
+		t.Errorf("got %v, want the response", err)
 	}
 }
 
 func TestProgramsAreFound(t *testing.T) {
 	p := Programs{Etcd: "/bin/sh", APIServer: "/bin/sh", ControlPlane: "/nonexistent"}
 	if _, err := p.Find(t.Context(), ".", t.TempDir()); err == nil {
-		t.Error("found what is not there")
+		t.Error("found a nonexistent program")
 	}
 	p.ControlPlane = script(t, "echo '--debug-address string'")
 	if found, err := p.Find(t.Context(), ".", t.TempDir()); err != nil || !found.debugs() {
@@ -260,7 +260,7 @@ func TestProgramsAreFound(t *testing.T) {
 	}
 	p.ControlPlane = script(t, "exit 1")
 	if _, err := p.Find(t.Context(), ".", t.TempDir()); err == nil {
-		t.Error("a program that fails is taken")
+		t.Error("a program that fails is accepted")
 	}
 	if repo, err := Repo(t.Context()); err != nil || !strings.HasPrefix(mustGetwd(t), repo) {
 		t.Errorf("got %q, %v", repo, err)

@@ -72,7 +72,7 @@ func sumTicks(fields []string) (time.Duration, error) {
 }
 
 // Others is the CPU time that the machine has spent on anything except this process and its children
-// that have ended, since it came up. What grows between two readings was taken from the run.
+// that have ended, since it booted. An increase between two readings was not available to the run.
 func Others() (time.Duration, error) {
 	machine, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -93,7 +93,7 @@ func Others() (time.Duration, error) {
 	return busy - own - children, nil
 }
 
-// parseMachine sums all times except idle ones; time that a hypervisor gave to others counts.
+// parseMachine sums all times except idle ones; stolen time of a hypervisor counts.
 func parseMachine(text string) (time.Duration, error) {
 	line, _, _ := strings.Cut(text, "\n")
 	fields := strings.Fields(line)

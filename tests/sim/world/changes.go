@@ -66,7 +66,7 @@ func (w *World) DeletePod(ctx context.Context, pod Pod) error {
 }
 
 // After is called after each write of a change that takes several, with the write's name, so that
-// what each of them causes can be told apart.
+// their effects can be distinguished.
 type After func(write string) error
 
 // step is one write.
@@ -94,7 +94,7 @@ func (w *World) podSteps(ctx context.Context, s *Service, pod Pod) []step {
 	}
 }
 
-// AddService makes a further service with one pod, write by write.
+// AddService creates another service with one pod, write by write.
 func (w *World) AddService(ctx context.Context, after After) (*Service, error) {
 	s := w.plan(1)
 	steps := []step{{"account", func() error { return w.createAccount(ctx, s) }}}
@@ -123,8 +123,8 @@ func (w *World) RemoveService(ctx context.Context, s *Service, after After) erro
 	}, after)
 }
 
-// Unseen are changes that no proxy can see: nothing that a mesh reads is in them. Each makes its
-// object differ from what it was before, whatever n.
+// Unseen returns changes that no proxy can see: they contain nothing that a mesh reads. Each makes its
+// object differ from before, for any n.
 func (w *World) Unseen() []Unseen {
 	return []Unseen{
 		{"annotation of a Service", w.annotateService},
@@ -190,7 +190,7 @@ func (w *World) writeStatus(ctx context.Context, object *corev1.Pod, n int) erro
 	return wrap(err, "write the status of Pod", object.Namespace, object.Name)
 }
 
-// CreateOutside makes a namespace that is not in the mesh, with one service and one pod.
+// CreateOutside creates a namespace that is not in the mesh, with one service and one pod.
 func (w *World) CreateOutside(ctx context.Context) error {
 	if err := w.createNamespace(ctx, namespaceObject(outside, nil)); err != nil {
 		return err

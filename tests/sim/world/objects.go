@@ -36,7 +36,7 @@ func memberNamespace(name, mesh string) *corev1.Namespace {
 	return ns
 }
 
-// newPod gives the next pod of a service its name and address. Addresses are those of nodes with a
+// newPod returns the next pod of a service, with its name and address. Addresses are those of nodes with a
 // /24 each; services' pods are spread over the nodes, as a scheduler would.
 func (w *World) newPod(s *Service) Pod {
 	w.mu.Lock()
@@ -50,7 +50,7 @@ func (w *World) newPod(s *Service) Pod {
 	}
 }
 
-// podAddr is the address in a slot of a node. A slot beyond the node's /24 goes to further nodes, so
+// podAddr returns the address in a slot of a node. A slot beyond the node's /24 goes to further nodes, so
 // that a long run of pods never uses an address twice before 2^23 pods.
 func podAddr(node, slot int) netip.Addr {
 	node += slot / 250 * 4096
@@ -86,7 +86,7 @@ func serviceObject(s *Service) *corev1.Service {
 	}
 }
 
-// sliceObject is what the endpoint controller would write. s.mu must be held, or s not shared yet.
+// sliceObject returns what the endpoint controller would write. s.mu must be held, or s not shared yet.
 func sliceObject(s *Service) *discoveryv1.EndpointSlice {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
@@ -158,7 +158,7 @@ func injectedPod(s *Service, pod Pod) *corev1.Pod {
 // bootstrapBallast is as long as the bootstrap of a real sidecar.
 func bootstrapBallast() string { return strings.Repeat("static_resources: {} # ballast\n", 200) }
 
-// heartbeat is a pod's status as a kubelet rewrites it: nothing in it that a mesh reads changes.
+// heartbeat returns a pod's status as a kubelet rewrites it: nothing that a mesh reads changes.
 func heartbeat(status corev1.PodStatus, at time.Time) corev1.PodStatus {
 	conditions := append([]corev1.PodCondition(nil), status.Conditions...)
 	for i := range conditions {

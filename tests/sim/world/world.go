@@ -78,7 +78,7 @@ type World struct {
 	mesh   string
 
 	mu   sync.Mutex
-	born int // pods that were ever made
+	born int // pods that were ever created
 }
 
 // writers is the number of concurrent requests.
@@ -189,7 +189,7 @@ func (w *World) createSlice(ctx context.Context, s *Service) error {
 	return wrap(err, "create EndpointSlice of", s.Namespace, s.Name)
 }
 
-// createPod makes a pod and gives it the status of a running one.
+// createPod creates a pod and gives it the status of a running one.
 func (w *World) createPod(ctx context.Context, s *Service, pod Pod) error {
 	if err := w.schedulePod(ctx, s, pod); err != nil {
 		return err
@@ -197,19 +197,19 @@ func (w *World) createPod(ctx context.Context, s *Service, pod Pod) error {
 	return w.runPod(ctx, s, pod)
 }
 
-// schedulePod makes a pod that does not run yet: it has no address.
+// schedulePod creates a pod that does not run yet: it has no address.
 func (w *World) schedulePod(ctx context.Context, s *Service, pod Pod) error {
 	_, err := w.client.CoreV1().Pods(pod.Namespace).Create(ctx, podObject(s, pod), metav1.CreateOptions{})
 	return wrap(err, "create Pod", pod.Namespace, pod.Name)
 }
 
-// runPod gives a pod the status of one that runs. Nobody else writes to it, so no version is named.
+// runPod gives a pod the status of a running one. There is no other writer, so no version is needed.
 func (w *World) runPod(ctx context.Context, s *Service, pod Pod) error {
 	_, err := w.client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, podObject(s, pod), metav1.UpdateOptions{})
 	return wrap(err, "write the status of Pod", pod.Namespace, pod.Name)
 }
 
-// writeSlice writes the EndpointSlice as the pods are now. s.mu must be held.
+// writeSlice writes the EndpointSlice for the current pods. s.mu must be held.
 func (w *World) writeSlice(ctx context.Context, s *Service, slice *discoveryv1.EndpointSlice) error {
 	_, err := w.client.DiscoveryV1().EndpointSlices(s.Namespace).Update(ctx, slice, metav1.UpdateOptions{})
 	return wrap(err, "update EndpointSlice of", s.Namespace, s.Name)

@@ -16,7 +16,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// made is a world in an API server of its own, which forgets the requests that made it.
+// made returns a world in its own API server, which has cleared the requests that created it.
 func made(t *testing.T, shape Shape) (*World, *fake.Clientset) {
 	t.Helper()
 	client := fake.NewClientset()
@@ -72,7 +72,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-// TestTwoWorldsAreEqual compares all objects of two worlds that were made alike.
+// TestTwoWorldsAreEqual compares all objects of two worlds with the same history.
 func TestTwoWorldsAreEqual(t *testing.T) {
 	dump := func() []string {
 		w, client := made(t, Shape{Services: 5, Pods: 2})
@@ -152,7 +152,7 @@ func TestReplacePod(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	if _, err := client.CoreV1().Pods(old.Namespace).Get(t.Context(), old.Name, metav1.GetOptions{}); err == nil {
-		t.Error("the old pod is still there")
+		t.Error("the old pod still exists")
 	}
 }
 
@@ -179,7 +179,7 @@ func TestServiceComesAndGoes(t *testing.T) {
 	}
 }
 
-// TestUnseenChangesAreWrites makes sure that each of them does change something.
+// TestUnseenChangesAreWrites makes sure that each of them changes something.
 func TestUnseenChangesAreWrites(t *testing.T) {
 	w, client := made(t, Shape{Services: 2, Pods: 1})
 	for _, change := range w.Unseen() {
@@ -212,14 +212,14 @@ func TestShapeIsChecked(t *testing.T) {
 	}
 }
 
-// TestAddressesAreDistinct looks at as many pods as the longest run makes.
+// TestAddressesAreDistinct checks as many pods as the longest run creates.
 func TestAddressesAreDistinct(t *testing.T) {
 	seen := map[netip.Addr]bool{}
 	const nodes = 200
 	for n := range 200_000 {
 		addr := podAddr(n%nodes, n/nodes)
 		if seen[addr] {
-			t.Fatalf("pod %d has the address %s again", n, addr)
+			t.Fatalf("pod %d reuses the address %s", n, addr)
 		}
 		seen[addr] = true
 	}

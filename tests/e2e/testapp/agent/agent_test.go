@@ -54,7 +54,7 @@ func run(t *testing.T) *host {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run = %v after it was asked to end, want nil", err)
+			t.Errorf("Run = %v after it was asked to stop, want nil", err)
 		}
 	})
 	const addresses = 8 // six protocols' ports, the probe's and the control port
@@ -73,7 +73,7 @@ func TestEveryProtocolIsAnswered(t *testing.T) {
 			t.Errorf("%s call = %+v, want an answer of server-0", protocol, answer)
 		}
 		if answer.Seen.Peer != "" {
-			t.Errorf("%s call: peer %q, though no proxy vouched for one", protocol, answer.Seen.Peer)
+			t.Errorf("%s call: peer %q, although no proxy reported one", protocol, answer.Seen.Peer)
 		}
 	}
 }
@@ -93,7 +93,7 @@ func TestOnlyAnAgentsAnswerCounts(t *testing.T) {
 	}
 }
 
-// Who speaks nothing that an agent knows can be connected to all the same; nobody at all cannot.
+// Connect succeeds with a listener of any protocol, and fails without a listener.
 func TestConnect(t *testing.T) {
 	h := run(t)
 	calls := newCaller()

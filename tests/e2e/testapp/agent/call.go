@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// callTimeout limits one call: a peer that only drops packets must count as a failure, too.
+// callTimeout limits one call: a peer that only drops packets must also count as a failure.
 const callTimeout = 5 * time.Second
 
 // maxAnswer limits how much of an answer is read, in bytes.

@@ -17,18 +17,18 @@ type Client struct {
 	Address string
 }
 
-// Call lets the agent make a call; the error says that the agent could not be reached.
+// Call makes the agent make a call; the error says that the agent could not be reached.
 func (c Client) Call(ctx context.Context, call Call) (answer Answer, err error) {
 	err = c.ask(ctx, http.MethodPost, PathCall, call, &answer)
 	return answer, err
 }
 
-// SetState changes what the agent's probes answer.
+// SetState changes the responses of the agent's probes.
 func (c Client) SetState(ctx context.Context, state State) error {
 	return c.ask(ctx, http.MethodPut, PathState, state, nil)
 }
 
-// StartLoad lets the agent repeat calls, replacing an earlier load.
+// StartLoad makes the agent repeat calls, replacing an earlier load.
 func (c Client) StartLoad(ctx context.Context, load Load) error {
 	return c.ask(ctx, http.MethodPut, PathLoad, load, nil)
 }

@@ -54,7 +54,7 @@ func (a *agent) control() http.Handler {
 	return mux
 }
 
-// read decodes a request, or answers that it cannot.
+// read decodes a request, or responds with an error.
 func read(w http.ResponseWriter, r *http.Request, into any) bool {
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAnswer)).Decode(into); err != nil {
 		http.Error(w, fmt.Sprintf("read request: %v", err), http.StatusBadRequest)

@@ -1,7 +1,7 @@
 // Package agent is the application that the end-to-end tests run in pods: a server of every
-// protocol that a mesh has to carry, and a client of the same that a test controls.
+// protocol that a mesh has to carry, and a client of these protocols that a test controls.
 //
-// It knows nothing of the mesh except the header in which a proxy names a peer. It is not meant
+// It knows nothing about the mesh except the header in which a proxy names a peer. It is not meant
 // to be fast or to be used outside the tests. Its invariant: an answer without Error was really
 // given by the server that it names, to exactly that call.
 package agent

@@ -11,15 +11,15 @@ import (
 // maxFailures limits how many failures of a load are kept.
 const maxFailures = 20
 
-// load repeats calls and counts. Safe for concurrent use.
+// load repeats calls and counts. It is safe for concurrent use.
 type load struct {
-	ctx    context.Context //nolint:containedctx // the life of the process, in which loads are started by requests
+	ctx    context.Context //nolint:containedctx // the context of the process, in which requests start loads
 	caller *caller
 
 	mu      sync.Mutex
 	end     context.CancelFunc
 	tally   Tally
-	changed chan struct{} // closed by the next call's end
+	changed chan struct{} // closed at the end of the next call
 }
 
 func newLoad(ctx context.Context, caller *caller) *load {

@@ -35,9 +35,9 @@ const (
 
 // Config is what an agent needs to know.
 type Config struct {
-	// Server is the name that it gives itself in answers.
+	// Server is its name in answers.
 	Server string
-	// Drain is how long it serves on, unready, after ctx's end.
+	// Drain is how long it keeps serving, unready, after ctx ended.
 	Drain time.Duration
 	// Listen opens addresses; net.ListenConfig's method in production.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
@@ -104,7 +104,7 @@ func (a *agent) services() map[string]service {
 	}
 }
 
-// readiness carries the state to the protocols that have a word for it.
+// readiness reports the state in the protocols that can express it.
 func (a *agent) readiness(now State) {
 	status := grpc_health_v1.HealthCheckResponse_NOT_SERVING
 	if now.Ready {
@@ -122,7 +122,7 @@ func (a *agent) readiness(now State) {
 func (a *agent) tcpReady(ctx context.Context) error {
 	for {
 		if err := a.state.until(ctx, func(s State) bool { return s.Ready }); err != nil {
-			return nil //nolint:nilerr // ctx ended: there is nothing to serve any more
+			return nil //nolint:nilerr // ctx ended: there is nothing left to serve
 		}
 		listener, err := a.config.Listen(ctx, "tcp", ":"+strconv.Itoa(PortTCPReady))
 		if err != nil {
@@ -181,10 +181,10 @@ func probe(holds func() bool) http.HandlerFunc {
 
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the client that has gone does not want the answer
+	_ = json.NewEncoder(w).Encode(v) // an error means that the client has disconnected
 }
 
-// seen is what the server knows of a connection; local is a net.Addr.
+// seen returns what the server knows about a connection; local is a net.Addr.
 func (a *agent) seen(protocol, source string, local any) Seen {
 	seen := Seen{Server: a.config.Server, Protocol: protocol, Source: source}
 	if address, ok := local.(*net.TCPAddr); ok {
@@ -217,7 +217,7 @@ func (a *agent) serveGRPC(ctx context.Context, listener net.Listener) error {
 	return server.Serve(listener)
 }
 
-// serveTCP hands each connection to handle and closes it after that.
+// serveTCP passes each connection to handle and closes it afterwards.
 func serveTCP(handle func(net.Conn) error) service {
 	return func(ctx context.Context, listener net.Listener) error {
 		stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
@@ -252,7 +252,7 @@ func (a *agent) echo(connection net.Conn) error {
 	return a.greet(connection)
 }
 
-// greet says what it saw without being asked.
+// greet sends what it saw without waiting for a request.
 func (a *agent) greet(connection net.Conn) error {
 	return json.NewEncoder(connection).Encode(a.seen("tcp", connection.RemoteAddr().String(), connection.LocalAddr()))
 }

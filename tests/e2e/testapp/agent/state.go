@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// state is what the probes answer. Safe for concurrent use.
+// state determines what the probes answer. It is safe for concurrent use.
 type state struct {
-	apply func(State) // is told of every change, one after the other
+	apply func(State) // called for every change, one at a time
 
 	mu      sync.Mutex
 	now     State
@@ -35,7 +35,7 @@ func (s *state) set(next State) {
 	s.changed = make(chan struct{})
 }
 
-// until waits for a state that holds; it returns an error when ctx ends before.
+// until waits for a state that meets the condition; it returns an error if ctx ends first.
 func (s *state) until(ctx context.Context, holds func(State) bool) error {
 	for {
 		s.mu.Lock()

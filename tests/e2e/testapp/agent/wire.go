@@ -49,7 +49,7 @@ type Call struct {
 	Keep bool `json:"keep,omitempty"`
 }
 
-// Seen is what a server saw of a call, and the server's identity.
+// Seen is what a server saw of a call, and the server's name.
 type Seen struct {
 	// Server is the host name of the pod that answered.
 	Server string `json:"server"`
