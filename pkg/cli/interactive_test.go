@@ -180,7 +180,7 @@ func TestProxyGetConfig(t *testing.T) {
 		t.Errorf("exit code %d, output %q", code, &tt.out)
 	}
 	file := filepath.Join(t.TempDir(), "answer")
-	if code := tt.run(t, "proxy", "get", "ready", "till-0", "-n", "shop", "-f", file); code != 0 {
+	if code := tt.run(t, "proxy", "get", "ready", "till-0", "-n", "shop", "--file", file); code != 0 {
 		t.Error(tt.err.String())
 	}
 	if data, err := os.ReadFile(file); err != nil || string(data) != "LIVE\n" {
@@ -189,7 +189,7 @@ func TestProxyGetConfig(t *testing.T) {
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if code := tt.run(t, "proxy", "get", "/ready", "till-0", "-n", "shop", "-f", file); code != 0 {
+	if code := tt.run(t, "proxy", "get", "/ready", "till-0", "-n", "shop", "--file", file); code != 0 {
 		t.Error(tt.err.String())
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode() != 0o600 {

@@ -31,10 +31,13 @@ func replaced() map[string]string {
 	}
 }
 
-// replacedFlags are the flags of Open Service Mesh that do not exist here, by command and name.
+// replacedFlags are the flags of Open Service Mesh that do not exist here, by command and name. -f names a file of values
+// in all commands that have it, so it neither forces nor writes.
 func replacedFlags() map[string]string {
 	const port = "a free local port is found; leave the flag out"
 	flags := map[string]string{
+		"osm uninstall mesh -f":                    "use --force; -f names a file of values, as in osm install",
+		"osm proxy get -f":                         "use --file; -f names a file of values, as in osm install",
 		"osm version version-only":                 "osm asks nobody for newer versions; leave the flag out",
 		"osm uninstall mesh ca-bundle-secret-name": "the Secrets of the root are found by themselves; leave the flag out",
 	}

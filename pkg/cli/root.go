@@ -20,6 +20,7 @@ func Main(ctx context.Context, env *command.Env, args []string) int {
 	// client-go also logs the errors that it returns.
 	klog.SetLogger(logr.Discard())
 	root := NewRoot(env)
+	args = joinDryRun(args)
 	root.SetArgs(args)
 	err := unknownCommand(root, args)
 	if err == nil {
@@ -83,7 +84,7 @@ func wrapUsage(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return command.Usage(cmd, err)
+				return command.Usage(cmd, argumentError(cmd, args, err))
 			}
 			return nil
 		}

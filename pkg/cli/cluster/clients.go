@@ -21,6 +21,8 @@ type Clients struct {
 	Config    *rest.Config
 	// Source names the context and the kubeconfig that lead to the cluster, or is "" if something else does.
 	Source string
+	// Namespace is that of the context, or else default.
+	Namespace string
 }
 
 // NewClients reads the kubeconfig that the flags name. It does not connect to the cluster.
@@ -28,6 +30,10 @@ func NewClients(flags *genericclioptions.ConfigFlags) (*Clients, error) {
 	config, source, err := readConfig(flags)
 	if err != nil {
 		return nil, err
+	}
+	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return nil, fmt.Errorf("read the namespace of %s: %w", source, err)
 	}
 	config = rest.CopyConfig(config)
 	config.Wrap(func(rt http.RoundTripper) http.RoundTripper { return straight{rt} })
@@ -43,5 +49,5 @@ func NewClients(flags *genericclioptions.ConfigFlags) (*Clients, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
-	return &Clients{Kube: kube, Metadata: meta, Dynamic: untyped, Discovery: kube.Discovery(), Config: config, Source: source}, nil
+	return &Clients{Kube: kube, Metadata: meta, Dynamic: untyped, Discovery: kube.Discovery(), Config: config, Source: source, Namespace: namespace}, nil
 }

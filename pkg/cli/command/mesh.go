@@ -43,6 +43,27 @@ func (e *Env) FindMesh(ctx context.Context, cmd *cobra.Command, clients *cluster
 	return matching[0], nil
 }
 
+// SelectMeshes returns the meshes that a command about all meshes shows: those of a name ("" is every name), and of
+// --osm-namespace if that was given. It is an error if one was asked for and there is none.
+func (e *Env) SelectMeshes(cmd *cobra.Command, meshes []cluster.Mesh, name string) ([]cluster.Mesh, error) {
+	matching := e.Matching(cmd, meshes, name)
+	pinned := cmd.Flags().Changed("osm-namespace")
+	if len(matching) > 0 || (name == "" && !pinned) {
+		return matching, nil
+	}
+	what := "no mesh"
+	if name != "" {
+		what += fmt.Sprintf(" %q", name)
+	}
+	if pinned {
+		what += fmt.Sprintf(" in namespace %q", e.Namespace)
+	}
+	if len(meshes) == 0 {
+		return nil, fmt.Errorf("there is %s: the cluster has none; create one with osm install", what)
+	}
+	return nil, fmt.Errorf("there is %s; the cluster has: %s", what, MeshNames(meshes))
+}
+
 // ForeignMesh is the error of a command about a mesh of Open Service Mesh or osm-edge.
 func ForeignMesh(mesh cluster.Mesh) error {
 	return fmt.Errorf("mesh [%s] in namespace [%s] (%s) is one of Open Service Mesh or osm-edge, not of this osm, and nothing was changed; use the command line of its version, or to replace it remove it with that and its CRDs, and install anew (docs/upgrade.md)",

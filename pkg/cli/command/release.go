@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/cli/release"
@@ -37,9 +39,10 @@ func ExistingRelease(engine *release.Engine, name string) (*release.Info, error)
 	return info, nil
 }
 
-// FindRelease returns the release of a mesh in --osm-namespace and the engine for it. If there is
-// none, the error says where there is one, with the command line for it: words is the command.
-func (e *Env) FindRelease(ctx context.Context, clients *cluster.Clients, mesh, words string) (*release.Engine, *release.Info, error) {
+// FindRelease returns the release of a mesh and the engine for it: that in --osm-namespace or, unless that was given,
+// the only one of that name in the cluster. If there is none, the error says where there is one, with the command line
+// for it: words is the command.
+func (e *Env) FindRelease(ctx context.Context, cmd *cobra.Command, clients *cluster.Clients, mesh, words string) (*release.Engine, *release.Info, error) {
 	engine, err := e.Engine(e.Namespace)
 	if err != nil {
 		return nil, nil, err
@@ -48,17 +51,26 @@ func (e *Env) FindRelease(ctx context.Context, clients *cluster.Clients, mesh, w
 	if err != nil {
 		return nil, nil, err
 	}
-	if info == nil {
-		return nil, nil, e.noRelease(ctx, clients, mesh, words)
+	if info != nil {
+		return engine, info, nil
 	}
-	return engine, info, nil
-}
-
-func (e *Env) noRelease(ctx context.Context, clients *cluster.Clients, mesh, words string) error {
 	namespaces, err := clients.ReleaseNamespaces(ctx, mesh)
 	if err != nil {
 		e.Debugf("cannot look for releases in other namespaces: %v", err)
 	}
+	if len(namespaces) != 1 || cmd.Flags().Changed("osm-namespace") {
+		return nil, nil, e.noRelease(namespaces, mesh, words)
+	}
+	if engine, err = e.Engine(namespaces[0]); err != nil {
+		return nil, nil, err
+	}
+	if info, err = ExistingRelease(engine, mesh); err == nil && info == nil {
+		err = e.noRelease(nil, mesh, words)
+	}
+	return engine, info, err
+}
+
+func (e *Env) noRelease(namespaces []string, mesh, words string) error {
 	hint := "install it with osm install, or name the right one with --mesh-name and --osm-namespace (osm mesh list shows them)"
 	if len(namespaces) > 0 {
 		commands := make([]string, len(namespaces))

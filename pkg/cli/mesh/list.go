@@ -18,7 +18,7 @@ import (
 
 // NewList returns osm mesh list.
 func NewList(env *command.Env) *cobra.Command {
-	format := output.Table
+	format, meshName := output.Table, ""
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the meshes of the cluster",
@@ -26,12 +26,13 @@ func NewList(env *command.Env) *cobra.Command {
 
 ROOT is the start of the fingerprint of the root certificate that the replicas of the mesh report. It
 is MISMATCH if they disagree, and "-" if none answers within three seconds. JSON and YAML contain the
-complete fingerprint of every replica.`,
+complete fingerprint of every replica. --mesh-name and --osm-namespace select meshes.`,
 		Example: `  osm mesh list
   osm mesh list -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return list(cmd.Context(), env, format) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return list(cmd, env, meshName, format) },
 	}
+	cmd.Flags().StringVar(&meshName, "mesh-name", "", "name of the mesh (default: all)")
 	cmd.Flags().VarP(&format, "output", "o", "output format")
 	return cmd
 }
@@ -50,13 +51,17 @@ type replicaRoot struct {
 	Problem     string `json:"problem,omitempty"`
 }
 
-func list(ctx context.Context, env *command.Env, format output.Format) error {
+func list(cmd *cobra.Command, env *command.Env, meshName string, format output.Format) error {
+	ctx := cmd.Context()
 	clients, err := env.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	meshes, err := cluster.Meshes(ctx, clients.Kube)
 	if err != nil {
+		return err
+	}
+	if meshes, err = env.SelectMeshes(cmd, meshes, meshName); err != nil {
 		return err
 	}
 	if err := cluster.WithNamespaces(ctx, clients.Kube, meshes); err != nil {

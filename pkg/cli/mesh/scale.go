@@ -101,7 +101,7 @@ func (o *scaleOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, info, err := o.Env.FindRelease(ctx, clients, o.meshName, "mesh scale")
+	engine, info, err := o.Env.FindRelease(ctx, o.Cmd, clients, o.meshName, "mesh scale")
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
@@ -28,6 +26,7 @@ const maxAnswer = 256 << 20
 type options struct {
 	env       *command.Env
 	namespace string
+	selector  string
 	file      string
 }
 
@@ -35,28 +34,39 @@ type options struct {
 func NewGet(env *command.Env) *cobra.Command {
 	o := &options{env: env}
 	cmd := &cobra.Command{
-		Use:   "get QUERY POD",
+		Use:   "get QUERY [POD]",
 		Short: "Query the Envoy of a pod",
 		Long: `Send a query to the admin interface of a pod's Envoy, such as stats, clusters, ready or config_dump,
 and print the response.
+
+` + targetHelp + `
 
 The pod is not trusted: redirects are not followed; a response is rejected if it is neither text nor
 JSON, takes longer than 30 seconds or is larger than 256 MiB; and on a terminal, control characters
 are escaped. Files are readable by their owner only, and symbolic links are not followed.`,
 		Example: `  osm proxy get clusters bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer
-  osm proxy get 'stats?filter=^cluster' bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer
-  osm proxy get config_dump bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer -f dump.json`,
-		Args: cobra.ExactArgs(2),
+  osm proxy get 'stats?filter=^cluster' deploy/bookbuyer -n bookbuyer
+  osm proxy get ready -l app=bookbuyer -n bookbuyer
+  osm proxy get config_dump deploy/bookbuyer -n bookbuyer --file dump.json`,
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := o.query(cmd.Context(), args[1], args[0])
+			target, err := o.target(cmd, args[1:])
+			if err != nil {
+				return err
+			}
+			pod, err := o.choose(cmd.Context(), target)
+			if err != nil {
+				return err
+			}
+			body, err := o.query(cmd.Context(), pod, args[0])
 			if err != nil {
 				return err
 			}
 			return o.write(body)
 		},
 	}
-	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of the pod")
-	cmd.Flags().StringVarP(&o.file, "file", "f", "", "write the response to a file that only you may read; an existing file is replaced")
+	o.addTargetFlags(cmd)
+	cmd.Flags().StringVar(&o.file, "file", "", "write the response to a file that only you may read; an existing file is replaced")
 	return cmd
 }
 
@@ -76,11 +86,8 @@ func (o *options) write(body []byte) error {
 
 // query queries the admin interface of a pod's Envoy through a port-forward, because it listens on the
 // pod's loopback interface only.
-func (o *options) query(ctx context.Context, pod, query string) ([]byte, error) {
-	if err := o.meshed(ctx, pod); err != nil {
-		return nil, err
-	}
-	address, stop, err := o.env.Forward(ctx, o.namespace, pod, api.PortEnvoyAdmin)
+func (o *options) query(ctx context.Context, pod *corev1.Pod, query string) ([]byte, error) {
+	address, stop, err := o.env.Forward(ctx, pod.Namespace, pod.Name, api.PortEnvoyAdmin)
 	if err != nil {
 		return nil, err
 	}
@@ -89,44 +96,14 @@ func (o *options) query(ctx context.Context, pod, query string) ([]byte, error) 
 	defer cancel()
 	answer, err := cluster.Ask(ctx, address, query, maxAnswer)
 	if err != nil {
-		return nil, fmt.Errorf("query Envoy of pod %s/%s for %q: %w", o.namespace, pod, query, err)
+		return nil, fmt.Errorf("query Envoy of pod %s/%s for %q: %w", pod.Namespace, pod.Name, query, err)
 	}
 	if answer.Status != http.StatusOK {
 		said := strings.TrimSpace(string(answer.Body[:min(len(answer.Body), 1<<10)]))
-		return nil, fmt.Errorf("query Envoy of pod %s/%s for %q: %s: %s", o.namespace, pod, query, answer.StatusLine(), said)
+		return nil, fmt.Errorf("query Envoy of pod %s/%s for %q: %s: %s", pod.Namespace, pod.Name, query, answer.StatusLine(), said)
 	}
 	if !slices.Contains([]string{"", "text/plain", "application/json"}, answer.Type) {
-		return nil, fmt.Errorf("query Envoy of pod %s/%s for %q: the response is %q, neither text nor JSON; osm proxy get help %s lists the valid queries", o.namespace, pod, query, answer.Type, pod)
+		return nil, fmt.Errorf("query Envoy of pod %s/%s for %q: the response is %q, neither text nor JSON; osm proxy get help %s -n %s lists the valid queries", pod.Namespace, pod.Name, query, answer.Type, pod.Name, pod.Namespace)
 	}
 	return answer.Body, nil
-}
-
-func (o *options) meshed(ctx context.Context, name string) error {
-	clients, err := o.env.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	pod, err := clients.Kube.CoreV1().Pods(o.namespace).Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return fmt.Errorf("pod %s/%s does not exist; give its namespace with -n", o.namespace, name)
-	case err != nil:
-		return fmt.Errorf("read pod %s/%s: %w", o.namespace, name, err)
-	case pod.Labels[api.LabelProxyUUID] == "":
-		return fmt.Errorf("pod %s/%s is not part of a mesh: it has no sidecar; add its namespace with osm namespace add, then restart the pod", o.namespace, name)
-	case pod.Status.Phase != corev1.PodRunning && !sidecarRuns(pod):
-		return fmt.Errorf("pod %s/%s is not running: phase %s", o.namespace, name, pod.Status.Phase)
-	}
-	return nil
-}
-
-// sidecarRuns reports whether the native sidecar is running. It starts long before the pod does, and
-// when a pod hangs during startup, its proxy is worth a look.
-func sidecarRuns(pod *corev1.Pod) bool {
-	for _, status := range pod.Status.InitContainerStatuses {
-		if status.Name == api.ContainerEnvoy {
-			return status.State.Running != nil
-		}
-	}
-	return false
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/osm-edge/osm/pkg/cli/command"
 	"github.com/osm-edge/osm/pkg/cli/output"
@@ -45,27 +45,38 @@ func NewGetConfig(env *command.Env) *cobra.Command {
 	o := &options{env: env}
 	kind, format := "all", output.Table
 	cmd := &cobra.Command{
-		Use:   "get-config POD",
+		Use:   "get-config [POD]",
 		Short: "Show the configuration of a pod's Envoy",
 		Long: `Show the present configuration of a pod's Envoy: what the control plane sent and Envoy accepted, and
-what Envoy rejected, with the reason. Private keys are never shown.`,
+what Envoy rejected, with the reason. Private keys are never shown.
+
+` + targetHelp,
 		Example: `  osm proxy get-config bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer
-  osm proxy get-config bookbuyer-5c9f8f5b6-2x7lq -n bookbuyer --type routes -o yaml`,
-		Args: cobra.ExactArgs(1),
+  osm proxy get-config deploy/bookbuyer -n bookbuyer --type routes -o yaml
+  osm proxy get-config -l app=bookbuyer -n bookbuyer`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(sectionNames(), kind) {
 				return command.Usagef(cmd, "--type: %q is not allowed; use one of %s", kind, strings.Join(sectionNames(), ", "))
 			}
-			return o.showConfig(cmd.Context(), args[0], kind, format)
+			target, err := o.target(cmd, args)
+			if err != nil {
+				return err
+			}
+			pod, err := o.choose(cmd.Context(), target)
+			if err != nil {
+				return err
+			}
+			return o.showConfig(cmd.Context(), pod, kind, format)
 		},
 	}
-	cmd.Flags().StringVarP(&o.namespace, "namespace", "n", metav1.NamespaceDefault, "namespace of the pod")
+	o.addTargetFlags(cmd)
 	cmd.Flags().StringVar(&kind, "type", "all", "part to show: "+strings.Join(sectionNames(), ", "))
 	cmd.Flags().VarP(&format, "output", "o", "output format")
 	return cmd
 }
 
-func (o *options) showConfig(ctx context.Context, pod, kind string, format output.Format) error {
+func (o *options) showConfig(ctx context.Context, pod *corev1.Pod, kind string, format output.Format) error {
 	body, err := o.query(ctx, pod, "config_dump?include_eds")
 	if err != nil {
 		return err
@@ -74,7 +85,7 @@ func (o *options) showConfig(ctx context.Context, pod, kind string, format outpu
 		Configs []map[string]any `json:"configs"`
 	}
 	if err := json.Unmarshal(body, &dump); err != nil {
-		return fmt.Errorf("read the config dump of pod %s/%s: %w", o.namespace, pod, err)
+		return fmt.Errorf("read the config dump of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
 	chosen := []any{}
 	grid := output.Grid{Header: []string{"TYPE", "NAME", "DETAIL", "VERSION", "STATE"}}

@@ -32,7 +32,7 @@ func (c *Change) AddValueFlags() {
 	flags.StringArrayVar(&c.sets, "set", nil, "set a chart value as key=value; repeat it, or separate several with commas")
 	flags.StringArrayVarP(&c.files, "values", "f", nil, "read chart values from a YAML file (- for standard input); repeat it, the last file wins")
 	flags.StringVar(&c.chartPath, "osm-chart-path", "", "directory or .tgz file of a chart to use instead of the built-in one")
-	flags.StringVar(&c.DryRun, "dry-run", "", `change nothing: "client" checks the values and renders the chart, "server" also runs all checks and a server-side dry run`)
+	flags.StringVar(&c.DryRun, "dry-run", "", `change nothing: "client", also without a value, checks the values and renders the chart; "server" also runs all checks and a server-side dry run; "none" is no dry run`)
 	flags.Lookup("dry-run").NoOptDefVal = "client"
 	c.addHeadlessFlag()
 	flags.StringVarP(&c.format, "output", "o", "", `change nothing: "yaml" prints the manifests, as helm template does`)
@@ -49,9 +49,12 @@ func (c *Change) Validate() error {
 	if err := c.Timeout.Validate(c.Cmd); err != nil {
 		return err
 	}
+	if c.DryRun == "none" {
+		c.DryRun = ""
+	}
 	switch {
 	case c.DryRun != "" && c.DryRun != "client" && c.DryRun != "server":
-		return command.Usagef(c.Cmd, "--dry-run: %q is not allowed; use client or server", c.DryRun)
+		return command.Usagef(c.Cmd, "--dry-run: %q is not allowed; use client, server or none", c.DryRun)
 	case c.format != "" && c.format != "yaml":
 		return command.Usagef(c.Cmd, "--output: %q is not allowed; use yaml", c.format)
 	}

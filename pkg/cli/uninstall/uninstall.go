@@ -52,7 +52,7 @@ is searched for objects with the mesh's label; if any is left, it is listed and 
 	}
 	flags := o.cmd.Flags()
 	flags.StringVar(&o.meshName, "mesh-name", "", "name of the mesh (default: the only one of the cluster)")
-	flags.BoolVarP(&o.force, "force", "f", false, "do not ask for confirmation, and uninstall even if pods have a sidecar")
+	flags.BoolVar(&o.force, "force", false, "do not ask for confirmation, and uninstall even if pods have a sidecar")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	flags.BoolVarP(&o.clusterWide, "delete-cluster-wide-resources", "a", false, "also delete the CRDs with all their objects, the root certificates and everything else with the mesh's label")
 	flags.BoolVar(&o.deleteNamespace, "delete-namespace", false, "also delete the control plane's namespace with everything in it")

@@ -76,7 +76,7 @@ func (o *options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, info, err := o.Env.FindRelease(ctx, clients, o.meshName, "upgrade")
+	engine, info, err := o.Env.FindRelease(ctx, o.Cmd, clients, o.meshName, "upgrade")
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (o *options) target(chart *release.Chart, info *release.Info) (rollout.Targ
 	if err != nil {
 		return rollout.Target{}, err
 	}
-	return o.Prepare(rollout.Target{Name: o.meshName, Namespace: o.Env.Namespace, Chart: chart, User: user})
+	return o.Prepare(rollout.Target{Name: o.meshName, Namespace: info.Namespace, Chart: chart, User: user})
 }
 
 // newEnough refuses a chart that is older than the installed one: CRDs and stored objects cannot be downgraded.

@@ -25,6 +25,8 @@ const answerTime = 5 * time.Second
 
 type options struct {
 	env        *command.Env
+	cmd        *cobra.Command
+	meshName   string
 	clientOnly bool
 	format     output.Format
 }
@@ -45,19 +47,21 @@ type replicaVersion struct {
 // New returns the command.
 func New(env *command.Env) *cobra.Command {
 	o := &options{env: env, format: output.Table}
-	cmd := &cobra.Command{
+	o.cmd = &cobra.Command{
 		Use:   "version",
 		Short: "Show the versions of this osm and of the meshes in the cluster",
 		Long: `Show the version of this osm, and the version that every replica of every mesh's control plane reports.
-A replica that does not answer is listed as UNKNOWN, and the command fails with the reason.`,
+A replica that does not answer is listed as UNKNOWN, and the command fails with the reason. --mesh-name
+and --osm-namespace select meshes.`,
 		Example: `  osm version
   osm version --client-only -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
-	cmd.Flags().BoolVar(&o.clientOnly, "client-only", false, "show the version of this osm only; needs no cluster")
-	cmd.Flags().VarP(&o.format, "output", "o", "output format")
-	return cmd
+	o.cmd.Flags().StringVar(&o.meshName, "mesh-name", "", "name of the mesh (default: all)")
+	o.cmd.Flags().BoolVar(&o.clientOnly, "client-only", false, "show the version of this osm only; needs no cluster")
+	o.cmd.Flags().VarP(&o.format, "output", "o", "output format")
+	return o.cmd
 }
 
 func (o *options) run(ctx context.Context) error {
@@ -106,6 +110,9 @@ func (o *options) replicas(ctx context.Context) ([]replicaVersion, error) {
 	}
 	meshes, err := cluster.Meshes(ctx, clients.Kube)
 	if err != nil {
+		return nil, err
+	}
+	if meshes, err = o.env.SelectMeshes(o.cmd, meshes, o.meshName); err != nil {
 		return nil, err
 	}
 	var (
