@@ -54,7 +54,7 @@ func (s *story) bookstore(t *testing.T) {
 			case err != nil:
 				return err.Error()
 			case counts.Peers["none"] > 0:
-				return fmt.Sprintf("%s was asked %d times by nobody in particular", want.server, counts.Peers["none"])
+				return fmt.Sprintf("%s got %d requests without a verified peer", want.server, counts.Peers["none"])
 			case !slices.ContainsFunc(want.clients, func(a app) bool { return counts.Peers[a.spiffe()] > 0 }):
 				return fmt.Sprintf("%s saw peers %v, want one of %v", want.server, counts.Peers, want.clients)
 			}

@@ -88,7 +88,7 @@ func unready(r *rig) error {
 	r.add("messages of one change, all proxies", report.Median(messages), "")
 	r.judge("server CPU of one change", server.Seconds()/n, "s", 0.15)
 	r.add("client CPU of one change", client.Seconds()/n, "s")
-	r.judge("last proxy knows after (median)", report.Median(last), "s", 0.3)
+	r.judge("last proxy has it after (median)", report.Median(last), "s", 0.3)
 	return nil
 }
 

@@ -172,13 +172,13 @@ func (r *rig) groupChanges(groups int, f *fleet.Fleet) (bytesEach float64, err e
 		last = append(last, report.Milliseconds(report.Quantile(latencies, 1)))
 		used += cost.server
 	}
-	r.add(groupMetric(groups, "proxies told of one change"), report.Median(told), "")
-	r.judge(groupMetric(groups, "proxies told that may not reach it"), float64(mistaken), "", 0)
-	r.judge(groupMetric(groups, "proxies not told that may reach it"), float64(missed), "", 0)
+	r.add(groupMetric(groups, "proxies notified of one change"), report.Median(told), "")
+	r.judge(groupMetric(groups, "proxies notified that may not reach it"), float64(mistaken), "", 0)
+	r.judge(groupMetric(groups, "proxies not notified that may reach it"), float64(missed), "", 0)
 	r.add(groupMetric(groups, "messages of one change"), report.Median(messages), "")
 	r.add(groupMetric(groups, "bytes of one change"), report.Median(bytes), "B")
 	r.add(groupMetric(groups, "server CPU of one change"), report.Milliseconds(used)/float64(2*r.scenario.events), "ms")
-	r.add(groupMetric(groups, "last proxy knows after (median)"), report.Median(last), "ms")
+	r.add(groupMetric(groups, "last proxy has it after (median)"), report.Median(last), "ms")
 	return report.Median(bytes) / report.Median(told), nil
 }
 

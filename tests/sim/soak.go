@@ -113,7 +113,7 @@ func (l *soakLoad) median(from, to float64, of func(sample) float64) float64 {
 	return report.Median(values)
 }
 
-// write makes one writer's share of the changes: mostly readiness, some that nobody reads, and
+// write makes one writer's share of the changes: mostly readiness, some without effect, and
 // sometimes a replaced pod.
 func (l *soakLoad) write(ctx context.Context, writer, writers int, changes int64) error {
 	random := l.random(uint64(100 + writer))

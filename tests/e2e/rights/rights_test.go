@@ -62,7 +62,7 @@ func TestCompare(t *testing.T) {
 		used    bool
 		refused int
 	}{
-		{"nobody asks", everywhere("list", "pods", ""), nil, false, 0},
+		{"not requested", everywhere("list", "pods", ""), nil, false, 0},
 		{"asked for the cluster", everywhere("list", "pods", ""), []Request{ask("list", "pods", "", "")}, true, 0},
 		{"asked for another namespace", everywhere("list", "pods", ""), []Request{ask("list", "pods", "shop", "")}, true, 0},
 		{"a Role would do", everywhere("list", "pods", ""), []Request{ask("list", "pods", "osm-system", "")}, false, 0},
