@@ -21,7 +21,7 @@ import (
 	"github.com/osm-edge/osm/demo/bookstore"
 )
 
-// memoryNetwork is an in-memory network: processes listen on names in it and find each other by name.
+// memoryNetwork is an in-memory network: processes listen on names and find each other by name.
 type memoryNetwork struct {
 	t         *testing.T
 	client    *http.Client
@@ -113,7 +113,7 @@ func closed(t *testing.T, c io.Closer) {
 	}
 }
 
-// advance lets d pass in the bubble and every process come to rest.
+// advance advances the clock of the bubble by d and waits until every process is idle.
 func advance(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -142,7 +142,7 @@ func TestBooksFlowFromWarehouseToBuyer(t *testing.T) {
 			}
 		}
 		if got, want := n.counts("bookstore-v1").Peers, map[string]int64{"none": 8}; !maps.Equal(got, want) {
-			t.Errorf("store saw peers %v, want %v: five purchases and three looks, and no proxy identified anybody", got, want)
+			t.Errorf("store saw peers %v, want %v: five purchases and three queries, and no proxy identified a peer", got, want)
 		}
 		for i := range stops {
 			stopped(t, stops[i], dones[i])
@@ -265,7 +265,7 @@ func TestStoreShowsVerifiedPeers(t *testing.T) {
 		}
 		closed(t, resp.Body)
 		if got := resp.Header; got.Get("Identity") != "bookstore-v1" || got.Get("Booksbought") != "0" {
-			t.Errorf("answer's headers = %v, want Identity bookstore-v1 and Booksbought 0", got)
+			t.Errorf("response's headers = %v, want Identity bookstore-v1 and Booksbought 0", got)
 		}
 		if got, want := n.counts("bookstore-v1").Peers, map[string]int64{buyerID: 1}; !maps.Equal(got, want) {
 			t.Errorf("store saw peers %v, want %v", got, want)
@@ -297,7 +297,7 @@ func TestStoreBoundsPeers(t *testing.T) {
 		}
 		peers := n.counts("bookwarehouse").Peers
 		if len(peers) != 33 || peers["others"] != claims-32 {
-			t.Errorf("told %d peers apart and counted %d others, want 33 and %d", len(peers), peers["others"], claims-32)
+			t.Errorf("distinguished %d peers and counted %d others, want 33 and %d", len(peers), peers["others"], claims-32)
 		}
 		n.client.CloseIdleConnections()
 		stopped(t, stop, done)
@@ -312,7 +312,7 @@ func TestRunFailsWhenAnAddressIsTaken(t *testing.T) {
 		}
 		_, done := n.start(bookstore.Store, "bookstore-v1")
 		if err := <-done; err == nil || !strings.Contains(err.Error(), "listen on bookstore-v1:8080: address in use") {
-			t.Errorf("Run = %v, want the address that is taken", err)
+			t.Errorf("Run = %v, want the address that is in use", err)
 		}
 	})
 }

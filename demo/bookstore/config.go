@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Role is the part that one process plays.
+// Role is the role of one process.
 type Role string
 
 // The roles of the demo.
@@ -30,7 +30,7 @@ func Roles() []Role { return []Role{Buyer, Thief, Store, Warehouse} }
 // shops reports whether the role sends requests for books.
 func (r Role) shops() bool { return r == Buyer || r == Thief }
 
-// serves reports whether the role answers on the service address.
+// serves reports whether the role serves the service address.
 func (r Role) serves() bool { return r == Store || r == Warehouse }
 
 // Config configures one process.

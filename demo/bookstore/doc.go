@@ -1,7 +1,7 @@
 // Package bookstore is the demo's application: a buyer and a thief of books, a store in two
-// versions, and the store's warehouse, all in one program that plays one role at a time.
+// versions, and the store's warehouse, all in one program that runs one role at a time.
 //
-// It is an ordinary HTTP application that knows nothing of the mesh, except for one thing: it shows
+// It is an ordinary HTTP application that knows nothing about the mesh, with one exception: it shows
 // which peer the server's proxy identified. It is not a benchmark and not a test double. Its
-// invariant: every number that it shows was counted from an answer or a request that it really saw.
+// invariant: every number that it shows was counted from a real request or response.
 package bookstore

@@ -16,7 +16,7 @@ const unknownPeer = "none"
 // otherNames stands for the names beyond maxNames.
 const otherNames = "others"
 
-// Counts is the JSON answer of /raw.
+// Counts is the JSON response of /raw.
 type Counts struct {
 	Role     Role      `json:"role"`
 	Identity string    `json:"identity"`
@@ -24,7 +24,7 @@ type Counts struct {
 	// Books by the other side's identity: bought or stolen by store version; sold under the own
 	// name; restocked by the warehouse under the store's name.
 	Books map[string]int64 `json:"books"`
-	// Refused requests were answered, but not with success; failed ones were not answered.
+	// Refused requests got a response other than success; failed ones got none.
 	Refused int64 `json:"refused"`
 	Failed  int64 `json:"failed"`
 	// LastFault is the latest reason for either, empty if there was none.

@@ -28,7 +28,7 @@ func (a *app) pages() (http.Handler, error) {
 	return mux, nil
 }
 
-// alive answers a probe that any answer satisfies.
+// alive responds to a probe that any response satisfies.
 func alive(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
 
 func (a *app) readiness(w http.ResponseWriter, _ *http.Request) {
@@ -50,17 +50,17 @@ func (a *app) showPage(w http.ResponseWriter, r *http.Request, page *template.Te
 	v := view{Counts: counts, Verb: verb(a.config.Role), Total: counts.Total(), Now: a.config.Now().Format(time.TimeOnly)}
 	var buf bytes.Buffer
 	if err := page.Execute(&buf, v); err != nil {
-		a.config.Log.ErrorContext(r.Context(), "page not made", "error", err)
-		http.Error(w, "page not made", http.StatusInternalServerError)
+		a.config.Log.ErrorContext(r.Context(), "page not rendered", "error", err)
+		http.Error(w, "page not rendered", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	if _, err := buf.WriteTo(w); err != nil {
-		a.config.Log.WarnContext(r.Context(), "answer not sent", "path", r.URL.Path, "error", err)
+		a.config.Log.WarnContext(r.Context(), "response not sent", "path", r.URL.Path, "error", err)
 	}
 }
 
-// verb names what happened to the books of a role.
+// verb says what happened to the books of a role.
 func verb(r Role) string {
 	switch r {
 	case Buyer:

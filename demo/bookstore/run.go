@@ -32,14 +32,14 @@ func newApp(c Config) *app {
 	return &app{config: c, ledger: newLedger(c), sold: make(chan struct{}, maxOrders)}
 }
 
-// endpoint is an open listener and what answers on it.
+// endpoint is an open listener and its handler.
 type endpoint struct {
 	listener net.Listener
 	handler  http.Handler
 }
 
-// Run plays the role of c until ctx ends, then keeps serving for c.Drain, unready, and returns nil
-// once all requests are answered.
+// Run runs the role of c until ctx ends, then keeps serving for c.Drain, unready, and returns nil
+// once all requests are finished.
 func Run(ctx context.Context, c Config) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("configuration: %w", err)
@@ -93,7 +93,7 @@ func (a *app) open(ctx context.Context) ([]endpoint, error) {
 	return endpoints, nil
 }
 
-// serve answers on e within group, until the drain after ctx's end is over.
+// serve serves e within group, until the drain after the end of ctx is over.
 func (a *app) serve(ctx context.Context, group *errgroup.Group, e endpoint) {
 	server := &http.Server{Handler: e.handler, ReadHeaderTimeout: headerTimeout}
 	group.Go(func() error {
@@ -104,7 +104,7 @@ func (a *app) serve(ctx context.Context, group *errgroup.Group, e endpoint) {
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		// Other proxies learn of the pod's end a moment later than the pod itself.
+		// Other proxies learn of the pod's end later than the pod itself.
 		drain := time.NewTimer(a.config.Drain)
 		defer drain.Stop()
 		<-drain.C

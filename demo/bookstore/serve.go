@@ -52,6 +52,6 @@ func (a *app) answer(w http.ResponseWriter, r *http.Request, books int64) {
 func (a *app) writeJSON(w http.ResponseWriter, r *http.Request, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(v); err != nil {
-		a.config.Log.WarnContext(r.Context(), "answer not sent", "path", r.URL.Path, "error", err)
+		a.config.Log.WarnContext(r.Context(), "response not sent", "path", r.URL.Path, "error", err)
 	}
 }

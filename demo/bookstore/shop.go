@@ -15,15 +15,15 @@ const (
 	pathRestock     = "/restock-books"
 )
 
-// Headers that the roles speak to each other with.
+// Headers that the roles exchange.
 const (
 	headerBooksBought = "Booksbought"
 	headerIdentity    = "Identity"
 	headerClient      = "Client-App"
 )
 
-// maxAnswer limits how much of an answer is read before its connection is reused.
-const maxAnswer = 64 << 10
+// maxResponse limits how much of a response is read before its connection is reused.
+const maxResponse = 64 << 10
 
 // shop buys a book every interval until ctx ends.
 func (a *app) shop(ctx context.Context) {
@@ -55,7 +55,7 @@ func (a *app) visit(ctx context.Context, look bool) {
 	}
 	seller := header.Get(headerIdentity)
 	if seller == "" {
-		a.ledger.refused(fmt.Errorf("buy a book: answer without header %s", headerIdentity))
+		a.ledger.refused(fmt.Errorf("buy a book: response without header %s", headerIdentity))
 		return
 	}
 	total := a.ledger.book(seller, 1)
@@ -74,7 +74,7 @@ func (a *app) restock(ctx context.Context) {
 	}
 }
 
-// call sends a request without a body and returns the answer's header if it was a success.
+// call sends a request without a body and returns the response's header if it was a success.
 // Anything else is counted and logged here, except that the process was asked to stop.
 func (a *app) call(ctx context.Context, method, url string) (http.Header, bool) {
 	status, header, err := a.send(ctx, method, url)
@@ -106,8 +106,8 @@ func (a *app) send(ctx context.Context, method, url string) (status int, header 
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)); err != nil {
-		return 0, nil, fmt.Errorf("%s %s: read answer: %w", method, url, err)
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, maxResponse)); err != nil {
+		return 0, nil, fmt.Errorf("%s %s: read response: %w", method, url, err)
 	}
 	return resp.StatusCode, resp.Header, nil
 }

@@ -1,7 +1,7 @@
 // Package manifests holds the demo's Kubernetes objects: the bookstore's namespaces and workloads.
 //
-// It is data with one parameter, the image; it talks to no cluster, and nothing here belongs to
-// the mesh. Its invariant: objects come in an order in which they can be created one by one.
+// It is data with one parameter, the image. It accesses no cluster, and nothing here belongs to
+// the mesh. Its invariant: the objects are in an order in which they can be created one by one.
 package manifests
 
 import (
@@ -19,7 +19,7 @@ import (
 //go:embed *.yaml
 var files embed.FS
 
-// placeholder is the image in the files, which nobody could run by mistake.
+// placeholder is the image in the files. It cannot be run by mistake.
 const placeholder = "osm-demo"
 
 const decodeBuffer = 4096
@@ -29,7 +29,7 @@ func Namespaces() ([]*unstructured.Unstructured, error) {
 	return decode("00-namespaces.yaml")
 }
 
-// Objects returns everything of the demo, the namespaces first, with image as the image of
+// Objects returns all objects of the demo, the namespaces first, with image as the image of
 // every container.
 func Objects(image string) ([]*unstructured.Unstructured, error) {
 	if image == "" {

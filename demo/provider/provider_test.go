@@ -130,7 +130,7 @@ func TestKeysFit(t *testing.T) {
 	}
 }
 
-// TestNoSecretOutsideTheSecret is about what people print, commit and paste: values and manifests.
+// TestNoSecretOutsideTheSecret checks what users print, commit and paste: values and manifests.
 func TestNoSecretOutsideTheSecret(t *testing.T) {
 	d := vault(t)
 	made := keys(t, d)
@@ -182,15 +182,15 @@ func TestValues(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	broken := fake.NewClientset()
 	broken.PrependReactor("get", "secrets", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, nil, errors.New("the API server said no")
+		return true, nil, errors.New("refused by the API server")
 	})
 	for want, attempt := range map[string]func() error{
 		"OpenBao image is empty": func() error { _, err := provider.Vault(t.Context(), broken, "", time.Now()); return err },
 		// Otherwise a temporary failure would replace the CA of a running mesh.
-		"read OpenBao's keys: the API server said no": func() error { _, err := provider.Vault(t.Context(), broken, image, time.Now()); return err },
-		"cert-manager image is empty":                 func() error { _, err := provider.CertManager("", []byte(definitions)); return err },
-		"definitions are empty":                       func() error { _, err := provider.CertManager(image, nil); return err },
-		"decode cert-manager's definitions":           func() error { _, err := provider.CertManager(image, []byte("{")); return err },
+		"read OpenBao's keys: refused by the API server": func() error { _, err := provider.Vault(t.Context(), broken, image, time.Now()); return err },
+		"cert-manager image is empty":                    func() error { _, err := provider.CertManager("", []byte(definitions)); return err },
+		"definitions are empty":                          func() error { _, err := provider.CertManager(image, nil); return err },
+		"decode cert-manager's definitions":              func() error { _, err := provider.CertManager(image, []byte("{")); return err },
 	} {
 		if err := attempt(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error = %v, want one with %q", err, want)

@@ -24,7 +24,7 @@ func (c *Collector) Await(ctx context.Context, timeout time.Duration, progress f
 		r, err := c.Collect(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return false, nil // cut short by the timeout: what was missing before still is
+			return false, nil // canceled by the timeout: what was missing before still is
 		case err != nil:
 			state = err.Error() // an unavailable API server comes back, or the timeout ends this
 		default:

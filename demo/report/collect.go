@@ -44,8 +44,8 @@ const pagePort = 8080
 
 func componentNames() []string { return []string{api.AppController, api.AppInjector} }
 
-// Collect makes one report. An unreachable app is in it with the reason; only what the
-// API server does not answer is an error.
+// Collect makes one report. An unreachable app is in it with the reason; only a failure
+// of the API server is an error.
 func (c *Collector) Collect(ctx context.Context) (*Report, error) {
 	r := &Report{Time: c.Now().UTC(), Mesh: Mesh{Namespace: c.Namespace}}
 	version, err := c.Kube.Discovery().ServerVersion()
@@ -84,7 +84,7 @@ func (c *Collector) nodes(ctx context.Context, r *Report) error {
 	return nil
 }
 
-// controlPlane reads the mesh's Deployments, their pods, and what scales and protects them.
+// controlPlane reads the mesh's Deployments, their pods, autoscalers and disruption budgets.
 func (c *Collector) controlPlane(ctx context.Context, r *Report) error {
 	ours := metav1.ListOptions{LabelSelector: api.LabelName + "=" + api.NameValue}
 	deployments, err := c.Kube.AppsV1().Deployments(c.Namespace).List(ctx, ours)
@@ -219,7 +219,7 @@ func (c *Collector) app(ctx context.Context, p player) (*App, error) {
 	}
 	i := slices.IndexFunc(pods.Items, func(pod corev1.Pod) bool { return pod.Spec.ServiceAccountName == p.name && ready(&pod) })
 	if i < 0 {
-		return nil, nil //nolint:nilnil // no pod is an answer, not a failure
+		return nil, nil //nolint:nilnil // having no pod is not a failure
 	}
 	pod := &pods.Items[i]
 	a := &App{Namespace: p.namespace, Name: p.name, Meshed: pod.Labels[api.LabelProxyUUID] != ""}
@@ -260,7 +260,7 @@ type altName struct {
 }
 
 // certificate returns the pod's workload certificate: of those with its SPIFFE ID, the one that
-// came over the wire. The one that Envoy read from a file is for talking to the control plane.
+// the controller sent. The one that Envoy read from a file is for its connection to the control plane.
 func (c *Collector) certificate(ctx context.Context, pod *corev1.Pod) (*Certificate, error) {
 	raw, err := c.Fetch(ctx, Endpoint{Namespace: pod.Namespace, Pod: pod.Name, Port: api.PortEnvoyAdmin, Path: "/certs"})
 	if err != nil {

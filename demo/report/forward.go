@@ -27,7 +27,7 @@ type Forwarder struct {
 	Kube   kubernetes.Interface
 }
 
-// Fetch returns the body of a successful answer.
+// Fetch returns the body of a successful response.
 func (f *Forwarder) Fetch(ctx context.Context, e Endpoint) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -61,7 +61,7 @@ func (f *Forwarder) fetch(ctx context.Context, e Endpoint) ([]byte, error) {
 	}
 	defer func() {
 		stop()
-		<-ended //nolint:errcheck // it ended because it was told to
+		<-ended //nolint:errcheck // it was asked to end
 	}()
 	ports, err := forwarder.GetPorts()
 	if err != nil {
@@ -92,7 +92,7 @@ func get(ctx context.Context, url string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One request a connection: the forwarded port is closed right after it.
+	// One request per connection: the forwarded port is closed right after it.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {

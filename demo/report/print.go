@@ -68,7 +68,7 @@ const (
 	barHeight  = 34
 )
 
-// WriteSVG draws the screen as a terminal window with command as what was typed. The picture
+// WriteSVG draws the screen as a terminal window with command as the command line. The picture
 // needs only a monospaced font, and no script.
 func (r *Report) WriteSVG(w io.Writer, command string) error {
 	lines := append([]line{{{"$ ", dim}, {command, title}}}, r.screen()...)

@@ -34,18 +34,18 @@ type Node struct {
 	Version string `json:"version"`
 }
 
-// Mesh says which mesh was found.
+// Mesh describes the mesh that was found.
 type Mesh struct {
 	Name      string `json:"name"`
 	Namespace string `json:"namespace"`
 	Version   string `json:"version"`
-	// Provider is who signs, as the chart names it: tresor, vault or cert-manager.
+	// Provider is the kind of certificate provider, as the chart names it: tresor, vault or cert-manager.
 	Provider string `json:"provider"`
 	// Root is the SHA-256, in hexadecimal, of the CA that a controller reports to sign with; "" if none does.
 	Root string `json:"root"`
 }
 
-// Component is a Deployment of the control plane and what keeps it available. Autoscaler and
+// Component is a Deployment of the control plane with its autoscaler and disruption budget. Autoscaler and
 // Budget are nil when there is none.
 type Component struct {
 	Name       string      `json:"name"`
@@ -106,7 +106,7 @@ type Budget struct {
 	Desired int32  `json:"desired"`
 }
 
-// App is one application of the bookstore. Counts is nil when its pod could not be asked, and
+// App is one application of the bookstore. Counts is nil if its pod could not be queried, and
 // Fault says why; Certificate is nil when its proxy has none of the mesh's.
 type App struct {
 	Namespace   string            `json:"namespace"`
@@ -144,8 +144,8 @@ type peer struct {
 	requests int64
 }
 
-// Missing lists what the demo promises but the report does not show yet; it is empty when all is
-// there.
+// Missing lists what the demo promises but the report does not show yet; it is empty if nothing is
+// missing.
 func (r *Report) Missing() []string {
 	var missing []string
 	for _, name := range componentNames() {
@@ -157,7 +157,7 @@ func (r *Report) Missing() []string {
 		missing = append(missing, r.Components[i].missing()...)
 	}
 	if len(r.Components) > 0 && r.Mesh.Root == "" {
-		missing = append(missing, "a controller that says which root it signs with")
+		missing = append(missing, "a controller that reports which root it signs with")
 	}
 	for _, want := range cast() {
 		i := slices.IndexFunc(r.Apps, func(a App) bool { return a.Name == want.name })

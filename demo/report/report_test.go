@@ -135,7 +135,7 @@ func (c *cluster) app(namespace, account, role, books, peers string) {
 	c.raw[account+"-pod:15000/certs"] = `{"certificates":[` + strings.Join([]string{
 		fmt.Sprintf(leaf, "/etc/osm/proxy/tls.crt", "ff", "2030-01-01T00:00:00Z"), // for the control plane: not the workload's
 		fmt.Sprintf(leaf, "<inline>", "0a0b0c0d0e0f101112131415", "2026-02-04T04:00:00Z"),
-		fmt.Sprintf(leaf, "<inline>", "01", "2026-02-03T05:00:00Z"), // an older one that a listener still drains with
+		fmt.Sprintf(leaf, "<inline>", "01", "2026-02-03T05:00:00Z"), // an older one that a draining listener still uses
 	}, ",") + `]}`
 }
 
@@ -148,7 +148,7 @@ func (c *cluster) collector() *report.Collector {
 func (c *cluster) fetch(_ context.Context, e report.Endpoint) ([]byte, error) {
 	body, ok := c.raw[fmt.Sprintf("%s:%d%s", e.Pod, e.Port, e.Path)]
 	if !ok {
-		return nil, errors.New("no answer from " + e.Pod)
+		return nil, errors.New("no response from " + e.Pod)
 	}
 	return []byte(body), nil
 }
@@ -220,12 +220,12 @@ func TestScreens(t *testing.T) {
 	}
 }
 
-// TestRootOfTheOtherReplica: one answering replica is enough.
+// TestRootOfTheOtherReplica: one responding replica is enough.
 func TestRootOfTheOtherReplica(t *testing.T) {
 	c := completeCluster()
 	delete(c.raw, "osm-controller-0:9091/metrics")
 	if mesh := collect(t, c).Mesh; mesh.Root != "0123456789abcdef" || mesh.Provider != "vault" {
-		t.Errorf("mesh %+v, want the root that one controller says, and vault", mesh)
+		t.Errorf("mesh %+v, want the root that one controller reports, and vault", mesh)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestMissing(t *testing.T) {
 				delete(c.raw, "osm-controller-0:9091/metrics") // the other one does not know yet
 				c.raw["osm-controller-1:9091/metrics"] = "osm_trusted_root_info{fingerprint=\"ff\"} 1\n"
 			},
-			[]string{"a controller that says which root it signs with"},
+			[]string{"a controller that reports which root it signs with"},
 		},
 		"books of one version": {
 			func(_ *testing.T, c *cluster) {
@@ -343,12 +343,12 @@ func TestAwait(t *testing.T) {
 		collector := c.collector()
 		collector.Kube.(*fake.Clientset).PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
 			calls++
-			return calls == 1, nil, errors.New("the API server is away")
+			return calls == 1, nil, errors.New("the API server is unavailable")
 		})
 		raw := c.raw["bookbuyer-pod:8080/raw"]
 		delete(c.raw, "bookbuyer-pod:8080/raw")
 		collector.Now = func() time.Time {
-			if calls == 3 { // the fourth look
+			if calls == 3 { // the fourth attempt
 				c.raw["bookbuyer-pod:8080/raw"] = raw
 			}
 			return observed
@@ -359,8 +359,8 @@ func TestAwait(t *testing.T) {
 			t.Errorf("Await = %v, %v; want a complete report", r, err)
 		}
 		want := []string{
-			"waiting for list nodes: the API server is away",
-			"waiting for counts of bookbuyer (no answer from bookbuyer-pod)",
+			"waiting for list nodes: the API server is unavailable",
+			"waiting for counts of bookbuyer (no response from bookbuyer-pod)",
 		}
 		if !slices.Equal(progress, want) {
 			t.Errorf("progress = %q, want %q", progress, want)
@@ -381,7 +381,7 @@ func TestAwaitGivesUp(t *testing.T) {
 			t.Errorf("error = %v, want one that says what is missing", err)
 		}
 		if r == nil || len(r.Nodes) != 3 {
-			t.Errorf("last report = %v, want what there was", r)
+			t.Errorf("last report = %v, want the last one collected", r)
 		}
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/osm-edge/osm/demo/bookstore"
 )
 
-// style is how a piece of text looks; the zero value is plain.
+// style is the style of a text; the zero value is plain.
 type style int
 
 const (
@@ -34,7 +34,7 @@ type (
 
 const cellSpace = "   "
 
-// screen lays the report out.
+// screen lays out the report.
 func (r *Report) screen() []line {
 	var lines []line
 	for _, section := range [][]line{r.head(), r.clusterTable(), r.componentTable(), r.bookTable(), r.peerTable(), r.certificateTable()} {
@@ -108,7 +108,7 @@ func (r *Report) componentTable() []line {
 	return table(rows)
 }
 
-// nodes lists where the replicas run, with their number where it is more than one.
+// nodes lists where the replicas run, with their number if it is more than one.
 func (c Component) nodes() string {
 	per := map[string]int{}
 	for _, r := range c.Replicas {
@@ -219,7 +219,7 @@ func header(names ...string) []span {
 	return row
 }
 
-// table aligns rows in columns; a table with nothing but its header is left out.
+// table aligns rows in columns; a table with only a header is omitted.
 func table(rows [][]span) []line {
 	if len(rows) < 2 {
 		return nil

@@ -37,7 +37,7 @@ func providerOf(d *appsv1.Deployment) string {
 	return ""
 }
 
-// signer queries the controllers for their signing root, until one answers.
+// signer queries the controllers for their signing root, until one responds.
 func (c *Collector) signer(ctx context.Context, r *Report) (err error) {
 	if r.Mesh.Provider, err = Provider(ctx, c.Kube, c.Namespace); err != nil {
 		return err

@@ -1,6 +1,6 @@
 // Package stage deploys the demo's objects on a cluster and removes them.
 //
-// It knows objects and rollouts, not what the demo shows, and it never touches the mesh. Its
+// It handles objects and rollouts, not what the demo shows, and it never changes the mesh. Its
 // invariant: repeating an operation changes nothing and succeeds.
 package stage
 
@@ -171,7 +171,7 @@ func (s *Stage) WaitReady(ctx context.Context, o *unstructured.Unstructured, tim
 	return nil
 }
 
-// pending says why a Deployment is not rolled out yet, "" if it is.
+// pending returns why a Deployment is not rolled out yet, "" if it is.
 func pending(d *appsv1.Deployment) string {
 	want := int32(1)
 	if d.Spec.Replicas != nil {
@@ -182,7 +182,7 @@ func pending(d *appsv1.Deployment) string {
 	case st.ObservedGeneration < d.Generation:
 		return "the Deployment controller has not seen it yet"
 	case st.UpdatedReplicas < want:
-		return fmt.Sprintf("%d of %d new pods made", st.UpdatedReplicas, want)
+		return fmt.Sprintf("%d of %d new pods created", st.UpdatedReplicas, want)
 	case st.Replicas > st.UpdatedReplicas:
 		return fmt.Sprintf("%d old pods left", st.Replicas-st.UpdatedReplicas)
 	case st.AvailableReplicas < want:
@@ -218,7 +218,7 @@ func (s *Stage) podsWaitFor(ctx context.Context, namespace string) string {
 	return text
 }
 
-// Remove deletes the objects, last first, and waits until they are gone or timeout is over.
+// Remove deletes the objects, last first, and waits until they are deleted or the timeout is over.
 // Missing objects count as removed.
 func (s *Stage) Remove(ctx context.Context, objects []*unstructured.Unstructured, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)

@@ -93,10 +93,10 @@ func TestApply(t *testing.T) {
 func TestApplyNamesTheObject(t *testing.T) {
 	r := newRecorder()
 	r.dynamic.PrependReactor("patch", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, nil, errors.New("the API server said no")
+		return true, nil, errors.New("refused by the API server")
 	})
 	err := r.Apply(t.Context(), objects()[1:])
-	if err == nil || err.Error() != "apply Deployment bookstore/bookstore-v1: the API server said no" {
+	if err == nil || err.Error() != "apply Deployment bookstore/bookstore-v1: refused by the API server" {
 		t.Errorf("Apply = %v, want the object and the reason", err)
 	}
 	if err := r.Apply(t.Context(), []*unstructured.Unstructured{object("v1", "Gadget", "a", "b")}); !meta.IsNoMatchError(errors.Unwrap(err)) {
@@ -116,7 +116,7 @@ func (m *newKinds) Reset() {
 	}
 }
 
-// TestApplyOfANewKind: the API server serves a kind only some time after its definition.
+// TestApplyOfANewKind: the API server serves a kind only some time after its definition was created.
 func TestApplyOfANewKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecorder()
@@ -131,7 +131,7 @@ func TestApplyOfANewKind(t *testing.T) {
 		definition.Object["spec"] = map[string]any{"group": "example.test"}
 		gadget := object("example.test/v1", "Gadget", "bookstore", "one")
 		if err := r.Apply(t.Context(), []*unstructured.Unstructured{definition, gadget}); err != nil || kinds.resets != 3 {
-			t.Errorf("Apply = %v after %d looks, want success after 3", err, kinds.resets)
+			t.Errorf("Apply = %v after %d attempts, want success after 3", err, kinds.resets)
 		}
 	})
 }
@@ -139,7 +139,7 @@ func TestApplyOfANewKind(t *testing.T) {
 func TestRemoveOfAKindThatIsGone(t *testing.T) {
 	r := newRecorder()
 	if err := r.Remove(t.Context(), []*unstructured.Unstructured{object("example.test/v1", "Gadget", "bookstore", "one")}, time.Second); err != nil {
-		t.Errorf("Remove = %v, want that it is gone", err)
+		t.Errorf("Remove = %v, want no error", err)
 	}
 }
 
@@ -160,7 +160,7 @@ func TestWaitReady(t *testing.T) {
 		one := object("apps/v1", "Deployment", "bookstore", "one")
 		err := r.WaitReady(t.Context(), one, 2*time.Second)
 		if err == nil || !strings.HasPrefix(err.Error(), "wait for Deployment bookstore/one (no CA yet): ") {
-			t.Errorf("WaitReady = %v, want what it says", err)
+			t.Errorf("WaitReady = %v, want the condition's message", err)
 		}
 		if err := r.WaitReady(t.Context(), one, time.Minute); err != nil || !slices.Equal(r.progress, []string{"Deployment bookstore/one is ready"}) {
 			t.Errorf("WaitReady = %v, progress %q", err, r.progress)
@@ -202,7 +202,7 @@ func TestWaitRolledOutReportsEachStep(t *testing.T) {
 		want := []string{
 			"Deployment bookstore/bookstore-v1: not readable yet",
 			"Deployment bookstore/bookstore-v1: the Deployment controller has not seen it yet",
-			"Deployment bookstore/bookstore-v1: 1 of 2 new pods made",
+			"Deployment bookstore/bookstore-v1: 1 of 2 new pods created",
 			"Deployment bookstore/bookstore-v1: 1 old pods left",
 			"Deployment bookstore/bookstore-v1: 1 of 2 pods available",
 			"Deployment bookstore/bookstore-v1 is rolled out",
@@ -231,13 +231,13 @@ func TestWaitRolledOutExplainsATimeout(t *testing.T) {
 		if took := time.Since(began); took != time.Minute {
 			t.Errorf("gave up after %s, want 1m", took)
 		}
-		for _, want := range []string{"Deployment bookstore/bookstore-v1", "0 of 2 new pods made", "Unschedulable: no node fits", "container bookstore: ErrImagePull: no such image"} {
+		for _, want := range []string{"Deployment bookstore/bookstore-v1", "0 of 2 new pods created", "Unschedulable: no node fits", "container bookstore: ErrImagePull: no such image"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("error %v does not tell %q", err, want)
+				t.Errorf("error %v does not contain %q", err, want)
 			}
 		}
 		if err != nil && strings.Contains(err.Error(), "PodInitializing") {
-			t.Errorf("error %v tells of containers that only wait for others", err)
+			t.Errorf("error %v lists containers that only wait for others", err)
 		}
 	})
 }

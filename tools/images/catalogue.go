@@ -8,7 +8,7 @@ import (
 	"github.com/osm-edge/osm/tools/internal/image"
 )
 
-// nonRoot is the customary "nobody in particular" of distroless images; envoyUser is the uid that
+// nonRoot is the usual unprivileged user of distroless images; envoyUser is the uid that
 // the mesh runs its sidecars as, which is also what exempts Envoy's traffic from redirection.
 const (
 	nonRoot   = "65532:65532"
@@ -33,7 +33,7 @@ func usual() []string { return []string{controlPlane, demoApps, demoEnvoy} }
 // recipe makes the Spec of one image, with scratch as a folder for what it has to compile.
 type recipe func(ctx context.Context, opts options, scratch string) (image.Spec, error)
 
-// catalogue maps each image's name to how it is made.
+// catalogue maps each image's name to its recipe.
 func catalogue() map[string]recipe {
 	return map[string]recipe{
 		controlPlane: static(controlPlane, "./cmd/osm-controlplane", "control plane of the osm service mesh"),
@@ -59,7 +59,7 @@ func static(name, pkg, description string) recipe {
 		}
 		spec := opts.spec(name, description)
 		spec.Files = []image.File{{Path: "/" + name, Source: binary, Mode: 0o755}}
-		if name == controlPlane { // the one that is given to others
+		if name == controlPlane { // the one that is distributed
 			for _, licence := range []string{"LICENSE", "THIRD_PARTY_NOTICES"} {
 				spec.Files = append(spec.Files, image.File{Path: "/" + licence, Source: filepath.Join(opts.root, licence), Mode: 0o644})
 			}
@@ -70,13 +70,13 @@ func static(name, pkg, description string) recipe {
 	}
 }
 
-// given is the recipe of an image FROM scratch that holds a static program that somebody else built:
+// given is the recipe of an image FROM scratch that holds a static third-party program:
 // a certificate provider for a cluster that can pull no image.
 func given(name, product string, flag func(options) (file, flag string), script string) recipe {
 	return func(ctx context.Context, opts options, _ string) (image.Spec, error) {
 		file, flag := flag(opts)
 		if file == "" {
-			return image.Spec{}, fmt.Errorf("image %s: %s is empty: give the path that %s prints, or leave the image out with --only", name, flag, script)
+			return image.Spec{}, fmt.Errorf("image %s: %s is empty: give the path that %s prints, or exclude the image with --only", name, flag, script)
 		}
 		libraries, err := image.Libraries(ctx, file)
 		if err != nil {
@@ -97,7 +97,7 @@ func given(name, product string, flag func(options) (file, flag string), script 
 // machine, laid out so that it starts like the upstream distroless image.
 func envoy(ctx context.Context, opts options, _ string) (image.Spec, error) {
 	if opts.envoy == "" {
-		return image.Spec{}, fmt.Errorf("image %s: --envoy is empty: give the path that scripts/envoy.sh prints, or leave the image out with --only", demoEnvoy)
+		return image.Spec{}, fmt.Errorf("image %s: --envoy is empty: give the path that scripts/envoy.sh prints, or exclude the image with --only", demoEnvoy)
 	}
 	libraries, err := image.Libraries(ctx, opts.envoy)
 	if err != nil {

@@ -114,9 +114,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.openbao, "openbao", "", "OpenBao binary for "+openBao)
 	flags.StringVar(&o.certManager, "cert-manager", "", "program with cert-manager's controllers for "+certManager)
 	flags.StringVar(&o.registry, "registry", "osm.local", "first part of the images' names in archives")
-	flags.StringVar(&o.tag, "tag", "", "tag of the images (empty: made of each image's digest)")
+	flags.StringVar(&o.tag, "tag", "", "tag of the images (empty: derived from each image's digest)")
 	flags.StringVar(&o.out, "out", "", "write <folder>/<name>.tar docker archives")
-	flags.StringVar(&o.push, "push", "", "push to this registry[/prefix]; it also takes the place of --registry")
+	flags.StringVar(&o.push, "push", "", "push to this registry[/prefix]; it also replaces --registry")
 	flags.BoolVar(&o.print, "print", false, "only build, and print the names")
 	flags.StringVar(&o.version, "version", "dev", "version that the programs report")
 	flags.StringVar(&o.commit, "commit", "unknown", "commit that the programs report")
@@ -134,7 +134,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o.complete(all)
 }
 
-// complete checks the options and fills in what is parsed from them.
+// complete checks the options and fills in the parsed values.
 func (o options) complete(all []string) (options, error) {
 	if o.out == "" && o.push == "" && !o.print {
 		return options{}, errors.New("nothing to do with the images: give --out DIR, --push REGISTRY or --print")

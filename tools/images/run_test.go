@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// checkout is a module with the two main packages that images are made of.
+// checkout creates a module with the two main packages that images contain.
 func checkout(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
@@ -69,7 +69,7 @@ func TestPrintIsReproducible(t *testing.T) {
 	}
 }
 
-// configOf asserts what every image of this project has, and returns the rest to look at.
+// configOf checks what every image of this project has, and returns its configuration for further checks.
 func configOf(t *testing.T, img v1.Image) v1.Config {
 	t.Helper()
 	config, err := img.ConfigFile()
@@ -104,7 +104,7 @@ func TestControlPlaneArchive(t *testing.T) {
 	}
 }
 
-// filesOf are the names of an image's files, sorted.
+// filesOf returns the names of an image's files, sorted.
 func filesOf(t *testing.T, img v1.Image) (names []string) {
 	t.Helper()
 	content := mutate.Extract(img)

@@ -13,7 +13,7 @@ import (
 	"github.com/osm-edge/osm/demo/bookstore"
 )
 
-// run parses the command line and plays the role that it names.
+// run parses the command line and runs the role that it names.
 func run(ctx context.Context, log *slog.Logger, args []string) error {
 	config := bookstore.Config{Listen: new(net.ListenConfig).Listen, Client: &http.Client{}, Now: time.Now, Log: log}
 	flags := flag.NewFlagSet("bookstore", flag.ContinueOnError)
@@ -24,8 +24,8 @@ func run(ctx context.Context, log *slog.Logger, args []string) error {
 	flags.StringVar(&config.StoreURL, "bookstore", "http://bookstore.bookstore:14001", "where a bookbuyer or bookthief shops")
 	flags.StringVar(&config.WarehouseURL, "bookwarehouse", "http://bookwarehouse.bookwarehouse:14001", "where a bookstore restocks")
 	flags.DurationVar(&config.Interval, "interval", time.Second, "time between two purchases")
-	flags.DurationVar(&config.Timeout, "timeout", 5*time.Second, "bound of one request")
-	flags.DurationVar(&config.Drain, "drain", 3*time.Second, "time to serve on after SIGTERM")
+	flags.DurationVar(&config.Timeout, "timeout", 5*time.Second, "timeout of one request")
+	flags.DurationVar(&config.Drain, "drain", 3*time.Second, "time to keep serving after SIGTERM")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	}
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
-	cmd.PersistentFlags().StringVar(&r.kubeconfig, "kubeconfig", "", "kubeconfig file (default: $KUBECONFIG, then the customary place)")
+	cmd.PersistentFlags().StringVar(&r.kubeconfig, "kubeconfig", "", "kubeconfig file (default: $KUBECONFIG, then ~/.kube/config)")
 	cmd.PersistentFlags().DurationVar(&r.timeout, "timeout", 5*time.Minute, "time to wait for the cluster")
 	cmd.AddCommand(r.namespacesCommand(), r.deployCommand(), r.summaryCommand(), r.removeCommand(), r.providerCommand())
 	return cmd

@@ -15,7 +15,7 @@ import (
 	"github.com/osm-edge/osm/demo/report"
 )
 
-// kubeconfig points at server.
+// kubeconfig writes a kubeconfig that points to server.
 func kubeconfig(t *testing.T, server string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config")
@@ -59,7 +59,7 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// emptyCluster answers as an API server of a cluster with nothing on it.
+// emptyCluster is the API server of an empty cluster.
 func emptyCluster(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -78,14 +78,14 @@ func TestSummaryOfNothingShowsAndFails(t *testing.T) {
 	picture := filepath.Join(t.TempDir(), "demo.svg")
 	stdout, stderr, err := execute(t, "summary", "-o", "json", "--timeout", "300ms", "--svg", picture, "--kubeconfig", kubeconfig(t, emptyCluster(t)))
 	if err == nil || !strings.Contains(err.Error(), "still waiting for Deployment osm-controller, and 6 more") {
-		t.Errorf("error = %v, want what the demo waits for", err)
+		t.Errorf("error = %v, want what the demo is waiting for", err)
 	}
 	if !strings.Contains(stderr, "waiting for Deployment osm-controller") {
-		t.Errorf("progress = %q, want what the demo waits for", stderr)
+		t.Errorf("progress = %q, want what the demo is waiting for", stderr)
 	}
 	var found struct{ Missing []string }
 	if err := json.Unmarshal([]byte(stdout), &found); err != nil || len(found.Missing) != 7 {
-		t.Errorf("printed %s (%v), want JSON that lists seven things missing", stdout, err)
+		t.Errorf("printed %s (%v), want JSON that lists seven missing items", stdout, err)
 	}
 	if _, err := os.Stat(picture); err == nil {
 		t.Error("an incomplete demo was drawn")

@@ -15,7 +15,7 @@ import (
 // Libraries lists the shared libraries that a dynamic binary loads on this machine, its loader
 // included, each at the path where the loader looks for it. A static binary has none.
 //
-// The loader itself answers, so the result is what happens at run time; the binary must be
+// The loader itself lists them, so the result is what happens at run time; the binary must be
 // for this machine's architecture.
 func Libraries(ctx context.Context, binary string) ([]string, error) {
 	loader, err := interpreter(binary)
@@ -28,7 +28,7 @@ func Libraries(ctx context.Context, binary string) ([]string, error) {
 	}
 	out, err := exec.CommandContext(ctx, loader, "--list", abs).Output() //nolint:gosec // the loader named by the binary that the user chose
 	if err != nil {
-		return nil, fmt.Errorf("ask %s for the libraries of %s: %w", loader, binary, err)
+		return nil, fmt.Errorf("list the libraries of %[2]s with %[1]s: %[3]w", loader, binary, err)
 	}
 	libraries, err := parseLibraries(out)
 	if err != nil {

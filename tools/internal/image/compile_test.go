@@ -12,8 +12,8 @@ import (
 	"github.com/osm-edge/osm/tools/internal/image"
 )
 
-// program copies the sample Go program to a folder of its own. It lies in testdata under names
-// that keep the go command from taking it for a part of this module.
+// program copies the sample Go program to its own folder. It is in testdata under names
+// that keep the go command from treating it as part of this module.
 func program(t *testing.T) image.Program {
 	t.Helper()
 	root := t.TempDir()
@@ -52,7 +52,7 @@ func TestCompileIsReproducible(t *testing.T) {
 	}
 }
 
-// TestCompileIgnoresTheEnvironment: what somebody has set for other work is no part of an image.
+// TestCompileIgnoresTheEnvironment: settings for other work do not affect an image.
 func TestCompileIgnoresTheEnvironment(t *testing.T) {
 	plain, err := os.ReadFile(compiled(t, program(t)))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // A content tag is tagPrefix and the first tagDigits of the digest, enough to tell builds apart by
-// eye. Without the prefix some tags would be all digits, which YAML takes for numbers.
+// eye. Without the prefix some tags would be all digits, which YAML reads as numbers.
 const (
 	tagPrefix = "sha-"
 	tagDigits = 12
@@ -38,7 +38,7 @@ func Reference(registry, repository, tag string, img v1.Image) (name.Tag, error)
 	return ref, nil
 }
 
-// WriteArchive writes img as a docker archive, which `ctr images import` and `docker load` take,
+// WriteArchive writes img as a docker archive, which `ctr images import` and `docker load` accept,
 // to file. The file appears complete or not at all.
 func WriteArchive(file string, ref name.Tag, img v1.Image) (err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // images hold nothing secret
@@ -69,8 +69,8 @@ func WriteArchive(file string, ref name.Tag, img v1.Image) (err error) {
 	return nil
 }
 
-// Push sends img to its registry, with the credentials that `docker login` and similar tools left
-// behind. Layers that the registry already has are not sent again.
+// Push sends img to its registry, with the credentials that `docker login` and similar tools have
+// stored. Layers that the registry already has are not sent again.
 func Push(ctx context.Context, ref name.Tag, img v1.Image) error {
 	if err := remote.Write(ref, img, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
 		return fmt.Errorf("push %s: %w", ref, err)

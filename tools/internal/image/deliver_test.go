@@ -80,7 +80,7 @@ func TestPushRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // pushing what is there already succeeds too
+	for range 2 { // pushing an existing image succeeds as well
 		if err := image.Push(t.Context(), ref, img); err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ type File struct {
 	Mode os.FileMode
 }
 
-// Spec says what one image holds and how it starts.
+// Spec describes what an image holds and how it starts.
 type Spec struct {
 	// Files of the image; their order does not matter.
 	Files []File

@@ -88,7 +88,7 @@ func Collect(ctx context.Context, root string, packages []string) ([]Part, error
 	}
 	var sorted []Part
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		if err := parts[name].judge(); err != nil {
+		if err := parts[name].check(); err != nil {
 			return nil, err
 		}
 		sorted = append(sorted, *parts[name])
@@ -148,7 +148,7 @@ func (p *Part) addFolder(module, folder string) error {
 	}
 	for _, entry := range entries {
 		name := entry.Name()
-		// What ends in .docs is about texts that are not compiled in.
+		// Names that end in .docs concern texts that are not compiled in.
 		if !entry.Type().IsRegular() || !passedOn.MatchString(name) || slices.Contains([]string{".go", ".docs"}, filepath.Ext(name)) {
 			continue
 		}
@@ -166,7 +166,7 @@ func (p *Part) addFolder(module, folder string) error {
 	return nil
 }
 
-// tidy makes texts comparable that differ in the ends of their lines only.
+// tidy normalizes line endings, so that texts can be compared.
 func tidy(text string) string {
 	lines := strings.Split(strings.ReplaceAll(text, "\r\n", "\n"), "\n")
 	for i := range lines {
@@ -175,11 +175,11 @@ func tidy(text string) string {
 	return strings.Trim(strings.Join(lines, "\n"), "\n") + "\n"
 }
 
-// enough is how much of a text must be known wording, in percent, for it to count as that licence.
+// enough is the percentage of a text that must match a known licence for it to count as that licence.
 const enough = 75
 
-// judge identifies the licenses and refuses what must not be shipped.
-func (p *Part) judge() error {
+// check identifies the licenses and returns an error for one that must not be shipped.
+func (p *Part) check() error {
 	slices.SortFunc(p.Texts, func(a, b Text) int { return cmp.Compare(a.Name, b.Name) })
 	names := map[string]bool{}
 	for _, text := range p.Texts {
@@ -188,7 +188,7 @@ func (p *Part) judge() error {
 		}
 		found := licensecheck.Scan([]byte(text.Content))
 		if len(found.Match) == 0 || found.Percent < enough {
-			return fmt.Errorf("module %s: %s is not a known license (%.0f %% of it matches): read it, and leave the module out or extend the list", p.Module, text.Name, found.Percent)
+			return fmt.Errorf("module %s: %s is not a known license (%.0f %% of it matches): read it, and remove the module or extend the list", p.Module, text.Name, found.Percent)
 		}
 		for _, match := range found.Match {
 			if allowed()[match.ID] == "" {
@@ -221,5 +221,5 @@ func Standard(version, root string) (Part, error) {
 	if err := p.addFolder(folder, folder); err != nil {
 		return Part{}, err
 	}
-	return p, p.judge()
+	return p, p.check()
 }

@@ -23,7 +23,7 @@ COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER I
 OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 `
 
-// copyleft is how GNU programs say under which licence they are.
+// copyleft is the licence notice of GNU programs.
 const copyleft = `This program is free software: you can redistribute it and/or modify it under the terms of the GNU General
 Public License as published by the Free Software Foundation, either version 3 of the License, or (at your option) any
 later version.
@@ -49,7 +49,7 @@ func TestJudge(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := Part{Module: "example.com/a", Texts: tt.texts}
-			err := p.judge()
+			err := p.check()
 			got := strings.Join(p.Licences, " ")
 			if tt.fails {
 				if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "example.com/a") {
@@ -64,7 +64,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestAdd: texts of a package's folder and of those above it count, those beside it do not.
+// TestAdd: texts in a package's folder and in those above it count, those beside it do not.
 func TestAdd(t *testing.T) {
 	module := t.TempDir()
 	for _, name := range []string{
@@ -110,7 +110,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestOwnModule: what this module compiles in is found, in the same words each time.
+// TestOwnModule: the modules compiled into this one are found, with the same output each time.
 func TestOwnModule(t *testing.T) {
 	parts, err := Collect(t.Context(), "../..", []string{"./notices"})
 	if err != nil {
@@ -120,9 +120,9 @@ func TestOwnModule(t *testing.T) {
 		t.Errorf("got %+v", parts)
 	}
 	if _, err := Collect(t.Context(), "../..", []string{"./none"}); err == nil {
-		t.Error("a package that is not there was found")
+		t.Error("a nonexistent package was found")
 	}
 	if _, err := Collect(t.Context(), "../..", nil); err == nil {
-		t.Error("no package was asked for and found")
+		t.Error("no error without packages")
 	}
 }

@@ -14,7 +14,7 @@ and repeats the texts that must accompany the programs. A text that several modu
 once. The file is generated: run "make generate" after a change of go.mod.
 `
 
-// rule stands between the texts.
+// rule separates the texts.
 var rule = strings.Repeat("-", 80)
 
 // Write writes the table of the parts, then each distinct text once under the names of its parts.

@@ -106,7 +106,7 @@ func createLegacy(mount, path string) error {
 	return nil
 }
 
-// createUnified hands each controller of the parent down; the leaf itself keeps its processes.
+// createUnified enables each controller of the parent in its children; the leaf itself keeps its processes.
 func (h Host) createUnified(path string) error {
 	dir := h.unified
 	for part := range strings.SplitSeq(path, "/") {
@@ -115,7 +115,8 @@ func (h Host) createUnified(path string) error {
 			return err
 		}
 		for name := range strings.FieldsSeq(string(controllers)) {
-			// A controller may be held back (by realtime threads, or by version 1); the kubelet says so if it needs it.
+			// A controller may be unavailable (because of realtime threads, or of version 1); the kubelet reports
+			// that if it needs it.
 			_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644)
 		}
 		dir = filepath.Join(dir, part)

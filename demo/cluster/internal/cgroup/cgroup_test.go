@@ -66,7 +66,7 @@ func TestCreateCopiesTheCpusetDownInVersion1(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := Host{legacy: []string{filepath.Join(root, "cpuset"), filepath.Join(root, "pids")}}
-	for range 2 { // the second time everything is there
+	for range 2 { // the second time everything exists
 		if err := h.Create("osmc/node-1/daemons"); err != nil {
 			t.Fatal(err)
 		}
@@ -110,6 +110,6 @@ func TestRemoveTakesTheDeepestFirstAndForgivesAbsence(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(root, "cpu/osmc")); !os.IsNotExist(err) {
-		t.Errorf("the group is still there: %v", err)
+		t.Errorf("the group still exists: %v", err)
 	}
 }

@@ -43,7 +43,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		"nothing to load":    {[]string{"load"}, "at least 1 arg"},
 		"load, no cluster":   {[]string{"load", "a.tar"}, "make it with `cluster up`"},
 		"node, no cluster":   {[]string{"node", "cut", "node-1"}, "make it with `cluster up`"},
-		"unknown program":    {[]string{"path", "vim"}, "there are etcd"},
+		"unknown program":    {[]string{"path", "vim"}, "choose from etcd"},
 		"not compiled yet":   {[]string{"path", "kubectl"}, "run `cluster build`"},
 		"repository missing": {[]string{"path", "kubectl", "--repo", "/nonexistent"}, "pass --repo"},
 		"unknown command":    {[]string{"upp"}, "unknown command"},
@@ -70,7 +70,7 @@ func TestChoosePlan(t *testing.T) {
 		fails string
 	}{
 		"new cluster":              {upFlags{nodes: 2, octet: 210}, false, plan.Cluster{Name: "osmc", Octet: 210, Nodes: 2}, ""},
-		"defaults keep what is":    {upFlags{nodes: 1, octet: 99}, true, running, ""},
+		"defaults change nothing":  {upFlags{nodes: 1, octet: 99}, true, running, ""},
 		"larger":                   {upFlags{nodes: 5, nodesGiven: true}, true, plan.Cluster{Name: "osmc", Octet: 210, Nodes: 5}, ""},
 		"smaller is refused":       {upFlags{nodes: 2, nodesGiven: true}, true, plan.Cluster{}, "cannot shrink to 2"},
 		"other octet is refused":   {upFlags{octet: 220, octetGiven: true}, true, plan.Cluster{}, "cannot change"},
@@ -81,7 +81,7 @@ func TestChoosePlan(t *testing.T) {
 			got, err := choosePlan("osmc", tt.flags, running, tt.known)
 			if tt.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.fails) || !strings.Contains(err.Error(), "cluster down") {
-					t.Errorf("got error %v, want one that says %q and the way on", err, tt.fails)
+					t.Errorf("got error %v, want one that says %q and what to do", err, tt.fails)
 				}
 				return
 			}

@@ -176,7 +176,7 @@ func buildModule(ctx context.Context, out *progress.Printer, chain toolchain.Too
 
 // compileModule compiles m and reports progress, because that can take a quarter of an hour.
 func compileModule(ctx context.Context, out *progress.Printer, chain toolchain.Toolchain, m toolchain.Module) (string, error) {
-	out.Say("checking what to compile of %s (downloaded the first time)", m.Name)
+	out.Say("checking which packages of %s to compile (downloaded the first time)", m.Name)
 	pending, all, err := chain.Pending(ctx, m)
 	if err != nil {
 		return "", err
@@ -189,10 +189,10 @@ func compileModule(ctx context.Context, out *progress.Printer, chain toolchain.T
 	return chain.Build(ctx, m, out.Count(m.Name, all-pending, all, "packages"))
 }
 
-// explain turns an interrupted run into a sentence that says how to continue.
+// explain turns an interruption into an error that says how to continue.
 func explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return errors.New("interrupted; run `cluster up` to go on or `cluster down` to remove what there is")
+		return errors.New("interrupted; run `cluster up` to continue or `cluster down` to remove what exists")
 	}
 	return err
 }
@@ -242,7 +242,7 @@ func (a *app) runDown(ctx context.Context, octet int) error {
 	if err := errors.Join(c.Down(ctx, site), c.Close()); err != nil {
 		return err
 	}
-	out.Total(fmt.Sprintf("cluster %s is gone", a.name))
+	out.Total(fmt.Sprintf("cluster %s is removed", a.name))
 	return nil
 }
 
@@ -288,6 +288,6 @@ func (a *app) preflight() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&noInstall, "no-install", false, "count a missing package as a reason")
+	cmd.Flags().BoolVar(&noInstall, "no-install", false, "treat a missing package as a reason")
 	return cmd
 }

@@ -44,7 +44,7 @@ func (a *app) status() *cobra.Command {
 			return a.printReport(report, output)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "form of the output: text or json")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "output format: text or json")
 	return cmd
 }
 
@@ -108,7 +108,7 @@ so that pods with imagePullPolicy IfNotPresent or Never find them.`,
 	}
 }
 
-// change runs do on the cluster under its lock.
+// change runs do on the cluster while holding its lock.
 func (a *app) change(do func(*cluster.Cluster) error) error {
 	c, err := a.open()
 	if err != nil {
@@ -185,7 +185,7 @@ func (a *app) findProgram(ctx context.Context, name string) (string, error) {
 		}
 		return filepath.Join(dir, name), err
 	}
-	return "", fmt.Errorf("no program %q: there are %s", name, strings.Join(known, ", "))
+	return "", fmt.Errorf("no program %q: choose from %s", name, strings.Join(known, ", "))
 }
 
 func (a *app) node() *cobra.Command {

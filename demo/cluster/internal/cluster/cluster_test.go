@@ -134,7 +134,7 @@ func TestPrepareWritesOnce(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(first, snapshot()); diff != "" {
-		t.Errorf("the second run wrote again:\n%s", diff)
+		t.Errorf("the second run wrote files again:\n%s", diff)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestWaitEnds(t *testing.T) {
 		return nil
 	})
 	if err != nil || asked != 3 {
-		t.Errorf("asked %d times, %v", asked, err)
+		t.Errorf("checked %d times, %v", asked, err)
 	}
 	never := func(context.Context) error { return errors.New("still closed") }
 	if err := c.wait(t.Context(), "a dead daemon", never, "etcd"); err == nil || !strings.Contains(err.Error(), "etcd has died") {

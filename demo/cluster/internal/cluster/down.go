@@ -29,7 +29,7 @@ func (c *Cluster) Down(ctx context.Context, site Site) error {
 	}
 	for _, s := range steps {
 		if err := c.progress.Step("remove "+s.what, s.do); err != nil {
-			return fmt.Errorf("%w; run `cluster down` again once that is settled", err)
+			return fmt.Errorf("%w; run `cluster down` again once that is fixed", err)
 		}
 	}
 	return nil

@@ -55,7 +55,7 @@ func (c *Cluster) startRuntime(ctx context.Context, node plan.Machine) error {
 		return err
 	}
 	answers := func(context.Context) error { return dial(c.layout.Socket(node)) }
-	if err := c.wait(ctx, d.Name+" to answer", answers, d.Name); err != nil {
+	if err := c.wait(ctx, d.Name+" to respond", answers, d.Name); err != nil {
 		return err
 	}
 	return c.importMissing(ctx, node)
@@ -176,8 +176,8 @@ func (c *Cluster) unplug(node plan.Machine) error {
 	return network.Remove(c.Plan, node)
 }
 
-// forgetRuntime removes what a reboot would: mounts, running containers, allocations of pod addresses. Images, the kubelet's
-// files and logs stay.
+// forgetRuntime removes what a reboot would remove: mounts, running containers, allocations of pod addresses.
+// Images, the kubelet's files and logs stay.
 func (c *Cluster) forgetRuntime(node plan.Machine) error {
 	dir := c.layout.MachineDir(node)
 	state := filepath.Join(dir, "containerd", "state")
@@ -202,7 +202,7 @@ func (c *Cluster) StartNode(ctx context.Context, node plan.Machine) error {
 		return err
 	}
 	on := make(chan struct{})
-	close(on) // the API server runs already
+	close(on) // the API server is already running
 	return c.joinNode(ctx, api, node, on)
 }
 

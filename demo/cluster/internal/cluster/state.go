@@ -1,6 +1,6 @@
-// Package cluster brings up, changes and takes down a whole cluster, using the packages that each know one
+// Package cluster creates, changes and removes a whole cluster, using the packages that each handle one
 // part. It prints only progress. Invariant: every operation may be interrupted at any point and restarted, because
-// each step first checks what is there, and the state file is written before anything that it describes.
+// each step first checks what exists, and the state file is written before anything that it describes.
 package cluster
 
 import (
@@ -27,7 +27,7 @@ const stateFile = "cluster.json"
 // ErrAbsent means that no cluster of this name exists.
 var ErrAbsent = errors.New("there is no such cluster")
 
-// State is what one command must know of earlier commands.
+// State is what a command must know about earlier commands.
 type State struct {
 	Plan     plan.Cluster      `json:"plan"`
 	Programs map[string]string `json:"programs"`
@@ -79,7 +79,8 @@ func (s Site) Load() (State, error) {
 	return state, nil
 }
 
-// Before is the machine's state before this cluster: its current state, or, if other clusters run, its state before them.
+// Before is the machine's state before this cluster: its current state, or, if other clusters run, its state before
+// them.
 func (s Site) Before() (host.Before, error) {
 	others, err := s.others()
 	if err != nil {

@@ -15,11 +15,11 @@ type Report struct {
 	Name       string `json:"name"`
 	Kubeconfig string `json:"kubeconfig"`
 	Server     string `json:"server"`
-	// Healthy is true when every daemon runs, every node is plugged and ready, and DNS and metrics answer.
+	// Healthy is true if every daemon runs, every node is plugged and ready, and DNS and metrics respond.
 	Healthy bool `json:"healthy"`
-	// API is empty, or why the API server does not answer.
+	// API is empty, or why the API server does not respond.
 	API string `json:"api,omitempty"`
-	// DNS and Metrics are empty, or why they do not answer.
+	// DNS and Metrics are empty, or why they do not respond.
 	DNS          string         `json:"dns,omitempty"`
 	Metrics      string         `json:"metrics,omitempty"`
 	ControlPlane []DaemonReport `json:"controlPlane"`

@@ -110,8 +110,8 @@ func (c *Cluster) issue(authority *pki.Authority) error {
 	return nil
 }
 
-// services are the API server's own certificates: the one that it serves with, and those that it presents to kubelets and to
-// aggregated APIs.
+// services are the API server's own certificates: the one that it serves with, and those that it presents to
+// kubelets and to aggregated APIs.
 func (c *Cluster) services() []pki.Leaf {
 	return []pki.Leaf{
 		{
@@ -143,7 +143,7 @@ func (c *Cluster) users() []pki.Leaf {
 	return users
 }
 
-// writeFiles leaves an unchanged file alone: kube-proxy exits when its configuration is written.
+// writeFiles does not rewrite an unchanged file: kube-proxy exits when its configuration is written.
 func writeFiles(dir string, files map[string][]byte) error {
 	for name, content := range files {
 		path := filepath.Join(dir, name)
@@ -216,7 +216,7 @@ func (c *Cluster) apply(ctx context.Context, manifests []byte) error {
 	return nil
 }
 
-// waitServing returns once the cluster is usable, or says what is missing.
+// waitServing returns once the cluster is usable, or an error that says what is missing.
 func (c *Cluster) waitServing(ctx context.Context, api *kubeapi.Client) error {
 	if err := c.progress.Step("CoreDNS answers kubernetes.default", func() error {
 		return c.wait(ctx, "CoreDNS to resolve kubernetes.default", c.resolve)
@@ -228,8 +228,8 @@ func (c *Cluster) waitServing(ctx context.Context, api *kubeapi.Client) error {
 	})
 }
 
-// resolve queries the ClusterIP, and so proves kube-proxy, the routes and CoreDNS at once. A CoreDNS pod turns ready some
-// time before it knows any Service, hence the query instead of a check of the pod.
+// resolve queries the ClusterIP, and so proves kube-proxy, the routes and CoreDNS at once. A CoreDNS pod turns
+// ready some time before it knows any Service, hence the query instead of a check of the pod.
 func (c *Cluster) resolve(ctx context.Context) error {
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var d net.Dialer
@@ -247,7 +247,7 @@ func (c *Cluster) resolve(ctx context.Context) error {
 	return nil
 }
 
-// wait polls condition until it is nil. It gives up early when one of the daemons it depends on has died.
+// wait polls condition until it returns nil. It gives up early if one of the daemons that it depends on has died.
 func (c *Cluster) wait(ctx context.Context, what string, condition func(context.Context) error, daemons ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
 	defer cancel()

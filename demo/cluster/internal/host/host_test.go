@@ -48,7 +48,7 @@ func TestCheckExplainsInOneSentence(t *testing.T) {
 				}
 			}
 			if strings.Contains(err.Error(), "\n") {
-				t.Errorf("%q is more than a sentence", err)
+				t.Errorf("%q is more than one sentence", err)
 			}
 		})
 	}
@@ -81,16 +81,16 @@ func TestSweepShimsRemovesTheSocketsOfTheirBundles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 2 { // a repeated sweep finds the socket gone
+	for range 2 { // a repeated sweep finds no socket
 		if err := SweepShims(state); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := os.Stat(ours); !os.IsNotExist(err) {
-		t.Errorf("our socket is still there: %v", err)
+		t.Errorf("our socket still exists: %v", err)
 	}
 	if _, err := os.Stat(foreign); err != nil {
-		t.Errorf("somebody else's socket is gone: %v", err)
+		t.Errorf("another program's socket was removed: %v", err)
 	}
 }
 
@@ -106,10 +106,10 @@ func TestSweepKeepsForeignFiles(t *testing.T) {
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "b-foreign" {
-		t.Errorf("left are %v, %v", left, err)
+		t.Errorf("left: %v, %v", left, err)
 	}
 	if err := sweep(filepath.Join(dir, "absent"), func(string) bool { return true }); err != nil {
-		t.Errorf("an absent folder is a fault: %v", err)
+		t.Errorf("an absent folder is an error: %v", err)
 	}
 }
 

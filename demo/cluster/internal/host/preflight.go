@@ -1,6 +1,6 @@
-// Package host knows the machine that the cluster runs on: whether it is able to, which packages it lacks, what the daemons
-// change outside the cluster's folders, and how to undo that. It starts no daemon.
-// Invariant: Restore and Sweep remove or reset only what this cluster created or changed.
+// Package host handles the machine that the cluster runs on: whether it can run one, which packages it lacks, what
+// the daemons change outside the cluster's folders, and how to undo that. It starts no daemon. Invariant: Restore
+// and Sweep remove or reset only what this cluster created or changed.
 package host
 
 import (
@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wayOut ends every sentence that says that a local cluster is not possible.
+// wayOut ends every message that a local cluster is not possible.
 const wayOut = "set KUBECONFIG (and IMAGE_REGISTRY) to a cluster of yours and run `make demo` against it"
 
 // Machine holds the facts that decide whether a cluster can run; tests fill it by hand.
@@ -51,8 +51,8 @@ func canUnshare() bool {
 	return <-result == nil
 }
 
-// Check returns nil if a cluster can run here, assuming that packages are installed if install is set, or one sentence that
-// says what prevents it and what to do instead.
+// Check returns nil if a cluster can run here, assuming that packages are installed if install is set, or one
+// sentence that says what prevents it and what to do instead.
 func (m Machine) Check(install bool) error {
 	var reason string
 	switch {
@@ -112,7 +112,7 @@ func ExtendPath() error {
 	return os.Setenv("PATH", path)
 }
 
-// Install fetches packs with apt-get. A stale package list is refreshed once.
+// Install installs packs with apt-get. A stale package list is refreshed once.
 func Install(ctx context.Context, packs []string, log io.Writer) error {
 	args := append([]string{"install", "-y", "--no-install-recommends"}, packs...)
 	err := apt(ctx, log, args...)

@@ -59,7 +59,7 @@ func Record() (Before, error) {
 	return b, nil
 }
 
-// Restore resets what differs from b, and removes the folders that b lacked if they are empty now.
+// Restore resets what differs from b, and removes the folders that did not exist in b if they are empty now.
 func (b Before) Restore() error {
 	var failed []error
 	for key, want := range b.Tunables {
@@ -84,7 +84,7 @@ func Unmount(dir string) error {
 		return fmt.Errorf("list mounts: %w", err)
 	}
 	for _, point := range slices.Backward(mountsBelow(mounts, dir)) {
-		// A mount inside another one may be gone with it.
+		// A mount inside another one may have been unmounted with it.
 		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("unmount %s: %w", point, err)
 		}
@@ -125,7 +125,7 @@ func SweepShims(state string) error {
 	return errors.Join(failed...)
 }
 
-// Sweep removes files outside the state folder that point into it, and the kubelet's socket if nobody listens.
+// Sweep removes files outside the state folder that point into it, and the kubelet's socket if nothing listens on it.
 func Sweep(state string) error {
 	failed := []error{
 		sweep("/var/log/containers", func(file string) bool {

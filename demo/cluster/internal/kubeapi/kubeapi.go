@@ -17,7 +17,7 @@ import (
 
 const timeout = 5 * time.Second
 
-// Client speaks to one API server.
+// Client is a client of one API server.
 type Client struct {
 	server string
 	http   *http.Client
@@ -86,7 +86,7 @@ func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 }
 
 // KubeletAnswers returns nil if the API server reaches the node's kubelet. A node's Ready condition alone would not
-// tell: it stays true for a while after the kubelet's death.
+// show it: it stays true for a while after the kubelet has died.
 func (c *Client) KubeletAnswers(ctx context.Context, node string) error {
 	return c.read(ctx, "/api/v1/nodes/"+node+"/proxy/healthz", nil)
 }
@@ -108,25 +108,25 @@ func (c *Client) APIAvailable(ctx context.Context, name string) error {
 func (c *Client) read(ctx context.Context, path string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+path, nil)
 	if err != nil {
-		return fmt.Errorf("ask API server: %w", err)
+		return fmt.Errorf("query API server: %w", err)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("ask API server: %w", err)
+		return fmt.Errorf("query API server: %w", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return fmt.Errorf("read answer to %s: %w", path, err)
+		return fmt.Errorf("read response to %s: %w", path, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("API server answers %s to %s", resp.Status, path)
+		return fmt.Errorf("API server responds %s to %s", resp.Status, path)
 	}
 	if into == nil {
 		return nil
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("read answer to %s: %w", path, err)
+		return fmt.Errorf("read response to %s: %w", path, err)
 	}
 	return nil
 }

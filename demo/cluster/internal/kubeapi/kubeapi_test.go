@@ -56,7 +56,7 @@ func TestKubeletAnswers(t *testing.T) {
 		t.Error(err)
 	}
 	if err := c.KubeletAnswers(context.Background(), "node-2"); err == nil {
-		t.Error("a kubelet that does not answer counts as healthy")
+		t.Error("a kubelet that does not respond counts as healthy")
 	}
 }
 
@@ -69,6 +69,6 @@ func TestAPIAvailable(t *testing.T) {
 		}
 	}
 	if err := serve(t, map[string]string{path: `{`}).APIAvailable(context.Background(), "v1beta1.metrics.k8s.io"); err == nil {
-		t.Error("a cut-off answer counts as available")
+		t.Error("a truncated response counts as available")
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ensureNamespace makes the named namespace. A file that is no namespace is what an interrupted attempt or a reboot left.
+// ensureNamespace creates the named namespace. A file that is not a namespace was left by an interrupted attempt or
+// a reboot.
 func ensureNamespace(name string) error {
 	path := filepath.Join(namespaceDir, name)
 	if isNamespace(path) {
@@ -25,7 +26,7 @@ func ensureNamespace(name string) error {
 	}
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // the thread ends up in the new namespace and must die with this goroutine
+		runtime.LockOSThread() // the thread stays in the new namespace and must end with this goroutine
 		handle, err := netns.NewNamed(name)
 		if err == nil {
 			err = handle.Close()
@@ -70,7 +71,7 @@ func ensureLink(h *netlink.Handle, link netlink.Link) error {
 	return nil
 }
 
-// plug makes the link called port a switched-on port of the bridge.
+// plug makes the link called port an enabled port of the bridge.
 func plug(h *netlink.Handle, port string) error {
 	link, err := h.LinkByName(port)
 	if err != nil {

@@ -137,7 +137,7 @@ func ensureNodeCable(c plan.Cluster, node plan.Machine) error {
 	})
 }
 
-// routeToNode teaches the host and the control plane where the node's pods are.
+// routeToNode adds routes to the node's pods on the host and the control plane.
 func routeToNode(c plan.Cluster, node plan.Machine) error {
 	host, err := netlink.NewHandle()
 	if err != nil {
@@ -152,7 +152,7 @@ func routeToNode(c plan.Cluster, node plan.Machine) error {
 	})
 }
 
-// SetPlugged pulls the node's cable out of the bridge, or plugs it in again.
+// SetPlugged removes the node's cable from the bridge, or plugs it in again.
 func SetPlugged(c plan.Cluster, node plan.Machine, plugged bool) error {
 	err := withHandle(Path(c, c.Master()), func(master *netlink.Handle, _ netns.NsHandle) error {
 		link, err := master.LinkByName(c.Port(node))
@@ -194,7 +194,7 @@ func Remove(c plan.Cluster, m plan.Machine) error {
 }
 
 // RemoveHostLink deletes the host's cable. The kernel would do so itself, but only some time after the namespace
-// has gone.
+// was deleted.
 func RemoveHostLink(c plan.Cluster) error {
 	return removeLink(netlink.LinkByName, netlink.LinkDel, c.HostLink())
 }

@@ -11,7 +11,7 @@ import (
 
 func TestAStaleFileIsNoNamespace(t *testing.T) {
 	if !isNamespace("/proc/self/ns/net") {
-		t.Error("our own namespace is not recognized as one")
+		t.Error("our own namespace is not recognized as a namespace")
 	}
 	stale := filepath.Join(t.TempDir(), "osmc-node-1")
 	if err := os.WriteFile(stale, nil, 0o444); err != nil {
@@ -39,7 +39,7 @@ func TestIPNet(t *testing.T) {
 	}
 }
 
-// Nodes of a nonexistent cluster are not plugged, and cannot be switched.
+// Nodes of a nonexistent cluster are not plugged, and cannot be plugged.
 func TestAbsentClusterIsReported(t *testing.T) {
 	c := plan.Cluster{Name: "zzabsent", Octet: 250, Nodes: 1}
 	if Plugged(c, c.Node(1)) {

@@ -27,7 +27,7 @@ contexts:
 current-context: %[1]s
 `
 
-// Kubeconfig writes a self-contained kubeconfig to path that speaks to server as the leaf called leaf.
+// Kubeconfig writes to path a self-contained kubeconfig for server with the credentials of the leaf called leaf.
 func (a *Authority) Kubeconfig(path, context, server, leaf string) error {
 	args := []any{context, server}
 	for _, file := range []string{a.CertFile("ca"), a.CertFile(leaf), a.KeyFile(leaf)} {

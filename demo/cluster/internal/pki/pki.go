@@ -1,6 +1,6 @@
 // Package pki makes the cluster's certificate authority, its leaf certificates, its service account key and the
-// kubeconfig files that carry them. It is not a certificate service: nothing is renewed, a cluster lives for days.
-// Invariant: a file that exists is complete, since each is written beside its name and then renamed.
+// kubeconfig files that contain them. It is not a certificate service: it renews nothing, because a cluster lasts
+// for days. Invariant: a file that exists is complete, since each is written beside its name and then renamed.
 package pki
 
 import (
@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// lifetime is generous for a throw-away cluster.
+// lifetime is long enough for a temporary cluster.
 const lifetime = 365 * 24 * time.Hour
 
 // Authority signs the certificates of one cluster and keeps them in a folder.
@@ -73,7 +73,7 @@ func (a *Authority) KeyFile(name string) string { return filepath.Join(a.dir, na
 // PublicFile is the path of the public key called name.
 func (a *Authority) PublicFile(name string) string { return filepath.Join(a.dir, name+".pub") }
 
-// Issue makes the certificate and key of leaf unless they are there already.
+// Issue creates the certificate and key of leaf unless they exist.
 func (a *Authority) Issue(leaf Leaf) error {
 	if exists(a.CertFile(leaf.Name)) {
 		return nil
@@ -91,7 +91,7 @@ func (a *Authority) Issue(leaf Leaf) error {
 	return nil
 }
 
-// KeyPair makes NAME.key and NAME.pub unless they are there already.
+// KeyPair creates NAME.key and NAME.pub unless they exist.
 func (a *Authority) KeyPair(name string) error {
 	if exists(a.PublicFile(name)) {
 		return nil
@@ -128,7 +128,7 @@ func (a *Authority) template(commonName string) *x509.Certificate {
 	}
 }
 
-// sign writes the key first: the certificate's presence then says that both are there. A nil parent self-signs.
+// sign writes the key first, so that both exist if the certificate does. A nil parent self-signs.
 func (a *Authority) sign(name string, template, parent *x509.Certificate, signer crypto.Signer) error {
 	key, err := a.newKey(name)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package plan decides every name and address of a cluster from its name, its octet and its number of nodes.
-// It is not allowed to look at the machine. Invariant: two plans with different names and octets share no
-// namespace, link, cgroup or address, so two clusters can live on one host.
+// It does not inspect the machine. Invariant: two plans with different names and octets share no
+// namespace, link, cgroup or address, so two clusters can run on one host.
 package plan
 
 import (
@@ -69,7 +69,7 @@ func (c Cluster) APIService() netip.Addr { return c.addr(2, 0, 1) }
 // DNSService is the ClusterIP of the Service kube-dns.
 func (c Cluster) DNSService() netip.Addr { return c.addr(2, 0, 10) }
 
-// APIURL is where the API server answers: on the host, in the nodes and in the control plane alike.
+// APIURL is the URL of the API server, for the host, the nodes and the control plane alike.
 func (c Cluster) APIURL() string { return fmt.Sprintf("https://%s:6443", c.Master().Addr) }
 
 // Master is the machine of the control plane.
@@ -95,7 +95,7 @@ func (c Cluster) NodeList() []Machine {
 	return nodes
 }
 
-// FindNode returns the node called name, or an error that lists the names there are.
+// FindNode returns the node called name, or an error that lists the existing names.
 func (c Cluster) FindNode(name string) (Machine, error) {
 	for _, m := range c.NodeList() {
 		if m.Name == name {

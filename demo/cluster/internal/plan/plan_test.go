@@ -98,7 +98,7 @@ func TestFindNode(t *testing.T) {
 	}
 	for _, name := range []string{"node-3", "master", ""} {
 		if _, err := c.FindNode(name); err == nil || !strings.Contains(err.Error(), "node-1 to node-2") {
-			t.Errorf("FindNode(%q) says %v, want the names there are", name, err)
+			t.Errorf("FindNode(%q) says %v, want the existing names", name, err)
 		}
 	}
 }

@@ -1,5 +1,5 @@
 // Package proc starts the cluster's daemons inside their namespace and cgroup, records their identity, and stops them.
-// It does not supervise: a daemon that dies stays dead until the next `up`.
+// It does not supervise: a daemon that dies is only restarted by the next `up`.
 // Invariant: a signal is sent only to a process whose pid, start time and boot all match the record.
 package proc
 
@@ -17,7 +17,7 @@ type Identity struct {
 	PID int `json:"pid"`
 	// Start is the process's start in clock ticks since boot (field 22 of /proc/PID/stat).
 	Start uint64 `json:"start"`
-	// Boot is the kernel's boot id, since ticks begin anew at each boot.
+	// Boot is the kernel's boot id, since ticks start from zero at each boot.
 	Boot string `json:"boot"`
 }
 
@@ -36,7 +36,7 @@ func (t Table) Boot() (string, error) {
 	return strings.TrimSpace(string(id)), nil
 }
 
-// Inspect identifies the process that has pid now. A zombie counts as gone.
+// Inspect identifies the current process with pid. A zombie counts as ended.
 func (t Table) Inspect(pid int) (Identity, error) {
 	boot, err := t.Boot()
 	if err != nil {
@@ -69,7 +69,7 @@ type processState struct {
 	start   uint64
 }
 
-// ended reports whether no thread of the process runs any more. A zombie with another thread is still running:
+// ended reports whether no thread of the process is running. A zombie with another thread is still running:
 // that thread is about to become the process, which is what happens when a thread other than the first
 // calls exec, as Enter's does.
 func (s processState) ended() bool { return s.state == "X" || s.state == "Z" && s.threads <= 1 }

@@ -47,7 +47,7 @@ func TestAliveNeedsPIDStartAndBoot(t *testing.T) {
 		id         Identity
 		want       bool
 	}{
-		"the very process":               {"b1", statLine("kubelet", "S", 777), known, true},
+		"the same process":               {"b1", statLine("kubelet", "S", 777), known, true},
 		"name with spaces and parens":    {"b1", statLine("a) S (b", "R", 777), known, true},
 		"pid was reused":                 {"b1", statLine("kubelet", "S", 778), known, false},
 		"machine was rebooted":           {"b2", statLine("kubelet", "S", 777), known, false},
@@ -75,7 +75,7 @@ func FuzzParseStat(f *testing.F) {
 		now, err := parseStat(stat)
 		note(err)
 		if err == nil && now.state == "" {
-			t.Errorf("%q gave no state and no error", stat)
+			t.Errorf("%q gave neither a state nor an error", stat)
 		}
 	})
 }
@@ -135,16 +135,16 @@ func TestStartIsIdempotentAndStopEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if second, _ := r.Running("sleeper"); second != first {
-		t.Errorf("second start made %v beside %v", second, first)
+		t.Errorf("second start started %v beside %v", second, first)
 	}
 	if err := r.Stop(context.Background(), 5*time.Second, "sleeper", "never-started"); err != nil {
 		t.Fatal(err)
 	}
 	if (Table{Root: "/proc"}).Alive(first) {
-		t.Error("the daemon outlived Stop")
+		t.Error("the daemon is still running after Stop")
 	}
 	if _, err := os.Stat(r.recordFile("sleeper")); !os.IsNotExist(err) {
-		t.Errorf("the record outlived Stop: %v", err)
+		t.Errorf("the record still exists after Stop: %v", err)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestStopSparesAProcessThatReusesThePID(t *testing.T) {
 	if err := os.WriteFile(r.recordFile("old"), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Stop(context.Background(), 0, "old"); err != nil { // a signal would end this very test
+	if err := r.Stop(context.Background(), 0, "old"); err != nil { // a signal would end this test process
 		t.Fatal(err)
 	}
 }

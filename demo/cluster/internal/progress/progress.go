@@ -17,7 +17,7 @@ type Printer struct {
 	mu    sync.Mutex
 }
 
-// New starts the clock.
+// New returns a Printer and starts its clock.
 func New(out io.Writer, now func() time.Time) *Printer {
 	return &Printer{out: out, now: now, start: now()}
 }
@@ -40,8 +40,9 @@ func (p *Printer) Say(format string, args ...any) { p.print("     "+format+"\n",
 // countEvery is the minimum time between two lines of one Count.
 const countEvery = 10 * time.Second
 
-// Count returns a function to call for each thing that is done, beginning after done of all. It prints how far the
-// work is and since when, at most once in ten seconds and at the end. The function is not safe for concurrent use.
+// Count returns a function to call for each finished item, beginning after done of all. It prints the progress of
+// the work and the time since its start, at most once in ten seconds and at the end. The function is not safe for
+// concurrent use.
 func (p *Printer) Count(what string, done, all int, things string) func() {
 	begun := p.now()
 	last := begun

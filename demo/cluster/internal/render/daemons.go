@@ -35,7 +35,7 @@ func (l Layout) Storage() Daemon {
 	)
 }
 
-// APIServer asks for the aggregator to route by endpoints, so that metrics-server is reached even while the control
+// APIServer makes the aggregator route by endpoints, so that metrics-server can be reached even while the control
 // plane's kube-proxy is starting.
 func (l Layout) APIServer() Daemon {
 	pki := func(file string) string { return filepath.Join(l.PKI(), file) }
@@ -63,7 +63,7 @@ func (l Layout) APIServer() Daemon {
 func (l Layout) AuditLog() string { return filepath.Join(l.Dir, "log", "audit.log") }
 
 // Controllers are the daemons that need an API server to start. The autoscaler is configured to trust young pods early,
-// so that a person sees live numbers within seconds.
+// so that users see live numbers within seconds.
 func (l Layout) Controllers() []Daemon {
 	manager := l.daemon("kube-controller-manager", "kube-controller-manager",
 		"--kubeconfig="+l.Kubeconfig(ControllerUser), "--use-service-account-credentials=true", "--leader-elect=false",

@@ -109,7 +109,7 @@ func TestDaemonNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	for _, d := range daemons {
 		if seen[d.Name] {
-			t.Errorf("two daemons are called %s and would share a record", d.Name)
+			t.Errorf("two daemons are named %s and would share a record", d.Name)
 		}
 		seen[d.Name] = true
 	}

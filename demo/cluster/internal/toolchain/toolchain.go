@@ -1,6 +1,7 @@
-// Package toolchain compiles Kubernetes, CoreDNS, metrics-server and the enforcer of NetworkPolicies from the Go modules pinned under demo/cluster/deps
-// and packs what runs as a pod into images. It downloads nothing itself: the go command does, from the module proxy.
-// Invariant: a cache folder has its content's key in its name and appears only when everything in it is complete.
+// Package toolchain compiles Kubernetes, CoreDNS, metrics-server and the enforcer of NetworkPolicies from the Go
+// modules pinned under demo/cluster/deps and packs what runs as a pod into images. It downloads nothing itself: the
+// go command does, from the module proxy. Invariant: a cache folder has its content's key in its name and appears
+// only when everything in it is complete.
 package toolchain
 
 import (
@@ -90,7 +91,7 @@ func FindRepository(starts ...string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("find the osm repository above %s: %s is nowhere; run this inside a checkout or pass --repo", strings.Join(starts, " or "), marker)
+	return "", fmt.Errorf("find the osm repository above %s: %s does not exist there; run this inside a checkout or pass --repo", strings.Join(starts, " or "), marker)
 }
 
 // Toolchain builds from Repo into Cache.
@@ -115,7 +116,7 @@ func (t Toolchain) Path(ctx context.Context, m Module) (dir string, built bool, 
 
 // Build compiles m unless the cache has it, and returns the folder of its programs. It calls compiled, which may be
 // nil, for each package that the compiler has finished, one call at a time. What was compiled before an interruption
-// stays in Go's build cache, so the next Build goes on from there.
+// stays in Go's build cache, so the next Build continues from there.
 func (t Toolchain) Build(ctx context.Context, m Module, compiled func()) (string, error) {
 	dir, built, err := t.Path(ctx, m)
 	if err != nil || built {
@@ -187,7 +188,7 @@ func (t Toolchain) goCommand(ctx context.Context, m Module, args ...string) *exe
 	return cmd
 }
 
-// counter keeps what "go build -v" prints and counts the lines that name a finished package. Downloads and
+// counter keeps the output of "go build -v" and counts the lines that name a finished package. Downloads and
 // diagnostics have a space in them, import paths have none.
 type counter struct {
 	text        bytes.Buffer
@@ -212,7 +213,7 @@ func (c *counter) Write(p []byte) (int, error) {
 func (t Toolchain) key(ctx context.Context, m Module) (string, error) {
 	version, err := exec.CommandContext(ctx, "go", "env", "GOVERSION", "GOOS", "GOARCH").Output()
 	if err != nil {
-		return "", fmt.Errorf("ask go for its version: %w (install Go from https://go.dev/dl)", err)
+		return "", fmt.Errorf("get the version of go: %w (install Go from https://go.dev/dl)", err)
 	}
 	parts := [][]byte{version, []byte(m.LDFlags), []byte(strings.Join(m.Packages, " "))}
 	for _, file := range m.Keyed {

@@ -90,7 +90,7 @@ func TestCounterCountsOnlyPackages(t *testing.T) {
 		t.Errorf("counted %d packages, want internal/abi and runtime", done)
 	}
 	if !strings.Contains(c.text.String(), "undefined: x") {
-		t.Error("a diagnostic is lost")
+		t.Error("a diagnostic was lost")
 	}
 }
 
@@ -151,7 +151,7 @@ func TestModulesPinWhatTheyCompile(t *testing.T) {
 	}
 	for _, m := range Modules() {
 		if strings.HasPrefix(m.Packages[0], "./") {
-			continue // sources of ours, which import what they need
+			continue // our own sources, which import what they need
 		}
 		pins, err := os.ReadFile(filepath.Join(repo, m.Dir, "deps.go"))
 		if err != nil {

@@ -1,9 +1,9 @@
 // Command network-policies enforces NetworkPolicies on one node of the local cluster.
 //
-// What a policy allows is decided by sigs.k8s.io/kube-network-policies. That project's own program is not used for two
-// reasons. It runs only as a pod, whereas here it is a daemon beside kube-proxy. And it has packets handed over by the
+// sigs.k8s.io/kube-network-policies decides what a policy allows. That project's own program is not used, for two
+// reasons. It runs only as a pod, whereas here it is a daemon beside kube-proxy. And it gets packets through the
 // nftables statement "queue", which kernels without CONFIG_NFT_QUEUE refuse; the older target NFQUEUE of iptables does
-// the same and needs only the queue itself. On a kernel with both, a packet is judged twice, to the same end.
+// the same and needs only the queue itself. On a kernel with both, each packet gets two equal verdicts.
 //
 // While this program does not run, the node forwards no new connection.
 package main
@@ -31,7 +31,7 @@ const (
 )
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "file that says how to reach the API server")
+	kubeconfig := flag.String("kubeconfig", "", "kubeconfig file for the API server")
 	node := flag.String("node", "", "name of this node")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -75,8 +75,8 @@ func run(ctx context.Context, kubeconfig, node string) error {
 	return nil
 }
 
-// queuePackets has the first packet of every connection judged after kube-proxy has chosen the endpoint and before
-// anything could rewrite the source. The node's own daemons may connect to its pods, as kubelets must.
+// queuePackets queues the first packet of every connection for a verdict, after kube-proxy has chosen the endpoint
+// and before anything could rewrite the source. The node's own daemons may connect to its pods, as kubelets must.
 func queuePackets(ctx context.Context) error {
 	rules := [][]string{
 		{"-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"},
