@@ -93,7 +93,7 @@ const (
 )
 
 // ServedByProxy reports whether the proxy itself answers on a port of an injected pod, in plain HTTP: the redirect
-// leaves it alone, and mTLS would find nobody to speak it.
+// does not change it, and mTLS would find no peer.
 func ServedByProxy(port uint16) bool {
 	switch port {
 	case PortEnvoyMetrics, PortLivenessProbe, PortReadinessProbe, PortStartupProbe, PortEnvoyReadyProbe:

@@ -4,5 +4,5 @@
 // A check reads and evaluates; it changes nothing and prints nothing: the engine reports every result
 // to its caller. Where many checks need the same facts, as those of high availability do, package
 // cluster reads them first and the checks only evaluate them. The package's invariant: a check that
-// could not find out never passes.
+// cannot be carried out never passes.
 package check

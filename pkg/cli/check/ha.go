@@ -93,7 +93,7 @@ func (h componentHA) replicas() (string, error) {
 	return state, nil
 }
 
-// desired is the number of replicas that the Deployment asks for.
+// desired returns the number of replicas in the Deployment's spec.
 func (h componentHA) desired() int {
 	if d := h.Deployment.Value; d != nil && d.Spec.Replicas != nil {
 		return int(*d.Spec.Replicas)
@@ -101,7 +101,7 @@ func (h componentHA) desired() int {
 	return 1
 }
 
-// floor is the number of replicas that the component may shrink to by itself.
+// floor returns the number of replicas that the component may shrink to by itself.
 func (h componentHA) floor() int {
 	if len(h.Autoscalers.Value) == 0 {
 		return h.desired()
@@ -112,7 +112,7 @@ func (h componentHA) floor() int {
 	return 1
 }
 
-// grow is the command that gives the component at least n replicas.
+// grow returns the command that gives the component at least n replicas.
 func (h componentHA) grow(n int) string {
 	flag := strings.TrimPrefix(h.App, "osm-")
 	if len(h.Autoscalers.Value) > 0 {

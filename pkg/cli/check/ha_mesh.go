@@ -40,7 +40,7 @@ func (h meshHA) replicas(app string) []cluster.Replica {
 	return all
 }
 
-// unanswered are the replicas that did not answer.
+// unanswered returns the replicas that did not respond.
 func unanswered(replicas []cluster.Replica) (pods []string, reasons []error) {
 	for _, r := range replicas {
 		if r.Err != nil {
@@ -51,7 +51,7 @@ func unanswered(replicas []cluster.Replica) (pods []string, reasons []error) {
 	return pods, reasons
 }
 
-// complete returns an error unless the component has replicas and all of them answered.
+// complete returns an error unless the component has replicas and all of them responded.
 func (h meshHA) complete(app string) error {
 	replicas := h.replicas(app)
 	if len(replicas) == 0 {
@@ -81,8 +81,8 @@ func (h meshHA) metrics() (string, error) {
 	return fmt.Sprintf("%d replicas answer", len(h.replicas(""))), nil
 }
 
-// sameRoot compares the CAs that the replicas sign with. During a rotation they may differ for a
-// moment, which does no harm as long as each replica trusts all of them.
+// sameRoot compares the CAs that the replicas sign with. During a rotation they may differ
+// briefly, which does no harm as long as each replica trusts all of them.
 func (h meshHA) sameRoot() (string, error) {
 	holders, none := h.roots()
 	var parts []string
@@ -107,7 +107,7 @@ func (h meshHA) sameRoot() (string, error) {
 	return fmt.Sprintf("%s on %d replicas", cluster.ShortRoot(slices.Collect(maps.Keys(holders))[0]), len(h.replicas(""))), nil
 }
 
-// roots are the replicas that answer, by the root that they sign with, and those that report none.
+// roots returns the responding replicas, by the root that they sign with, and those that report none.
 func (h meshHA) roots() (holders map[string][]string, none []string) {
 	holders = map[string][]string{}
 	for _, r := range h.replicas("") {
@@ -122,7 +122,7 @@ func (h meshHA) roots() (holders map[string][]string, none []string) {
 	return holders, none
 }
 
-// allTrust reports whether every replica that answers trusts all roots.
+// allTrust reports whether every responding replica trusts all roots.
 func (h meshHA) allTrust(roots map[string][]string) bool {
 	for _, r := range h.replicas("") {
 		for root := range roots {

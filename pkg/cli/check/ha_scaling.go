@@ -55,7 +55,7 @@ func names(budgets []policyv1.PodDisruptionBudget) string {
 	return strings.Join(all, ", ")
 }
 
-// guaranteed is how many of n pods a budget keeps.
+// guaranteed returns how many of n pods a budget keeps.
 func guaranteed(spec policyv1.PodDisruptionBudgetSpec, n int) (int, error) {
 	switch {
 	case spec.MinAvailable != nil:

@@ -33,7 +33,7 @@ const day = 24 * time.Hour
 
 var errRefused = errors.New("refused")
 
-// newRoot makes a CA; it returns its PEM form and fingerprint.
+// newRoot creates a CA and returns its PEM form and fingerprint.
 func newRoot(t *testing.T, notAfter time.Time) (bundle []byte, fingerprint string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -69,7 +69,7 @@ func component(app string) cluster.Component {
 	return c
 }
 
-// well is a mesh that passes every check; the autoscalers are off.
+// well returns a mesh that passes every check; the autoscalers are off.
 func well(t *testing.T) cluster.Availability {
 	t.Helper()
 	bundle, root := newRoot(t, now.Add(400*day))
@@ -112,7 +112,7 @@ func autoscaled(a *cluster.Availability) *autoscalingv2.HorizontalPodAutoscaler 
 	return &a.Components[0].Autoscalers.Value[0]
 }
 
-// Every illness fails exactly the checks that are about it, and says what it is.
+// Every fault fails exactly the checks that concern it, with a message that names it.
 func TestHA(t *testing.T) {
 	type facts = *cluster.Availability
 	controllers := func(a facts) *cluster.Component { return &a.Components[0] }

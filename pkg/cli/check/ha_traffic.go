@@ -130,7 +130,7 @@ func (h meshHA) balance() (string, error) {
 		parts = append(parts, fmt.Sprintf("%s %d", r.Pod, r.Proxies))
 	}
 	state := fmt.Sprintf("%s; the busiest has %d %%, a fair share is %d %%", strings.Join(parts, ", "), 100*busiest.Proxies/total, 100/n)
-	// A small mesh cannot be even.
+	// A small mesh cannot be balanced.
 	if total >= 2*n && (idle || busiest.Proxies*n > 2*total) {
 		return "", Warning(fmt.Errorf("%s: proxies stay where they are after scaling out; to spread them, run kubectl rollout restart deployment/%s -n %s", state, api.AppController, h.Mesh.Namespace))
 	}
@@ -168,7 +168,7 @@ type Failure struct {
 	Replica string    // the controller that serves it
 }
 
-// FirstFailure is the earliest expiry of a certificate over all controllers that answer. It is an error
+// FirstFailure returns the earliest expiry of a certificate over all responding controllers. It is an error
 // if a controller has proxies and does not report when their certificates expire.
 func FirstFailure(controllers []cluster.Replica) (Failure, error) {
 	var first Failure
@@ -184,7 +184,7 @@ func FirstFailure(controllers []cluster.Replica) (Failure, error) {
 	return first, nil
 }
 
-// forecast is the sentence that answers osm verify ha.
+// forecast returns the result of the check as a sentence.
 func (f Failure) forecast(now time.Time) string {
 	who := "pod " + f.Pod
 	if f.Pod == "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/provider"
 )
 
-// NewRoot holds the checks of the provider of a root that a mesh is to rotate to.
+// NewRoot holds the checks for the provider of a root that a mesh will rotate to.
 type NewRoot struct {
 	Namespace string // of the mesh
 	Provider  v1alpha2.ProviderSpec

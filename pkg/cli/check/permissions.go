@@ -24,7 +24,7 @@ type Need struct {
 }
 
 // Permitted returns an error that names every missing permission. Commands call it before their first
-// change, so that none stops half-way.
+// change, so that none stops halfway.
 func Permitted(ctx context.Context, clients *cluster.Clients, needs []Need) error {
 	p := preflight{Clients: clients}
 	mapper, err := p.mapper()

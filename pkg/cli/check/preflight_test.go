@@ -92,7 +92,7 @@ func issuer(kind, namespace, ready string) apitest.Object {
 	return object
 }
 
-// Every broken cluster fails exactly the checks that are about what is broken.
+// Every broken cluster fails exactly the checks that concern the fault.
 func TestPreFlight(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	tests := []struct {
@@ -193,7 +193,7 @@ func TestPreFlight(t *testing.T) {
 	}
 }
 
-// A cluster that is away fails one check; those after it are skipped, not passed.
+// An unreachable cluster fails one check; those after it are skipped, not passed.
 func TestUnreachable(t *testing.T) {
 	var server apitest.Server
 	server.Start()

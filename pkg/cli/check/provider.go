@@ -12,7 +12,7 @@ func (p preflight) provider(ctx context.Context) error {
 	return withWarning(unchecked, err)
 }
 
-// withWarning is the failure, or else the warning that something could not be checked.
+// withWarning returns the failure, or else the warning that something could not be checked.
 func withWarning(unchecked, err error) error {
 	if err != nil || unchecked == nil {
 		return err

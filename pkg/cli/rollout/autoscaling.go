@@ -7,7 +7,7 @@ import (
 )
 
 // numberAfterAutoscaling refuses to turn autoscaling off without saying how many replicas stay, if
-// that would leave one: whoever scales by load does not expect the default.
+// that would leave one: a user who scales by load does not expect the default.
 func numberAfterAutoscaling(before, after release.Values) error {
 	for _, component := range Components() {
 		_, given := after.Int(component.Key + ".replicaCount")

@@ -26,7 +26,7 @@ type Change struct {
 	budget    time.Duration // of --headless-budget
 }
 
-// AddValueFlags adds the flags that say which chart and values are wanted, and those of a dry run.
+// AddValueFlags adds the flags for the chart, the values and dry runs.
 func (c *Change) AddValueFlags() {
 	flags := c.Cmd.Flags()
 	flags.StringArrayVar(&c.sets, "set", nil, "set a chart value as key=value; repeat it, or separate several with commas")
@@ -44,7 +44,7 @@ func (c *Change) AddWaitFlags() {
 	c.Cmd.Flags().BoolVar(&c.Recover, "recover", false, "take over from an osm or helm process that was killed before it finished")
 }
 
-// Validate refuses flags that are wrong by themselves.
+// Validate rejects flags that are invalid on their own.
 func (c *Change) Validate() error {
 	if err := c.Timeout.Validate(c.Cmd); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (c *Change) Validate() error {
 	return c.validHeadless()
 }
 
-// RendersOnly reports whether the flags ask for no more than what can be known without a cluster.
+// RendersOnly reports whether the flags only request what needs no cluster.
 func (c *Change) RendersOnly() bool {
 	return c.DryRun == "client" || (c.DryRun == "" && c.format != "")
 }

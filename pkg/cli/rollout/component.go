@@ -5,7 +5,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// Component is a part of the control plane that scales on its own.
+// Component is a part of the control plane that scales independently.
 type Component struct {
 	App  string // label and name of the Deployment
 	Key  string // of its chart values
@@ -20,12 +20,12 @@ func Components() []Component {
 	}
 }
 
-// Autoscaled reports whether the number of replicas is up to an autoscaler.
+// Autoscaled reports whether an autoscaler determines the number of replicas.
 func (c Component) Autoscaled(values release.Values) bool {
 	return values.Bool(c.Key + ".autoScale.enable")
 }
 
-// MinReplicas is the number of replicas that the component starts with: the value that is set, else
+// MinReplicas returns the number of replicas that the component starts with: the value that is set, else
 // 1, or 2 with a disruption budget.
 func (c Component) MinReplicas(values release.Values) int {
 	key := c.Key + ".replicaCount"

@@ -24,11 +24,11 @@ const (
 	maxValidity     = 87600 * time.Hour
 )
 
-// leftover is how long a certificate is still valid if the control plane dies at the worst moment:
-// certificates are renewed after at most 70 percent of their lifetime.
+// leftover is the share of its lifetime for which a certificate is still valid if the control plane dies at the
+// worst time: certificates are renewed after at most 70 percent of their lifetime.
 func leftover(validity time.Duration) time.Duration { return validity / 10 * 3 }
 
-// validityFor is the shortest lifetime, in whole minutes, that always leaves the budget.
+// validityFor returns the shortest lifetime, in whole minutes, that always leaves the budget.
 func validityFor(budget time.Duration) time.Duration {
 	needed := (budget*10 + 2) / 3
 	return (needed + time.Minute - 1).Truncate(time.Minute)
@@ -77,7 +77,7 @@ func (c *Change) headless(given release.Values) (map[string]any, error) {
 	return map[string]any{validityKey: output.Compact(needed)}, nil
 }
 
-// warnHeadless warns if the mesh has a smaller headless budget than --headless-budget asked for: a
+// warnHeadless warns if the mesh has a smaller headless budget than --headless-budget requests: a
 // field of the MeshConfig that was edited by hand is not overwritten.
 func (c *Change) warnHeadless(ctx context.Context, clients *cluster.Clients, namespace string) {
 	if !c.headlessGiven() {

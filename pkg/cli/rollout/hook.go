@@ -28,8 +28,8 @@ func hookResources() map[string]schema.GroupVersionResource {
 	}
 }
 
-// RemoveHook removes what an install hook left behind that failed or was interrupted. Helm does not
-// always get to it, and the hook's account may install CRDs. The Job is kept for its log, unless
+// RemoveHook removes what a failed or interrupted install hook left behind. Helm does not
+// always do so, and the hook's account may install CRDs. The Job is kept for its log, unless
 // everything is to be removed.
 func (c *Change) RemoveHook(ctx context.Context, clients *cluster.Clients, t Target, everything bool) {
 	ctx, cancel := command.Cleanup(ctx)

@@ -11,8 +11,8 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// Plan is a target as the pre-flight checks see it. info is the present release, or nil. It is an error if the
-// change would leave one replica of an autoscaled component unasked.
+// Plan returns a target as the pre-flight checks see it. info is the current release, or nil. It is an error if the
+// change would leave one replica of an autoscaled component without an explicit request.
 func (c *Change) Plan(t Target, info *release.Info) (check.Plan, error) {
 	objects, err := release.Objects(t.manifest)
 	if err != nil {

@@ -58,7 +58,7 @@ func (c *Change) installFailed(ctx context.Context, clients *cluster.Clients, en
 	return fmt.Errorf("%w; everything was removed again (--atomic)", cause)
 }
 
-// Upgrade upgrades a mesh, after a process that was killed too: info is its present release. If it fails, the
+// Upgrade upgrades a mesh, even after a killed process: info is its current release. If it fails, the
 // reasons are printed and, with Atomic, the mesh returns to its previous state.
 func (c *Change) Upgrade(ctx context.Context, clients *cluster.Clients, engine *release.Engine, t Target, info *release.Info, skipHooks bool) error {
 	if info.Pending {

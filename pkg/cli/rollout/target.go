@@ -8,7 +8,7 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// Target is a mesh as it is to become.
+// Target is the desired state of a mesh.
 type Target struct {
 	Name      string
 	Namespace string
@@ -19,10 +19,10 @@ type Target struct {
 	manifest string
 }
 
-// Values are the values of the target with the chart's defaults.
+// Values returns the values of the target with the chart's defaults.
 func (t Target) Values() release.Values { return t.values }
 
-// Request is what package release is asked for.
+// Request returns the request to package release.
 func (t Target) Request() release.Request {
 	return release.Request{Name: t.Name, Chart: t.Chart, Values: t.User}
 }
@@ -43,10 +43,10 @@ func (c *Change) Prepare(t Target) (Target, error) {
 	return t, err
 }
 
-// Preview prints what a change would apply: the end of a dry run that needed no server.
+// Preview prints what a change would apply, at the end of a dry run without a server.
 func (c *Change) Preview(t Target) error { return c.preview(t, 0) }
 
-// preview prints a dry run; the server could not try the untried objects.
+// preview prints a dry run; the server could not check the untried objects.
 func (c *Change) preview(t Target, untried int) error {
 	if c.format == "yaml" {
 		_, err := io.WriteString(c.Env.Out, t.manifest)

@@ -17,7 +17,7 @@ import (
 // shownWaits limits how many of the waits are listed.
 const shownWaits = 3
 
-// follower follows a rotation until it is complete. The roots say whether it is; the leader says what
+// follower follows a rotation until it is complete. The roots show whether it is; the leader reports what
 // the rotation waits for.
 type follower struct {
 	goal  string
@@ -27,7 +27,7 @@ type follower struct {
 	show  *progress
 }
 
-// run returns the last page that it saw, also with an error: the rotation was ended by someone else, or
+// run returns the last page that it read, even with an error: the rotation was ended by someone else, or
 // ctx is done.
 func (f *follower) run(ctx context.Context) (rotation.State, error) {
 	var last rotation.State
@@ -102,7 +102,7 @@ func settled(roots []rotation.Root, name string) (bool, error) {
 type progress struct {
 	*output.Progress
 	env  *command.Env
-	last string // what was printed of the step
+	last string // the last printed text of the step
 	pod  string // the last known leader
 	away bool   // the leader cannot be reached
 }
@@ -201,7 +201,7 @@ func (r *rotator) wait(ctx context.Context, goal string, former []cluster.RootCe
 	return nil
 }
 
-// printOutcome says what has become of the former roots.
+// printOutcome prints the state of the previous roots.
 func (r *rotator) printOutcome(goal string, former []cluster.RootCertificate) {
 	r.env.Printf("\nroot %s signs", goal)
 	for i := range former {

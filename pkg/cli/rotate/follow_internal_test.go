@@ -14,7 +14,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// script is what a follower sees: one entry for each round, the last one repeatedly.
+// script is what a follower reads: one entry for each round, the last one repeatedly.
 type script []struct {
 	roots []rotation.Root
 	fault error // when reading the roots
@@ -114,7 +114,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// A follower ends when the rotation can no longer reach its goal, and when its own time is up.
+// A follower ends when the rotation can no longer reach its goal, and at its own timeout.
 func TestFollowEnds(t *testing.T) {
 	begun := rolesOf(active, passive, "b")
 	tests := map[string]struct {

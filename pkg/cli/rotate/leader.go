@@ -24,7 +24,7 @@ const maxPage = 64 << 20
 // errNoPage means that the controller does not serve the page.
 var errNoPage = errors.New("it does not serve rotations")
 
-// leader asks the controller that is the leader at the time. It keeps the connection to it open
+// leader queries the controller that currently leads. It keeps the connection to it open
 // between requests.
 type leader struct {
 	forward   command.Forwarder
@@ -36,7 +36,7 @@ type leader struct {
 	stop    func()
 }
 
-// look asks the current leader and returns its name. After an error the next call connects anew.
+// look queries the current leader and returns its name. After an error the next call opens a new connection.
 func (h *leader) look(ctx context.Context) (page rotation.State, pod string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, fmt.Errorf("no answer within %s", lookTimeout))
 	defer cancel()
@@ -66,7 +66,7 @@ func (h *leader) ask(ctx context.Context, pod string) (page rotation.State, err 
 	}
 	answer, err := cluster.Ask(ctx, h.address, debug.RotationPath, maxPage)
 	switch {
-	case ctx.Err() != nil: // the cause says more than the request that failed because of it
+	case ctx.Err() != nil: // the cause is more informative than the failed request
 		return page, context.Cause(ctx)
 	case err != nil:
 		return page, err

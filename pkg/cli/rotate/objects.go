@@ -51,7 +51,7 @@ func (r *rotator) requestRoot(ctx context.Context, root *cluster.RootCertificate
 	return nil
 }
 
-// requested is the annotation that requests a rotation to a root.
+// requested returns the annotation that requests a rotation to a root.
 func requested(at time.Time) map[string]string {
 	return map[string]string{v1alpha2.AnnotationRotateTo: at.UTC().Format(time.RFC3339Nano)}
 }
@@ -66,7 +66,7 @@ func (r *rotator) deleteRoot(ctx context.Context, root *cluster.RootCertificate)
 	return nil
 }
 
-// rootsOf converts objects to what package rotation plans with.
+// rootsOf converts objects to the roots of package rotation.
 func rootsOf(objects []cluster.RootCertificate) []rotation.Root {
 	roots := make([]rotation.Root, len(objects))
 	for i := range objects {

@@ -45,7 +45,7 @@ func (p *providerFlags) changed(flags *pflag.FlagSet) []string {
 	return changed(flags, append(api.ProviderKinds(), "provider")...)
 }
 
-// valid checks each flag by itself.
+// valid checks each flag on its own.
 func (p *providerFlags) valid() error {
 	if p.kind != "" && !slices.Contains(api.ProviderKinds(), p.kind) {
 		return fmt.Errorf("--provider: %q is not a provider; use %s", p.kind, api.ProviderChoice())
@@ -58,7 +58,7 @@ func (p *providerFlags) valid() error {
 	return nil
 }
 
-// fits refuses flags of a provider other than that of the new root.
+// fits rejects flags of a provider other than that of the new root.
 func (p *providerFlags) fits(flags *pflag.FlagSet, kind string) error {
 	for _, other := range api.ProviderKinds() {
 		if given := changed(flags, other); other != kind && len(given) > 0 {

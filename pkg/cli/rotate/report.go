@@ -117,7 +117,7 @@ func (r *rotator) goBack(ctx context.Context) error {
 	}
 }
 
-// retreat is the root to go back to, and the roots that are then dropped.
+// retreat returns the root to go back to, and the roots that are then dropped.
 type retreat struct {
 	root   *cluster.RootCertificate
 	at     time.Time

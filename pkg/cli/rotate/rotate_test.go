@@ -15,9 +15,9 @@ import (
 	"github.com/osm-edge/osm/tests/apitest"
 )
 
-// slowPrompt answers a confirmation after something else has happened in the cluster.
+// slowPrompt answers a confirmation after a change in the cluster.
 type slowPrompt struct {
-	command.Prompter // nothing else is asked
+	command.Prompter // there is no other prompt
 	meanwhile        func()
 	answer           bool
 }
@@ -50,7 +50,7 @@ func rootObject(name, role, secret, wanted string) apitest.Object {
 	}
 }
 
-// A change between the read and the write is detected: a write holds only for what was read.
+// A change between the read and the write is detected: a write applies only to the version that was read.
 func TestRotateMeanwhile(t *testing.T) {
 	const asked, later = "2027-01-01T11:00:00Z", "2027-01-01T11:30:00Z"
 	idle := func(server *apitest.Server) {

@@ -95,7 +95,7 @@ func (r *rotator) readRelease() error {
 	return err
 }
 
-// look asks the leader. The error for a leader that is too old says so.
+// look queries the leader. The error for a leader that is too old says so.
 func (r *rotator) look(ctx context.Context) (rotation.State, string, error) {
 	page, pod, err := r.leader.look(ctx)
 	if errors.Is(err, errNoPage) {
@@ -159,7 +159,7 @@ func (r *rotator) announce(plan *rotationPlan) {
 }
 
 // carryOut writes the plan. The order matters: a mesh that has objects but none for the current root
-// would have no root, and a key without its object could be taken for a new one.
+// would have no root, and a key without its object could be mistaken for a new one.
 func (r *rotator) carryOut(ctx context.Context, plan *rotationPlan) error {
 	if plan.adopt {
 		if err := r.createRoot(ctx, plan.present); err != nil {
@@ -200,7 +200,7 @@ func (r *rotator) retire(ctx context.Context, root *cluster.RootCertificate) err
 	return nil
 }
 
-// later returns now, or the moment after the latest request if that is in the future.
+// later returns now, or the time just after the latest request if that is in the future.
 func later(now time.Time, roots []cluster.RootCertificate) time.Time {
 	for _, root := range rootsOf(roots) {
 		if !now.After(root.WantedAt) {

@@ -96,7 +96,7 @@ func (r *rotator) addExisting(plan *rotationPlan, roots []cluster.RootCertificat
 	return r.another(plan)
 }
 
-// another refuses a new root whose provider is that of a root in use: there is nothing to rotate.
+// another rejects a new root whose provider is that of a root in use: there is nothing to rotate.
 func (r *rotator) another(plan *rotationPlan) error {
 	for i := range plan.former {
 		if former := &plan.former[i]; apiequality.Semantic.DeepEqual(former.Spec.Provider, plan.target.Spec.Provider) {
@@ -162,7 +162,7 @@ func (r *rotator) checkProvider(ctx context.Context, plan *rotationPlan) error {
 	spec := plan.target.Spec.Provider
 	installation := provider.Installation{Values: r.values, Namespace: r.mesh.Namespace, Upgrade: r.command("upgrade")}
 	if r.values != nil {
-		// The values say what an object cannot: which files the pods have, and where the control plane may
+		// The values determine what an object cannot: which files the pods have, and where the control plane may
 		// send its credentials.
 		if err := provider.Of(spec).Prepared(installation, spec); err != nil {
 			return err

@@ -132,12 +132,12 @@ func TestRootsAnnounceTheBundleFirst(t *testing.T) {
 	a, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	b, _ := catest.NewIssuer(t, catest.At(catest.Today()))
 	roots := catest.NewRootSet(t, a)
-	told := [][]string{a.Trust().Fingerprints()}
+	announced := [][]string{a.Trust().Fingerprints()}
 	roots.Subscribe(func(c ca.Change) {
 		leaf := catest.Issue(t, roots, "w")
-		last := told[len(told)-1]
+		last := announced[len(announced)-1]
 		if c.Trust {
-			told = append(told, roots.Trust().Fingerprints())
+			announced = append(announced, roots.Trust().Fingerprints())
 		}
 		if !c.Signer && !slices.Contains(last, roots.Trust().SignerOf(leaf.Chain())) {
 			t.Error("a leaf of a signer whose bundle was not announced")
@@ -147,8 +147,8 @@ func TestRootsAnnounceTheBundleFirst(t *testing.T) {
 		}
 	})
 	must(t, roots.Set(b))
-	if len(told) != 3 || len(told[1]) != 2 || len(told[2]) != 1 {
-		t.Errorf("announced bundles %v, want one with both and then the new one", told)
+	if len(announced) != 3 || len(announced[1]) != 2 || len(announced[2]) != 1 {
+		t.Errorf("announced bundles %v, want one with both and then the new one", announced)
 	}
 }
 

@@ -65,10 +65,10 @@ func TestServingCertRenewsItself(t *testing.T) {
 		{name: "fresh"},
 		{name: "before half of its lifetime", jump: 11 * time.Hour},
 		{name: "after 70 %", jump: 6 * time.Hour, renewed: true},
-		{name: "the authority is away", jump: 18 * time.Hour, away: true},
+		{name: "the authority is unavailable", jump: 18 * time.Hour, away: true},
 		{name: "and back, after a pause", jump: time.Minute, renewed: true},
 		{name: "after three days asleep", jump: 72 * time.Hour, renewed: true},
-		{name: "expired, and the authority is away", jump: 72 * time.Hour, away: true, fails: true},
+		{name: "expired, and the authority is unavailable", jump: 72 * time.Hour, away: true, fails: true},
 		{name: "expired, and back", renewed: true},
 	}
 	last, err := s.serial(t)

@@ -24,7 +24,7 @@ import (
 // servingRetry is the longest pause between two attempts to get a first serving certificate.
 const servingRetry = 5 * time.Second
 
-// Readiness is told whether this replica may receive work, as far as its root is concerned.
+// Readiness receives whether this replica may serve, as far as its root is concerned.
 type Readiness interface {
 	Met()
 	Unmet(reason string)

@@ -325,8 +325,8 @@ func (r *rig) shows(fingerprint string) bool {
 
 // readiness records the reported reasons; an empty one means ready.
 type readiness struct {
-	mu   sync.Mutex
-	told []string
+	mu      sync.Mutex
+	reasons []string
 }
 
 func (r *readiness) Met() { r.Unmet("") }
@@ -334,13 +334,13 @@ func (r *readiness) Met() { r.Unmet("") }
 func (r *readiness) Unmet(reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.told = append(r.told, reason)
+	r.reasons = append(r.reasons, reason)
 }
 
 func (r *readiness) last() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Concat([]string{""}, r.told)[len(r.told)]
+	return slices.Concat([]string{""}, r.reasons)[len(r.reasons)]
 }
 
 // fakeLoader is an external provider that is unavailable until up is closed, and then fails some requests.

@@ -72,8 +72,8 @@ func (k *rootManager) setWanted(wanted []wantedRoot) {
 // logRefused logs which objects are refused, once for each reason. k.mu is held.
 func (k *rootManager) logRefused(wanted []wantedRoot) {
 	for _, w := range wanted {
-		told := slices.ContainsFunc(k.wanted, func(before wantedRoot) bool { return before.Name == w.Name && before.Problem == w.Problem })
-		if w.Problem != "" && w.Name != Installation && !told {
+		logged := slices.ContainsFunc(k.wanted, func(before wantedRoot) bool { return before.Name == w.Name && before.Problem == w.Problem })
+		if w.Problem != "" && w.Name != Installation && !logged {
 			k.cfg.Log.Error("MeshRootCertificate refused", "object", k.cfg.Namespace+"/"+w.Name, "problem", w.Problem)
 		}
 	}

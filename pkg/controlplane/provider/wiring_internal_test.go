@@ -75,5 +75,5 @@ func TestCertManagerRequestFollowsFlags(t *testing.T) {
 func (r *readiness) all() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.told)
+	return slices.Clone(r.reasons)
 }

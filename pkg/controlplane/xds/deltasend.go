@@ -90,7 +90,7 @@ func (d *deltaSession) changed(typ envoy.Kind, now layers, at time.Time) *respon
 	return d.respond(typ, resp, what, at)
 }
 
-// noteRemoved defers removals until nothing refers to them any more.
+// noteRemoved defers removals until nothing refers to them anymore.
 func (t *deltaType) noteRemoved(names []string, before, now layers) {
 	for _, name := range names {
 		if t.wants(name) && now.named(name) == nil {

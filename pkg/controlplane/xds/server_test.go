@@ -337,7 +337,7 @@ func endpointOf(t *testing.T, resp *discoveryv3.DeltaDiscoveryResponse) string {
 	return assignment.GetEndpoints()[0].GetLbEndpoints()[0].GetEndpoint().GetAddress().GetSocketAddress().GetAddress()
 }
 
-// A stream ends when its certificate expires, even if the connection could go on.
+// A stream ends when its certificate expires, even if the connection could continue.
 func TestServerEndsAStreamWithItsCertificate(t *testing.T) {
 	r := newRig(t)
 	leaf, err := r.issuer.Issue(t.Context(), ca.Request{

@@ -67,7 +67,7 @@ func essence(err error) string {
 	return err.Error()
 }
 
-// trial is a request for a leaf that nobody uses: only its signer matters.
+// trial returns a request for a leaf that is not used: only its signer matters.
 func trial() ca.Request {
 	return ca.Request{
 		Identity: identity.Identity{Namespace: "osm-self-test", ServiceAccount: "osm-self-test"},

@@ -139,7 +139,7 @@ func TestSweep(t *testing.T) {
 		w.config.SweepEvery = 0 // the default
 		w.restart(t)
 		w.reconcile(t, "stays")
-		leftovers := []identity.Identity{catest.Workload("nobody"), catest.Workload("stays")}
+		leftovers := []identity.Identity{catest.Workload("absent"), catest.Workload("stays")}
 		for _, name := range names {
 			leftovers = append(leftovers, catest.Workload(name))
 		}

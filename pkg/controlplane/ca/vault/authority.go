@@ -103,7 +103,7 @@ func (a *Authority) load(ctx context.Context) error {
 	return nil
 }
 
-// probe is a request for a leaf that nobody uses. Its key is discarded.
+// probe returns a request for a leaf that is not used. Its key is discarded.
 func (a *Authority) probe() ca.Request {
 	return ca.Request{
 		Identity: identity.Identity{Namespace: "osm-self-test", ServiceAccount: "osm-self-test"},
@@ -239,10 +239,10 @@ func (a *Authority) logShort(leaf *ca.Leaf, asked time.Duration) {
 		return
 	}
 	a.mu.Lock()
-	told := asked <= a.shortOf
+	logged := asked <= a.shortOf
 	a.shortOf = max(a.shortOf, asked)
 	a.mu.Unlock()
-	if !told {
+	if !logged {
 		a.cfg.Log.Warn("certificates have a shorter lifetime than configured: raise max_ttl", "role", a.cfg.Mount+"/roles/"+a.cfg.Role, "configured", asked, "served", got.Round(time.Second))
 	}
 }

@@ -37,7 +37,7 @@ func TestKubernetesLogin(t *testing.T) {
 	m := newMeshOn(t, b)
 	m.setUp()
 	client := api.Client(t)
-	for _, name := range []string{account, "thief", "reviewer"} {
+	for _, name := range []string{account, "other", "reviewer"} {
 		newAccount(t, client, name)
 	}
 	m.write("sys/auth/kubernetes", map[string]any{"type": "kubernetes"})
@@ -59,7 +59,7 @@ func TestKubernetesLogin(t *testing.T) {
 	must(t, <-loaded)
 	mustIssue(t, a, service("buyer"))
 
-	for name, audiences := range map[string][]string{"thief": {audience}, account: nil} {
+	for name, audiences := range map[string][]string{"other": {audience}, account: nil} {
 		writeAccountToken(t, client, file, name, audiences...)
 		m.write("sys/leases/revoke-prefix/auth/kubernetes/login", nil)
 		_, err := a.Issue(t.Context(), service("buyer"))

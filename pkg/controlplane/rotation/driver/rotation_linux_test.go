@@ -123,10 +123,10 @@ func TestEvidenceIsForControllersOnly(t *testing.T) {
 		who    *identity.Identity
 		status int // 0: no response
 	}{
-		"controller": {&identity.Identity{Namespace: namespace, ServiceAccount: api.AppController}, http.StatusOK},
-		"proxy":      {&identity.Identity{Namespace: "apps", ServiceAccount: "default"}, http.StatusForbidden},
-		"namesake":   {&identity.Identity{Namespace: "apps", ServiceAccount: api.AppController}, http.StatusForbidden},
-		"nobody":     {nil, 0},
+		"controller":            {&identity.Identity{Namespace: namespace, ServiceAccount: api.AppController}, http.StatusOK},
+		"proxy":                 {&identity.Identity{Namespace: "apps", ServiceAccount: "default"}, http.StatusForbidden},
+		"namesake":              {&identity.Identity{Namespace: "apps", ServiceAccount: api.AppController}, http.StatusForbidden},
+		"no client certificate": {nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := &tls.Config{RootCAs: r.provider.Roots.Trust().Pool(), ServerName: api.AppController + "." + namespace + ".svc", MinVersion: tls.VersionTLS13}
