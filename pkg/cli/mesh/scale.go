@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,9 +42,12 @@ func NewScale(env *command.Env) *cobra.Command {
 		Long: `Scale osm-controller and osm-injector: either a fixed number of replicas, or autoscaling by CPU and
 memory utilization between a minimum and a maximum; with or without a disruption budget.
 
-The old and the new settings are shown and, on a terminal, must be confirmed. They are stored as
-values of the mesh, so osm upgrade keeps them. The version of the mesh does not change. Without
-flags, on a terminal, the command asks for the settings.
+The old and the new settings are shown and must be confirmed, on a terminal or with --yes. They are
+stored as values of the mesh, so osm upgrade keeps them. The version of the mesh does not change.
+Without flags, on a terminal, the command asks for the settings.
+
+An autoscaler removes replicas later than it adds them: only once its load has allowed that for ten
+minutes, unless the value autoScale.behavior of the component says otherwise.
 
 The name of the mesh may also be given as an argument: osm mesh scale MESH.`,
 		Example: `  # Three fixed replicas of osm-controller
@@ -90,7 +94,7 @@ func (o *scaleOptions) nameMesh(args []string) error {
 }
 
 func (o *scaleOptions) run(ctx context.Context) error {
-	if err := o.Validate(); err != nil {
+	if err := o.validate(); err != nil {
 		return err
 	}
 	settings := o.settings()
@@ -125,7 +129,7 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 	// Scaling is no upgrade: the chart stays the installed one.
 	t, err := o.Prepare(rollout.Target{Name: info.Name, Namespace: info.Namespace, Chart: info.Chart, User: user})
 	if err != nil {
-		return err
+		return inFlags(err)
 	}
 	if err := o.effective(t.Values()); err != nil {
 		return err
@@ -133,6 +137,11 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 	changed, err := o.show(old, t.Values())
 	if err != nil {
 		return err
+	}
+	if !changed && info.Status != "deployed" {
+		// The cluster may hold what that operation was to set.
+		o.Env.Progressf("the settings are those of the last change that succeeded, but the last operation is %s; applying them again\n", info.Status)
+		changed = true
 	}
 	if !changed {
 		o.Env.Printf("mesh [%s] is already scaled like this; nothing was changed\n", t.Name)
@@ -153,7 +162,7 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 		return err
 	}
 	o.Env.Printf("mesh [%s] in namespace [%s] scaled\n", t.Name, t.Namespace)
-	return o.placements(ctx, clients, t.Namespace)
+	return o.placements(ctx, clients, t)
 }
 
 // settings are the chart values that the flags set.
@@ -230,7 +239,7 @@ func setting(values release.Values, key string) string {
 }
 
 func (o *scaleOptions) confirm(mesh string) error {
-	if o.yes || !o.Env.Prompt.Interactive() {
+	if o.yes {
 		return nil
 	}
 	return o.Env.Confirm(fmt.Sprintf("Scale mesh [%s]?", mesh))
@@ -276,8 +285,8 @@ func replicaNumber(text string) error {
 	return nil
 }
 
-func (o *scaleOptions) placements(ctx context.Context, clients *cluster.Clients, namespace string) error {
-	placements, err := cluster.Placements(ctx, clients.Kube, namespace)
+func (o *scaleOptions) placements(ctx context.Context, clients *cluster.Clients, t rollout.Target) error {
+	placements, err := cluster.Placements(ctx, clients.Kube, t.Namespace)
 	if err != nil {
 		return err
 	}
@@ -285,5 +294,26 @@ func (o *scaleOptions) placements(ctx context.Context, clients *cluster.Clients,
 	for _, placement := range placements {
 		o.Env.Printf("  %s\n", placement)
 	}
+	for _, component := range rollout.Components() {
+		for _, placement := range placements {
+			if placement.Component == component.App {
+				o.remaining(component, placement, t.Values())
+			}
+		}
+	}
 	return nil
+}
+
+// remaining says when the replicas above the minimum go, if there are any: not now.
+func (o *scaleOptions) remaining(component rollout.Component, placement cluster.Placement, values release.Values) {
+	running, low := 0, component.MinReplicas(values)
+	for _, n := range placement.Nodes {
+		running += n
+	}
+	if !component.Autoscaled(values) || running <= low {
+		return
+	}
+	window, _ := values.Int(component.Key + ".autoScale.behavior.scaleDown.stabilizationWindowSeconds")
+	o.Env.Printf("%s has %d ready replicas, %d more than its minimum; the autoscaler removes them only once the load has allowed that for %s\n",
+		component.App, running, running-low, output.Duration(time.Duration(window)*time.Second))
 }
