@@ -31,6 +31,7 @@ const (
 	MetricsAPI        = "metrics-api"
 	CertProvider      = "certificate-provider"
 	ProviderRights    = "provider-rights"
+	PodSecurityLevel  = "pod-security"
 	NodeCount         = "node-count"
 )
 
@@ -84,6 +85,7 @@ func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 		{Permissions, "you may create every object of the chart", false, quiet(p.permissions)},
 		{MetricsAPI, "the resource metrics API is available if autoscaling is on", false, quiet(p.metrics)},
 		{CertProvider, "the certificate provider is available, as far as can be checked from here", false, quiet(p.provider)},
+		{PodSecurityLevel, "the namespaces of the mesh accept pods with a sidecar", false, quiet(p.podSecurity)},
 		{NodeCount, "there are enough nodes to spread the replicas", false, quiet(p.nodes)},
 	}
 }

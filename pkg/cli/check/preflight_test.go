@@ -92,6 +92,13 @@ func issuer(kind, namespace, ready string) apitest.Object {
 	return object
 }
 
+// member is a namespace of a mesh that enforces a Pod Security Standard.
+func member(mesh, name, level string) apitest.Object {
+	return apitest.Object{"apiVersion": "v1", "kind": "Namespace", "metadata": apitest.Object{
+		"name": name, "labels": apitest.Object{"openservicemesh.io/monitored-by": mesh, "pod-security.kubernetes.io/enforce": level},
+	}}
+}
+
 // Every broken cluster fails exactly the checks that concern the fault.
 func TestPreFlight(t *testing.T) {
 	long := strings.Repeat("a", 64)
@@ -150,6 +157,11 @@ func TestPreFlight(t *testing.T) {
 		{name: "upgrade of itself", objects: []apitest.Object{controller("osm", "osm-system", "true")}, change: func(p *check.Plan) {
 			p.Upgrade, p.Release = true, &check.Release{Status: "deployed", EverDeployed: true}
 		}},
+		{name: "upgrade with members that refuse sidecars", objects: []apitest.Object{
+			controller("osm", "osm-system", "true"), member("osm", "shop", "baseline"), member("osm", "till", "privileged"), member("blue", "bank", "restricted"),
+		}, change: func(p *check.Plan) {
+			p.Upgrade, p.Release = true, &check.Release{Status: "deployed", EverDeployed: true}
+		}, warned: []string{check.PodSecurityLevel}, says: "namespace [shop] enforces the Pod Security Standard baseline"},
 		{name: "upgrade of nothing", change: func(p *check.Plan) { p.Upgrade = true }, failed: []string{check.ReleaseState}, says: "there is no mesh"},
 		{name: "failed before", change: func(p *check.Plan) { p.Release = &check.Release{Status: "failed"} }, failed: []string{check.ReleaseState}, says: "--recover"},
 		{name: "failed before, recover", change: func(p *check.Plan) {
@@ -203,8 +215,8 @@ func TestUnreachable(t *testing.T) {
 	if failed := ids(results, check.Failed); !slices.Equal(failed, []string{check.APIReachable}) {
 		t.Errorf("failed %v", failed)
 	}
-	if skipped := ids(results, check.Skipped); len(skipped) != 9 {
-		t.Errorf("skipped %v, want the nine checks after it", skipped)
+	if skipped := ids(results, check.Skipped); len(skipped) != 10 {
+		t.Errorf("skipped %v, want the ten checks after it", skipped)
 	}
 	var failure *check.FailedError
 	if err := check.Err(results); !errors.As(err, &failure) || len(failure.Results) != 1 {

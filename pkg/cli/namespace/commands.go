@@ -18,7 +18,8 @@ with the commands that restart them.
 
 All namespaces are checked before any is changed. The command fails if the mesh does not exist, or if
 a namespace belongs to another mesh, is ignored, or is one in which the mesh's webhook never acts:
-kube-system, kube-public, kube-node-lease, and the namespaces of control planes.
+kube-system, kube-public, kube-node-lease, and the namespaces of control planes. It also fails if a
+namespace enforces the Pod Security Standard baseline or restricted, which refuses pods with a sidecar.
 
 You need permission to list Deployments in all namespaces, to get the mesh's
 MutatingWebhookConfiguration, to get and patch the namespaces, and to list their pods.`,
@@ -31,6 +32,7 @@ MutatingWebhookConfiguration, to get and patch the namespaces, and to list their
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, o.addition) },
 	}
 	o.flags(cmd)
+	cmd.Flags().BoolVar(&o.ignorePodSecurity, "ignore-pod-security", false, "add namespaces that enforce a Pod Security Standard, too, because the API server exempts them")
 	cmd.Flags().BoolVar(&o.disabled, "disable-sidecar-injection", false, "inject sidecars only into pods that ask for it by annotation")
 	return cmd
 }

@@ -30,7 +30,9 @@ type memberOptions struct {
 	cmd      *cobra.Command
 	meshName string
 	disabled bool
-	format   output.Format
+	// ignorePodSecurity adds namespaces that refuse pods with a sidecar.
+	ignorePodSecurity bool
+	format            output.Format
 
 	clients *cluster.Clients
 	meshes  []cluster.Mesh
@@ -178,6 +180,9 @@ func (o *memberOptions) addition(ctx context.Context, namespace *corev1.Namespac
 	if err := o.fits(namespace); err != nil {
 		return nil, err
 	}
+	if err := o.accepts(namespace); err != nil {
+		return nil, err
+	}
 	injection := "enabled"
 	if o.disabled {
 		injection = "disabled"
@@ -214,6 +219,21 @@ func (o *memberOptions) fits(namespace *corev1.Namespace) error {
 		return fmt.Errorf("namespace [%s] belongs to mesh [%s]; remove it from there first: osm namespace remove %s --mesh-name %s", name, owner, name, owner)
 	}
 	return o.acts(namespace)
+}
+
+// accepts returns an error if a namespace would refuse its own pods once they get a sidecar. Where they get one
+// already, and where only those get one that ask for it, that is a warning.
+func (o *memberOptions) accepts(namespace *corev1.Namespace) error {
+	err := check.PodSecurity(namespace)
+	injected, _, _ := membership.Injection(namespace.Annotations) // a bad value is replaced
+	switch {
+	case err == nil || o.ignorePodSecurity:
+		return nil
+	case o.disabled || membership.Member(namespace.Labels, o.meshName) && injected:
+		o.env.Warnf("%v", err)
+		return nil
+	}
+	return fmt.Errorf("%w; or, if the API server exempts the namespace, use --ignore-pod-security", err)
 }
 
 // acts returns an error if the webhook would not act in a namespace that became a member.
