@@ -82,7 +82,7 @@ func changes() map[string]func(*admissionv1.MutatingWebhookConfiguration) {
 	hook := func(change func(*admissionv1.MutatingWebhook)) func(*config) {
 		return func(c *config) { change(&c.Webhooks[0]) }
 	}
-	url, ignore, exact, some, once, seconds := "https://attacker.example", admissionv1.Ignore, admissionv1.Exact, admissionv1.SideEffectClassNoneOnDryRun, admissionv1.IfNeededReinvocationPolicy, int32(1)
+	url, ignore, exact, some, once, seconds := "https://attacker.example", admissionv1.Ignore, admissionv1.Exact, admissionv1.SideEffectClassNoneOnDryRun, admissionv1.NeverReinvocationPolicy, int32(1)
 	all := &metav1.LabelSelector{}
 	return map[string]func(*config){
 		"rules": hook(func(h *admissionv1.MutatingWebhook) {

@@ -27,6 +27,10 @@ const (
 
 	// AnnotationInjection on a namespace or a pod: enabled|yes|true or disabled|no|false.
 	AnnotationInjection = "openservicemesh.io/sidecar-injection"
+	// AnnotationOriginalHandlers on an injected pod keeps what its probes and lifecycle hooks asked before they were
+	// moved to the proxy, for the next injection of the same pod.
+	AnnotationOriginalHandlers = "openservicemesh.io/original-handlers"
+
 	// AnnotationMetrics on a namespace, "enabled", makes its pods' proxies scrapable.
 	AnnotationMetrics = "openservicemesh.io/metrics"
 	// AnnotationInboundPortExclusion on a pod: comma-separated ports that bypass the proxy on the way in.
@@ -89,6 +93,7 @@ const (
 	PortLivenessProbe   = 15901
 	PortReadinessProbe  = 15902
 	PortStartupProbe    = 15903
+	PortLifecycleHooks  = 15904
 	PortEnvoyReadyProbe = 15905
 )
 

@@ -23,6 +23,9 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 - --mesh-name={{ .Values.osm.meshName }}
 - --osm-namespace={{ .Release.Namespace }}
 - --trust-domain={{ .Values.osm.trustDomain }}
+{{- with .Values.osm.clusterDomain }}
+- --cluster-domain={{ . }}
+{{- end }}
 - --ca-bundle-secret-name={{ .Values.osm.caBundleSecretName }}
 - --log-level={{ .Values.osm.controllerLogLevel }}
 {{- end }}

@@ -38,7 +38,7 @@ const (
 
 // shared are the flags of every process that talks to the API server.
 type shared struct {
-	kubeconfig, mesh, namespace, trustDomain, caSecret, logLevel string
+	kubeconfig, mesh, namespace, trustDomain, clusterDomain, caSecret, logLevel string
 
 	level *serve.LogLevel // of the logger, once there is one
 }
@@ -49,6 +49,7 @@ func (s *shared) bind(cmd *cobra.Command) {
 	flags.StringVar(&s.mesh, "mesh-name", api.DefaultMeshName, "name of the mesh")
 	flags.StringVar(&s.namespace, "osm-namespace", api.DefaultNamespace, "namespace of the control plane")
 	flags.StringVar(&s.trustDomain, "trust-domain", api.DefaultDomain, "SPIFFE trust domain of the mesh")
+	flags.StringVar(&s.clusterDomain, "cluster-domain", "", "DNS domain of the cluster (default: the one in the search list of /etc/resolv.conf, else "+api.DefaultDomain+")")
 	flags.StringVar(&s.caSecret, "ca-bundle-secret-name", api.CABundleSecret, "Secret in --osm-namespace that holds the root CA")
 	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error, unless the MeshConfig says otherwise")
 }
@@ -119,6 +120,11 @@ func newController(version serve.Version) *cobra.Command {
 				cfg.REST, cfg.Log, cfg.Level = config, log, s.level
 				cfg.MeshName, cfg.Namespace = s.mesh, s.namespace
 				cfg.TrustDomain, cfg.Provider.Tresor.Secret = identity.TrustDomain(s.trustDomain), s.caSecret
+				dns, err := s.dns()
+				if err != nil {
+					return err
+				}
+				cfg.ClusterDomain = dns.domain
 				return controller.Run(ctx, cfg)
 			})
 		},

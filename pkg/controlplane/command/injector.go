@@ -21,6 +21,7 @@ type injectorOptions struct {
 	shared
 	webhookAddress, httpAddress         string
 	sidecarImage, initImage, pullPolicy string
+	pullSecrets                         []string
 	limits                              injectorLimits
 	drain                               time.Duration
 	version                             serve.Version
@@ -42,6 +43,7 @@ func newInjector(version serve.Version) *cobra.Command {
 	flags.StringVar(&o.sidecarImage, "sidecar-image", "", "image of Envoy in injected pods")
 	flags.StringVar(&o.initImage, "init-image", "", "image of the redirect in injected pods, which is the control plane's")
 	flags.StringVar(&o.pullPolicy, "image-pull-policy", string(corev1.PullIfNotPresent), "pull policy of both images")
+	flags.StringSliceVar(&o.pullSecrets, "image-pull-secrets", nil, "pull secrets of both images, added to injected pods; they must exist in the pods' namespaces")
 	o.limits.bind(flags)
 	flags.DurationVar(&o.drain, "drain-period", 5*time.Second, "how long to keep answering after SIGTERM")
 	return cmd
@@ -49,11 +51,17 @@ func newInjector(version serve.Version) *cobra.Command {
 
 // inject runs the injector.
 func (o *injectorOptions) inject(ctx context.Context, config *rest.Config, log *slog.Logger) error {
+	dns, err := o.dns()
+	if err != nil {
+		return err
+	}
+	log.Info("how sidecars find the control plane", "clusterDomain", dns.domain, "clusterDNS", dns.servers)
 	return injector.Run(ctx, injector.Config{
 		REST: config,
 		Settings: injector.Settings{
 			MeshName: o.mesh, Namespace: o.namespace, TrustDomain: identity.TrustDomain(o.trustDomain),
-			SidecarImage: o.sidecarImage, InitImage: o.initImage, PullPolicy: corev1.PullPolicy(o.pullPolicy),
+			ClusterDomain: dns.domain, ClusterDNS: dns.servers,
+			SidecarImage: o.sidecarImage, InitImage: o.initImage, PullPolicy: corev1.PullPolicy(o.pullPolicy), PullSecrets: o.pullSecrets,
 			Limits: o.limits.review(), SidecarMemory: o.limits.sidecarMemory.Quantity, SidecarConnections: o.limits.sidecarConnections,
 		},
 		Address: o.webhookAddress, HTTPAddress: o.httpAddress, Drain: o.drain, Version: o.version, Log: log, Level: o.level,

@@ -28,6 +28,8 @@ type Config struct {
 	MeshName, Namespace string
 	// TrustDomain defaults to cluster.local.
 	TrustDomain identity.TrustDomain
+	// ClusterDomain ends the names of the cluster's Services; defaults to cluster.local.
+	ClusterDomain string
 	// Provider says who signs certificates; the zero value is Tresor.
 	Provider provider.Flags
 	// XDSAddress and HTTPAddress default to :15128 and :9091.
@@ -67,6 +69,7 @@ func (c Config) withDefaults() Config {
 	set(&c.MeshName, api.DefaultMeshName)
 	set(&c.Namespace, api.DefaultNamespace)
 	set((*string)(&c.TrustDomain), api.DefaultDomain)
+	set(&c.ClusterDomain, api.DefaultDomain)
 	set(&c.XDSAddress, ":15128")
 	set(&c.HTTPAddress, ":9091")
 	if c.Holder == "" {

@@ -222,7 +222,7 @@ func (p *process) openXDS(starting, serving context.Context, group *errgroup.Gro
 	host := api.AppController + "." + p.cfg.Namespace + ".svc"
 	cert, err := p.provider.ServingCert(starting, ca.ServingConfig{
 		Identity:  identity.Identity{Namespace: p.cfg.Namespace, ServiceAccount: api.AppController},
-		DNSNames:  []string{host, host + "." + api.DefaultDomain, "localhost"},
+		DNSNames:  []string{host, host + "." + p.cfg.ClusterDomain, "localhost"},
 		Addresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, // outside a cluster, and through port-forwards
 	})
 	if err != nil {

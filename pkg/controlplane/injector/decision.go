@@ -27,8 +27,10 @@ type decision struct {
 	reason string
 	// foreign is set when the namespace does not belong to this mesh.
 	foreign bool
-	// asked is set when the pod's own annotation asks for a sidecar that it does not get.
+	// asked is set when an annotation of the pod or its namespace, the asker, asks for a sidecar that the pod
+	// cannot have.
 	asked bool
+	asker string
 }
 
 func skip(reason string) decision { return decision{reason: reason} }
@@ -44,7 +46,12 @@ func decide(pod *corev1.Pod, ns Namespace, s Settings) (decision, error) {
 		return decision{}, err
 	}
 	if reason := membership.CannotInject(pod); reason != "" {
-		return decision{reason: reason, asked: set && enabled}, nil
+		asker := "the pod"
+		if !set { // a bad value of the namespace's does not matter here
+			enabled, _, _ = injection(ns.Annotations, "")
+			asker = "its namespace"
+		}
+		return decision{reason: reason, asked: enabled, asker: asker}, nil
 	}
 	if set {
 		return decision{inject: enabled, reason: "the pod's annotation " + api.AnnotationInjection}, nil

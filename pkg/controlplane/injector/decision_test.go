@@ -13,6 +13,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/api/membership"
 	"github.com/osm-edge/osm/tests/reach"
 )
 
@@ -76,7 +77,7 @@ func TestDecision(t *testing.T) {
 			if (got.Outcome == Injected) != tt.want || (len(got.Operations) > 0) != tt.want {
 				t.Errorf("got %s (%s), %d operations; want injected: %v", got.Outcome, got.Reason, len(got.Operations), tt.want)
 			}
-			if asked := tt.pod == "yes" && pod.Spec.HostNetwork; asked != (len(got.Warnings) > 0) {
+			if asked := tt.pod != "no" && membership.CannotInject(pod) != ""; asked != (len(got.Warnings) > 0) {
 				t.Errorf("warnings: %v", got.Warnings)
 			}
 		})

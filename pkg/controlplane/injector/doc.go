@@ -11,6 +11,8 @@
 // before it is decoded, its cost is estimated from its shape (shape.go), and what it names is trusted only
 // as far as the pod itself.
 //
-// Not rewritten: exec probes, which need no network, and lifecycle hooks over HTTP, which go to the pod's IP
-// and reach the inbound listener like any other client without a mesh certificate.
+// The API server asks again about a pod that others changed in the meantime. A second injection first undoes the
+// first (earlier.go, originals.go) and trusts nothing that it finds, because any creator of pods can write it.
+//
+// Not rewritten: exec probes and hooks, which need no network, and those that name a host.
 package injector

@@ -3,7 +3,6 @@ package injector
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -23,8 +22,8 @@ func hasSidecar(pod *corev1.Pod) bool {
 }
 
 // withoutSidecar removes everything with the sidecar's names, so that the pod gets the injector's own
-// instead of whatever its creator put there. It returns the remaining pod and the operations that remove
-// the rest.
+// instead of whatever its creator, or a webhook in between, put there. It returns the remaining pod and the
+// operations that remove the rest.
 func withoutSidecar(pod *corev1.Pod) (*corev1.Pod, []Operation) {
 	rest := *pod
 	var operations []Operation
@@ -46,12 +45,11 @@ func without[T any](operations *[]Operation, field string, items []T, goes func(
 	return slices.DeleteFunc(slices.Clone(items), goes)
 }
 
-// checkRewritten refuses a probe that already points at the sidecar: the original probe is no longer known,
-// and Envoy would probe itself.
-func checkRewritten(kind probeKind, original *corev1.Probe) error {
-	get := original.HTTPGet
-	if get == nil || get.Host != "" || get.Port.IntValue() != int(kind.port) || !strings.HasPrefix(get.Path, kind.pathPrefix()) {
+// checkMoved refuses a handler that already points at the sidecar while the original is not known: Envoy would
+// ask itself.
+func checkMoved(kind probeKind, original *corev1.Probe) error {
+	if !isMoved(kind, original) {
 		return nil
 	}
-	return refused(reasonReserved, "it asks the sidecar at port %d, as in a copy of an injected pod: put the probe of the original pod's template in its place, or remove it", kind.port)
+	return refused(reasonReserved, "it asks the sidecar at port %d, as in a copy of an injected pod, and annotation %s does not say what it asked before: put the %s of the original pod's template in its place, or remove it", kind.port, api.AnnotationOriginalHandlers, kind.what())
 }

@@ -60,16 +60,23 @@ func TestEnvoyAcceptsEveryBootstrap(t *testing.T) {
 	seen := 0
 	for _, s := range stories(t) {
 		t.Run(s.name, func(t *testing.T) {
+			if _, err := Patch(s.request, s.settings); err != nil {
+				return
+			}
+			pod, _, _ := undone(s.request.Pod, s.settings)
 			rules, err := redirection(s.request.Pod.Annotations, s.settings.Mesh.Traffic)
 			if err != nil {
 				t.Fatal(err)
 			}
-			found, err := probes(s.request.Pod, rules.ExcludeInboundPorts)
+			found, err := probes(pod, rules.ExcludeInboundPorts)
 			if err != nil {
 				t.Fatal(err)
 			}
 			b := newProxyBootstrap(s.settings, found)
 			b.certDir = certs.dir
+			if b.resolvers, err = s.settings.resolvers(s.request.Pod); err != nil {
+				t.Fatal(err)
+			}
 			text, err := b.text()
 			if err != nil {
 				t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"path"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	internallistenerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
+	caresv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -40,6 +42,8 @@ const (
 	// podIPReference is expanded by the kubelet, from the environment variable of that name.
 	podIPReference = "$(" + envPodIP + ")"
 
+	portDNS = 53
+
 	connectTimeout   = 5 * time.Second
 	dnsRefresh       = 30 * time.Second
 	keepaliveEvery   = 30 * time.Second
@@ -51,7 +55,8 @@ const (
 
 // proxyBootstrap is the bootstrap configuration of one pod's Envoy.
 type proxyBootstrap struct {
-	controllerHost string // resolved again and again
+	controllerHost string       // resolved again and again
+	resolvers      []netip.Addr // that resolve it; none are those of the pod
 	controllerPort uint32
 	controllerName string // what TLS asks for by SNI
 	controllerID   string // the SPIFFE id that TLS demands
@@ -65,7 +70,9 @@ type proxyBootstrap struct {
 func newProxyBootstrap(s Settings, found []probe) proxyBootstrap {
 	controller := identity.Identity{Namespace: s.Namespace, ServiceAccount: api.AppController}
 	return proxyBootstrap{
-		controllerHost: s.controllerName(), controllerPort: api.PortXDS, controllerName: s.controllerName(),
+		// The dot at the end makes the name absolute: a search domain with a wildcard record, which resolvers
+		// try first, would send the proxy to a stranger.
+		controllerHost: s.controllerName() + ".", controllerPort: api.PortXDS, controllerName: s.controllerName(),
 		controllerID: controller.SPIFFE(s.trustDomain()), certDir: api.ProxyCertDir,
 		probes: found, appOnPodIP: s.appOnPodIP(),
 		connections: s.connections(), memory: s.sidecarMemory(),
@@ -127,12 +134,13 @@ func fromADS() *corev3.ConfigSource {
 
 func (b proxyBootstrap) controllerCluster() *clusterv3.Cluster {
 	return &clusterv3.Cluster{
-		Name:                 clusterController,
-		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS},
-		DnsLookupFamily:      clusterv3.Cluster_V4_PREFERRED,
-		DnsRefreshRate:       durationpb.New(dnsRefresh), //nolint:staticcheck // its successor is a resolver extension that not every build of Envoy has
-		ConnectTimeout:       durationpb.New(connectTimeout),
-		LoadAssignment:       assignment(clusterController, address(b.controllerHost, b.controllerPort)),
+		Name:                   clusterController,
+		ClusterDiscoveryType:   &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS},
+		DnsLookupFamily:        clusterv3.Cluster_V4_PREFERRED,
+		TypedDnsResolverConfig: b.resolver(),
+		DnsRefreshRate:         durationpb.New(dnsRefresh), //nolint:staticcheck // its successor is a resolver extension that not every build of Envoy has
+		ConnectTimeout:         durationpb.New(connectTimeout),
+		LoadAssignment:         assignment(clusterController, address(b.controllerHost, b.controllerPort)),
 		UpstreamConnectionOptions: &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
 			KeepaliveProbes: wrapperspb.UInt32(3), KeepaliveTime: wrapperspb.UInt32(30), KeepaliveInterval: wrapperspb.UInt32(5),
 		}},
@@ -141,6 +149,18 @@ func (b proxyBootstrap) controllerCluster() *clusterv3.Cluster {
 		}}),
 		TransportSocket: tlsSocket(b.controllerTLS()),
 	}
+}
+
+// resolver asks the given servers instead of the pod's.
+func (b proxyBootstrap) resolver() *corev3.TypedExtensionConfig {
+	if len(b.resolvers) == 0 {
+		return nil
+	}
+	servers := &caresv3.CaresDnsResolverConfig{DnsResolverOptions: &corev3.DnsResolverOptions{NoDefaultSearchDomain: true}}
+	for _, server := range b.resolvers {
+		servers.Resolvers = append(servers.Resolvers, address(server.String(), portDNS))
+	}
+	return &corev3.TypedExtensionConfig{Name: "envoy.network.dns_resolver.cares", TypedConfig: packed(servers)}
 }
 
 // controllerTLS proves the pod's ServiceAccount and accepts only the control plane.

@@ -1,10 +1,13 @@
 package injector
 
 import (
+	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -37,13 +40,15 @@ func (b proxyBootstrap) listeners() ([]*listenerv3.Listener, error) {
 		httpListener("osm-metrics", api.PortEnvoyMetrics, nil, []*routev3.Route{adminRoute(getOf(metricsPath))}),
 		httpListener("osm-ready", api.PortEnvoyReadyProbe, nil, []*routev3.Route{adminRoute(exactly(readyPath))}),
 	}
-	for _, kind := range probeKinds() {
-		of := slices.DeleteFunc(slices.Clone(b.probes), func(p probe) bool { return p.kind != kind })
-		if len(of) == 0 {
-			continue
+	sorted := slices.SortedFunc(slices.Values(b.probes), compareProbes)
+	for len(sorted) > 0 {
+		port := sorted[0].kind.port
+		n := slices.IndexFunc(sorted, func(p probe) bool { return p.kind.port != port })
+		if n < 0 {
+			n = len(sorted)
 		}
-		slices.SortFunc(of, compareProbes)
-		listeners = append(listeners, probeListener(kind, of))
+		listeners = append(listeners, probeListener(sorted[:n]))
+		sorted = sorted[n:]
 	}
 	for _, l := range listeners {
 		if err := l.ValidateAll(); err != nil {
@@ -53,9 +58,9 @@ func (b proxyBootstrap) listeners() ([]*listenerv3.Listener, error) {
 	return listeners, nil
 }
 
-// probeListener routes HTTP probes to the application, and answers TCP and gRPC probes with what
-// Envoy's own health checks last found: a 200 or a 503.
-func probeListener(kind probeKind, of []probe) *listenerv3.Listener {
+// probeListener routes HTTP probes and hooks to the application, and answers TCP and gRPC probes with what
+// Envoy's own health checks last found: a 200 or a 503. All of them are served at the same port.
+func probeListener(of []probe) *listenerv3.Listener {
 	var filters []*hcmv3.HttpFilter
 	var routes []*routev3.Route
 	for _, p := range of {
@@ -66,10 +71,32 @@ func probeListener(kind probeKind, of []probe) *listenerv3.Listener {
 			filters = append(filters, p.healthFilter())
 		}
 	}
+	kind := of[0].kind
+	if kind.hook {
+		return httpListener("osm-lifecycle-hooks", uint32(kind.port), filters, routes, failHooks)
+	}
 	return httpListener("osm-"+kind.name+"-probe", uint32(kind.port), filters, routes)
 }
 
-func httpListener(name string, port uint32, filters []*hcmv3.HttpFilter, routes []*routev3.Route) *listenerv3.Listener {
+// failHooks makes a hook fail that the application does not answer. The kubelet takes any response for a
+// success and fails the hook only when there is none. So what Envoy answers by itself becomes a redirect that
+// the kubelet cannot follow; its error, which becomes the event of the pod, quotes the target.
+func failHooks(m *hcmv3.HttpConnectionManager) {
+	m.LocalReplyConfig = &hcmv3.LocalReplyConfig{Mappers: []*hcmv3.ResponseMapper{{
+		Filter: &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_StatusCodeFilter{StatusCodeFilter: &accesslogv3.StatusCodeFilter{
+			Comparison: &accesslogv3.ComparisonFilter{
+				Op:    accesslogv3.ComparisonFilter_GE,
+				Value: &corev3.RuntimeUInt32{DefaultValue: http.StatusInternalServerError, RuntimeKey: "osm.hooks.failed"},
+			},
+		}}},
+		StatusCode:   wrapperspb.UInt32(http.StatusFound),
+		HeadersToAdd: []*corev3.HeaderValueOption{{Header: &corev3.HeaderValue{Key: "location", Value: "http://the application does not answer"}}},
+	}}}
+	// A hook may take as long as the pod's grace period, which is anything.
+	m.StreamIdleTimeout = durationpb.New(0)
+}
+
+func httpListener(name string, port uint32, filters []*hcmv3.HttpFilter, routes []*routev3.Route, options ...func(*hcmv3.HttpConnectionManager)) *listenerv3.Listener {
 	filters = append(filters, &hcmv3.HttpFilter{
 		Name:       "envoy.filters.http.router",
 		ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: packed(&routerv3.Router{SuppressEnvoyHeaders: true})},
@@ -85,6 +112,9 @@ func httpListener(name string, port uint32, filters []*hcmv3.HttpFilter, routes 
 		}},
 	}
 	limitManager(manager)
+	for _, option := range options {
+		option(manager)
+	}
 	l := &listenerv3.Listener{
 		Name: name, Address: address(anyAddress, port), StatPrefix: name,
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{{
@@ -142,7 +172,7 @@ func (b proxyBootstrap) probeCluster(p probe) *clusterv3.Cluster {
 	c := &clusterv3.Cluster{
 		Name:                 p.clusterName(),
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
-		ConnectTimeout:       durationpb.New(time.Duration(p.timeout) * time.Second),
+		ConnectTimeout:       durationpb.New(cmp.Or(time.Duration(p.timeout)*time.Second, connectTimeout)),
 	}
 	if b.appOnPodIP {
 		host = podIPReference

@@ -30,7 +30,7 @@ func FuzzAdmission(f *testing.F) {
 	f.Add(`{"metadata":{"labels":{"osm-proxy-uuid":"mine"}},"spec":{"initContainers":[{"name":"osm-init"}],"containers":[{"name":"envoy","volumeMounts":[{"name":"osm-proxy","mountPath":"/etc/osm/proxy"}]}]}}`)
 	f.Add(`{"spec":{"containers":[{"name":"app","volumeMounts":[{"name":"osm-proxy","mountPath":"/k"}]}]}}`)
 	w := testWebhook(f, enabledNamespace)
-	outcomes := reach.All(f, "not injected", "injected once", "injected twice")
+	outcomes := reach.All(f, "not injected", "names that are not unique", "injected twice")
 	f.Fuzz(func(t *testing.T, pod string) {
 		if !json.Valid([]byte(pod)) {
 			return
@@ -46,9 +46,12 @@ func FuzzAdmission(f *testing.F) {
 			t.Fatal(err)
 		}
 		twice, ok := admit(t, w, string(again))
-		if !ok { // moved probes
-			outcomes.Note("injected once")
+		if !uniqueNames(injected) { // which the API server refuses
+			outcomes.Note("names that are not unique")
 			return
+		}
+		if !ok {
+			t.Fatalf("injected once only: %s", again)
 		}
 		outcomes.Note("injected twice")
 		normal, second := normalise(t, injected), normalise(t, twice)
@@ -56,6 +59,14 @@ func FuzzAdmission(f *testing.F) {
 			t.Errorf("once %+v\ntwice %+v", normal, second)
 		}
 	})
+}
+
+func uniqueNames(pod *corev1.Pod) bool {
+	names := map[string]bool{}
+	for _, c := range everyContainer(pod) {
+		names[c.Name] = true
+	}
+	return len(names) == len(everyContainer(pod))
 }
 
 // TestFuzzSeedsReachThePatch asks for several stories among the seeds that are injected.

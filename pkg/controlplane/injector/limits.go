@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,11 +85,21 @@ func (l Limits) Validate() error {
 
 // maxArgument is what Linux takes in one argument (MAX_ARG_STRLEN), less the NUL at its end. A pod that
 // exceeds it would be created and never start.
-const maxArgument = 128<<10 - 1
+const (
+	maxArgument = 128<<10 - 1
+	maxAddress  = len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")
+)
+
+// addedContainers are osm-init and envoy.
+const addedContainers = 2
 
 func (l Limits) checkContainers(pod *corev1.Pod) error {
 	limit := l.WithDefaults().Containers
-	if n := len(pod.Spec.InitContainers) + len(pod.Spec.Containers); n > limit {
+	n := len(pod.Spec.InitContainers) + len(pod.Spec.Containers)
+	if n > limit && n <= limit+addedContainers && hasSidecar(pod) {
+		n -= addedContainers // of the earlier injection
+	}
+	if n > limit {
 		return refused(reasonContainers, "the pod has %d containers: at most %d are allowed (chart value osm.injector.limits.containers)", n, limit)
 	}
 	return nil
@@ -98,7 +109,7 @@ func (l Limits) checkContainers(pod *corev1.Pod) error {
 func (l Limits) checkProbes(found []probe) error {
 	n := len(found)
 	if limit := l.WithDefaults().Probes; n > limit {
-		return refused(reasonProbes, "the sidecar would have to answer %d probes of the pod: at most %d are allowed (chart value osm.injector.limits.probes)", n, limit)
+		return refused(reasonProbes, "the sidecar would have to answer %d probes and hooks of the pod: at most %d are allowed (chart value osm.injector.limits.probes)", n, limit)
 	}
 	text := 0
 	for _, p := range found {
@@ -113,8 +124,10 @@ func (l Limits) checkProbes(found []probe) error {
 // checkArguments refuses a container of ours that Linux would not start.
 func checkArguments(c corev1.Container) error {
 	for _, argument := range c.Args {
-		if len(argument) > maxArgument {
-			return refused(reasonArguments, "an argument of container %s would have %d bytes, and Linux takes %d: the pod needs fewer or shorter probes, or shorter exclusion lists", c.Name, len(argument), maxArgument)
+		// The kubelet puts an address in place of a reference.
+		length := len(argument) + strings.Count(argument, podIPReference)*(maxAddress-len(podIPReference))
+		if length > maxArgument {
+			return refused(reasonArguments, "an argument of container %s would have up to %d bytes, and Linux takes %d: the pod needs fewer or shorter probes, or shorter exclusion lists", c.Name, length, maxArgument)
 		}
 	}
 	return nil

@@ -22,6 +22,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/osm-edge/osm/tests/catest"
@@ -139,6 +140,27 @@ func TestHostileReviewsStayInMemory(t *testing.T) {
 	}
 	if out := post(w, http.MethodPost, review(nil)); out.Code != http.StatusOK {
 		t.Errorf("afterwards: %d %s", out.Code, out.Body)
+	}
+}
+
+// TestLimitIsOfTheUsersContainers injects the largest pod that is allowed twice.
+func TestLimitIsOfTheUsersContainers(t *testing.T) {
+	w := testWebhook(t, enabledNamespace)
+	for n, want := range map[int]bool{defaultContainers: true, defaultContainers + 1: false} {
+		once, ok := admit(t, w, `{"spec":{"containers":`+list(n, `{"name":"c%d","image":"a"}`)+`}}`)
+		if ok != want {
+			t.Fatalf("%d containers: injected %t, want %t", n, ok, want)
+		}
+		if !ok {
+			continue
+		}
+		if _, ok := admit(t, w, string(marshal(t, once))); !ok {
+			t.Errorf("%d containers are not injected again", n)
+		}
+		once.Spec.Containers = append(once.Spec.Containers, corev1.Container{Name: "more"})
+		if _, ok := admit(t, w, string(marshal(t, once))); ok {
+			t.Errorf("%d containers are injected again", n+1)
+		}
 	}
 }
 

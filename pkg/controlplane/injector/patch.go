@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/controlplane/redirect"
 )
 
 const (
@@ -68,22 +69,31 @@ func Patch(r Request, s Settings) (Result, error) {
 	if !d.inject {
 		result := Result{Outcome: Skipped, Reason: d.reason}
 		if d.asked {
-			result.Warnings = []string{"osm: no sidecar although the pod asks for one: " + d.reason}
+			result.Warnings = []string{"osm: no sidecar although " + d.asker + " asks for one: " + d.reason}
 		}
 		return result, nil
 	}
-	var removals []Operation
-	if hasSidecar(r.Pod) {
-		r.Pod, removals = withoutSidecar(r.Pod)
-	}
-	operations, warnings, err := inject(r, s)
+	before, undo, earlier := undone(r.Pod, s)
+	r.Pod = before
+	operations, warnings, err := inject(r, s, earlier)
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Outcome: Injected, Reason: d.reason, Operations: append(removals, operations...), Warnings: warnings}, nil
+	return Result{Outcome: Injected, Reason: d.reason, Operations: append(undo, operations...), Warnings: warnings}, nil
 }
 
-func inject(r Request, s Settings) ([]Operation, []string, error) {
+// undone returns the pod as it was before an earlier injection, the operations that make it so, and what others
+// added to the sidecar since.
+func undone(pod *corev1.Pod, s Settings) (before *corev1.Pod, undo []Operation, earlier defaulted) {
+	if hasSidecar(pod) {
+		earlier = defaultedOf(pod)
+		pod, undo = withoutSidecar(pod)
+	}
+	before, restored := withOriginals(pod, s.Limits)
+	return before, append(undo, restored...), earlier
+}
+
+func inject(r Request, s Settings, earlier defaulted) ([]Operation, []string, error) {
 	if err := checkReserved(r.Pod); err != nil {
 		return nil, nil, err
 	}
@@ -98,25 +108,43 @@ func inject(r Request, s Settings) ([]Operation, []string, error) {
 	if err := s.Limits.checkProbes(found); err != nil {
 		return nil, nil, err
 	}
-	bootstrap, err := newProxyBootstrap(s, found).text()
+	for i := range found {
+		found[i].secret = hookSecret(r.UID)
+	}
+	first, sidecar, err := containers(r, s, rules, found)
 	if err != nil {
 		return nil, nil, err
 	}
-	account := serviceAccount(r.Pod)
-	first, sidecar := initContainer(s, rules), sidecarContainer(s, account, r.Namespace.Name, bootstrap)
-	if err := errors.Join(checkArguments(first), checkArguments(sidecar)); err != nil {
+	earlier.addTo(&first)
+	earlier.addTo(&sidecar)
+	annotations, warned, err := annotationOperations(r, found)
+	if err != nil {
 		return nil, nil, err
 	}
-	annotations, warnings := annotationOperations(r)
 	operations := slices.Concat(
 		labelOperations(r),
 		annotations,
-		addToList(len(r.Pod.Spec.Volumes), "volumes", certificateVolume(account)),
+		pullSecretOperations(r.Pod, s),
+		addToList(len(r.Pod.Spec.Volumes), "volumes", certificateVolume(serviceAccount(r.Pod))),
 		// Probes first: they refer to containers by index, which the new containers shift.
 		probeOperations(found),
 		containerOperations(r.Pod, s, first, sidecar),
 	)
-	return operations, warnings, nil
+	return operations, append(warned, warnings(r.Pod, s, []corev1.Container{first, sidecar})...), nil
+}
+
+// containers are the two that injection adds.
+func containers(r Request, s Settings, rules redirect.Rules, found []probe) (first, sidecar corev1.Container, err error) {
+	config := newProxyBootstrap(s, found)
+	if config.resolvers, err = s.resolvers(r.Pod); err != nil {
+		return first, sidecar, err
+	}
+	bootstrap, err := config.text()
+	if err != nil {
+		return first, sidecar, err
+	}
+	first, sidecar = initContainer(s, rules), sidecarContainer(s, serviceAccount(r.Pod), r.Namespace.Name, bootstrap)
+	return first, sidecar, errors.Join(checkArguments(first), checkArguments(sidecar))
 }
 
 func serviceAccount(pod *corev1.Pod) string {
@@ -130,10 +158,34 @@ func labelOperations(r Request) []Operation {
 	return addToMap(r.Pod.Labels, "labels", [][2]string{{api.LabelProxyUUID, string(r.UID)}})
 }
 
-// annotationOperations makes the proxy scrapable where the namespace wants that. Annotations that
-// the pod has already say where to find the application's own metrics, and stay.
-func annotationOperations(r Request) ([]Operation, []string) {
+// annotationOperations sets the annotations of an injected pod.
+func annotationOperations(r Request, found []probe) ([]Operation, []string, error) {
+	entries, warnings := metricsAnnotations(r)
+	text, err := originalsOf(found)
+	if err != nil {
+		return nil, nil, err
+	}
+	if text != "" {
+		entries = append(entries, [2]string{api.AnnotationOriginalHandlers, text})
+	}
+	operations := addToMap(r.Pod.Annotations, "annotations", entries)
+	if _, set := r.Pod.Annotations[api.AnnotationOriginalHandlers]; set && text == "" {
+		operations = append(operations, Operation{Op: "remove", Path: "/metadata/annotations/" + pointer(api.AnnotationOriginalHandlers)})
+	}
+	return operations, warnings, nil
+}
+
+// metricsAnnotations make the proxy scrapable where the namespace wants that. Other annotations that the pod has
+// already say where to find the application's own metrics, and stay.
+func metricsAnnotations(r Request) (entries [][2]string, warnings []string) {
 	if r.Namespace.Annotations[api.AnnotationMetrics] != metricsEnabled {
+		return nil, nil
+	}
+	entries = [][2]string{
+		{annotationPath, metricsPath}, {annotationPort, fmt.Sprint(api.PortEnvoyMetrics)}, {annotationScrape, "true"},
+	}
+	earlier := func(e [2]string) bool { return r.Pod.Annotations[e[0]] != e[1] }
+	if !slices.ContainsFunc(entries, earlier) {
 		return nil, nil
 	}
 	for _, key := range []string{annotationScrape, annotationPort, annotationPath} {
@@ -141,13 +193,32 @@ func annotationOperations(r Request) ([]Operation, []string) {
 			return nil, []string{"osm: the pod has annotation " + key + " of its own: its proxy's metrics are not announced"}
 		}
 	}
-	return addToMap(r.Pod.Annotations, "annotations", [][2]string{
-		{annotationPath, metricsPath}, {annotationPort, fmt.Sprint(api.PortEnvoyMetrics)}, {annotationScrape, "true"},
-	}), nil
+	return entries, nil
+}
+
+// pullSecretOperations adds what the mesh's images need to the pod's own pull secrets.
+func pullSecretOperations(pod *corev1.Pod, s Settings) []Operation {
+	var operations []Operation
+	has := map[string]bool{}
+	for _, secret := range pod.Spec.ImagePullSecrets {
+		has[secret.Name] = true
+	}
+	length := len(pod.Spec.ImagePullSecrets)
+	for _, name := range s.PullSecrets {
+		if !has[name] {
+			operations = append(operations, addToList(length, "imagePullSecrets", corev1.LocalObjectReference{Name: name})...)
+			has[name] = true
+			length++
+		}
+	}
+	return operations
 }
 
 // addToMap sets entries of a map in the metadata, which may not exist yet.
 func addToMap(existing map[string]string, field string, entries [][2]string) []Operation {
+	if len(entries) == 0 {
+		return nil
+	}
 	path := "/metadata/" + field
 	if len(existing) == 0 {
 		all := map[string]string{}
@@ -156,13 +227,15 @@ func addToMap(existing map[string]string, field string, entries [][2]string) []O
 		}
 		return []Operation{{Op: "add", Path: path, Value: all}}
 	}
-	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	var operations []Operation
 	for _, e := range entries {
-		operations = append(operations, Operation{Op: "add", Path: path + "/" + escape.Replace(e[0]), Value: e[1]})
+		operations = append(operations, Operation{Op: "add", Path: path + "/" + pointer(e[0]), Value: e[1]})
 	}
 	return operations
 }
+
+// pointer escapes a key for a JSON pointer (RFC 6901).
+func pointer(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }
 
 func addToList(length int, field string, value any) []Operation {
 	if length == 0 {

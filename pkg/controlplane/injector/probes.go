@@ -2,6 +2,8 @@ package injector
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -9,38 +11,70 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// probeKind is one of the three probes of a container.
+// probeKind is a probe or a lifecycle hook of a container: what the kubelet asks the pod's address for.
 type probeKind struct {
-	name  string // liveness, readiness, startup
-	field string // the probe's field in a container's JSON
+	name  string // liveness, readiness, startup, poststart, prestop
+	field string // its field in a container's JSON
 	port  uint16 // the port of Envoy that answers in the application's place
+	hook  bool
 }
+
+const (
+	fieldLiveness  = "livenessProbe"
+	fieldReadiness = "readinessProbe"
+	fieldStartup   = "startupProbe"
+	fieldPostStart = "lifecycle/postStart"
+	fieldPreStop   = "lifecycle/preStop"
+)
 
 func probeKinds() []probeKind {
 	return []probeKind{
-		{"liveness", "livenessProbe", api.PortLivenessProbe},
-		{"readiness", "readinessProbe", api.PortReadinessProbe},
-		{"startup", "startupProbe", api.PortStartupProbe},
+		{name: "liveness", field: fieldLiveness, port: api.PortLivenessProbe},
+		{name: "readiness", field: fieldReadiness, port: api.PortReadinessProbe},
+		{name: "startup", field: fieldStartup, port: api.PortStartupProbe},
+		{name: "poststart", field: fieldPostStart, port: api.PortLifecycleHooks, hook: true},
+		{name: "prestop", field: fieldPreStop, port: api.PortLifecycleHooks, hook: true},
 	}
 }
 
-// pathPrefix begins the paths that the kubelet asks Envoy for; the container's name ends them.
-func (k probeKind) pathPrefix() string { return "/osm-" + k.name + "-probe/" }
+func (k probeKind) what() string {
+	if k.hook {
+		return "hook"
+	}
+	return "probe"
+}
 
+// pathPrefix begins the paths that the kubelet asks Envoy for.
+func (k probeKind) pathPrefix() string { return "/osm-" + k.name + "-" + k.what() + "/" }
+
+// of returns the container's handler of that kind, nil for none. Of hooks only httpGet counts: exec and sleep
+// need no network, and the kubelet does not run tcpSocket.
 func (k probeKind) of(c *corev1.Container) *corev1.Probe {
-	switch k.name {
-	case "liveness":
+	switch k.field {
+	case fieldLiveness:
 		return c.LivenessProbe
-	case "readiness":
+	case fieldReadiness:
 		return c.ReadinessProbe
-	default:
+	case fieldStartup:
 		return c.StartupProbe
 	}
+	if c.Lifecycle == nil {
+		return nil
+	}
+	hook := c.Lifecycle.PostStart
+	if k.field == fieldPreStop {
+		hook = c.Lifecycle.PreStop
+	}
+	if hook == nil || hook.HTTPGet == nil {
+		return nil
+	}
+	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: hook.HTTPGet}}
 }
 
 // protocol is how Envoy asks the application on the kubelet's behalf.
@@ -53,30 +87,45 @@ const (
 	protocolGRPC  protocol = "grpc"
 )
 
-// probe is one probe that Envoy answers.
+// probe is one probe or hook that Envoy answers.
 type probe struct {
 	kind      probeKind
 	container string
+	secret    string // ends the path of a hook
 	list      string // the field of the pod's spec that lists the container
 	index     int    // and its place there
 	protocol  protocol
 	port      uint16 // the application's
 	path      string // with query; HTTP and HTTPS only
 	service   string // gRPC only
-	timeout   int32  // seconds
+	timeout   int32  // seconds; hooks have none
 	headers   []corev1.HTTPHeader
+	original  corev1.ProbeHandler // without headers
 }
 
-// servedPath is what the kubelet asks Envoy for.
-func (p probe) servedPath() string { return p.kind.pathPrefix() + p.container }
+// servedPath is what the kubelet asks Envoy for. Anybody who reaches the pod may ask for a probe, which changes
+// nothing in the application. A hook may end it: its path is known only to those who may read the pod.
+func (p probe) servedPath() string {
+	if p.kind.hook {
+		return p.kind.pathPrefix() + p.container + "/" + p.secret
+	}
+	return p.kind.pathPrefix() + p.container
+}
+
+// hookSecret is part of the paths of a pod's hooks. The API server makes the UID of each admission request at
+// random.
+func hookSecret(uid types.UID) string {
+	sum := sha256.Sum256([]byte("lifecycle hooks of " + uid))
+	return hex.EncodeToString(sum[:16])
+}
 
 // clusterName names Envoy's way to the application for this probe.
 func (p probe) clusterName() string {
-	return fmt.Sprintf("osm-probe-%s-%s-%d", p.kind.name, p.container, p.port)
+	return fmt.Sprintf("osm-%s-%s-%s-%d", p.kind.what(), p.kind.name, p.container, p.port)
 }
 
-// probes finds the probes that the redirect would affect: all except exec probes, probes of another host, and
-// probes of excluded ports.
+// probes finds the probes and hooks that the redirect would affect: all except exec, those of another host, and
+// those of excluded ports.
 func probes(pod *corev1.Pod, direct []uint16) ([]probe, error) {
 	found, err := probesOf(pod.Spec.InitContainers, "initContainers", direct)
 	if err != nil {
@@ -100,18 +149,31 @@ func probesOf(containers []corev1.Container, list string, direct []uint16) ([]pr
 			}
 			p, ok, err := newProbe(c, original)
 			if err == nil {
-				err = cmp.Or(checkRewritten(kind, original), p.checkText())
+				err = cmp.Or(checkMoved(kind, original), p.checkText())
 			}
 			if err != nil {
 				return nil, fmt.Errorf("%s of container %s: %w", kind.field, c.Name, err)
 			}
 			if ok && !slices.Contains(direct, p.port) {
 				p.kind, p.container, p.list, p.index = kind, c.Name, list, i
+				p.original = withoutHeaders(original.ProbeHandler)
+				if kind.hook {
+					p.timeout = 0
+				}
 				found = append(found, p)
 			}
 		}
 	}
 	return found, nil
+}
+
+func withoutHeaders(handler corev1.ProbeHandler) corev1.ProbeHandler {
+	if handler.HTTPGet != nil {
+		get := *handler.HTTPGet
+		get.HTTPHeaders = nil
+		handler.HTTPGet = &get
+	}
+	return handler
 }
 
 // newProbe reads the handler of a probe; ok is false for one that does not go through Envoy.
@@ -205,5 +267,5 @@ func (p probe) originalField() string {
 }
 
 func compareProbes(a, b probe) int {
-	return cmp.Or(cmp.Compare(a.kind.port, b.kind.port), cmp.Compare(a.container, b.container))
+	return cmp.Or(cmp.Compare(a.kind.port, b.kind.port), cmp.Compare(a.container, b.container), cmp.Compare(a.kind.name, b.kind.name))
 }

@@ -82,7 +82,7 @@ func checkClaims(pod *corev1.Pod, injected bool) error {
 func reservedPorts() []int32 {
 	return []int32{
 		api.PortEnvoyAdmin, api.PortEnvoyOutbound, api.PortEnvoyInbound, api.PortEnvoyMetrics,
-		api.PortLivenessProbe, api.PortReadinessProbe, api.PortStartupProbe, api.PortEnvoyReadyProbe,
+		api.PortLivenessProbe, api.PortReadinessProbe, api.PortStartupProbe, api.PortLifecycleHooks, api.PortEnvoyReadyProbe,
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
@@ -22,10 +24,14 @@ type Settings struct {
 	TrustDomain identity.TrustDomain
 	// ClusterDomain ends the control plane's DNS name; empty means cluster.local.
 	ClusterDomain string
+	// ClusterDNS are the cluster's DNS servers, for sidecars of pods that use others; none if they are not known.
+	ClusterDNS []netip.Addr
 	// SidecarImage is Envoy's, unless MeshConfig names one; InitImage is the control plane's. Required.
 	SidecarImage, InitImage string
 	// PullPolicy of both images; empty means IfNotPresent.
 	PullPolicy corev1.PullPolicy
+	// PullSecrets of both images, in the pods' namespaces.
+	PullSecrets []string
 	// PlainContainer makes Envoy an ordinary container instead of a native sidecar, for clusters
 	// that have none. Init containers of such pods run without the mesh.
 	PlainContainer bool
@@ -58,6 +64,11 @@ func (s Settings) Validate() error {
 	if !slices.Contains(policies, s.PullPolicy) {
 		errs = append(errs, fmt.Errorf("--image-pull-policy %q: want Always, IfNotPresent or Never", s.PullPolicy))
 	}
+	for _, name := range s.PullSecrets {
+		if len(validation.IsDNS1123Subdomain(name)) > 0 {
+			errs = append(errs, fmt.Errorf("--image-pull-secrets contains %q: want names of Secrets", name))
+		}
+	}
 	if !s.SidecarMemory.IsZero() && s.SidecarMemory.Cmp(resource.MustParse(leastSidecarMemory)) < 0 {
 		errs = append(errs, fmt.Errorf("--sidecar-memory-limit %s: want %s or more", s.SidecarMemory.String(), leastSidecarMemory))
 	}
@@ -77,32 +88,26 @@ const (
 	leastSidecarMemory = "64Mi"
 )
 
-// resources are the sidecar's: the operator's choice as a whole, or small requests and a limit. Without
-// requests an autoscaler with a utilisation target could not compute it for the pod; without a limit
-// a sidecar under attack could take the node's memory.
-func (s Settings) resources() corev1.ResourceRequirements {
-	chosen := s.Mesh.Sidecar.Resources
-	if len(chosen.Requests) > 0 || len(chosen.Limits) > 0 {
-		return chosen
-	}
-	memory := s.SidecarMemory
-	if memory.IsZero() {
-		memory = resource.MustParse(DefaultSidecarMemory)
-	}
-	return smallResources(memory)
-}
-
-// sidecarMemory is the sidecar's limit in bytes; zero is none.
-func (s Settings) sidecarMemory() int64 {
-	limits := s.resources().Limits
-	return limits.Memory().Value()
-}
-
 func (s Settings) connections() int64 {
 	return int64(cmp.Or(s.SidecarConnections, DefaultSidecarConnections))
 }
 
 func (s Settings) trustDomain() identity.TrustDomain { return cmp.Or(s.TrustDomain, api.DefaultDomain) }
+
+// resolvers are the DNS servers for the sidecar of a pod; none are the pod's own. A pod with the policies None
+// and Default uses servers that need not know the cluster's names, and its sidecar would wait for its
+// configuration forever.
+func (s Settings) resolvers(pod *corev1.Pod) ([]netip.Addr, error) {
+	switch policy := pod.Spec.DNSPolicy; policy {
+	case corev1.DNSNone, corev1.DNSDefault:
+		if len(s.ClusterDNS) == 0 {
+			return nil, fmt.Errorf("with dnsPolicy %s the sidecar could not find the control plane, because the injector does not know the cluster's DNS servers (it is not a pod with dnsPolicy ClusterFirst itself): set dnsPolicy to ClusterFirst, with dnsConfig for what the pod needs besides%s", policy, optOut)
+		}
+		return s.ClusterDNS, nil
+	default:
+		return nil, nil
+	}
+}
 
 // controllerName is the DNS name of the control plane's Service.
 func (s Settings) controllerName() string {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/osm-edge/osm/pkg/api"
@@ -51,7 +50,7 @@ func initContainer(s Settings, rules redirect.Rules) corev1.Container {
 	return corev1.Container{
 		Name: api.ContainerInit, Image: s.InitImage, ImagePullPolicy: s.pullPolicy(),
 		Args:      append([]string{"redirect"}, rules.Args()...),
-		Resources: smallResources(resource.MustParse(initMemory)),
+		Resources: s.initResources(),
 		SecurityContext: &corev1.SecurityContext{
 			RunAsUser: ptr(int64(0)), RunAsGroup: ptr(int64(0)), RunAsNonRoot: ptr(false),
 			Privileged: ptr(false), AllowPrivilegeEscalation: ptr(false), ReadOnlyRootFilesystem: ptr(true),
@@ -74,7 +73,7 @@ func sidecarContainer(s Settings, account, namespace, bootstrap string) corev1.C
 			{Name: "osm-metrics", ContainerPort: api.PortEnvoyMetrics, Protocol: corev1.ProtocolTCP},
 		},
 		VolumeMounts:   []corev1.VolumeMount{{Name: volumeCertificate, MountPath: api.ProxyCertDir, ReadOnly: true}},
-		Resources:      s.resources(),
+		Resources:      s.sidecarResources(),
 		ReadinessProbe: readyProbe(5, 3),
 		StartupProbe:   readyProbe(1, startupFailures),
 		SecurityContext: &corev1.SecurityContext{
@@ -96,7 +95,7 @@ func sidecarArgs(s Settings, account, namespace, bootstrap string) []string {
 		"--log-level", cmp.Or(s.Mesh.Sidecar.LogLevel, defaultLogLevel),
 		"--service-node", fmt.Sprintf("$(%s)/$(%s)", envPodNamespace, envPodName),
 		"--service-cluster", account + "." + namespace,
-		"--concurrency", fmt.Sprint(concurrency(s.resources())),
+		"--concurrency", fmt.Sprint(concurrency(s.sidecarResources())),
 		"--drain-time-s", fmt.Sprint(drainSeconds),
 		// One Envoy per pod: hot restart and its shared memory are not needed.
 		"--disable-hot-restart",
@@ -121,15 +120,6 @@ func readyProbe(period, failures int32) *corev1.Probe {
 			Path: readyPath, Port: intstr.FromInt32(api.PortEnvoyReadyProbe), Scheme: corev1.URISchemeHTTP,
 		}},
 		TimeoutSeconds: 3, PeriodSeconds: period, SuccessThreshold: 1, FailureThreshold: failures,
-	}
-}
-
-// smallResources has small requests. Both of our containers have a memory limit, which a quota on
-// limits.memory requires.
-func smallResources(memory resource.Quantity) corev1.ResourceRequirements {
-	return corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi")},
-		Limits:   corev1.ResourceList{corev1.ResourceMemory: memory},
 	}
 }
 

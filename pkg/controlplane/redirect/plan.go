@@ -69,7 +69,7 @@ func line(c chainName, v verdict, m ...match) rule { return rule{chain: c, match
 func proxyPorts(inbound uint16) []uint16 {
 	return []uint16{
 		api.PortEnvoyAdmin, inbound, api.PortEnvoyMetrics,
-		api.PortLivenessProbe, api.PortReadinessProbe, api.PortStartupProbe, api.PortEnvoyReadyProbe,
+		api.PortLivenessProbe, api.PortReadinessProbe, api.PortStartupProbe, api.PortLifecycleHooks, api.PortEnvoyReadyProbe,
 	}
 }
 

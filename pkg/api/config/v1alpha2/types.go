@@ -59,7 +59,8 @@ type SidecarSpec struct {
 	// LogLevel is Envoy's log level; empty means error.
 	// +kubebuilder:validation:Enum="";trace;debug;info;warning;warn;error;critical;off
 	LogLevel string `json:"logLevel,omitempty"`
-	// Resources are the resource requirements of the sidecar container.
+	// Resources are the resource requirements of the sidecar and of the init container osm-init, each. Limits that
+	// equal the requests, of both cpu and memory, let pods keep the QoS class Guaranteed.
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 	// LocalProxyMode is Localhost (default) or PodIP.
 	LocalProxyMode LocalProxyMode `json:"localProxyMode,omitempty"`
