@@ -26,7 +26,7 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	if !group.HasSubCommands() || len(words) == 0 || strings.HasPrefix(words[0], cobra.ShellCompRequestCmd) {
 		return nil
 	}
-	path := append(strings.Fields(group.CommandPath())[1:], words...)
+	path := slices.Concat(strings.Fields(group.CommandPath())[1:], words)
 	if name, instead := replacement(path); instead != "" {
 		return command.Usagef(group, "osm has no command %q, unlike Open Service Mesh; %s", name, instead)
 	}
