@@ -257,3 +257,37 @@ func TestDNSWithoutEgress(t *testing.T) {
 		}
 	}
 }
+
+// TestExternalAddress asks a real Envoy for external addresses that two Services share: their ports lead to the
+// Services, and other ports to whoever is there. One of the addresses is among those of the mesh's pods.
+func TestExternalAddress(t *testing.T) {
+	const inBlock, outside = "10.77.0.150", "192.0.2.80"
+	objects := client()
+	for i, name := range []string{"web", "db"} {
+		ip, server := fmt.Sprintf("10.96.0.5%d", i), fmt.Sprintf("10.77.0.10%d", i)
+		objects.Services = append(objects.Services, &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+			Spec: corev1.ServiceSpec{ClusterIP: ip, ClusterIPs: []string{ip}, ExternalIPs: []string{inBlock, outside},
+				Ports: []corev1.ServicePort{{Name: "tcp", Port: int32(80 + i)}, {Name: "tcp-metrics", Port: int32([]int{api.PortEnvoyMetrics, 9000}[i])}}},
+		})
+		objects.EndpointSlices = append(objects.EndpointSlices, &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: name + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
+			AddressType: discoveryv1.AddressTypeIPv4,
+			Ports:       []discoveryv1.EndpointPort{{Name: new("tcp"), Port: new(int32(8080))}, {Name: new("tcp-metrics"), Port: new(int32(8080))}},
+			Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{server}}},
+		})
+	}
+	p := startClient(t, objects)
+	for server, port := range map[string]int{"10.77.0.100": 8080, "10.77.0.101": 8080, inBlock: 82, outside: 82} {
+		p.serveOutside(server, port)
+	}
+	for _, address := range []string{inBlock, outside} {
+		for port, want := range map[int]string{
+			80: "10.77.0.100:8080", api.PortEnvoyMetrics: "10.77.0.100:8080", 81: "10.77.0.101:8080", 9000: "10.77.0.101:8080", 82: address + ":82",
+		} {
+			if got := p.lineFrom(livePodIP, fmt.Sprintf("%s:%d", address, port)); got != want {
+				t.Errorf("%s:%d answers as %q, want %q", address, port, got, want)
+			}
+		}
+	}
+}

@@ -110,8 +110,9 @@ func randomNamespace(random *rand.Rand, namespace string, n int, objects *ingest
 		port := corev1.ServicePort{Name: []string{"http", "tcp", "grpc", "web"}[random.IntN(4)], Port: 80}
 		objects.Services = append(objects.Services, &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-			Spec: corev1.ServiceSpec{ClusterIP: address, ClusterIPs: []string{address}, Ports: []corev1.ServicePort{port},
+			Spec: corev1.ServiceSpec{ClusterIP: address, ClusterIPs: []string{address}, Ports: []corev1.ServicePort{port}, ExternalIPs: randomExternal(random),
 				SessionAffinity: []corev1.ServiceAffinity{corev1.ServiceAffinityNone, corev1.ServiceAffinityClientIP}[random.IntN(2)]},
+			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: randomIngress(random)}},
 		})
 		for part := range 1 + random.IntN(2) {
 			slice := &discoveryv1.EndpointSlice{
@@ -127,6 +128,23 @@ func randomNamespace(random *rand.Rand, namespace string, n int, objects *ingest
 			objects.EndpointSlices = append(objects.EndpointSlices, slice)
 		}
 	}
+}
+
+// randomExternal are addresses that other Services want, too, and some that are a Service's, a pod's or nobody's.
+func randomExternal(random *rand.Rand) []string {
+	var addresses []string
+	for range random.IntN(3) {
+		addresses = append(addresses, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "10.1.0.0", "10.1.1.1", "10.0.1.2", "127.0.0.1", "2001:db8::1"}[random.IntN(8)])
+	}
+	return addresses
+}
+
+func randomIngress(random *rand.Rand) []corev1.LoadBalancerIngress {
+	if random.IntN(4) > 0 {
+		return nil
+	}
+	mode := []*corev1.LoadBalancerIPMode{nil, new(corev1.LoadBalancerIPModeVIP), new(corev1.LoadBalancerIPModeProxy)}[random.IntN(3)]
+	return []corev1.LoadBalancerIngress{{IP: fmt.Sprintf("192.0.2.%d", random.IntN(4)), IPMode: mode}}
 }
 
 // randomPod is an injected pod, or one with the label only, at its own address or at one that other pods show too.

@@ -1,8 +1,6 @@
 package envoy
 
 import (
-	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -37,6 +35,7 @@ func outboundListener(services []*serviceParts, pods reachedPods, settings mesh.
 		}
 		ranges = append(ranges, rangeMatcher(hosts(p.service.Addresses), nested(byPort(ports, nil))))
 	}
+	ranges = append(ranges, externalRanges(services)...)
 	ranges = append(ranges, podRanges(services, pods, settings.Egress)...)
 	if dns := settings.DNS; dns.IsValid() {
 		l.FilterChains = append(l.FilterChains, chainOf(chainDNS, tcpProxy("dns", clusterPassthrough)))
@@ -77,7 +76,7 @@ func scrapedPorts(services []*serviceParts) map[string]*xdsmatcherv3.Matcher_OnM
 		var taken []*xdsmatcherv3.IPMatcher_IPRangeMatcher
 		for _, p := range services {
 			if i := slices.IndexFunc(p.service.Ports, func(port mesh.ServicePort) bool { return port.Number == number }); i >= 0 && !p.service.Headless() {
-				taken = append(taken, rangeMatcher(hosts(p.service.Addresses), toChain(p.chains[i].Name)))
+				taken = append(taken, rangeMatcher(hosts(append(externalAt(p.service, number), p.service.Addresses...)), toChain(p.chains[i].Name)))
 			}
 		}
 		if ports[portString(number)] = alone; len(taken) > 0 {
@@ -107,74 +106,6 @@ func serviceChains(s *mesh.Service) []*listenerv3.FilterChain {
 		}
 	}
 	return chains
-}
-
-// podRanges leads pods' own addresses to mTLS: with the identities of the headless service whose pod
-// it is, else with any that the group accepts. Ports that bypass the pods' proxies are left alone.
-func podRanges(services []*serviceParts, pods reachedPods, egress bool) []*xdsmatcherv3.IPMatcher_IPRangeMatcher {
-	toPods := toChain(chainPods)
-	var ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher
-	for _, block := range pods.blocks {
-		target := toPods
-		if egress {
-			target = toChain(blockName(block))
-		}
-		ranges = append(ranges, rangeMatcher([]netip.Prefix{block}, target))
-	}
-	for _, group := range dialledPorts(services, pods.unproxied) {
-		ports := map[string]*xdsmatcherv3.Matcher_OnMatch{}
-		for port, chain := range group.chains {
-			ports[portString(port)] = toChain(chain)
-		}
-		ranges = append(ranges, rangeMatcher(hosts(group.addresses), nested(byPort(ports, toPods))))
-	}
-	return ranges
-}
-
-// portGroup is pods whose ports lead to the same chains.
-type portGroup struct {
-	addresses []netip.Addr
-	chains    map[uint16]string
-}
-
-// dialledPorts groups the pods that have a port with a chain of its own, by these ports, in the order
-// of their first address. Where two headless services share a pod's port, the first name has it.
-func dialledPorts(services []*serviceParts, unproxied []netip.AddrPort) []*portGroup {
-	chains := map[netip.Addr]map[uint16]string{}
-	lead := func(at netip.AddrPort, chain string) {
-		ports := chains[at.Addr()]
-		if ports == nil {
-			ports = map[uint16]string{}
-			chains[at.Addr()] = ports
-		}
-		if ports[at.Port()] == "" {
-			ports[at.Port()] = chain
-		}
-	}
-	for _, at := range unproxied {
-		lead(at, chainUnproxied)
-	}
-	for _, p := range services {
-		for i := range p.service.Ports {
-			port := &p.service.Ports[i]
-			for _, at := range port.Pods {
-				lead(at, serviceCluster(p.service.Name, port.Number))
-			}
-		}
-	}
-	var groups []*portGroup
-	byChains := map[string]*portGroup{}
-	for _, addr := range slices.SortedFunc(maps.Keys(chains), netip.Addr.Compare) {
-		key := fmt.Sprint(chains[addr]) // maps are printed sorted
-		group := byChains[key]
-		if group == nil {
-			group = &portGroup{chains: chains[addr]}
-			byChains[key] = group
-			groups = append(groups, group)
-		}
-		group.addresses = append(group.addresses, addr)
-	}
-	return groups
 }
 
 func listener(name string, port uint16, direction corev3.TrafficDirection) *listenerv3.Listener {

@@ -29,6 +29,7 @@ func (p *serviceParts) of(k Kind) []*Resource {
 // shape is what the outbound listener depends on: not the endpoints, unless clients dial them.
 type shape struct {
 	addresses []netip.Addr
+	external  []netip.AddrPort
 	sticky    bool
 	ports     []portShape
 }
@@ -40,7 +41,7 @@ type portShape struct {
 }
 
 func shapeOf(s *mesh.Service) shape {
-	sh := shape{addresses: s.Addresses, sticky: s.Sticky}
+	sh := shape{addresses: s.Addresses, external: s.External, sticky: s.Sticky}
 	for _, p := range s.Ports {
 		sh.ports = append(sh.ports, portShape{p.Number, p.Protocol, p.Pods})
 	}
@@ -48,7 +49,7 @@ func shapeOf(s *mesh.Service) shape {
 }
 
 func (s shape) equal(o shape) bool {
-	return s.sticky == o.sticky && slices.Equal(s.addresses, o.addresses) && slices.EqualFunc(s.ports, o.ports, func(p, q portShape) bool {
+	return s.sticky == o.sticky && slices.Equal(s.addresses, o.addresses) && slices.Equal(s.external, o.external) && slices.EqualFunc(s.ports, o.ports, func(p, q portShape) bool {
 		return p.number == q.number && p.protocol == q.protocol && slices.Equal(p.pods, q.pods)
 	})
 }

@@ -28,6 +28,9 @@ func (s *State) markDependents(addr netip.Addr) {
 	for service := range s.servicesAt[addr] {
 		s.changedServices[service] = true
 	}
+	for service := range s.claimsAt[addr] {
+		s.changedServices[service] = true
+	}
 	for _, w := range s.podsAt[addr] {
 		s.changedWorkloads[w.Name] = true
 	}

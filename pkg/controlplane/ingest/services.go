@@ -112,7 +112,7 @@ func reindex[K comparable](in map[K]map[mesh.ServiceName]bool, name mesh.Service
 }
 
 func sameService(a, b *mesh.Service) bool {
-	return a.Name == b.Name && a.Sticky == b.Sticky && slices.Equal(a.Addresses, b.Addresses) && slices.EqualFunc(a.Ports, b.Ports, func(p, q mesh.ServicePort) bool {
+	return a.Name == b.Name && a.Sticky == b.Sticky && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.External, b.External) && slices.EqualFunc(a.Ports, b.Ports, func(p, q mesh.ServicePort) bool {
 		return p.Number == q.Number && p.Protocol == q.Protocol && slices.Equal(p.Endpoints, q.Endpoints) &&
 			slices.Equal(p.Identities, q.Identities) && slices.Equal(p.Pods, q.Pods)
 	})
@@ -142,6 +142,9 @@ func (s *State) serviceOf(object *corev1.Service) (*service, []Problem) {
 		result.Ports = append(result.Ports, s.servicePort(now, object, port, protocol, faults))
 	}
 	slices.SortFunc(result.Ports, func(p, q mesh.ServicePort) int { return int(p.Number) - int(q.Number) })
+	external, refused := s.external(object, result.Ports)
+	result.External = external
+	problems = append(problems, refused...)
 	now.addresses = distinct(now.addresses, netip.Addr.Compare)
 	now.names = distinct(now.names, mesh.PodName.Compare)
 	return now, append(problems, sliceProblems(object, faults)...)

@@ -35,6 +35,10 @@ type State struct {
 	// pod at an address that no workload has.
 	servicesAt map[netip.Addr]map[mesh.ServiceName]bool
 	awaitedBy  map[mesh.PodName]map[mesh.ServiceName]bool
+	// claimsAt are the Services of the cluster that list an address, as their cluster IP or an external one;
+	// claimsOf are a Service's.
+	claimsAt map[netip.Addr]map[mesh.ServiceName]bool
+	claimsOf map[mesh.ServiceName]claims
 	// apiServer are the API server's addresses, sorted.
 	apiServer []netip.AddrPort
 
@@ -70,6 +74,8 @@ func NewState(meshName string, domain identity.TrustDomain) *State {
 		hostsOf:          map[mesh.PodName][]netip.Addr{},
 		servicesAt:       map[netip.Addr]map[mesh.ServiceName]bool{},
 		awaitedBy:        map[mesh.PodName]map[mesh.ServiceName]bool{},
+		claimsAt:         map[netip.Addr]map[mesh.ServiceName]bool{},
+		claimsOf:         map[mesh.ServiceName]claims{},
 		changedPods:      map[mesh.PodName]bool{},
 		changedServices:  map[mesh.ServiceName]bool{},
 		changedWorkloads: map[mesh.PodName]bool{},
@@ -191,6 +197,7 @@ func (s *State) Snapshot() (*mesh.Snapshot, []Problem) {
 		s.updatePod(name)
 	}
 	s.updateAPIServer()
+	s.updateClaims()
 	newServices := map[mesh.ServiceName]*mesh.Service{}
 	for name := range s.changedServices {
 		s.updateService(name, newServices)

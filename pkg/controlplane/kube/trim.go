@@ -96,14 +96,20 @@ func trimService(object any) (any, error) {
 	for i, p := range service.Spec.Ports {
 		ports[i] = corev1.ServicePort{Name: p.Name, Protocol: p.Protocol, AppProtocol: p.AppProtocol, Port: p.Port}
 	}
-	return &corev1.Service{
+	trimmed := &corev1.Service{
 		ObjectMeta: trimMeta(service.ObjectMeta),
 		Spec: corev1.ServiceSpec{
 			Type: service.Spec.Type, ClusterIP: service.Spec.ClusterIP, ClusterIPs: service.Spec.ClusterIPs,
 			IPFamilies: service.Spec.IPFamilies, Ports: ports, SessionAffinity: service.Spec.SessionAffinity,
 			InternalTrafficPolicy: service.Spec.InternalTrafficPolicy,
+			ExternalIPs:           service.Spec.ExternalIPs, LoadBalancerSourceRanges: service.Spec.LoadBalancerSourceRanges,
 		},
-	}, nil
+	}
+	trimmed.CreationTimestamp = service.CreationTimestamp
+	for _, ingress := range service.Status.LoadBalancer.Ingress {
+		trimmed.Status.LoadBalancer.Ingress = append(trimmed.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: ingress.IP, IPMode: ingress.IPMode})
+	}
+	return trimmed, nil
 }
 
 func trimAccount(object any) (any, error) {

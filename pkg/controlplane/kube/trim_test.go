@@ -57,9 +57,19 @@ func whole() ingest.Objects {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "kiosk"},
 		Spec: corev1.ServiceSpec{
 			ClusterIP: "10.96.0.2", ClusterIPs: []string{"fd00::2", "10.96.0.2"}, IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol},
-			SessionAffinity: corev1.ServiceAffinityClientIP, InternalTrafficPolicy: new(corev1.ServiceInternalTrafficPolicyLocal),
+			ExternalIPs: []string{"192.0.2.80", "192.0.2.81"}, SessionAffinity: corev1.ServiceAffinityClientIP, InternalTrafficPolicy: new(corev1.ServiceInternalTrafficPolicyLocal),
 			Ports: []corev1.ServicePort{{Name: "http", Port: 80, AppProtocol: new("grpc")}},
 		},
+		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{
+			{IP: "192.0.2.90"}, {IP: "192.0.2.91", IPMode: new(corev1.LoadBalancerIPModeProxy)}}}},
+	}, {
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "younger", CreationTimestamp: metav1.Unix(2, 0)},
+		Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.3", ExternalIPs: []string{"192.0.2.83"}, LoadBalancerSourceRanges: []string{"192.0.2.0/24"},
+			Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.92"}}}},
+	}, {
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a-youngest", CreationTimestamp: metav1.Unix(3, 0)},
+		Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.4", IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol}, ExternalIPs: []string{"192.0.2.83"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
 	}}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "till-1", Labels: map[string]string{discoveryv1.LabelServiceName: "till", "x": "y"}},

@@ -50,6 +50,8 @@ type Service struct {
 	Name ServiceName
 	// Addresses are its cluster IPs, sorted; none for a headless service.
 	Addresses []netip.Addr
+	// External is where clients reach its ports besides: at external addresses and those of load balancers, sorted.
+	External []netip.AddrPort
 	// Ports are its TCP ports, sorted by number.
 	Ports []ServicePort
 	// Sticky sends all connections and requests of one client pod to the same endpoint of a port, as long as the
