@@ -47,6 +47,10 @@ func TestMesh(t *testing.T) {
 	s.step(t, "probes", s.probes)
 	s.step(t, "jobs", s.jobs)
 	s.step(t, "stateful sets", s.statefulSets)
+	s.step(t, "quota and limits", s.quota)
+	s.step(t, "only terminating endpoints", s.onlyTerminating)
+	s.step(t, "external address", s.externalAddress)
+	s.step(t, "wildcard search domain", s.wildcardSearchDomain)
 	s.step(t, "secrets fence", s.fence)
 	s.step(t, "outside", s.outside)
 	s.step(t, "stolen accounts", func(t *testing.T) { s.stolen(t, record) })
@@ -63,6 +67,7 @@ func TestMesh(t *testing.T) {
 	s.step(t, "lost controller", s.lostController)
 	s.step(t, "no controller", s.noController)
 	s.step(t, "scale", s.scale)
+	s.step(t, "autoscaling off and on", s.autoscalingOffAndOn)
 	if record != nil {
 		s.step(t, "rights", func(t *testing.T) { s.lifeRights(t, record) })
 	}

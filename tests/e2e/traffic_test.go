@@ -3,7 +3,7 @@
 package e2e
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"net"
 	"testing"
@@ -141,7 +141,14 @@ func meshConfigs() schema.GroupVersionResource {
 
 func (s *story) setPermissive(t *testing.T, on bool) {
 	t.Helper()
-	patch := must(json.Marshal(map[string]any{"spec": map[string]any{"traffic": map[string]any{"enablePermissiveTrafficPolicyMode": on}}}))(t)
-	must(s.dynamic.Resource(meshConfigs()).Namespace(api.DefaultNamespace).
-		Patch(t.Context(), api.MeshConfigName, types.MergePatchType, patch, metav1.PatchOptions{}))(t)
+	if err := s.patchMeshConfig(t.Context(), fmt.Sprintf(`{"spec":{"traffic":{"enablePermissiveTrafficPolicyMode":%t}}}`, on)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// patchMeshConfig changes the settings of the mesh.
+func (s *story) patchMeshConfig(ctx context.Context, patch string) error {
+	_, err := s.dynamic.Resource(meshConfigs()).Namespace(api.DefaultNamespace).
+		Patch(ctx, api.MeshConfigName, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	return err
 }

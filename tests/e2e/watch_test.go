@@ -41,6 +41,10 @@ func (c *cluster) deployments(namespace, name string) source {
 	return source{client: c.kube.AppsV1().RESTClient(), resource: "deployments", namespace: namespace, name: name}
 }
 
+func (c *cluster) slices(namespace string) source {
+	return source{client: c.kube.DiscoveryV1().RESTClient(), resource: "endpointslices", namespace: namespace}
+}
+
 func (c *cluster) jobsNamed(namespace, name string) source {
 	return source{client: c.kube.BatchV1().RESTClient(), resource: "jobs", namespace: namespace, name: name}
 }

@@ -97,11 +97,17 @@ func (s *story) account(t *testing.T, a app) {
 // deploy starts servers and waits until they are ready.
 func (s *story) deploy(t *testing.T, a app, replicas int32) []*corev1.Pod {
 	t.Helper()
+	return s.deployAs(t, a, replicas, a.server(s.env.testapp))
+}
+
+// deployAs is deploy with pods of a template.
+func (s *story) deployAs(t *testing.T, a app, replicas int32, template corev1.PodTemplateSpec) []*corev1.Pod {
+	t.Helper()
 	s.account(t, a)
 	must(s.kube.AppsV1().Deployments(a.namespace).Create(t.Context(), &appsv1.Deployment{
 		ObjectMeta: a.meta(),
 		Spec: appsv1.DeploymentSpec{
-			Replicas: ptr(replicas), Selector: &metav1.LabelSelector{MatchLabels: a.labels()}, Template: a.server(s.env.testapp),
+			Replicas: ptr(replicas), Selector: &metav1.LabelSelector{MatchLabels: a.labels()}, Template: template,
 		},
 	}, metav1.CreateOptions{}))(t)
 	return s.ready(t, a, int(replicas))
