@@ -9,8 +9,8 @@ type RootState string
 const (
 	// RootSame: the Secret holds the loaded root.
 	RootSame RootState = "same"
-	// RootDiffers: the Secret holds a different valid root. Replicas that trust that root do not accept
-	// leaves signed by this one.
+	// RootDiffers: the Secret holds a different valid root, or the provider signs with one. All running
+	// replicas share the loaded one, and none starts with that of the Secret.
 	RootDiffers RootState = "differs"
 	// RootBroken: the Secret holds no usable root. All running replicas share the loaded one.
 	RootBroken RootState = "broken"
@@ -31,9 +31,10 @@ type RootStatus struct {
 	Err error
 }
 
-// Ready reports whether a replica with the loaded root may serve proxies. It may not if the cluster
-// holds a different root. If the cluster holds none, the running replicas are all that the mesh has.
-func (s RootStatus) Ready() bool { return s.State != RootDiffers }
+// Ready reports whether a replica with the loaded root may serve proxies. It may not if an external provider
+// signs with a different root. What happens to the Secret does not matter: all running replicas share the
+// loaded root, and one bad write must not take all of them away.
+func (s RootStatus) Ready() bool { return s.State != RootDiffers || s.Provider == "" && s.Secret != "" }
 
 // String says in one sentence what is wrong and how to fix it; it is empty if nothing is.
 func (s RootStatus) String() string {
@@ -41,21 +42,17 @@ func (s RootStatus) String() string {
 	case RootSame:
 		return ""
 	case RootDiffers:
+		if s.Secret != "" {
+			return fmt.Sprintf("Secret %s holds a different root CA (sha256:%s) from the one the mesh uses (sha256:%s): restore that one before a replica restarts, which would wait for it; to replace the root, use osm mesh rotate-root",
+				s.Secret, s.Found, s.Loaded)
+		}
 		return fmt.Sprintf("%s holds a different root CA (sha256:%s) from the one this replica loaded (sha256:%s): restore it, or restart the control plane to use the new one",
-			s.holder(), s.Found, s.Loaded)
+			s.Provider, s.Found, s.Loaded)
 	case RootBroken:
 		return fmt.Sprintf("Secret %s holds no usable root CA, serving with the one loaded earlier (sha256:%s): %v", s.Secret, s.Loaded, s.Err)
 	case RootMissing:
-		return fmt.Sprintf("Secret %s is gone, serving with the root CA loaded earlier (sha256:%s): restore it before a replica restarts, which would make a new one",
+		return fmt.Sprintf("Secret %s is gone, serving with the root CA loaded earlier (sha256:%s); a replica puts it back within seconds",
 			s.Secret, s.Loaded)
 	}
 	return fmt.Sprintf("root CA in unknown state %q", s.State)
-}
-
-// holder is where the root is kept.
-func (s RootStatus) holder() string {
-	if s.Provider != "" {
-		return s.Provider
-	}
-	return "Secret " + s.Secret
 }

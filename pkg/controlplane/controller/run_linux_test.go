@@ -1,9 +1,12 @@
 package controller_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/elliptic"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -13,6 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -21,6 +26,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/controller"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
+	"github.com/osm-edge/osm/tests/catest"
 	"github.com/osm-edge/osm/tests/realapi"
 	"github.com/osm-edge/osm/tests/sim/fleet"
 	"github.com/osm-edge/osm/tests/sim/server"
@@ -137,9 +143,10 @@ func (r *replica) stop() {
 	}
 }
 
+// ready reports whether the replica is ready. Before it has begun to start, it waits for nothing yet.
 func (r *replica) ready() bool {
 	ok, _ := r.health.Ready()
-	return ok
+	return ok && strings.Contains(r.log.String(), "osm-controller is ready")
 }
 
 // waitsFor reports whether a text is among what readiness waits for.
@@ -298,6 +305,7 @@ func TestRun(t *testing.T) {
 	proxies.Close()
 	second := f.start("second", nil).awaitReady()
 	f.oneLeader(second)
+	f.keepsTheRoot(first, second)
 	f.drains(first, second)
 }
 
@@ -364,6 +372,63 @@ func (f *fixture) oneLeader(second *replica) {
 	if f.holder() != second.name && strings.Contains(second.log.String(), "acquired leadership") {
 		f.t.Errorf("%s holds the Lease, and both lead", f.holder())
 	}
+}
+
+// keepsTheRoot: the root outlives its Secret. A replica puts a deleted Secret back; a Secret with another root
+// takes no replica away, and none starts with it. Fails if a missing Secret means a new root, or a bad write
+// unready replicas.
+func (f *fixture) keepsTheRoot(running ...*replica) {
+	f.t.Helper()
+	secrets := f.client.CoreV1().Secrets(api.DefaultNamespace)
+	original, err := secrets.Get(f.t.Context(), api.CABundleSecret, metav1.GetOptions{})
+	f.must(err)
+	f.trust(original.Data[api.CAKeyCert])
+	f.must(secrets.Delete(f.t.Context(), api.CABundleSecret, metav1.DeleteOptions{}))
+	var restored *corev1.Secret
+	f.await("the root's Secret is restored", func() bool {
+		restored, err = secrets.Get(f.t.Context(), api.CABundleSecret, metav1.GetOptions{})
+		return err == nil
+	})
+	if !maps.EqualFunc(restored.Data, original.Data, bytes.Equal) {
+		f.t.Error("the restored Secret holds something else than the deleted one")
+	}
+
+	stranger := catest.NewCA(f.t, catest.ECKey(f.t, elliptic.P256()), nil, nil)
+	restored.Data = stranger.Secret(f.t)
+	restored, err = secrets.Update(f.t.Context(), restored, metav1.UpdateOptions{})
+	f.must(err)
+	for _, r := range running {
+		f.await("the other root is noticed", func() bool { return strings.Contains(r.log.String(), "holds a different root CA") })
+		if !r.ready() {
+			f.t.Errorf("%s is unready because of a bad write", r.name)
+		}
+	}
+	newcomer := f.start("newcomer", nil)
+	f.await("the newcomer waits for the mesh's root", func() bool { return newcomer.waitsFor("and the mesh uses the root") })
+	if newcomer.ready() || newcomer.listens() {
+		f.t.Error("a replica serves with another root than the mesh's")
+	}
+	restored.Data = original.Data
+	_, err = secrets.Update(f.t.Context(), restored, metav1.UpdateOptions{})
+	f.must(err)
+	newcomer.awaitReady()
+	newcomer.stop()
+}
+
+// trust makes the webhook that calls the mesh's injectors trust a root, as the leader does where the chart has
+// installed one.
+func (f *fixture) trust(bundle []byte) {
+	f.t.Helper()
+	none, path := admissionv1.SideEffectClassNone, "/mutate"
+	_, err := f.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(f.t.Context(), &admissionv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: api.WebhookConfigName(api.DefaultMeshName)},
+		Webhooks: []admissionv1.MutatingWebhook{{
+			Name: api.WebhookName, SideEffects: &none, AdmissionReviewVersions: []string{"v1"},
+			ClientConfig:      admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Namespace: api.DefaultNamespace, Name: api.AppInjector, Path: &path}, CABundle: bundle},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"test": "none"}},
+		}},
+	}, metav1.CreateOptions{})
+	f.must(err)
 }
 
 // drains: a replica that is told to stop turns unready, serves a while longer, and sends its proxies away one

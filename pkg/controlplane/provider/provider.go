@@ -49,6 +49,8 @@ type Config struct {
 	Now func() time.Time
 	// Log is required.
 	Log *slog.Logger
+
+	expected func(context.Context) ([]string, string, error) // of one root; see source.Env
 }
 
 // Provider is a provider whose root is loaded, or several while the mesh has several roots.
@@ -96,7 +98,7 @@ func open(ctx context.Context, cfg Config, build builder) (*Provider, error) {
 func build(cfg Config, spec v1alpha2.ProviderSpec) (source.Source, error) {
 	return cfg.Flags.kind(spec.Kind()).Open(spec, source.Env{
 		Client: cfg.Client, Dynamic: cfg.Dynamic, Namespace: cfg.Namespace, Mesh: cfg.Mesh, TrustDomain: cfg.TrustDomain,
-		Metrics: cfg.Metrics, Report: cfg.report, Now: cfg.Now, Log: cfg.Log,
+		Expected: cfg.expected, Metrics: cfg.Metrics, Report: cfg.report, Now: cfg.Now, Log: cfg.Log,
 	})
 }
 

@@ -58,7 +58,7 @@ func (k *rootManager) setWanted(wanted []wantedRoot) {
 		}
 		m := &managedRoot{rootManager: k}
 		cfg := k.cfg
-		cfg.Ready = m
+		cfg.Ready, cfg.expected = m, cfg.expectedOf(w.Root)
 		var err error
 		if m.source, err = k.build(cfg, w.spec); err != nil {
 			w.Problem = err.Error()

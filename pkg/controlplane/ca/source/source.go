@@ -41,6 +41,9 @@ type Env struct {
 	// Namespace, Mesh and TrustDomain are the mesh's.
 	Namespace, Mesh string
 	TrustDomain     identity.TrustDomain
+	// Expected returns the fingerprints of the roots that the mesh is known to use, and where they were seen;
+	// nil, or none, if it may not have used one yet.
+	Expected func(context.Context) (fingerprints []string, where string, err error)
 	// Metrics may be nil.
 	Metrics *ca.Metrics
 	// Report receives how the provider's root compares with the loaded one.

@@ -25,20 +25,22 @@ type Secrets interface {
 // and all other replicas use what it stored. An existing Secret is never changed. Transient errors are
 // retried with exponential backoff and jitter, until ctx ends.
 func CreateOrGet(ctx context.Context, secrets Secrets, wanted *corev1.Secret, log *slog.Logger) (*corev1.Secret, error) {
+	return retry(ctx, log, wanted.Namespace+"/"+wanted.Name, func() (*corev1.Secret, error) { return createOrGetOnce(ctx, secrets, wanted) })
+}
+
+// retry repeats a request about an object after transient errors, until ctx ends.
+func retry[T any](ctx context.Context, log *slog.Logger, object string, request func() (T, error)) (T, error) {
 	pause := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 30, Cap: 10 * time.Second}
 	for {
-		secret, err := createOrGetOnce(ctx, secrets, wanted)
-		if err == nil {
-			return secret, nil
-		}
-		if !transient(err) {
-			return nil, err
+		result, err := request()
+		if err == nil || !transient(err) {
+			return result, err
 		}
 		if log != nil {
-			log.Info("shared secret not available yet, will retry", "namespace", wanted.Namespace, "secret", wanted.Name, "error", err)
+			log.Info("API server does not answer, will retry", "object", object, "error", err)
 		}
 		if !pauseFor(ctx, pause.Step()) {
-			return nil, fmt.Errorf("%w; last attempt: %w", context.Cause(ctx), err)
+			return result, fmt.Errorf("%w; last attempt: %w", context.Cause(ctx), err)
 		}
 	}
 }

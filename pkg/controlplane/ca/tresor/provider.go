@@ -48,7 +48,8 @@ func (f *Flags) Accept(spec v1alpha2.ProviderSpec, namespace string) (v1alpha2.P
 // Open opens the root in a Secret.
 func (f *Flags) Open(spec v1alpha2.ProviderSpec, env source.Env) (source.Source, error) {
 	return &builtin{env: env, store: Store{
-		Client: env.Client, Namespace: env.Namespace, Mesh: env.Mesh, SecretName: spec.Tresor.CA.SecretRef.Name, Now: env.Now, Log: env.Log,
+		Client: env.Client, Namespace: env.Namespace, Mesh: env.Mesh, SecretName: spec.Tresor.CA.SecretRef.Name,
+		Expected: expectation(env), Now: env.Now, Log: env.Log,
 	}}, nil
 }
 
@@ -78,4 +79,23 @@ func (b *builtin) Load(ctx context.Context, waiting func(string)) (ca.Authority,
 	return issuer, nil
 }
 
-func (b *builtin) Run(ctx context.Context) error { return b.store.Watch(ctx, b.root, b.env.Report) }
+// Run watches the root's Secret and restores it after a deletion.
+func (b *builtin) Run(ctx context.Context) error {
+	return b.store.Watch(ctx, b.root, func(status ca.RootStatus) {
+		b.env.Report(status)
+		if status.State == ca.RootMissing {
+			b.store.Restore(ctx, b.root)
+		}
+	})
+}
+
+// expectation adapts what the mesh knows of its roots.
+func expectation(env source.Env) func(context.Context) (Expected, error) {
+	if env.Expected == nil {
+		return nil
+	}
+	return func(ctx context.Context) (Expected, error) {
+		fingerprints, where, err := env.Expected(ctx)
+		return Expected{Fingerprints: fingerprints, Source: where}, err
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -28,32 +29,63 @@ type Store struct {
 	Mesh      string
 	// SecretName is the Secret's name; empty means api.CABundleSecret.
 	SecretName string
+	// Expected returns the root that the mesh is known to use already; nil means that it is not known to use
+	// any. It may ask the API server.
+	Expected func(context.Context) (Expected, error)
 	// Now is the wall clock; nil means time.Now.
 	Now func() time.Time
 	// Log may be nil.
 	Log *slog.Logger
 }
 
-// Load returns the root in the cluster, and creates one if there is none. All replicas that load at
-// the same time get the same root (HA-3). It retries while the API server is unavailable, until ctx
-// ends. If the Secret holds no usable root, the error is a *ca.RootError.
+// Load returns the root in the cluster, and creates one if the mesh has none. All replicas that load at
+// the same time get the same root (HA-3). A mesh that is known to use a root never gets a second one: its
+// workloads would not trust each other. Load retries while the API server is unavailable, until ctx ends.
+// If the Secret holds no root that can be used, the error is a *ca.RootError.
 func (s Store) Load(ctx context.Context) (*ca.Root, error) {
 	if s.Client == nil || s.Namespace == "" || s.Mesh == "" {
 		return nil, errors.New("load root CA: a client, the mesh's namespace and its name are required")
+	}
+	expected, err := s.expected(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load root CA: %w", err)
+	}
+	secret, err := s.secretOf(ctx, expected)
+	if err != nil {
+		return nil, err
+	}
+	root, err := ca.ParseRoot(secret.Data, s.now())
+	if err == nil && !expected.allows(root) {
+		err = expected.differs(root)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load root CA from Secret %s: %w", s.object(), err)
+	}
+	return root, nil
+}
+
+// secretOf reads the root's Secret. It creates one only for a mesh that uses no root yet.
+func (s Store) secretOf(ctx context.Context, expected Expected) (*corev1.Secret, error) {
+	secrets := s.Client.CoreV1().Secrets(s.Namespace)
+	if expected.any() {
+		secret, err := retry(ctx, s.Log, s.object(), func() (*corev1.Secret, error) { return secrets.Get(ctx, s.secretName(), metav1.GetOptions{}) })
+		if apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("load root CA from Secret %s: %w", s.object(), expected.missing())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("load root CA: get Secret %s: %w", s.object(), err)
+		}
+		return secret, nil
 	}
 	fresh, err := ca.NewRoot(s.now())
 	if err != nil {
 		return nil, fmt.Errorf("load root CA: %w", err)
 	}
-	secret, err := CreateOrGet(ctx, s.Client.CoreV1().Secrets(s.Namespace), s.secret(fresh), s.Log)
+	secret, err := CreateOrGet(ctx, secrets, s.secret(fresh), s.Log)
 	if err != nil {
 		return nil, fmt.Errorf("load root CA: %w", err)
 	}
-	root, err := ca.ParseRoot(secret.Data, s.now())
-	if err != nil {
-		return nil, fmt.Errorf("load root CA from Secret %s: %w", s.object(), err)
-	}
-	return root, nil
+	return secret, nil
 }
 
 // Await is Load for a replica that starts while the Secret holds no usable root. It reports each fault

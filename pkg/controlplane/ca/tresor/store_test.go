@@ -211,14 +211,14 @@ func TestWatch(t *testing.T) {
 		words string
 	}{
 		{"at start", func() error { return nil }, ca.RootSame, true, ""},
-		{"another root", put(other.Secret(t)), ca.RootDiffers, false, "holds a different root CA"},
+		{"another root", put(other.Secret(t)), ca.RootDiffers, true, "holds a different root CA"},
 		{"a broken one", put(catest.SecretData(own.CertPEM(), nil)), ca.RootBroken, true, `key "private.key" is empty`},
 		{"restored", put(own.Secret(t)), ca.RootSame, true, ""},
 		{"deleted", func() error { return secrets.Delete(ctx, api.CABundleSecret, metav1.DeleteOptions{}) }, ca.RootMissing, true, "is gone"},
 		{"created again", func() error {
 			_, err := secrets.Create(ctx, rootSecret(other.Secret(t)), metav1.CreateOptions{})
 			return err
-		}, ca.RootDiffers, false, loaded.Fingerprint()},
+		}, ca.RootDiffers, true, loaded.Fingerprint()},
 	}
 	for _, step := range steps {
 		must(t, step.do())
