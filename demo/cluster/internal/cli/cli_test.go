@@ -74,6 +74,8 @@ func TestChoosePlan(t *testing.T) {
 		"larger":                   {upFlags{nodes: 5, nodesGiven: true}, true, plan.Cluster{Name: "osmc", Octet: 210, Nodes: 5}, ""},
 		"smaller is refused":       {upFlags{nodes: 2, nodesGiven: true}, true, plan.Cluster{}, "cannot shrink to 2"},
 		"other octet is refused":   {upFlags{octet: 220, octetGiven: true}, true, plan.Cluster{}, "cannot change"},
+		"with a domain":            {upFlags{nodes: 2, octet: 210, domain: "mesh.test"}, false, plan.Cluster{Name: "osmc", Octet: 210, Nodes: 2, Domain: "mesh.test"}, ""},
+		"other domain is refused":  {upFlags{domain: "mesh.test", domainGiven: true}, true, plan.Cluster{}, "cannot change"},
 		"same values are accepted": {upFlags{nodes: 3, nodesGiven: true, octet: 210, octetGiven: true}, true, running, ""},
 	}
 	for name, tt := range tests {

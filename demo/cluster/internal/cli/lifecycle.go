@@ -28,6 +28,8 @@ type upFlags struct {
 	nodes, octet           int
 	noInstall              bool
 	nodesGiven, octetGiven bool
+	domain                 string
+	domainGiven            bool
 }
 
 func (a *app) up() *cobra.Command {
@@ -43,12 +45,13 @@ cluster it only checks. Nodes that were stopped or cut are started and healed.`,
   cluster up --name second --octet 220       # a second cluster next to the first`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.nodesGiven, f.octetGiven = cmd.Flags().Changed("nodes"), cmd.Flags().Changed("octet")
+			f.nodesGiven, f.octetGiven, f.domainGiven = cmd.Flags().Changed("nodes"), cmd.Flags().Changed("octet"), cmd.Flags().Changed("domain")
 			return a.runUp(cmd.Context(), f)
 		},
 	}
 	cmd.Flags().IntVar(&f.nodes, "nodes", defaultNodes, fmt.Sprintf("number of nodes, 1 to %d", plan.MaxNodes))
 	cmd.Flags().IntVar(&f.octet, "octet", defaultOctet, "second number of the addresses: the cluster takes 10.N to 10.(N+2), N from 0 to 253")
+	cmd.Flags().StringVar(&f.domain, "domain", plan.DefaultDomain, "DNS domain of the cluster")
 	cmd.Flags().BoolVar(&f.noInstall, "no-install", false, "fail instead of installing missing packages")
 	return cmd
 }
@@ -94,7 +97,10 @@ func (a *app) runUp(ctx context.Context, f upFlags) error {
 
 // choosePlan keeps an existing cluster's plan unless a flag changes it, and refuses changes that are not possible.
 func choosePlan(name string, f upFlags, old plan.Cluster, exists bool) (plan.Cluster, error) {
-	want := plan.Cluster{Name: name, Octet: f.octet, Nodes: f.nodes}
+	want := plan.Cluster{Name: name, Octet: f.octet, Nodes: f.nodes, Domain: f.domain}
+	if exists && !f.domainGiven {
+		want.Domain = old.Domain
+	}
 	if exists && !f.nodesGiven {
 		want.Nodes = old.Nodes
 	}
@@ -106,6 +112,9 @@ func choosePlan(name string, f upFlags, old plan.Cluster, exists bool) (plan.Clu
 	}
 	if exists && want.Octet != old.Octet {
 		return want, fmt.Errorf("cluster %s has octet %d, which cannot change; run `cluster down` first", name, old.Octet)
+	}
+	if exists && want.DNSDomain() != old.DNSDomain() {
+		return want, fmt.Errorf("cluster %s has the domain %s, which cannot change; run `cluster down` first", name, old.DNSDomain())
 	}
 	if exists && want.Nodes < old.Nodes {
 		return want, fmt.Errorf("cluster %s has %d nodes and cannot shrink to %d; run `cluster down` first", name, old.Nodes, want.Nodes)

@@ -116,7 +116,7 @@ func (c *Cluster) services() []pki.Leaf {
 	return []pki.Leaf{
 		{
 			Name: "apiserver", CommonName: "kube-apiserver",
-			DNSNames:  []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
+			DNSNames:  []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + c.Plan.DNSDomain()},
 			Addresses: []net.IP{net.IPv4(127, 0, 0, 1), c.Plan.Master().Addr.AsSlice(), c.Plan.APIService().AsSlice()},
 		},
 		{Name: "apiserver-kubelet", CommonName: "apiserver-kubelet", Organization: "system:masters"},
@@ -237,7 +237,7 @@ func (c *Cluster) resolve(ctx context.Context) error {
 	}}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	addrs, err := resolver.LookupHost(ctx, "kubernetes.default.svc.cluster.local.")
+	addrs, err := resolver.LookupHost(ctx, "kubernetes.default.svc."+c.Plan.DNSDomain()+".")
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -27,7 +28,18 @@ type Cluster struct {
 	Name  string `json:"name"`
 	Octet int    `json:"octet"`
 	Nodes int    `json:"nodes"`
+	// Domain ends the DNS names of Services; empty means DefaultDomain.
+	Domain string `json:"domain,omitempty"`
 }
+
+// DefaultDomain is the DNS domain of nearly every Kubernetes cluster.
+const DefaultDomain = "cluster.local"
+
+// domainForm is a DNS name in lower case.
+var domainForm = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// DNSDomain is the DNS domain of the cluster.
+func (c Cluster) DNSDomain() string { return cmp.Or(c.Domain, DefaultDomain) }
 
 // Machine is one network namespace on the cluster's LAN: the control plane or a node.
 type Machine struct {
@@ -47,6 +59,9 @@ func (c Cluster) Validate() error {
 	}
 	if c.Nodes < 1 || c.Nodes > MaxNodes {
 		return fmt.Errorf("nodes %d must be between 1 and %d", c.Nodes, MaxNodes)
+	}
+	if domain := c.DNSDomain(); len(domain) > 63 || !domainForm.MatchString(domain) {
+		return fmt.Errorf("domain %q must be a DNS name of at most 63 lower-case letters, digits, '-' and '.', such as %s", domain, DefaultDomain)
 	}
 	return nil
 }

@@ -48,6 +48,10 @@ func TestValidate(t *testing.T) {
 		"octet out of range":  {func(c *Cluster) { c.Octet = 254 }, "between 0 and 253"},
 		"octet below range":   {func(c *Cluster) { c.Octet = -1 }, "between 0 and 253"},
 		"largest octet":       {func(c *Cluster) { c.Octet = 253 }, ""},
+		"a domain":            {func(c *Cluster) { c.Domain = "mesh.test" }, ""},
+		"a domain with a dot": {func(c *Cluster) { c.Domain = "mesh.test." }, "domain"},
+		"a domain with space": {func(c *Cluster) { c.Domain = "mesh test {" }, "domain"},
+		"a long domain":       {func(c *Cluster) { c.Domain = strings.Repeat("a.", 32) + "b" }, "63"},
 		"largest node number": {func(c *Cluster) { c.Nodes = MaxNodes }, ""},
 	}
 	for name, tt := range tests {

@@ -56,6 +56,7 @@ func (l Layout) NodeFiles(node plan.Machine) (map[string][]byte, error) {
 		"Dir": l.MachineDir(node), "Addr": node.Addr, "PauseImage": PauseImage, "CNIBin": l.CNIBin, "PKI": l.PKI(),
 		"Node": node.Name, "DNS": l.Plan.DNSService(), "Cgroup": l.Plan.MachineCgroup(node),
 		"PodNetwork": l.Plan.PodNetworkName(), "PodCIDR": node.PodCIDR,
+		"Domain": l.Plan.DNSDomain(),
 	}
 	files := map[string][]byte{}
 	for file, name := range map[string]string{"containerd.toml": "containerd.toml", "cni/10-pods.conflist": "pods.conflist", "kubelet.yaml": "kubelet.yaml"} {
@@ -91,7 +92,7 @@ func (l Layout) proxyConfig(m plan.Machine, node string) ([]byte, error) {
 func (l Layout) Addons() ([]byte, error) {
 	return fill("addons.yaml", map[string]any{
 		"DNS": l.Plan.DNSService(), "DNSImage": DNSImage, "MetricsImage": MetricsImage, "DNSReplicas": min(2, l.Plan.Nodes),
-		"PolicyUser": PolicyUser,
+		"PolicyUser": PolicyUser, "Domain": l.Plan.DNSDomain(),
 	})
 }
 
