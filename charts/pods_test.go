@@ -220,7 +220,7 @@ func TestOneRegistryForAllImages(t *testing.T) {
 		}
 	}
 	text := renderText(t, given)
-	for _, other := range []string{"osm-edge/", "envoyproxy/"} {
+	for _, other := range []string{"registry.example/", "envoyproxy/"} {
 		if strings.Contains(text, other) {
 			t.Errorf("the default registry %s is still in the manifest", other)
 		}

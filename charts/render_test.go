@@ -89,8 +89,11 @@ func render(t testing.TB, given values) (*release.Release, error) {
 	return renderOn(t, kubernetes, given)
 }
 
+// renderOn renders for a version of Kubernetes. A registry, which every installation must name, is added.
 func renderOn(t testing.TB, version string, given values) (*release.Release, error) {
 	t.Helper()
+	given = chartutil.MergeTables(values{}, given)
+	given = chartutil.CoalesceTables(given, set(t, "osm.image.registry=registry.example/team"))
 	kubeVersion, err := chartutil.ParseKubeVersion(version)
 	if err != nil {
 		t.Fatalf("parsing Kubernetes version %s: %v", version, err)

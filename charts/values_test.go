@@ -162,7 +162,7 @@ func TestReservedPodLabelsAreRefused(t *testing.T) {
 func TestOneValueRules(t *testing.T) {
 	long := strings.Repeat("a", 64)
 	for _, test := range []struct{ set, key, says string }{
-		{"osm.meshName=" + long, "osm.meshName", "1 to 63 characters"},
+		{"osm.meshName=" + long, "osm.meshName", "1 to 53 characters"},
 		{"osm.meshName=Upper", "osm.meshName", "a DNS label"},
 		{"osm.meshName=dotted\\.name", "osm.meshName", "a DNS label"},
 		{"osm.meshName=-dash", "osm.meshName", "a DNS label"},
@@ -308,4 +308,77 @@ func checkFloor(t *testing.T, all []runtime.Object, s scale, want int) {
 	if budget && int(*floor)-disruption.Spec.MinAvailable.IntValue() < 1 {
 		t.Fatalf("%s: floor %d with minAvailable %v allows no disruption", component.app, *floor, disruption.Spec.MinAvailable)
 	}
+}
+
+// Without limits a container has none, and the downward API must not pass the node's memory as the Go runtime's limit.
+func TestAllLimitsCanBeTakenAway(t *testing.T) {
+	for _, component := range components() {
+		for _, gone := range []string{"limits=null", "limits.memory=null"} {
+			all := objects(t, set(t, fmt.Sprintf("osm.%s.resource.%s", component.key, gone)))
+			container := must[*appsv1.Deployment](t, all, component.app).Spec.Template.Spec.Containers[0]
+			if limits := container.Resources.Limits; !limits.Memory().IsZero() || (gone == "limits=null" && len(limits) > 0) {
+				t.Errorf("%s, %s: limits %v", component.app, gone, limits)
+			}
+			if downward(container, "GOMEMLIMIT") != nil {
+				t.Errorf("%s, %s: GOMEMLIMIT is set", component.app, gone)
+			}
+		}
+	}
+}
+
+func TestRequestsAboveLimits(t *testing.T) {
+	for _, test := range []struct {
+		set     string
+		refused bool
+	}{
+		{"requests.memory=2Gi", true},
+		{"requests.memory=1Gi", false},
+		{"requests.memory=1025Mi", true},
+		{"requests.memory=2G,limits.memory=2Gi", false},
+		{"requests.cpu=2", true},
+		{"requests.cpu=1.5", false},
+		{"requests.cpu=1501m", true},
+		{"requests.memory=2Gi,limits=null", false},
+		{"requests.memory=2Gi,limits.memory=null", false},
+	} {
+		var keys []string
+		for part := range strings.SplitSeq(test.set, ",") {
+			keys = append(keys, "osm.osmController.resource."+part)
+		}
+		_, err := render(t, set(t, strings.Join(keys, ",")))
+		if test.refused {
+			wantRefusal(t, err, "osm.osmController.resource.requests.", "cannot request more than its limit")
+		} else if err != nil {
+			t.Errorf("%s: %v", test.set, err)
+		}
+	}
+}
+
+func TestRegistryIsRequired(t *testing.T) {
+	_, err := render(t, set(t, "osm.image.registry="))
+	wantRefusal(t, err, "osm.image.registry", "--set osm.image.registry=registry.example/team")
+	for registry, allowed := range map[string]bool{
+		"registry.example": true, "registry.example:5000/a/b": true, "localhost:5000": true, "team": true, "registry.example/": true,
+		"https://registry.example": false, "registry.example:5000:1": false, "registry.example//a": false, "registry.example/a:v1": false, "a@b": false,
+	} {
+		if _, err := render(t, values{"osm": values{"image": values{"registry": registry}}}); (err == nil) != allowed {
+			t.Errorf("registry %q: %v, want allowed: %t", registry, err, allowed)
+		}
+	}
+}
+
+// YAML reads some names as numbers, booleans or null; labels must be strings.
+func TestNamesThatYAMLMisreads(t *testing.T) {
+	for _, name := range []string{"123", "true", "null", "1e3", "0x1f", "no", "1-1", "0b1"} {
+		given := values{"osm": values{"meshName": name, "caBundleSecretName": name,
+			"osmController": values{"priorityClassName": name}, "injector": values{"priorityClassName": name}}}
+		deployment := must[*appsv1.Deployment](t, objects(t, given), "osm-controller")
+		for _, label := range []string{deployment.Labels["meshName"], deployment.Labels["app.kubernetes.io/instance"], deployment.Spec.Template.Labels["app.kubernetes.io/instance"]} {
+			if label != name {
+				t.Errorf("mesh %q has a label %q", name, label)
+			}
+		}
+	}
+	_, err := render(t, values{"osm": values{"meshName": strings.Repeat("a", 54)}})
+	wantRefusal(t, err, "osm", "53")
 }

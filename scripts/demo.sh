@@ -77,12 +77,9 @@ deploy_provider() {
 
 values=(
   --set "osm.certificateProvider.kind=$provider"
-  --set osm.osmController.autoScale.enable=true
-  --set osm.osmController.enablePodDisruptionBudget=true
-  --set osm.injector.autoScale.enable=true
-  --set osm.injector.enablePodDisruptionBudget=true
+  --profile ha
   --set "osm.image.registry=${controlplane_ref%/osm-controlplane:*}"
-  --set "osm.image.tag=${controlplane_ref##*:}"
+  --set-string "osm.image.tag=${controlplane_ref##*:}"
 )
 if [[ -n "$provider_image" ]] && is_foreign; then
   values+=(-f "$PROVIDER_VALUES")

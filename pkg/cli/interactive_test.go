@@ -66,7 +66,7 @@ func TestScaleAsks(t *testing.T) {
 	server := &apitest.Server{}
 	who := &person{}
 	tt := newTerminal(t, server, who)
-	if code := tt.run(t, "install"); code != 0 {
+	if code := tt.run(t, "install", "--set=osm.image.registry="+testRegistry); code != 0 {
 		t.Fatal(tt.err.String())
 	}
 
@@ -99,7 +99,7 @@ func TestUninstallAsks(t *testing.T) {
 	server := &apitest.Server{}
 	who := &person{confirms: []bool{false, true}}
 	tt := newTerminal(t, server, who)
-	if code := tt.run(t, "install"); code != 0 {
+	if code := tt.run(t, "install", "--set=osm.image.registry="+testRegistry); code != 0 {
 		t.Fatal(tt.err.String())
 	}
 	server.Forget()

@@ -17,7 +17,7 @@ func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	var out, errs bytes.Buffer
 	env := command.NewEnv(command.Build{Version: "v0.0.0-test"})
 	env.Out, env.Err = &out, &errs
-	code = cli.Main(t.Context(), env, args)
+	code = cli.Main(t.Context(), env, withRegistry(args, testRegistry))
 	return out.String(), errs.String(), code
 }
 

@@ -37,9 +37,21 @@ func runOSM() {
 	if poll, err := time.ParseDuration(os.Getenv("POLL")); err == nil {
 		env.Poll = poll
 	}
-	code := cli.Main(ctx, env, os.Args[1:])
+	code := cli.Main(ctx, env, withRegistry(os.Args[1:], os.Getenv("REGISTRY")))
 	stop()
 	os.Exit(code)
+}
+
+// testRegistry is the registry of the meshes that tests install.
+const testRegistry = "registry.example/team"
+
+// withRegistry adds the value that every installation needs to the command lines that install or upgrade a mesh.
+func withRegistry(args []string, registry string) []string {
+	at := slices.IndexFunc(args, func(arg string) bool { return arg == "install" || arg == "upgrade" })
+	if at < 0 || at > 1 || registry == "" {
+		return args
+	}
+	return slices.Insert(slices.Clone(args), at+1, "--set=osm.image.registry="+registry)
 }
 
 func TestScripts(t *testing.T) {
@@ -48,6 +60,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("REGISTRY", testRegistry)
 			env.Setenv("KUBECONFIG", filepath.Join(env.WorkDir, "kubeconfig"))
 			env.Values[serverKey{}] = &apitest.Server{}
 			return nil

@@ -89,7 +89,7 @@ func readEnvironment() (environment, error) {
 func (e environment) imageValues() []string {
 	repository, tag := cutLast(e.controlPlane, ":")
 	registry, _ := cutLast(repository, "/")
-	values := []string{"--set=osm.image.registry=" + registry, "--set=osm.image.tag=" + tag}
+	values := []string{"--set=osm.image.registry=" + registry, "--set-string=osm.image.tag=" + tag}
 	if e.envoy != "" {
 		values = append(values, "--set=osm.sidecarImage="+e.envoy)
 	}

@@ -13,16 +13,16 @@ not annotate: osm deletes and replaces only what names its own mesh and namespac
 */}}
 {{- define "osm.labels" -}}
 app.kubernetes.io/name: openservicemesh.io
-app.kubernetes.io/instance: {{ .Values.osm.meshName }}
-app.kubernetes.io/version: {{ .Chart.AppVersion }}
-openservicemesh.io/mesh-namespace: {{ .Release.Namespace }}
+app.kubernetes.io/instance: {{ .Values.osm.meshName | toYaml }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | toYaml }}
+openservicemesh.io/mesh-namespace: {{ .Release.Namespace | toYaml }}
 {{- end }}
 
 {{/* Labels that select one component's pods; immutable in a Deployment. Takes (dict "root" $ "app" name). */}}
 {{- define "osm.selectorLabels" -}}
 app: {{ .app }}
 app.kubernetes.io/name: openservicemesh.io
-app.kubernetes.io/instance: {{ .root.Values.osm.meshName }}
+app.kubernetes.io/instance: {{ .root.Values.osm.meshName | toYaml }}
 {{- end }}
 
 {{/*
@@ -64,4 +64,14 @@ definitions themselves are in the control-plane image.
 {{- define "osm.customResourceDefinitions" -}}
 - meshconfigs.config.openservicemesh.io
 - meshrootcertificates.config.openservicemesh.io
+{{- end }}
+
+{{/*
+A quantity such as 500m or 1Gi as a number of thousandths. A suffix counts by its factor; without one it is 1.
+*/}}
+{{- define "osm.thousandths" -}}
+{{- $text := toString . -}}
+{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- $factors := dict "m" 1 "k" 1000000 "Ki" 1024000 "M" 1000000000 "Mi" 1048576000 "G" 1000000000000 "Gi" 1073741824000 "T" 1000000000000000 "Ti" 1099511627776000 -}}
+{{- mulf (float64 $number) (float64 (get $factors (trimPrefix $number $text) | default 1000)) | printf "%.0f" -}}
 {{- end }}

@@ -106,7 +106,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 {{- if .secret.name }}
 - name: vault-token
   secret:
-    secretName: {{ .secret.name }}
+    secretName: {{ .secret.name | toYaml }}
     items: [{key: {{ .secret.key | quote }}, path: token}]
 {{- else }}
 # Vault receives this token. Because of its audience the API server does not accept it.
@@ -119,6 +119,7 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
 {{- end }}
 {{- end }}
 
+{{/* Takes the component's values. */}}
 {{- define "osm.env" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -126,9 +127,12 @@ imagePullPolicy: {{ .Values.osm.image.pullPolicy }}
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: POD_IP
   valueFrom: {fieldRef: {fieldPath: status.podIP}}
+{{- /* Without a limit, the downward API would give the node's memory. */}}
+{{- if dig "limits" "memory" "" .resource }}
 # Near the limit the Go runtime collects garbage more often, before the kernel kills the process.
 - name: GOMEMLIMIT
   valueFrom: {resourceFieldRef: {resource: limits.memory}}
+{{- end }}
 {{- end }}
 
 {{/*
@@ -156,10 +160,12 @@ livenessProbe:
 {{- define "osm.resources" -}}
 resources:
   {{- range $kind, $amounts := . }}
+  {{- if $amounts }}
   {{ $kind }}:
     {{- range $name, $amount := $amounts }}
     {{ $name }}: {{ $amount | toString | quote }}
     {{- end }}
+  {{- end }}
   {{- end }}
 {{- end }}
 
@@ -228,7 +234,7 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | toYaml }}
 {{- end }}
 {{- end }}
 

@@ -31,7 +31,7 @@
   verbs: [create]
 - apiGroups: [""]
   resources: [secrets]
-  resourceNames: [{{ .Values.osm.caBundleSecretName }}, {{ .Values.osm.caBundleSecretName }}-next]
+  resourceNames: [{{ .Values.osm.caBundleSecretName | toYaml }}, {{ .Values.osm.caBundleSecretName }}-next]
   verbs: [get, list, watch]
 {{- end }}
 {{- if has "cert-manager" $kinds }}
@@ -44,7 +44,7 @@
 # To report why an issuer is not ready.
 - apiGroups: [cert-manager.io]
   resources: [issuers]
-  resourceNames: [{{ .issuerName }}]
+  resourceNames: [{{ .issuerName | toYaml }}]
   verbs: [get]
 {{- end }}
 {{- end }}
@@ -58,7 +58,7 @@
 # To report why an issuer is not ready.
 - apiGroups: [cert-manager.io]
   resources: [clusterissuers]
-  resourceNames: [{{ .issuerName }}]
+  resourceNames: [{{ .issuerName | toYaml }}]
   verbs: [get]
 {{- end -}}
 {{- end -}}

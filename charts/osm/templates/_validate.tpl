@@ -4,14 +4,18 @@ Rules between values, which a JSON schema cannot express. Each message names the
 */}}
 {{- define "osm.validate" -}}
 {{- $name := .Values.osm.meshName -}}
-{{- if or (gt (len $name) 63) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
-{{- fail (printf "osm.meshName %q is not a DNS label: use 1 to 63 characters a-z, 0-9 and '-', starting and ending with a letter or digit; fix: --set osm.meshName=osm" $name) -}}
+{{- if or (gt (len $name) 53) (not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" $name)) -}}
+{{- fail (printf "osm.meshName %q is not a DNS label: use 1 to 53 characters a-z, 0-9 and '-', starting and ending with a letter or digit; fix: --set osm.meshName=osm" $name) -}}
+{{- end -}}
+{{- if not .Values.osm.image.registry -}}
+{{- fail "osm.image.registry is empty: no public registry has the control plane's image yet, so set it to the registry, with an optional path, that your nodes pull it from (make images PUSH=registry.example/team fills it); fix: --set osm.image.registry=registry.example/team" -}}
 {{- end -}}
 {{- include "osm.validate.provider" (dict "osm" .Values.osm "kinds" (include "osm.providerKinds" . | fromJsonArray)) -}}
 {{- include "osm.validate.networkPolicy" . -}}
 {{- range $key, $app := include "osm.components" . | fromYaml -}}
 {{- include "osm.validate.autoScale" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
 {{- include "osm.validate.budget" (dict "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
+{{- include "osm.validate.resource" (dict "prefix" (printf "osm.%s.resource" $key) "resource" (index $.Values.osm $key).resource) -}}
 {{- include "osm.validate.podLabels" (dict "root" $ "prefix" (printf "osm.%s" $key) "component" (index $.Values.osm $key)) -}}
 {{- end -}}
 {{- end }}
@@ -77,6 +81,17 @@ Rules between values, which a JSON schema cannot express. Each message names the
 {{- if and .component.enablePodDisruptionBudget (lt (int (include "osm.replicaFloor" .component)) 2) -}}
 {{- $key := ternary (printf "%s.autoScale.minReplicas" .prefix) (printf "%s.replicaCount" .prefix) .component.autoScale.enable -}}
 {{- fail (printf "%s is 1 while %s.enablePodDisruptionBudget is true: the budget keeps one pod at all times, so a single pod could never be evicted and every node drain would hang; with the budget %s takes an integer from 2 to 10; fix: --set %s=2, or --set %s.enablePodDisruptionBudget=false" $key .prefix $key $key .prefix) -}}
+{{- end -}}
+{{- end }}
+
+{{/* A container that requests more than its limit is refused by the API server, which names neither value. */}}
+{{- define "osm.validate.resource" -}}
+{{- $limits := .resource.limits | default dict -}}
+{{- range $name, $request := .resource.requests -}}
+{{- $limit := get $limits $name -}}
+{{- if and $limit (gt (include "osm.thousandths" $request | float64) (include "osm.thousandths" $limit | float64)) -}}
+{{- fail (printf "%s.requests.%s (%v) is greater than %s.limits.%s (%v): a container cannot request more than its limit; fix: --set %s.limits.%s=%v, or --set %s.limits.%s=null for no limit" $.prefix $name $request $.prefix $name $limit $.prefix $name $request $.prefix $name) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -74,14 +74,25 @@ type Release struct {
 // PreFlight returns the checks to run before the change, in order.
 func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 	p := preflight{Clients: clients, plan: plan}
+	var conflict error // with an existing mesh; its objects would each be named by owners once more
+	meshes := func(ctx context.Context) error {
+		conflict = p.meshes(ctx)
+		return conflict
+	}
+	owners := func(ctx context.Context) error {
+		if conflict != nil {
+			return Skip(errors.New("not run because " + ExistingMeshes + " failed"))
+		}
+		return p.owners(ctx)
+	}
 	return []Check{
-		{MeshName, "the mesh's name is a DNS label of at most 63 characters", true, quiet(p.meshName)},
+		{MeshName, "the mesh's name is a DNS label of at most 53 characters", true, quiet(p.meshName)},
 		{APIReachable, "the Kubernetes API server answers", true, quiet(p.reachable)},
-		{KubernetesVersion, "Kubernetes is version " + MinKubernetes + " or newer", false, quiet(p.version)},
-		{ReleaseState, "no other operation on the mesh is in progress", false, quiet(p.release)},
-		{ExistingMeshes, "no existing mesh conflicts with this one", false, quiet(p.meshes)},
+		{KubernetesVersion, "Kubernetes is version " + MinKubernetes + " or newer", true, quiet(p.version)},
+		{ReleaseState, "no other operation on the mesh is in progress", true, quiet(p.release)},
+		{ExistingMeshes, "no existing mesh conflicts with this one", false, quiet(meshes)},
 		{Definitions, "the CRDs do not exist yet, or belong to osm", false, quiet(p.definitions)},
-		{Owners, "no object of the chart belongs to another mesh", false, quiet(p.owners)},
+		{Owners, "no object of the chart belongs to another mesh", false, quiet(owners)},
 		{Permissions, "you may create every object of the chart", false, quiet(p.permissions)},
 		{MetricsAPI, "the resource metrics API is available if autoscaling is on", false, quiet(p.metrics)},
 		{CertProvider, "the certificate provider is available, as far as can be checked from here", false, quiet(p.provider)},
@@ -97,16 +108,27 @@ type preflight struct {
 
 func (p preflight) meshName(context.Context) error { return ValidMeshName(p.plan.Mesh) }
 
-// ValidMeshName returns an error if a name cannot be a mesh's. The name is used as a label value and as
-// a part of object names.
+// maxMeshName is the length of the longest name that Helm gives a release, which has the mesh's name.
+const maxMeshName = 53
+
+// ValidMeshName returns an error if a name cannot be a mesh's. The name is used as a label value, as a part of
+// object names, and as the name of the Helm release.
 func ValidMeshName(name string) error {
-	if len(validation.IsDNS1123Label(name)) == 0 {
-		return nil
+	if len(name) > maxMeshName {
+		return fmt.Errorf("--mesh-name: %q has %d characters; use at most %d of a-z, 0-9 and '-': Helm allows no more for the release of that name", name, len(name), maxMeshName)
 	}
-	if len(name) > validation.DNS1123LabelMaxLength {
-		return fmt.Errorf("--mesh-name: %q has %d characters; use at most %d of a-z, 0-9 and '-'", name, len(name), validation.DNS1123LabelMaxLength)
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return fmt.Errorf("--mesh-name: %q is not a DNS label; use 1 to %d characters a-z, 0-9 and '-', beginning and ending with a letter or digit", name, maxMeshName)
 	}
-	return fmt.Errorf("--mesh-name: %q is not a DNS label; use 1 to %d characters a-z, 0-9 and '-', beginning and ending with a letter or digit", name, validation.DNS1123LabelMaxLength)
+	return nil
+}
+
+// ValidNamespace returns an error if no namespace can have this name.
+func ValidNamespace(name string) error {
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return fmt.Errorf("--osm-namespace: %q cannot be a namespace; use 1 to %d characters a-z, 0-9 and '-', beginning and ending with a letter or digit", name, validation.DNS1123LabelMaxLength)
+	}
+	return nil
 }
 
 func (p preflight) reachable(ctx context.Context) error {

@@ -114,7 +114,7 @@ func TestPreFlight(t *testing.T) {
 		{name: "sound"},
 		{name: "old", cluster: apitest.Server{Version: "v1.30.9+k3s1"}, failed: []string{check.KubernetesVersion}, says: "1.31 or newer"},
 		{name: "oldest that fits", cluster: apitest.Server{Version: "v1.31.0"}},
-		{name: "long name", change: func(p *check.Plan) { p.Mesh = long }, failed: []string{check.MeshName}, says: "at most 63"},
+		{name: "long name", change: func(p *check.Plan) { p.Mesh = long }, failed: []string{check.MeshName}, says: "at most 53"},
 		{name: "name with dot", change: func(p *check.Plan) { p.Mesh = "a.b" }, failed: []string{check.MeshName}, says: "DNS label"},
 		{name: "no right", cluster: apitest.Server{Deny: []string{"create clusterroles"}}, failed: []string{check.Permissions}, says: "create clusterroles.rbac.authorization.k8s.io"},
 		{name: "no right to keep records", cluster: apitest.Server{Deny: []string{"create secrets"}}, failed: []string{check.Permissions}, says: "create secrets in namespace osm-system"},

@@ -35,26 +35,26 @@ every object, and no object and no CRD may belong to another mesh or installatio
 plane does not become ready, the failing pods are shown with their events and logs, and the rights of
 the install hook are revoked; with --atomic everything is then removed again.
 
-Values: flags win over --set, --set over --values, --values over the chart's defaults.`,
-		Example: `  # Install mesh "osm" in namespace osm-system
-  osm install
+No public registry has the control plane's image yet: osm.image.registry names yours.
 
-  # Highly available: two replicas of each component that survive node drains, scaled by load
-  osm install --set osm.osmController.enablePodDisruptionBudget=true \
-    --set osm.injector.enablePodDisruptionBudget=true \
-    --set osm.osmController.autoScale.enable=true
+Values: flags win over --set-file, --set-string and --set, these over --values, --values over the chart's defaults.`,
+		Example: `  # Install mesh "osm" in namespace osm-system
+  osm install --set osm.image.registry=registry.example/team --set-string osm.image.tag=TAG
+
+  # Highly available: two or more replicas of each component that survive node drains, scaled by load
+  osm install --profile ha -f values.yaml
 
   # Certificates that outlast a day without a control plane, whenever that day begins
-  osm install --headless-budget 24h
+  osm install --headless-budget 24h -f values.yaml
 
   # See what would be installed
-  osm install --dry-run=client
-  osm install -o yaml`,
+  osm install --dry-run=client -f values.yaml
+  osm install -o yaml -f values.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	flags := o.Cmd.Flags()
-	flags.StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh, a DNS label of at most 63 characters")
+	flags.StringVar(&o.meshName, "mesh-name", api.DefaultMeshName, "name of the mesh, a DNS label of at most 53 characters")
 	flags.BoolVar(&o.enforceSingle, "enforce-single-mesh", true, "require that this is the only mesh of the cluster")
 	o.AddValueFlags()
 	o.AddWaitFlags()
@@ -105,7 +105,10 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	o.Env.Printf("osm installed in namespace [%s] with mesh name [%s]\n", t.Namespace, t.Name)
-	o.Env.Printf("\nNext steps:\n  osm namespace add NAMESPACE --mesh-name %s\n  osm mesh list\n", t.Name)
+	o.Env.Printf("\nNext steps:\n  osm namespace add NAMESPACE --mesh-name %s\n  osm mesh list\n  osm verify ha --mesh-name %s --osm-namespace %s\n", t.Name, t.Name, t.Namespace)
+	if !t.HA() {
+		o.Env.Printf("\nThis control plane is not highly available: osm verify ha will fail, because a component has one replica or no\ndisruption budget, so that the loss of a pod, or a node's drain, is an outage. To change that:\n  osm upgrade --profile ha --mesh-name %s --osm-namespace %s\n", t.Name, t.Namespace)
+	}
 	return nil
 }
 

@@ -122,11 +122,11 @@ func (e *Engine) Recover(name string) error {
 }
 
 // config returns a Helm configuration for one release in which all requests and waits end with ctx.
-func (e *Engine) config(ctx context.Context, name string, observe Observer) *action.Configuration {
+func (e *Engine) config(ctx context.Context, name string, observe Observer, tick func(context.Context)) *action.Configuration {
 	return &action.Configuration{
 		RESTClientGetter: e.getter,
 		Releases:         e.releases,
-		KubeClient:       &guard{Client: e.kube, ctx: ctx, wait: waiter{e.client, e.poll, observe, e.log}, name: name, namespace: e.namespace},
+		KubeClient:       &guard{Client: e.kube, ctx: ctx, wait: waiter{e.client, e.poll, observe, tick, e.log}, name: name, namespace: e.namespace},
 		Log:              action.DebugLog(e.log),
 		HookOutputFunc:   func(_, _, _ string) io.Writer { return io.Discard },
 	}

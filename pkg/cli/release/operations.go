@@ -21,12 +21,14 @@ type Request struct {
 	SkipHooks bool
 	// Observe is called with each change of the workloads while they become ready. It may be nil.
 	Observe Observer
+	// Tick is called again and again while the workloads become ready, from the same goroutine as Observe. It may be nil.
+	Tick func(ctx context.Context)
 }
 
 // Install installs a new release and waits until its workloads are ready or ctx ends. On error
 // the release is left in state "failed", with everything that was created, for diagnosis.
 func (e *Engine) Install(ctx context.Context, request Request) error {
-	install := action.NewInstall(e.config(ctx, request.Name, request.Observe))
+	install := action.NewInstall(e.config(ctx, request.Name, request.Observe, request.Tick))
 	install.ReleaseName = request.Name
 	install.Namespace = e.namespace
 	install.CreateNamespace = request.CreateNamespace
@@ -42,7 +44,7 @@ func (e *Engine) Install(ctx context.Context, request Request) error {
 // Upgrade moves an existing release to the request's chart and values, and waits as Install does.
 // On error the new revision is left in state "failed" and the old one stays the deployed one.
 func (e *Engine) Upgrade(ctx context.Context, request Request) error {
-	upgrade := action.NewUpgrade(e.config(ctx, request.Name, request.Observe))
+	upgrade := action.NewUpgrade(e.config(ctx, request.Name, request.Observe, request.Tick))
 	upgrade.Namespace = e.namespace
 	upgrade.Wait = true
 	upgrade.Timeout = unlimited
@@ -57,7 +59,7 @@ func (e *Engine) Upgrade(ctx context.Context, request Request) error {
 
 // Uninstall removes a release and its history. A release that does not exist is not an error.
 func (e *Engine) Uninstall(ctx context.Context, name string) error {
-	uninstall := action.NewUninstall(e.config(ctx, name, nil))
+	uninstall := action.NewUninstall(e.config(ctx, name, nil, nil))
 	uninstall.Timeout = unlimited
 	_, err := uninstall.Run(name)
 	if errors.Is(err, driver.ErrReleaseNotFound) {
@@ -75,7 +77,7 @@ func (e *Engine) Rollback(ctx context.Context, name string, observe Observer) er
 	if err != nil {
 		return err
 	}
-	rollback := action.NewRollback(e.config(ctx, name, observe))
+	rollback := action.NewRollback(e.config(ctx, name, observe, nil))
 	rollback.Version = target
 	rollback.Wait = true
 	rollback.Timeout = unlimited
@@ -98,7 +100,7 @@ func (e *Engine) lastGood(name string) (int, error) {
 // real cluster, and sends every object as a server-side dry run. Nothing is changed. It returns
 // how many objects could not be tried because the namespace does not exist yet.
 func (e *Engine) DryRun(ctx context.Context, request Request, upgrade bool) (manifest string, untried int, err error) {
-	config := e.config(ctx, request.Name, nil)
+	config := e.config(ctx, request.Name, nil, nil)
 	rendered, err := e.dryRelease(config, request, upgrade)
 	if err != nil {
 		return "", 0, fmt.Errorf("dry run of release %q in namespace %q: %w", request.Name, e.namespace, plain(ctx, err))

@@ -173,9 +173,22 @@ func (v *validator) refusal(tree Values, leaf *jsonschema.ValidationError) strin
 		return fmt.Sprintf("%s must be %s", key, node.allowed())
 	}
 	if use := v.use(leaf.InstanceLocation); use != "" && (!isTable || !v.expectsTable(leaf.InstanceLocation)) {
-		return fmt.Sprintf("%s: %s is not allowed; %s", key, show(value), use)
+		return fmt.Sprintf("%s: %s is not allowed; %s%s", key, show(value), use, v.asText(leaf.InstanceLocation, value))
 	}
 	return fmt.Sprintf("%s: %s", key, leaf.ErrorKind.LocalizedString(v.printer))
+}
+
+// asText says how to pass a string that --set and YAML take for a number or a boolean.
+func (v *validator) asText(path []string, value any) string {
+	node, ok := v.schema.at(path)
+	if !ok || node.resolve().kind() != "string" {
+		return ""
+	}
+	switch value.(type) {
+	case bool, int, int64, float64:
+		return fmt.Sprintf("; it was read as a number or a boolean: pass it with --set-string %s=%v, or in quotes in a values file", strings.Join(path, "."), value)
+	}
+	return ""
 }
 
 func (v *validator) expectsTable(path []string) bool {

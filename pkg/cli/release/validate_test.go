@@ -1,8 +1,10 @@
 package release_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"maps"
 	"strings"
 	"testing"
@@ -27,9 +29,25 @@ func load(t *testing.T, files map[string]string) *release.Chart {
 	return chart
 }
 
+// builtIn is the built-in chart with a registry as a default.
 func builtIn(t *testing.T) *release.Chart {
 	t.Helper()
-	chart, err := release.Load(charts.Files())
+	files := fstest.MapFS{}
+	err := fs.WalkDir(charts.Files(), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(charts.Files(), path)
+		if path == "values.yaml" {
+			data = bytes.Replace(data, []byte(`registry: ""`), []byte("registry: registry.example/team"), 1)
+		}
+		files[path] = &fstest.MapFile{Data: data}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chart, err := release.Load(files)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,42 +2,38 @@ package release
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
+	"os"
 	"strconv"
 	"strings"
 
 	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/cli/values"
+	"helm.sh/helm/v3/pkg/strvals"
 )
 
 // Values are chart values as a tree: maps, lists, strings, numbers, booleans and null.
 type Values map[string]any
 
-// Layers are the places that values come from. Precedence, strongest first: Flags, Sets (later
-// over earlier), Files (later over earlier), Stored. The chart's defaults come last and are never
-// stored, so that an upgrade updates every value that the user has not set.
+// Layers are the places that values come from. Precedence, strongest first: Flags, FileSets, StringSets and
+// Sets (later over earlier), Files (later over earlier), Stored. The chart's defaults come last and are
+// never stored, so that an upgrade updates every value that the user has not set.
 type Layers struct {
-	Stored Values         // what the user set on earlier occasions
-	Files  []string       // paths of YAML files, "-" for standard input
-	Sets   []string       // key=value, as helm's --set
-	Flags  map[string]any // dotted key -> value, from flags of the command itself
-	// Derive, which may be nil, adds Flags that depend on the Sets and Files, which it is given.
+	Stored     Values         // what the user set on earlier occasions
+	Files      []string       // paths of YAML files, "-" for standard input
+	Sets       []string       // key=value, as helm's --set
+	StringSets []string       // the same, where every value is a string
+	FileSets   []string       // key=path, where the value is what the file contains
+	Flags      map[string]any // dotted key -> value, from flags of the command itself
+	// Derive, which may be nil, adds Flags that depend on what was given with the flags and files.
 	Derive func(given Values) (map[string]any, error)
 }
 
 // Merge returns the user's values of all layers. The layers are not changed.
 func (l Layers) Merge() (Values, error) {
-	for _, set := range l.Sets {
-		if strings.HasPrefix(strings.TrimSpace(set), "=") {
-			return nil, fmt.Errorf("--set %q names no key; use --set key=value", set)
-		}
-	}
-	given, err := (&values.Options{ValueFiles: l.Files, Values: l.Sets}).MergeValues(nil)
+	given, err := l.given()
 	if err != nil {
-		return nil, valuesError(err)
+		return nil, err
 	}
 	stored, err := l.Stored.clone()
 	if err != nil {
@@ -45,7 +41,7 @@ func (l Layers) Merge() (Values, error) {
 	}
 	derived := map[string]any{}
 	if l.Derive != nil {
-		if derived, err = l.Derive(Values(given)); err != nil {
+		if derived, err = l.Derive(given); err != nil {
 			return nil, err
 		}
 	}
@@ -58,11 +54,40 @@ func (l Layers) Merge() (Values, error) {
 	return merged, nil
 }
 
-func valuesError(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("read values: %w", err)
+// given are the values of this command line: files first, then what is set on top of them.
+func (l Layers) given() (Values, error) {
+	given := map[string]any{}
+	for _, path := range l.Files {
+		table, err := readValues(path)
+		if err != nil {
+			return nil, err
+		}
+		given = overlay(given, table)
 	}
-	return fmt.Errorf("read values: %w; use --set key=value and YAML files with -f", err)
+	for _, flag := range []struct {
+		name  string
+		sets  []string
+		parse func(string, map[string]any) error
+	}{
+		{"--set", l.Sets, strvals.ParseInto},
+		{"--set-string", l.StringSets, strvals.ParseIntoString},
+		{"--set-file", l.FileSets, func(set string, into map[string]any) error {
+			return strvals.ParseIntoFile(set, into, func(path []rune) (any, error) {
+				data, err := os.ReadFile(string(path))
+				return string(data), err
+			})
+		}},
+	} {
+		for _, set := range flag.sets {
+			if strings.HasPrefix(strings.TrimSpace(set), "=") {
+				return nil, fmt.Errorf("%s %q names no key; use %s key=value", flag.name, set, flag.name)
+			}
+			if err := flag.parse(set, given); err != nil {
+				return nil, fmt.Errorf("read values: %s %q: %w; use %s key=value", flag.name, set, err, flag.name)
+			}
+		}
+	}
+	return given, nil
 }
 
 // At returns the value at a dotted key, and whether there is one.

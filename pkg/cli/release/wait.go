@@ -80,6 +80,7 @@ type waiter struct {
 	client   kubernetes.Interface
 	interval time.Duration
 	observe  Observer
+	tick     func(context.Context) // may be nil
 	log      Log
 }
 
@@ -134,6 +135,9 @@ func (w waiter) poll(ctx context.Context, resources kube.ResourceList, done func
 			return nil
 		}
 		pending = left
+		if w.tick != nil {
+			w.tick(ctx)
+		}
 		select {
 		case <-ctx.Done():
 			return waitError(context.Cause(ctx), pending, lastErr)

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"maps"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,9 @@ type Change struct {
 	chartPath string
 	files     []string
 	sets      []string
+	texts     []string // of --set-string
+	contents  []string // of --set-file
+	profile   string
 	format    string
 	budget    time.Duration // of --headless-budget
 }
@@ -30,6 +34,9 @@ type Change struct {
 func (c *Change) AddValueFlags() {
 	flags := c.Cmd.Flags()
 	flags.StringArrayVar(&c.sets, "set", nil, "set a chart value as key=value; repeat it, or separate several with commas")
+	flags.StringArrayVar(&c.texts, "set-string", nil, "set a chart value to a string, such as a tag of digits, as key=value")
+	flags.StringArrayVar(&c.contents, "set-file", nil, "set a chart value to the content of a file, as key=path")
+	flags.StringVar(&c.profile, "profile", "", `settings for a purpose: "ha" runs two or more replicas of each component, scaled by load, with a disruption budget; other values win`)
 	flags.StringArrayVarP(&c.files, "values", "f", nil, "read chart values from a YAML file (- for standard input); repeat it, the last file wins")
 	flags.StringVar(&c.chartPath, "osm-chart-path", "", "directory or .tgz file of a chart to use instead of the built-in one")
 	flags.StringVar(&c.DryRun, "dry-run", "", `change nothing: "client", also without a value, checks the values and renders the chart; "server" also runs all checks and a server-side dry run; "none" is no dry run`)
@@ -58,6 +65,9 @@ func (c *Change) Validate() error {
 	case c.format != "" && c.format != "yaml":
 		return command.Usagef(c.Cmd, "--output: %q is not allowed; use yaml", c.format)
 	}
+	if err := c.validProfile(); err != nil {
+		return err
+	}
 	return c.validHeadless()
 }
 
@@ -69,8 +79,25 @@ func (c *Change) RendersOnly() bool {
 // Chart loads the chart that the flags name.
 func (c *Change) Chart() (*release.Chart, error) { return c.Env.Chart(c.chartPath) }
 
-// Merge merges the values of all sources: flags that stand for values (by key), --set, --values, the
-// stored values of the release and what --headless-budget asks for.
+// Merge merges the values of all sources: flags that stand for values (by key), --set and its variants, --values, the
+// stored values of the release and what --headless-budget and --profile ask for.
 func (c *Change) Merge(flags map[string]any, stored release.Values) (release.Values, error) {
-	return release.Layers{Stored: stored, Files: c.files, Sets: c.sets, Flags: flags, Derive: c.headless}.Merge()
+	return release.Layers{
+		Stored: stored, Files: c.files, Sets: c.sets, StringSets: c.texts, FileSets: c.contents, Flags: flags, Derive: c.derived,
+	}.Merge()
+}
+
+func (c *Change) derived(given release.Values) (map[string]any, error) {
+	values, err := c.headless(given)
+	if err != nil {
+		return nil, err
+	}
+	more, err := c.profiled(given)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]any{}
+	maps.Copy(all, values)
+	maps.Copy(all, more)
+	return all, nil
 }

@@ -32,6 +32,7 @@ func (c *Change) Install(ctx context.Context, clients *cluster.Clients, engine *
 	defer cancel()
 	request := t.Request()
 	request.CreateNamespace, request.Observe = !exists, c.observer()
+	request.Tick = newReasons(c.Env, clients.Kube, t.Namespace).look
 	if err := engine.Install(limited, request); err != nil {
 		return c.installFailed(ctx, clients, engine, t, err)
 	}
@@ -70,6 +71,7 @@ func (c *Change) Upgrade(ctx context.Context, clients *cluster.Clients, engine *
 	defer cancel()
 	request := t.Request()
 	request.SkipHooks, request.Observe = skipHooks, c.observer()
+	request.Tick = newReasons(c.Env, clients.Kube, t.Namespace).look
 	if err := engine.Upgrade(limited, request); err != nil {
 		return c.upgradeFailed(ctx, clients, engine, t, skipHooks, err)
 	}

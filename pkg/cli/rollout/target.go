@@ -32,6 +32,9 @@ func (c *Change) Prepare(t Target) (Target, error) {
 	if err := check.ValidMeshName(t.Name); err != nil {
 		return t, err
 	}
+	if err := check.ValidNamespace(t.Namespace); err != nil {
+		return t, err
+	}
 	if err := t.Chart.Validate(t.User); err != nil {
 		return t, err
 	}

@@ -81,7 +81,7 @@ func TestRotateMeanwhile(t *testing.T) {
 			server.StartFor(t)
 			env := command.NewEnv(command.Build{})
 			env.Prompt = slowPrompt{answer: !tt.no, meanwhile: func() { server.Apply(tt.meanwhile...) }}
-			if code, stderr := run(t, env, "install", "--set", "osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http,osm.vault.host=v"); code != 0 {
+			if code, stderr := run(t, env, "install", "--set", "osm.image.registry=registry.example,osm.certificateProvider.additionalKinds={vault},osm.vault.protocol=http,osm.vault.host=v"); code != 0 {
 				t.Fatal(stderr)
 			}
 			holder := debugServer(t, `{"leads": true, "step": {"phase": "idle"}}`)

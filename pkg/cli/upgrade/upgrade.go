@@ -40,13 +40,16 @@ Values that you have set earlier are kept; all others move to the new chart's de
 The mesh is found by its name and namespace, and must be one of this osm: releases of Open Service
 Mesh and osm-edge are refused, and so are CRDs that another installation owns.
 
-Values: flags win over --set, --set over --values, --values over what was set earlier, and that over
-the chart's defaults.`,
+Values: flags win over --set-file, --set-string and --set, these over --values, --values over what was
+set earlier, and that over the chart's defaults.`,
 		Example: `  # Upgrade mesh "osm" to this osm's version
   osm upgrade
 
   # Change one value
   osm upgrade --set osm.enableEgress=false
+
+  # Make it highly available: two or more replicas of each component that survive node drains
+  osm upgrade --profile ha
 
   # Let proxies do without a control plane for 12 hours at any time; osm verify ha shows the budget
   osm upgrade --headless-budget 12h`,
