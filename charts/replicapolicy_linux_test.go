@@ -66,9 +66,9 @@ func (c *replicaCluster) patch(app string, kind types.PatchType, body []byte, op
 	return err
 }
 
-func (c *replicaCluster) replicas(app string) int32 {
+func (c *replicaCluster) replicas() int32 {
 	c.t.Helper()
-	d, err := c.client.AppsV1().Deployments(releaseNamespace).Get(c.t.Context(), app, metav1.GetOptions{})
+	d, err := c.client.AppsV1().Deployments(releaseNamespace).Get(c.t.Context(), "osm-controller", metav1.GetOptions{})
 	c.must(err)
 	return *d.Spec.Replicas
 }
@@ -101,24 +101,24 @@ func TestNoToolDropsReplicasForAutoscaling(t *testing.T) {
 	c.must(c.patch(app, types.ApplyPatchType, c.fixed, flux))
 	c.enforced(t.Context(), app)
 
-	if err := c.patch(app, types.ApplyPatchType, c.scaled, flux); !apierrors.IsForbidden(err) || c.replicas(app) != 3 {
-		t.Errorf("server-side apply: %v, %d replicas; want it refused", err, c.replicas(app))
+	if err := c.patch(app, types.ApplyPatchType, c.scaled, flux); !apierrors.IsForbidden(err) || c.replicas() != 3 {
+		t.Errorf("server-side apply: %v, %d replicas; want it refused", err, c.replicas())
 	}
-	if err := c.patch(app, types.StrategicMergePatchType, []byte(turnOn), metav1.PatchOptions{}); !apierrors.IsForbidden(err) || c.replicas(app) != 3 {
-		t.Errorf("a merge patch: %v, %d replicas; want it refused", err, c.replicas(app))
+	if err := c.patch(app, types.StrategicMergePatchType, []byte(turnOn), metav1.PatchOptions{}); !apierrors.IsForbidden(err) || c.replicas() != 3 {
+		t.Errorf("a merge patch: %v, %d replicas; want it refused", err, c.replicas())
 	}
 
 	number := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"osm-controller","namespace":"osm-system"},"spec":{"replicas":3}}`
 	c.must(c.patch(app, types.ApplyPatchType, []byte(number), other))
 	c.must(c.patch(app, types.ApplyPatchType, c.scaled, flux))
-	if n := c.replicas(app); n != 3 {
+	if n := c.replicas(); n != 3 {
 		t.Errorf("handed over: %d replicas, want 3", n)
 	}
 
 	_, err := c.client.AppsV1().Deployments(releaseNamespace).UpdateScale(t.Context(), app,
 		&autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: app, Namespace: releaseNamespace}, Spec: autoscalingv1.ScaleSpec{Replicas: 0}}, metav1.UpdateOptions{})
-	if c.must(err); c.replicas(app) != 0 {
-		t.Errorf("kubectl scale: %d replicas, want 0", c.replicas(app))
+	if c.must(err); c.replicas() != 0 {
+		t.Errorf("kubectl scale: %d replicas, want 0", c.replicas())
 	}
 	c.must(c.patch(app, types.MergePatchType, []byte(`{"metadata":{"labels":{"any":"change"}}}`), metav1.PatchOptions{}))
 	off := `{"metadata":{"annotations":{"openservicemesh.io/min-replicas":null}},"spec":{"replicas":1}}`

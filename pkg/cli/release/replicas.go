@@ -46,7 +46,7 @@ func (g *guard) handOver(original, target kube.ResourceList) error {
 
 // removeAutoscalers removes the autoscalers among the objects that an update drops.
 func (g *guard) removeAutoscalers(dropped kube.ResourceList) error {
-	autoscalers := dropped.Filter(func(info *resource.Info) bool { return isAutoscaler(info) })
+	autoscalers := dropped.Filter(isAutoscaler)
 	if len(autoscalers) == 0 {
 		return nil
 	}

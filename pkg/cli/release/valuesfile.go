@@ -20,7 +20,7 @@ func readValues(path string) (map[string]any, error) {
 		name = "standard input"
 		data, err = io.ReadAll(os.Stdin)
 	} else {
-		data, err = os.ReadFile(path)
+		data, err = os.ReadFile(path) //nolint:gosec // the user names it
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read values: %w", err)

@@ -155,9 +155,9 @@ func (r *replica) waitsFor(text string) bool {
 	return strings.Contains(fmt.Sprint(reasons), text)
 }
 
-// notes reports whether a text is among what /readyz adds for people.
-func (r *replica) notes(text string) bool {
-	return strings.Contains(fmt.Sprint(r.health.Notes()), text)
+// notesOutage reports whether /readyz says that the API server does not answer.
+func (r *replica) notesOutage() bool {
+	return strings.Contains(fmt.Sprint(r.health.Notes()), "has not answered")
 }
 
 func (r *replica) awaitReady() *replica {
@@ -332,7 +332,7 @@ func (f *fixture) startsInOrder() *replica {
 func (f *fixture) servesWithoutAPIServer(r *replica, proxies *fleet.Fleet) {
 	f.t.Helper()
 	r.link.Cut()
-	f.await("the outage is noted", func() bool { return r.notes("has not answered") && r.gauge("osm_snapshot_stale_seconds") > 0 })
+	f.await("the outage is noted", func() bool { return r.notesOutage() && r.gauge("osm_snapshot_stale_seconds") > 0 })
 	proxies.Cut(true)
 	f.configured(proxies)
 	if !r.ready() {
@@ -340,7 +340,7 @@ func (f *fixture) servesWithoutAPIServer(r *replica, proxies *fleet.Fleet) {
 	}
 	r.link.Heal()
 	f.toggled(proxies)
-	f.await("the end of the outage is noted", func() bool { return !r.notes("has not answered") && r.gauge("osm_snapshot_stale_seconds") == 0 })
+	f.await("the end of the outage is noted", func() bool { return !r.notesOutage() && r.gauge("osm_snapshot_stale_seconds") == 0 })
 }
 
 // noticesSilence: packets that are dropped end no request. A replica notices all the same. Fails if only
@@ -348,7 +348,7 @@ func (f *fixture) servesWithoutAPIServer(r *replica, proxies *fleet.Fleet) {
 func (f *fixture) noticesSilence(r *replica, proxies *fleet.Fleet) {
 	f.t.Helper()
 	r.link.Drop()
-	f.await("the silence is noted", func() bool { return r.notes("has not answered") })
+	f.await("the silence is noted", func() bool { return r.notesOutage() })
 	if stale := r.gauge("osm_snapshot_stale_seconds"); stale < kube.MaxSilence.Seconds() || stale > 3*kube.MaxSilence.Seconds() {
 		f.t.Errorf("the API server has been silent for %v s; want a little more than %v", stale, kube.MaxSilence)
 	}
@@ -357,7 +357,7 @@ func (f *fixture) noticesSilence(r *replica, proxies *fleet.Fleet) {
 	}
 	r.link.Heal()
 	f.toggled(proxies)
-	f.await("the end of the silence is noted", func() bool { return !r.notes("has not answered") })
+	f.await("the end of the silence is noted", func() bool { return !r.notesOutage() })
 }
 
 // oneLeader: one replica has the Lease and writes the proxies' Secrets. The first one may have lost it to the
