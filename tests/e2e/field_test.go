@@ -70,7 +70,7 @@ func (s *story) sidecarResources(t *testing.T, resources string) {
 // no other endpoint is ready.
 func (s *story) onlyTerminating(t *testing.T) {
 	a := app{namespace: s.meshNamespace(t, "e2e-terminating"), name: "leaver"}
-	template := a.template(s.env.testapp, "serve", "--drain=40s")
+	template := a.template(s.env.testapp, "serve", "--drain=30s")
 	template.Spec.Containers[0].ReadinessProbe = httpProbe(agent.PathReady)
 	template.Spec.TerminationGracePeriodSeconds = ptr(int64(60))
 	address := fmt.Sprintf("%s:%d", s.serviceOf(t, a, a.name, "", port("http", portHTTP, agent.PortHTTP)).Spec.ClusterIP, portHTTP)

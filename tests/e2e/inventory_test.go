@@ -35,6 +35,8 @@ func noise(resource schema.GroupResource, object *metav1.PartialObjectMetadata) 
 		return "not objects, but the results of a health check"
 	case resource.Resource == "pods" && system:
 		return "the drained node's pods were recreated elsewhere, under new names"
+	case resource.Resource == "replicasets" && system:
+		return "a step restarts the cluster's DNS, and its Deployment keeps the old ones"
 	case resource.Resource == "endpointslices" && system:
 		return "follow those pods"
 	}
