@@ -70,8 +70,9 @@ func (s *story) sidecarResources(t *testing.T, resources string) {
 // no other endpoint is ready.
 func (s *story) onlyTerminating(t *testing.T) {
 	a := app{namespace: s.meshNamespace(t, "e2e-terminating"), name: "leaver"}
-	template := a.template(s.env.testapp, "serve", "--drain=30s")
-	template.Spec.Containers[0].ReadinessProbe = httpProbe(agent.PathReady)
+	template := a.server(s.env.testapp)
+	// While it sleeps it is ready to serve, which is what drained applications do.
+	template.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 25}}}
 	template.Spec.TerminationGracePeriodSeconds = ptr(int64(60))
 	address := fmt.Sprintf("%s:%d", s.serviceOf(t, a, a.name, "", port("http", portHTTP, agent.PortHTTP)).Spec.ClusterIP, portHTTP)
 	s.deployAs(t, a, 1, template)
