@@ -77,7 +77,7 @@ func readResolvConf(text, namespace string) clusterDNS {
 	return clusterDNS{domain: domain, servers: servers}
 }
 
-// reachable says whether another pod can ask the server at the same address. A link-local one is a cache that
+// reachable reports whether another pod can ask the server at the same address. A link-local one is a cache that
 // runs on every node.
 func reachable(server netip.Addr) bool {
 	return server.Zone() == "" && !server.IsLoopback() && !server.IsUnspecified()

@@ -102,7 +102,7 @@ func (c Config) Validate() error {
 	return c.Provider.Validate()
 }
 
-// loopback says whether only this pod can reach the address.
+// loopback reports whether only this pod can reach the address.
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	ip, parseErr := netip.ParseAddr(host)

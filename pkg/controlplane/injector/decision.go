@@ -21,7 +21,7 @@ type Namespace struct {
 	Labels, Annotations map[string]string
 }
 
-// decision says whether a pod is injected, and why not.
+// decision reports whether a pod is injected, and why not.
 type decision struct {
 	inject bool
 	reason string

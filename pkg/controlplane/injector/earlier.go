@@ -9,7 +9,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 )
 
-// hasSidecar says whether a pod looks like a copy of an injected one, as kubectl debug --copy-to or a
+// hasSidecar reports whether a pod looks like a copy of an injected one, as kubectl debug --copy-to or a
 // restored backup creates. Nothing in it is trusted: see withoutSidecar.
 func hasSidecar(pod *corev1.Pod) bool {
 	envoy := func(c corev1.Container) bool {

@@ -67,5 +67,5 @@ func (c *meshConfigCache) set(object any) {
 	c.level.Override(config.Spec.Observability.OSMLogLevel)
 }
 
-// synced says whether the spec is what the API server holds.
+// synced reports whether the spec is what the API server holds.
 func (c *meshConfigCache) synced() bool { return c.informer.HasSynced() || c.absent.Load() }

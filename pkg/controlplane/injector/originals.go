@@ -63,7 +63,7 @@ func (o originals) original(k probeKind, c *corev1.Container) (handler corev1.Pr
 	return handler, ok && set == 1 && (!k.hook || handler.HTTPGet != nil)
 }
 
-// isMoved says whether a handler asks the sidecar at the port and under the path of its kind.
+// isMoved reports whether a handler asks the sidecar at the port and under the path of its kind.
 func isMoved(k probeKind, handler *corev1.Probe) bool {
 	get := handler.HTTPGet
 	return get != nil && get.Host == "" && get.Port.IntValue() == int(k.port) && strings.HasPrefix(get.Path, k.pathPrefix())

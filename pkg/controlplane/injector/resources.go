@@ -89,7 +89,7 @@ func put(list *corev1.ResourceList, name corev1.ResourceName, value resource.Qua
 	(*list)[name] = value
 }
 
-// guaranteed says whether containers alone would give a pod the QoS class Guaranteed.
+// guaranteed reports whether containers alone would give a pod the QoS class Guaranteed.
 func guaranteed(containers []corev1.Container) bool {
 	for _, c := range containers {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {

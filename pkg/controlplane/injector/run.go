@@ -271,7 +271,7 @@ func (p *server) serve(ctx, inner context.Context) error {
 // nativeSidecars is the first minor version of Kubernetes 1 in which native sidecars are on by default.
 const nativeSidecars = 29
 
-// needsPlainContainers says whether the cluster is too old for native sidecars.
+// needsPlainContainers reports whether the cluster is too old for native sidecars.
 func needsPlainContainers(client kubernetes.Interface) (bool, error) {
 	version, err := client.Discovery().ServerVersion()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package crds holds the mesh's CustomResourceDefinitions and says whether they may replace those
+// Package crds holds the mesh's CustomResourceDefinitions and reports whether they may replace those
 // that a cluster has already.
 //
 // It talks to no cluster: the install hook applies what it holds, and the CLI asks it the same
@@ -113,7 +113,7 @@ func Conflict(present, ours *apiextensionsv1.CustomResourceDefinition) error {
 	return conflict
 }
 
-// Own says whether osm installed a definition. Server-side apply tells: the osm-bootstrap of Open
+// Own reports whether osm installed a definition. Server-side apply records that: the osm-bootstrap of Open
 // Service Mesh has the same name as a field manager, but it creates and updates.
 func Own(crd *apiextensionsv1.CustomResourceDefinition) bool {
 	if crd.Annotations[AnnotationOwner] == FieldManager {
