@@ -69,7 +69,8 @@ else
     made=true
     say "starting a cluster of three nodes (the first time takes about ten minutes)"
   fi
-  bin/cluster up "${cluster[@]}" --nodes 3 ${OSM_E2E_DOMAIN:+--domain "$OSM_E2E_DOMAIN"}
+  if $made && [[ -n "${OSM_E2E_DOMAIN:-}" ]]; then cluster+=(--domain "$OSM_E2E_DOMAIN"); fi
+  bin/cluster up "${cluster[@]}" --nodes 3
   KUBECONFIG="$(bin/cluster kubeconfig --name e2e)"
   export KUBECONFIG
   say "building images and loading them into the nodes"

@@ -31,6 +31,10 @@ func (l *Link) Dial(ctx context.Context, network, address string) (net.Conn, err
 	c := &linkConn{Conn: conn, link: l, closed: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.refuse { // since it was asked
+		_ = conn.Close()
+		return nil, errCut
+	}
 	if l.conns == nil {
 		l.conns = map[*linkConn]bool{}
 	}

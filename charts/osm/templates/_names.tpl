@@ -70,7 +70,7 @@ definitions themselves are in the control-plane image.
 A quantity such as 500m or 1Gi as a number of thousandths. A suffix counts by its factor; without one it is 1.
 */}}
 {{- define "osm.thousandths" -}}
-{{- $text := toString . -}}
+{{- $text := ternary (printf "%.3f" (float64 .)) (toString .) (or (kindIs "float64" .) (kindIs "int64" .) (kindIs "int" .)) -}}
 {{- $number := regexFind "^[0-9.]+" $text -}}
 {{- $factors := dict "m" 1 "k" 1000000 "Ki" 1024000 "M" 1000000000 "Mi" 1048576000 "G" 1000000000000 "Gi" 1073741824000 "T" 1000000000000000 "Ti" 1099511627776000 -}}
 {{- mulf (float64 $number) (float64 (get $factors (trimPrefix $number $text) | default 1000)) | printf "%.0f" -}}

@@ -25,8 +25,9 @@ type Layers struct {
 	StringSets []string       // the same, where every value is a string
 	FileSets   []string       // key=path, where the value is what the file contains
 	Flags      map[string]any // dotted key -> value, from flags of the command itself
-	// Derive, which may be nil, adds Flags that depend on what was given with the flags and files.
-	Derive func(given Values) (map[string]any, error)
+	// Derive, which may be nil, adds Flags that depend on what was given with the flags and files, and on all that
+	// the user has set, merged.
+	Derive func(given, merged Values) (map[string]any, error)
 }
 
 // Merge returns the user's values of all layers. The layers are not changed.
@@ -39,13 +40,17 @@ func (l Layers) Merge() (Values, error) {
 	if err != nil {
 		return nil, err
 	}
+	flagged, err := given.clone()
+	if err != nil {
+		return nil, err
+	}
+	merged := Values(chartutil.MergeTables(flagged, stored))
 	derived := map[string]any{}
 	if l.Derive != nil {
-		if derived, err = l.Derive(given); err != nil {
+		if derived, err = l.Derive(given, merged); err != nil {
 			return nil, err
 		}
 	}
-	merged := Values(chartutil.MergeTables(given, stored))
 	for _, flags := range []map[string]any{l.Flags, derived} {
 		for key, value := range flags {
 			merged.set(key, value)

@@ -87,12 +87,12 @@ func (c *Change) Merge(flags map[string]any, stored release.Values) (release.Val
 	}.Merge()
 }
 
-func (c *Change) derived(given release.Values) (map[string]any, error) {
+func (c *Change) derived(given, merged release.Values) (map[string]any, error) {
 	values, err := c.headless(given)
 	if err != nil {
 		return nil, err
 	}
-	more, err := c.profiled(given)
+	more, err := c.profiled(given, merged)
 	if err != nil {
 		return nil, err
 	}

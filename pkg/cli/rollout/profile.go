@@ -17,9 +17,9 @@ func (c *Change) validProfile() error {
 	return nil
 }
 
-// profiled are the values that --profile adds to those given. What was given wins, and is refused if it
-// contradicts the profile. The chart spreads the replicas in any case.
-func (c *Change) profiled(given release.Values) (map[string]any, error) {
+// profiled are the values that --profile adds to those given. What was given, or is stored, wins; what was given is
+// refused if it contradicts the profile. The chart spreads the replicas in any case.
+func (c *Change) profiled(given, merged release.Values) (map[string]any, error) {
 	if c.profile == "" {
 		return nil, nil
 	}
@@ -29,12 +29,23 @@ func (c *Change) profiled(given release.Values) (map[string]any, error) {
 			return nil, err
 		}
 		values[component.Key+".enablePodDisruptionBudget"] = true // two replicas or more, unless a number says so
-		_, decided := given.At(component.Key + ".autoScale.enable")
-		if _, fixed := given.Int(component.Key + ".replicaCount"); !decided && !fixed {
-			values[component.Key+".autoScale.enable"] = true
+		if enable, decided := profiledAutoscaling(component, given, merged); decided {
+			values[component.Key+".autoScale.enable"] = enable
 		}
 	}
 	return values, nil
+}
+
+// profiledAutoscaling is what the profile says about autoscaling. A number of replicas means a fixed one.
+func profiledAutoscaling(component Component, given, merged release.Values) (enable, decided bool) {
+	autoscale, count := component.Key+".autoScale.enable", component.Key+".replicaCount"
+	_, chosen := given.At(autoscale)
+	if _, numbered := given.Int(count); numbered && !chosen {
+		return false, true
+	}
+	_, chosen = merged.At(autoscale)
+	_, numbered := merged.Int(count)
+	return true, !chosen && !numbered
 }
 
 func contradiction(component Component, given release.Values) error {

@@ -85,7 +85,8 @@ func (c *Change) upgradeFailed(ctx context.Context, clients *cluster.Clients, en
 		c.RemoveHook(ctx, clients, t, false)
 	}
 	if !c.Atomic {
-		return fmt.Errorf("%w; fix the cause and run the same command again, or return to the previous state with helm rollback %s -n %s", cause, t.Name, t.Namespace)
+		// Not by helm rollback: a policy refuses it where it would leave one replica for a while.
+		return fmt.Errorf("%w; fix the cause and run the same command again, or return to the previous settings with osm upgrade (helm get values %s -n %s --revision N shows them)", cause, t.Name, t.Namespace)
 	}
 	ctx, cancel := command.Cleanup(ctx)
 	defer cancel()

@@ -73,7 +73,7 @@ func checkPresence(data map[string][]byte) error {
 	switch {
 	case !hasCert && !hasKey:
 		return keyError(keyCert, fmt.Sprintf("and key %q are missing from the Secret", keyPrivate),
-			"add the CA certificate and its private key as PEM, or delete the Secret so that a new root is created")
+			"add the CA certificate and its private key as PEM, or delete the Secret: a mesh that has no root yet makes one")
 	case !hasCert:
 		return keyError(keyCert, "is missing from the Secret", "add the CA certificate as PEM")
 	case !hasKey:

@@ -36,7 +36,7 @@ import (
 const (
 	longest = time.Minute
 	// drainPeriod is short, and its first quarter is the time in which the replica still serves.
-	drainPeriod = 4 * time.Second
+	drainPeriod = 12 * time.Second
 )
 
 // TestMain finds goroutines that a test leaves behind.

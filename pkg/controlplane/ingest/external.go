@@ -17,6 +17,10 @@ import (
 // address, the API server. Of Services that want the same address and port, the one whose load balancer has the
 // address wins, then the older one, whatever mesh they are in.
 
+// maxExternal is how many external addresses of one Service count. A Service may list a hundred thousand, and every
+// address costs every proxy.
+const maxExternal = 64
+
 // claim is an address outside the cluster's ranges that a Service claims.
 type claim struct {
 	addr netip.Addr
@@ -30,19 +34,27 @@ type claim struct {
 type claims struct {
 	object    *corev1.Service
 	addresses []netip.Addr // cluster IPs included, sorted
+	external  map[netip.Addr]claim
 }
 
-// claimsIn returns the external addresses of a Service, and whether it has cluster IPs: without, it has neither.
+// claimant is a Service with its claim of one address.
+type claimant struct {
+	service *corev1.Service
+	claim   claim
+}
+
+// claimsIn returns the external addresses of a Service, at most maxExternal, and whether it has cluster IPs:
+// without, it has neither.
 func claimsIn(object *corev1.Service) (external []claim, virtual bool) {
 	if object == nil || object.Spec.Type == corev1.ServiceTypeExternalName || !slices.ContainsFunc(clusterIPs(object), isAddress) {
 		return nil, false
 	}
-	for _, ip := range object.Spec.ExternalIPs {
+	for _, ip := range object.Spec.ExternalIPs[:min(maxExternal, len(object.Spec.ExternalIPs))] {
 		if addr, err := netip.ParseAddr(ip); err == nil {
 			external = append(external, claim{addr: addr})
 		}
 	}
-	for _, ingress := range object.Status.LoadBalancer.Ingress {
+	for _, ingress := range object.Status.LoadBalancer.Ingress[:min(maxExternal, len(object.Status.LoadBalancer.Ingress))] {
 		if addr, err := netip.ParseAddr(ingress.IP); err == nil {
 			proxied := ingress.IPMode != nil && *ingress.IPMode == corev1.LoadBalancerIPModeProxy
 			external = append(external, claim{addr: addr, assigned: true, elsewhere: proxied || len(object.Spec.LoadBalancerSourceRanges) > 0})
@@ -65,10 +77,13 @@ func (s *State) updateClaims() {
 		if before.object == object {
 			continue
 		}
-		now := claims{object: object}
+		now := claims{object: object, external: map[netip.Addr]claim{}}
 		if external, virtual := claimsIn(object); virtual {
 			for _, c := range external {
 				now.addresses = append(now.addresses, c.addr)
+				if known, ok := now.external[c.addr]; !ok || c.assigned && !known.assigned {
+					now.external[c.addr] = c
+				}
 			}
 			for _, ip := range clusterIPs(object) {
 				if addr, err := netip.ParseAddr(ip); err == nil {
@@ -84,6 +99,7 @@ func (s *State) updateClaims() {
 		}
 	}
 	for _, addr := range rivals {
+		delete(s.winnersAt, addr)
 		for name := range s.claimsAt[addr] {
 			s.changedServices[name] = true
 		}
@@ -115,12 +131,16 @@ func (s *State) external(object *corev1.Service, ports []mesh.ServicePort) (exte
 			at := netip.AddrPortFrom(c.addr, ports[i].Number)
 			if s.isAPIServer(mesh.ServiceName{Namespace: object.Namespace, Name: object.Name}, at) {
 				refused = append(refused, fmt.Sprintf("%s is the API server", at))
-			} else if winner := s.winner(object, c, at.Port()); winner != object {
+			} else if winner := s.winners(c.addr)[at.Port()].service; winner != nil && winner != object {
 				refused = append(refused, fmt.Sprintf("%s belongs to Service %s/%s", at, winner.Namespace, winner.Name))
 			} else {
 				external = append(external, at)
 			}
 		}
+	}
+	if listed := max(len(object.Spec.ExternalIPs), len(object.Status.LoadBalancer.Ingress)); listed > maxExternal {
+		problems = append(problems, problemOf("Service", object.Namespace, object.Name,
+			"it lists %d external addresses: pods of the mesh reach it at the first %d only; use fewer, or several Services", listed, maxExternal))
 	}
 	if len(refused) > 0 {
 		example := refused[0]
@@ -149,22 +169,25 @@ func (s *State) ownedByOther(object *corev1.Service, addr netip.Addr) string {
 	return ""
 }
 
-// winner returns the Service that has the address and port of the object's claim: the object itself if no other
-// Service has a better claim.
-func (s *State) winner(object *corev1.Service, own claim, port uint16) *corev1.Service {
-	best, strongest := object, own
-	for name := range s.claimsAt[own.addr] {
-		rival := s.anyService(name)
-		if rival == nil || rival == object || !hasTCPPort(rival, port) {
+// winners are the Services with the best claim of an external address, by TCP port. They are kept until a Service
+// that claims the address changes: a thousand Services may claim the same one.
+func (s *State) winners(addr netip.Addr) map[uint16]claimant {
+	if known, ok := s.winnersAt[addr]; ok {
+		return known
+	}
+	best := map[uint16]claimant{}
+	for name := range s.claimsAt[addr] {
+		rival := claimant{s.anyService(name), s.claimsOf[name].external[addr]}
+		if rival.service == nil || !rival.claim.addr.IsValid() {
 			continue
 		}
-		all, _ := claimsIn(rival)
-		for _, c := range all {
-			if c.addr == own.addr && compareClaims(rival, c, best, strongest) < 0 {
-				best, strongest = rival, c
+		for _, port := range tcpPorts(rival.service) {
+			if present, ok := best[port]; !ok || compareClaims(rival.service, rival.claim, present.service, present.claim) < 0 {
+				best[port] = rival
 			}
 		}
 	}
+	s.winnersAt[addr] = best
 	return best
 }
 
@@ -176,8 +199,12 @@ func compareClaims(a *corev1.Service, claimA claim, b *corev1.Service, claimB cl
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
-func hasTCPPort(service *corev1.Service, number uint16) bool {
-	return slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool {
-		return p.Port == int32(number) && (p.Protocol == "" || p.Protocol == corev1.ProtocolTCP)
-	})
+func tcpPorts(service *corev1.Service) []uint16 {
+	var ports []uint16
+	for _, p := range service.Spec.Ports {
+		if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
+			ports = append(ports, uint16(p.Port)) //nolint:gosec // the API server keeps it below 65536
+		}
+	}
+	return ports
 }

@@ -61,6 +61,15 @@ func TestExternalAddresses(t *testing.T) {
 		"another port of its node":         {func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"172.18.0.2"} }, "172.18.0.2:80", ""},
 		"loopback":                         {func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"127.0.0.1"} }, "", "127.0.0.1 is a loopback address"},
 		"metadata":                         {func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"169.254.169.254"} }, "", "169.254.169.254 is a link-local address"},
+		"more than count": {func(s *corev1.Service) {
+			for i := range 65 {
+				s.Spec.ExternalIPs = append(s.Spec.ExternalIPs, fmt.Sprintf("192.0.2.%d", 1+i%65))
+			}
+			s.Spec.ExternalIPs[0] = "127.0.0.1" // so that the list is short
+			for i := 1; i < 63; i++ {
+				s.Spec.ExternalIPs[i] = "192.0.2.80"
+			}
+		}, "192.0.2.64:80 192.0.2.80:80", "it lists 65 external addresses"},
 		"several of these":                 {func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"127.0.0.1", "10.0.0.2", "192.0.2.80"} }, "192.0.2.80:80", "(and 1 more)"},
 	} {
 		t.Run(name, func(t *testing.T) {

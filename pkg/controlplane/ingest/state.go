@@ -39,6 +39,8 @@ type State struct {
 	// claimsOf are a Service's.
 	claimsAt map[netip.Addr]map[mesh.ServiceName]bool
 	claimsOf map[mesh.ServiceName]claims
+	// winnersAt caches who has an external address, by port.
+	winnersAt map[netip.Addr]map[uint16]claimant
 	// apiServer are the API server's addresses, sorted.
 	apiServer []netip.AddrPort
 
@@ -76,6 +78,7 @@ func NewState(meshName string, domain identity.TrustDomain) *State {
 		awaitedBy:        map[mesh.PodName]map[mesh.ServiceName]bool{},
 		claimsAt:         map[netip.Addr]map[mesh.ServiceName]bool{},
 		claimsOf:         map[mesh.ServiceName]claims{},
+		winnersAt:        map[netip.Addr]map[uint16]claimant{},
 		changedPods:      map[mesh.PodName]bool{},
 		changedServices:  map[mesh.ServiceName]bool{},
 		changedWorkloads: map[mesh.PodName]bool{},

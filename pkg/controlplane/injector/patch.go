@@ -25,6 +25,9 @@ type Request struct {
 	Namespace Namespace
 	// UID is the admission request's; it becomes the pod's proxy UUID.
 	UID types.UID
+	// Secret is random text of the review. It is part of the paths of the pod's lifecycle hooks, and nothing that is
+	// published may depend on it, as labels do on UID.
+	Secret string
 }
 
 // Operation is one step of a JSON patch (RFC 6902).
@@ -109,7 +112,7 @@ func inject(r Request, s Settings, earlier defaulted) ([]Operation, []string, er
 		return nil, nil, err
 	}
 	for i := range found {
-		found[i].secret = hookSecret(r.UID)
+		found[i].secret = r.Secret
 	}
 	first, sidecar, err := containers(r, s, rules, found)
 	if err != nil {

@@ -2,8 +2,6 @@ package injector
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -11,7 +9,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/osm-edge/osm/pkg/api"
@@ -110,13 +107,6 @@ func (p probe) servedPath() string {
 		return p.kind.pathPrefix() + p.container + "/" + p.secret
 	}
 	return p.kind.pathPrefix() + p.container
-}
-
-// hookSecret is part of the paths of a pod's hooks. The API server makes the UID of each admission request at
-// random.
-func hookSecret(uid types.UID) string {
-	sum := sha256.Sum256([]byte("lifecycle hooks of " + uid))
-	return hex.EncodeToString(sum[:16])
 }
 
 // clusterName names Envoy's way to the application for this probe.

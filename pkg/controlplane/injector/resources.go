@@ -52,21 +52,26 @@ func smallResources(memory resource.Quantity) corev1.ResourceRequirements {
 // defaulted are the resources that a namespace's LimitRange gave to the containers of an earlier injection: a
 // second one must not take them away, because the API server gives them only once. Whoever creates a pod may
 // write them, too. So only those count that the injector does not set, and only such as fit what it sets.
-type defaulted map[string]corev1.ResourceRequirements
+//
+// The same goes for the pull policy Always, which the admission plugin AlwaysPullImages sets and then demands.
+type defaulted map[string]corev1.Container
 
 func defaultedOf(pod *corev1.Pod) defaulted {
 	found := defaulted{}
 	for _, c := range everyContainer(pod) {
 		if isSidecarName(c.Name) {
-			found[c.Name] = c.Resources
+			found[c.Name] = c
 		}
 	}
 	return found
 }
 
-// addTo completes the resources of a container.
+// addTo completes the resources of a container, and its pull policy.
 func (d defaulted) addTo(c *corev1.Container) {
-	earlier := d[c.Name]
+	if d[c.Name].ImagePullPolicy == corev1.PullAlways {
+		c.ImagePullPolicy = corev1.PullAlways
+	}
+	earlier := d[c.Name].Resources
 	own := c.Resources.DeepCopy()
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
 		request, requested := own.Requests[name]

@@ -81,7 +81,7 @@ func readStory(t testing.TB, file string) story {
 	decode(t, file, s.section("settings.yaml"), &settings)
 	s.settings.ClusterDomain, s.settings.ClusterDNS, s.settings.PullSecrets = settings.ClusterDomain, settings.ClusterDNS, settings.PullSecrets
 	s.settings.PlainContainer = strings.HasPrefix(s.name, "plain-")
-	s.request = Request{Pod: pod, UID: "11111111-2222-3333-4444-555555555555", Namespace: Namespace{
+	s.request = Request{Pod: pod, UID: "11111111-2222-3333-4444-555555555555", Secret: "THESECRETOFTHEREVIEW", Namespace: Namespace{
 		Name: namespace.Name, Labels: namespace.Labels, Annotations: namespace.Annotations,
 	}}
 	return s

@@ -2,6 +2,7 @@ package injector
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -154,7 +155,7 @@ func (w *webhook) respond(ctx context.Context, source netip.Addr, request *admis
 		return refuse(request, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, errBusy), resultRefused
 	}
 	defer giveBack()
-	return w.patch(Request{Pod: pod, Namespace: namespace, UID: request.UID}, request)
+	return w.patch(Request{Pod: pod, Namespace: namespace, UID: request.UID, Secret: rand.Text()}, request)
 }
 
 // takeProbes reserves the cost of the pod's probes. It does not wait: a review that holds a part of the work's

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,17 +15,26 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/rotation"
 )
 
-// expectedOf returns what is known of a root apart from where it is kept: that of a MeshRootCertificate is in
-// its status once a replica has loaded it, and that of the installation in the webhook, which trusts it.
+// expectedOf returns what is known of a root apart from where it is kept. Where the mesh signs with it, that is
+// the fingerprint in its status, or while there is none the roots that the webhook trusts. A root that does not sign
+// is known only as long as the webhook trusts it: a former one may have been replaced meanwhile.
 func (c *Config) expectedOf(root rotation.Root) func(context.Context) ([]string, string, error) {
-	if root.Name == Installation {
-		return c.webhookRoots
+	if root.Fingerprint == "" && root.Role != rotation.Active {
+		return nil
 	}
-	return func(context.Context) ([]string, string, error) {
-		if root.Fingerprint == "" {
-			return nil, "", nil
+	return func(ctx context.Context) ([]string, string, error) {
+		status := "the status of MeshRootCertificate " + c.Namespace + "/" + root.Name
+		if root.Role == rotation.Active && root.Fingerprint != "" {
+			return []string{root.Fingerprint}, status, nil
 		}
-		return []string{root.Fingerprint}, "the status of MeshRootCertificate " + c.Namespace + "/" + root.Name, nil
+		trusted, where, err := c.webhookRoots(ctx)
+		switch {
+		case err != nil || root.Role == rotation.Active:
+			return trusted, where, err
+		case slices.Contains(trusted, root.Fingerprint):
+			return []string{root.Fingerprint}, status, nil
+		}
+		return nil, "", nil
 	}
 }
 

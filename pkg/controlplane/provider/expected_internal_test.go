@@ -31,24 +31,34 @@ func TestExpectedRoot(t *testing.T) {
 			Webhooks:   []admissionv1.MutatingWebhook{{ClientConfig: admissionv1.WebhookClientConfig{CABundle: bundle}}},
 		}
 	}
-	installed := rotation.Root{Name: Installation}
+	installed := rotation.Root{Name: Installation, Role: rotation.Active}
 	tests := map[string]struct {
 		objects []runtime.Object
 		root    rotation.Root
 		want    string
 	}{
-		"no webhook":                   {root: installed},
-		"a webhook without a bundle":   {objects: []runtime.Object{webhook("osm", nil)}, root: installed},
-		"the webhook of another mesh":  {objects: []runtime.Object{webhook("blue", first.Bundle())}, root: installed},
-		"a bundle":                     {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: installed, want: first.Fingerprint()},
-		"a bundle of two":              {objects: []runtime.Object{webhook("osm", append(first.Bundle(), second.Bundle()...))}, root: installed, want: first.Fingerprint() + " " + second.Fingerprint()},
-		"an object that nobody loaded": {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: rotation.Root{Name: "next"}},
-		"an object that is in use":     {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: rotation.Root{Name: "next", Fingerprint: "ab"}, want: "ab"},
+		"no webhook":                         {root: installed},
+		"a webhook without a bundle":         {objects: []runtime.Object{webhook("osm", nil)}, root: installed},
+		"the webhook of another mesh":        {objects: []runtime.Object{webhook("blue", first.Bundle())}, root: installed},
+		"a bundle":                           {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: installed, want: first.Fingerprint()},
+		"a bundle of two":                    {objects: []runtime.Object{webhook("osm", append(first.Bundle(), second.Bundle()...))}, root: installed, want: first.Fingerprint() + " " + second.Fingerprint()},
+		"an object that signs":               {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: rotation.Root{Name: "next", Role: rotation.Active, Fingerprint: "ab"}, want: "ab"},
+		"an object that signs, no status":    {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: rotation.Root{Name: "next", Role: rotation.Active}, want: first.Fingerprint()},
+		"a new object":                       {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: rotation.Root{Name: "next", Role: rotation.Passive}},
+		"a passive object that is trusted":   {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: rotation.Root{Name: "old", Role: rotation.Passive, Fingerprint: first.Fingerprint()}, want: first.Fingerprint()},
+		"a former object, to rotate back to": {objects: []runtime.Object{webhook("osm", first.Bundle())}, root: rotation.Root{Name: "old", Role: rotation.Passive, Fingerprint: second.Fingerprint()}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			cfg := Config{Client: fake.NewClientset(tt.objects...), Namespace: "osm-system", Mesh: "osm"}
-			got, where, err := cfg.expectedOf(tt.root)(t.Context())
+			ask := cfg.expectedOf(tt.root)
+			if ask == nil {
+				if tt.want != "" {
+					t.Errorf("nothing is asked, want %s", tt.want)
+				}
+				return
+			}
+			got, where, err := ask(t.Context())
 			if err != nil || strings.Join(got, " ") != tt.want || (where == "") && tt.want != "" {
 				t.Errorf("got %v in %q (%v), want %s", got, where, err, tt.want)
 			}

@@ -61,7 +61,7 @@ func (k *rootManager) read(ctx context.Context) error {
 		return err
 	}
 	if len(objects) == 0 && k.hasObjects() {
-		k.cfg.Log.Error("all MeshRootCertificates are gone, keeping the roots already loaded; create them again before a replica restarts, which would use the root of the installation",
+		k.cfg.Log.Error("all MeshRootCertificates are gone, keeping the roots already loaded; create them again before a replica restarts, which would not know the root",
 			"namespace", k.cfg.Namespace)
 		return nil
 	}

@@ -26,7 +26,7 @@ func (e Expected) allows(root *ca.Root) bool {
 func (e Expected) missing() *ca.RootError {
 	return &ca.RootError{
 		Key: "ca.crt", Problem: fmt.Sprintf("is missing, and the mesh uses the root %s", e),
-		Fix: "restore the Secret from a backup; a running controller puts it back by itself. A second root would cut off every workload",
+		Fix: "restore the Secret from a backup; a running controller puts it back by itself. If that root is lost or not the mesh's, see docs/certificates.md, \"A lost root\"",
 	}
 }
 
@@ -34,7 +34,7 @@ func (e Expected) missing() *ca.RootError {
 func (e Expected) differs(root *ca.Root) *ca.RootError {
 	return &ca.RootError{
 		Key: "ca.crt", Problem: fmt.Sprintf("is the root sha256:%s, and the mesh uses the root %s", root.Fingerprint(), e),
-		Fix: "restore that root; to replace it, use osm mesh rotate-root",
+		Fix: "restore that root; to replace it while a controller runs, use osm mesh rotate-root. If that root is lost or not the mesh's, see docs/certificates.md, \"A lost root\"",
 	}
 }
 

@@ -87,7 +87,7 @@ func TestRestore(t *testing.T) {
 	must(t, err)
 	synctest.Test(t, func(t *testing.T) {
 		client := fake.NewClientset()
-		failures := 3
+		failures := 2
 		client.PrependReactor("create", "secrets", func(k8stesting.Action) (bool, runtime.Object, error) {
 			failures--
 			return failures >= 0, nil, apierrors.NewInternalError(errors.New("etcd is away"))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/spf13/pflag"
 
@@ -81,10 +82,17 @@ func (b *builtin) Load(ctx context.Context, waiting func(string)) (ca.Authority,
 
 // Run watches the root's Secret and restores it after a deletion.
 func (b *builtin) Run(ctx context.Context) error {
+	var restoring sync.WaitGroup
+	defer restoring.Wait()
+	stop := context.CancelFunc(func() {})
+	defer func() { stop() }()
 	return b.store.Watch(ctx, b.root, func(status ca.RootStatus) {
 		b.env.Report(status)
+		stop()
 		if status.State == ca.RootMissing {
-			b.store.Restore(ctx, b.root)
+			var restore context.Context
+			restore, stop = context.WithCancel(ctx)
+			restoring.Go(func() { b.store.Restore(restore, b.root) })
 		}
 	})
 }
