@@ -42,13 +42,14 @@ type webhook struct {
 	log        *slog.Logger
 	seldom     *rate.Limiter // of log lines that anybody can cause
 	now        func() time.Time
+	secret     func() string // random text for each review
 }
 
 func newWebhook(namespaces namespaceReader, settings func() Settings, m *metrics, log *slog.Logger, now func() time.Time) *webhook {
 	limits := settings().Limits.WithDefaults()
 	half := limits.ReviewMemory / halves
 	return &webhook{
-		namespaces: namespaces, settings: settings, limits: limits, metrics: m, log: log, now: now,
+		namespaces: namespaces, settings: settings, limits: limits, metrics: m, log: log, now: now, secret: rand.Text,
 		network: newBudget(half, half/sourceParts, m.inFlight.WithLabelValues("network")),
 		work:    newBudget(half, half, m.inFlight.WithLabelValues("work")),
 		lookups: newBudget(lookups, lookupsPerSource, nil),
@@ -155,7 +156,7 @@ func (w *webhook) respond(ctx context.Context, source netip.Addr, request *admis
 		return refuse(request, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, errBusy), resultRefused
 	}
 	defer giveBack()
-	return w.patch(Request{Pod: pod, Namespace: namespace, UID: request.UID, Secret: rand.Text()}, request)
+	return w.patch(Request{Pod: pod, Namespace: namespace, UID: request.UID, Secret: w.secret()}, request)
 }
 
 // takeProbes reserves the cost of the pod's probes. It does not wait: a review that holds a part of the work's

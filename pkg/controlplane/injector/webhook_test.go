@@ -38,7 +38,32 @@ func testWebhook(t testing.TB, namespaces namespaceFunc) *webhook {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newWebhook(namespaces, testSettings, m, slog.New(slog.DiscardHandler), time.Now)
+	w := newWebhook(namespaces, testSettings, m, slog.New(slog.DiscardHandler), time.Now)
+	w.secret = func() string { return "ALWAYSTHESAME" }
+	return w
+}
+
+// TestHookPathsAreSecret: each review has a secret of its own, and it is not what labels publish.
+func TestHookPathsAreSecret(t *testing.T) {
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWebhook(namespaceFunc(enabledNamespace), testSettings, m, slog.New(slog.DiscardHandler), time.Now)
+	const pod = `{"spec":{"containers":[{"name":"app","lifecycle":{"preStop":{"httpGet":{"path":"/leave","port":8080}}}}]}}`
+	seen := map[string]bool{}
+	for range 3 {
+		injected, ok := admit(t, w, pod)
+		if !ok {
+			t.Fatal("not injected")
+		}
+		path := injected.Spec.Containers[0].Lifecycle.PreStop.HTTPGet.Path
+		secret := path[strings.LastIndex(path, "/")+1:]
+		if len(secret) < 26 || seen[secret] || strings.Contains(secret, injected.Labels[api.LabelProxyUUID]) {
+			t.Errorf("path %s: want a secret of its own at the end", path)
+		}
+		seen[secret] = true
+	}
 }
 
 // review returns the body of a review; change edits its request.
