@@ -201,9 +201,8 @@ func (i idleRight) is(right rights.Right) bool {
 }
 
 func idleRights() []idleRight {
-	const webhook, roots = "mutatingwebhookconfigurations.admissionregistration.k8s.io osm-webhook-osm", "meshrootcertificates"
+	const roots = "meshrootcertificates"
 	all := []idleRight{
-		{account: api.AppController, verb: "get", object: webhook, rotation: true, why: "whether the API server trusts the new root"},
 		{account: api.AppController, verb: "patch", object: roots + ".config.openservicemesh.io", rotation: true, why: "what each root is for"},
 		{account: api.AppController, verb: "patch", object: roots + "/status.config.openservicemesh.io", rotation: true, why: "what the rotation waits for"},
 		{account: api.AppInjector, verb: "get", object: "namespaces", chance: true, why: "a pod in a namespace that the watch has not shown yet"},

@@ -58,6 +58,8 @@ func (s *story) meshObjects(ctx context.Context) (inventory, error) {
 		switch resource {
 		case "pods", "endpointslices.discovery.k8s.io", "endpoints", "replicasets.apps":
 			return true
+		case "ipaddresses.networking.k8s.io": // of Services in those namespaces, too
+			return true
 		case "namespaces":
 			return name != api.DefaultNamespace && name != nsSecond
 		}
