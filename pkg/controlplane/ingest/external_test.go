@@ -70,7 +70,7 @@ func TestExternalAddresses(t *testing.T) {
 				s.Spec.ExternalIPs[i] = "192.0.2.80"
 			}
 		}, "192.0.2.64:80 192.0.2.80:80", "it lists 65 external addresses"},
-		"several of these":                 {func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"127.0.0.1", "10.0.0.2", "192.0.2.80"} }, "192.0.2.80:80", "(and 1 more)"},
+		"several of these": {func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"127.0.0.1", "10.0.0.2", "192.0.2.80"} }, "192.0.2.80:80", "(and 1 more)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects := meshOfTwo()
