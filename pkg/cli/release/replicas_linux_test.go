@@ -13,10 +13,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	toolswatch "k8s.io/client-go/tools/watch"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/osm-edge/osm/pkg/cli/release"
 	"github.com/osm-edge/osm/tests/realapi"
@@ -27,6 +31,7 @@ const meshNamespace = "osm-system"
 // scaled is a release on a real API server, which defaults spec.replicas as a cluster does.
 type scaled struct {
 	t      *testing.T
+	ctx    context.Context //nolint:containedctx // of every operation: one that hangs fails with what it waits for
 	client *kubernetes.Clientset
 	engine *release.Engine
 	chart  *release.Chart
@@ -40,33 +45,44 @@ func newScaled(t *testing.T) *scaled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scaled{t, server.Client(t), engine, builtIn(t)}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); s.becomeReady(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	t.Cleanup(cancel)
+	s := &scaled{t, ctx, server.Client(t), engine, builtIn(t)}
+	s.standIn()
 	return s
 }
 
-// becomeReady stands in for the controllers: it reports every Deployment as ready.
-func (s *scaled) becomeReady(ctx context.Context) {
-	deployments := s.client.AppsV1().Deployments(meshNamespace)
-	changes, err := deployments.Watch(ctx, metav1.ListOptions{})
+// standIn reports every Deployment as ready until the test ends, as the controllers do. It survives a watch
+// that ends and an update that fails: without it, an operation under test would wait forever.
+func (s *scaled) standIn() {
+	factory := informers.NewSharedInformerFactoryWithOptions(s.client, 0, informers.WithNamespace(meshNamespace))
+	ctx, cancel := context.WithCancel(s.t.Context())
+	report := func(obj any) { s.reportReady(ctx, obj.(*appsv1.Deployment).Name) }
+	_, err := factory.Apps().V1().Deployments().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: report, UpdateFunc: func(_, obj any) { report(obj) },
+	})
 	if err != nil {
-		s.t.Errorf("watch Deployments: %v", err)
-		return
+		s.t.Fatal(err)
 	}
-	defer changes.Stop()
-	for event := range changes.ResultChan() {
-		d, ok := event.Object.(*appsv1.Deployment)
-		if !ok || event.Type == watch.Deleted || d.Status.ObservedGeneration == d.Generation {
-			continue
+	factory.Start(ctx.Done())
+	s.t.Cleanup(func() { cancel(); factory.Shutdown() })
+}
+
+func (s *scaled) reportReady(ctx context.Context, name string) {
+	deployments := s.client.AppsV1().Deployments(meshNamespace)
+	transient := func(err error) bool { return ctx.Err() == nil && !apierrors.IsNotFound(err) }
+	err := retry.OnError(wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Steps: 10}, transient, func() error {
+		d, err := deployments.Get(ctx, name, metav1.GetOptions{})
+		if err != nil || d.Status.ObservedGeneration == d.Generation {
+			return err
 		}
 		n := *d.Spec.Replicas
 		d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: n, UpdatedReplicas: n, ReadyReplicas: n, AvailableReplicas: n}
-		if _, err := deployments.UpdateStatus(ctx, d, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) && ctx.Err() == nil {
-			s.t.Errorf("report Deployment %s as ready: %v", d.Name, err)
-		}
+		_, err = deployments.UpdateStatus(ctx, d, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil && transient(err) {
+		s.t.Errorf("report Deployment %s as ready: %v", name, err)
 	}
 }
 
@@ -87,7 +103,7 @@ func (s *scaled) during(change func()) map[string][]int32 {
 	for _, d := range list.Items {
 		numbers[d.Name] = []int32{*d.Spec.Replicas}
 	}
-	changes, err := deployments.Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+	changes, err := toolswatch.NewRetryWatcherWithContext(ctx, list.ResourceVersion, &cache.ListWatch{WatchFuncWithContext: deployments.Watch})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -126,7 +142,7 @@ func (s *scaled) expect(what string, want map[string][]int32, change func()) {
 func (s *scaled) upgrade(sets ...string) func() {
 	return func() {
 		s.t.Helper()
-		if err := s.engine.Upgrade(s.t.Context(), s.request(sets...)); err != nil {
+		if err := s.engine.Upgrade(s.ctx, s.request(sets...)); err != nil {
 			s.t.Fatal(err)
 		}
 	}
@@ -161,7 +177,7 @@ const (
 // number; a watch sees every change.
 func TestAutoscalingHandsOver(t *testing.T) {
 	s := newScaled(t)
-	if err := s.engine.Install(t.Context(), s.request(three)); err != nil {
+	if err := s.engine.Install(s.ctx, s.request(three)); err != nil {
 		t.Fatal(err)
 	}
 	both := func(numbers ...int32) map[string][]int32 {
@@ -185,7 +201,7 @@ func TestAutoscalingHandsOver(t *testing.T) {
 // A change that fails is rolled back without fewer replicas, in both directions.
 func TestAutoscalingRollsBack(t *testing.T) {
 	s := newScaled(t)
-	if err := s.engine.Install(t.Context(), s.request(three)); err != nil {
+	if err := s.engine.Install(s.ctx, s.request(three)); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -197,14 +213,14 @@ func TestAutoscalingRollsBack(t *testing.T) {
 	} {
 		s.upgrade(tt.before)()
 		s.expect(tt.name, map[string][]int32{"osm-controller": tt.want, "osm-injector": tt.want}, func() {
-			ctx, cancel := context.WithCancelCause(t.Context())
+			ctx, cancel := context.WithCancelCause(s.ctx)
 			failure := errors.New("the test ends the upgrade")
 			request := s.request(tt.after)
 			request.Observe = func(release.Component) { cancel(failure) }
 			if err := s.engine.Upgrade(ctx, request); !errors.Is(err, failure) {
 				t.Fatalf("Upgrade = %v, want it to fail", err)
 			}
-			if err := s.engine.Rollback(t.Context(), "osm", nil); err != nil {
+			if err := s.engine.Rollback(s.ctx, "osm", nil); err != nil {
 				t.Fatal(err)
 			}
 		})
