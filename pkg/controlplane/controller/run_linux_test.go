@@ -14,6 +14,7 @@ import (
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
 	"github.com/osm-edge/osm/tests/catest"
+	"github.com/osm-edge/osm/tests/realapi"
 	"github.com/osm-edge/osm/tests/sim/fleet"
 )
 
@@ -36,13 +37,13 @@ func TestRun(t *testing.T) {
 // waits for. Fails if the port is opened before the resync.
 func (f *fixture) startsInOrder() *replica {
 	f.t.Helper()
-	slices := newGate("/endpointslices")
+	slices := realapi.NewGate("/endpointslices")
 	first := f.start("first", slices)
 	f.await("the first replica waits for the EndpointSlices", func() bool { return first.waitsFor("reading [endpointslices]") })
 	if first.ready() || first.listens() {
 		f.t.Error("a replica without its objects is ready or listens for proxies")
 	}
-	slices.open()
+	slices.Open()
 	first.awaitReady()
 	if !first.listens() {
 		f.t.Error("a ready replica does not listen for proxies")

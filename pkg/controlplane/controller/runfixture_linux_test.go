@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -93,14 +92,14 @@ type replica struct {
 }
 
 // start starts a replica. gate may be nil.
-func (f *fixture) start(name string, gate *gate) *replica {
+func (f *fixture) start(name string, gate *realapi.Gate) *replica {
 	f.t.Helper()
 	r := &replica{f: f, name: name, health: serve.NewHealth(nil), metrics: prometheus.NewRegistry(), ended: make(chan struct{})}
 	r.xds = "127.0.0.1:" + realapi.FreePort(f.t)
 	config := f.api.Config()
 	config.Dial = r.link.Dial
 	if gate != nil {
-		config.Wrap(gate.wrap)
+		config.Wrap(gate.Wrap)
 	}
 	ctx, cancel := context.WithCancel(f.t.Context())
 	r.cancel = cancel
@@ -241,33 +240,6 @@ func (f *fixture) holder() string {
 	}
 	return *lease.Spec.HolderIdentity
 }
-
-// gate holds back requests whose path ends in a text.
-type gate struct {
-	suffix string
-	opened chan struct{}
-}
-
-func newGate(suffix string) *gate { return &gate{suffix, make(chan struct{})} }
-
-func (g *gate) open() { close(g.opened) }
-
-func (g *gate) wrap(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(request *http.Request) (*http.Response, error) {
-		if strings.HasSuffix(request.URL.Path, g.suffix) {
-			select {
-			case <-g.opened:
-			case <-request.Context().Done():
-				return nil, request.Context().Err()
-			}
-		}
-		return next.RoundTrip(request)
-	})
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
 // lines is a log that can be read while it is written.
 type lines struct {

@@ -43,6 +43,9 @@ const (
 	retryAfter = "1"
 	// reviewWrite bounds how long a client may take to read the response.
 	reviewWrite = 15 * time.Second
+	// reviewIdle is how long a connection may wait for its next review. The API server closes it after 90 s, and has to
+	// be the first: a review that it sends while the injector closes is lost.
+	reviewIdle = 2 * time.Minute
 
 	// Namespaces that the cache does not know are looked up at the API server, a few at a time: a
 	// review can name any.

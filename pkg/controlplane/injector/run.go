@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -135,6 +136,7 @@ type server struct {
 	handler    http.Handler
 	metrics    *metrics
 	synced     *serve.Condition
+	leaving    atomic.Bool
 }
 
 // connect makes the clients and asks the API server what it can do.
@@ -243,29 +245,45 @@ func (p *server) awaitSync(ctx, inner context.Context) bool {
 }
 
 // serve answers until ctx ended and the drain period passed, in which the API server learns that
-// this replica is no endpoint any more.
+// this replica is no endpoint any more and leaves its connections.
 func (p *server) serve(ctx, inner context.Context) error {
 	serving, end := context.WithCancel(inner)
 	defer end()
 	finished := make(chan error, 1)
-	limits := p.cfg.Settings.Limits.WithDefaults()
-	webhook := serve.HTTPServer{
-		Limits:  serve.Limits{Read: limits.Read, Write: reviewWrite, Connections: limits.Connections, PerSource: limits.PerSource},
-		Refused: p.cfg.Refused,
-		Addr:    p.cfg.Address, Handler: p.handler, Log: p.cfg.Log, Shutdown: shutdownTimeout,
-		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.served.certificate},
-	}
-	go func() { finished <- webhook.Run(serving) }()
+	go func() { finished <- p.https().Run(serving) }()
 	select {
 	case err := <-finished:
 		return err
 	case <-ctx.Done():
 	}
+	p.leaving.Store(true)
 	drain := serve.Drain{Health: p.cfg.Health, Settle: p.cfg.Drain, Period: p.cfg.Drain + shutdownTimeout, Log: p.cfg.Log}
 	return drain.Run(ctx, serve.Step{Name: "finish admission requests", Run: func(context.Context) error {
 		end()
 		return <-finished
 	}})
+}
+
+func (p *server) https() serve.HTTPServer {
+	limits := p.cfg.Settings.Limits.WithDefaults()
+	return serve.HTTPServer{
+		Limits:  serve.Limits{Read: limits.Read, Write: reviewWrite, Idle: reviewIdle, Connections: limits.Connections, PerSource: limits.PerSource},
+		Refused: p.cfg.Refused,
+		Addr:    p.cfg.Address, Handler: p.untilLeaving(p.handler), Log: p.cfg.Log, Shutdown: shutdownTimeout,
+		TLS: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: p.served.certificate},
+	}
+}
+
+// untilLeaving makes the API server end a connection after its next review once the replica drains. A kept connection
+// leads to this replica although it is no endpoint any more, and a review that is sent while the server closes the
+// connection is lost: the API server does not repeat it.
+func (p *server) untilLeaving(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
+		if p.leaving.Load() {
+			out.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(out, in)
+	})
 }
 
 // nativeSidecars is the first minor version of Kubernetes 1 in which native sidecars are on by default.

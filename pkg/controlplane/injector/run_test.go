@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
@@ -151,6 +152,18 @@ func ask(t *testing.T, address string, trust ca.Trust) *admissionv1.AdmissionRes
 			t.Fatalf("no answer: %v", err)
 		case <-ticker.C:
 		}
+	}
+}
+
+// TestTheAPIServerClosesFirst: it keeps idle connections for less time than the injector does.
+func TestTheAPIServerClosesFirst(t *testing.T) {
+	p, err := assemble(testConfig(t), metadataClient(), meshConfigClient(), fake.NewClientset())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := utilnet.SetTransportDefaults(&http.Transport{}).IdleConnTimeout // what its webhook clients use
+	if own := p.https().Limits.Idle; client == 0 || own <= client {
+		t.Errorf("the injector closes idle connections after %v, the API server after %v: want it to be the first", own, client)
 	}
 }
 
