@@ -20,7 +20,7 @@ images: ## OCI images into bin/images.d, or PUSH=registry/prefix
 generate: ## CRDs, deepcopy and the chart's README
 	@scripts/generate.sh
 golden: ## rewrite golden files; read the diff before you commit it
-	@ENVOY=$$(scripts/envoy.sh); export ENVOY; go test $(call GOLDEN,pkg charts demo/report tests/sim/report) -update
+	@ENVOY=$$(scripts/envoy.sh); export ENVOY; go test $(call GOLDEN,pkg charts demo/report tests/sim/report tests/e2e/chaos) -update
 	@cd demo/cluster && go test $(call GOLDEN,.) -update
 
 ##@ Check
@@ -34,6 +34,8 @@ gate: ## the cost of a fixed trace in messages, bytes and work, against a commit
 	@scripts/gate.sh
 e2e: ## end-to-end tests on a real cluster of three nodes
 	@scripts/e2e.sh
+chaos: ## faults on a real cluster under load, into out/chaos/report.json; OSM_CHAOS=ci for a subset
+	@scripts/chaos.sh
 bench: ## the fleet simulator's table of budgets, then the Go benchmarks (an hour)
 	@scripts/sim.sh
 	@go test -run '^$$' -bench . -benchmem ./pkg/controlplane/...
@@ -41,4 +43,4 @@ bench: ## the fleet simulator's table of budgets, then the Go benchmarks (an hou
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo demo-down build images generate golden test fuzz lint gate e2e bench help
+.PHONY: demo demo-down build images generate golden test fuzz lint gate e2e chaos bench help

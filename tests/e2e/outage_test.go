@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/osm-edge/osm/pkg/api"
 	meshcluster "github.com/osm-edge/osm/pkg/cli/cluster"
@@ -208,11 +209,8 @@ func (s *story) scaleController(t *testing.T, replicas int32) {
 // resize sets the number of a Deployment's replicas, even after the test has ended.
 func (s *story) resize(t *testing.T, namespace, name string, replicas int32) {
 	t.Helper()
-	ctx := withoutTest(t)
-	deployments := s.kube.AppsV1().Deployments(namespace)
-	scale := must(deployments.GetScale(ctx, name, metav1.GetOptions{}))(t)
-	scale.Spec.Replicas = replicas
-	must(deployments.UpdateScale(ctx, name, scale, metav1.UpdateOptions{}))(t)
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas) // unlike an update, it cannot conflict
+	must(s.kube.AppsV1().Deployments(namespace).Patch(withoutTest(t), name, types.MergePatchType, patch, metav1.PatchOptions{}, "scale"))(t)
 }
 
 // connected waits until every proxy reports whether it is connected to a controller.

@@ -11,11 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/metadata"
 )
 
 // callTimeout limits one call: a peer that only drops packets must also count as a failure.
@@ -89,28 +84,6 @@ func overHTTP(ctx context.Context, client *http.Client, address string) (Seen, e
 		return Seen{}, fmt.Errorf("status %s: %s", response.Status, strings.TrimSpace(string(body)))
 	}
 	return decode(body)
-}
-
-// overGRPC requests the server's health; a header carries what the server saw.
-func overGRPC(ctx context.Context, address string) (seen Seen, err error) {
-	connection, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
-	if err != nil {
-		return Seen{}, err
-	}
-	defer connection.Close()
-	var header metadata.MD
-	response, err := grpc_health_v1.NewHealthClient(connection).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.Header(&header))
-	if err != nil {
-		return Seen{}, err
-	}
-	if response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		return Seen{}, fmt.Errorf("health is %s", response.GetStatus())
-	}
-	values := header.Get(seenHeader)
-	if len(values) != 1 {
-		return Seen{}, fmt.Errorf("answer has %d headers %s, want 1", len(values), seenHeader)
-	}
-	return decode([]byte(values[0]))
 }
 
 // overTCP sends a greeting, if any, and reads one line.

@@ -39,6 +39,12 @@ func (c Client) Tally(ctx context.Context, calls int) (tally Tally, err error) {
 	return tally, err
 }
 
+// TallySince is Tally, now, with failures after those that are already known.
+func (c Client) TallySince(ctx context.Context, known int) (tally Tally, err error) {
+	err = c.ask(ctx, http.MethodGet, PathLoad+"?known="+strconv.Itoa(known), nil, &tally)
+	return tally, err
+}
+
 func (c Client) ask(ctx context.Context, method, path string, question, answer any) error {
 	body, err := json.Marshal(question)
 	if err != nil {

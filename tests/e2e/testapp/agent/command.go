@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Main is the command line: `serve [--drain D]`, or `call PROTOCOL ADDRESS`, which makes one call,
+// Main is the command line: `serve [--drain D] [--control ADDRESS]`, or `call PROTOCOL ADDRESS`, which makes one call,
 // prints the answer and fails if the call did.
 func Main(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) == 0 {
@@ -31,6 +31,7 @@ func Main(ctx context.Context, args []string, stdout io.Writer) error {
 func serve(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	drain := flags.Duration("drain", 5*time.Second, "how long to serve on, unready, after being asked to stop")
+	control := flags.String("control", "", "address of the control port, if not loopback only")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func serve(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("name this server: %w", err)
 	}
-	return Run(ctx, Config{Server: host, Drain: *drain, Listen: new(net.ListenConfig).Listen, Log: slog.New(slog.NewTextHandler(stdout, nil))})
+	return Run(ctx, Config{Server: host, Drain: *drain, Control: *control, Listen: new(net.ListenConfig).Listen, Log: slog.New(slog.NewTextHandler(stdout, nil))})
 }
 
 func call(ctx context.Context, args []string, stdout io.Writer) error {

@@ -8,7 +8,7 @@ import (
 )
 
 // Paths of the control port: POST a Call and get its Answer; PUT a State; PUT a Load; GET the Tally,
-// with ?calls=N once it counts that many.
+// with ?calls=N once it counts that many, with ?known=N the failures after the first N.
 const (
 	PathCall  = "/call"
 	PathState = "/state"
@@ -41,17 +41,32 @@ func (a *agent) control() http.Handler {
 		a.load.start(next)
 	})
 	mux.HandleFunc("GET "+PathLoad, func(w http.ResponseWriter, r *http.Request) {
-		calls := 0
-		if text := r.FormValue("calls"); text != "" {
-			var err error
-			if calls, err = strconv.Atoi(text); err != nil {
-				http.Error(w, "calls: "+err.Error(), http.StatusBadRequest)
-				return
-			}
+		calls, err := number(r, "calls")
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
 		}
-		writeJSON(w, a.load.await(r.Context(), calls))
+		known, err := number(r, "known")
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		writeJSON(w, a.load.await(r.Context(), calls, known))
 	})
 	return mux
+}
+
+// number returns a parameter of the query, 0 if it is absent.
+func number(r *http.Request, name string) (int, error) {
+	text := r.FormValue(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return n, nil
 }
 
 // read decodes a request, or responds with an error.

@@ -2,35 +2,30 @@ package agent
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 
 	"github.com/osm-edge/osm/demo/bookstore"
 )
-
-// seenHeader carries a Seen as JSON in the header of a gRPC answer.
-const seenHeader = "e2e-seen"
 
 const (
 	headerTimeout   = 5 * time.Second
 	shutdownTimeout = 5 * time.Second
 	tcpIdle         = 30 * time.Second
+	maxLine         = 1 << 10
 )
 
 // Config is what an agent needs to know.
@@ -39,6 +34,8 @@ type Config struct {
 	Server string
 	// Drain is how long it keeps serving, unready, after ctx ended.
 	Drain time.Duration
+	// Control is the address of the control port; "" means PortControl on loopback.
+	Control string
 	// Listen opens addresses; net.ListenConfig's method in production.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 	Log    *slog.Logger
@@ -100,7 +97,7 @@ func (a *agent) services() map[string]service {
 		address(PortGRPC):        a.serveGRPC,
 		address(PortTCP):         serveTCP(a.echo),
 		address(PortServerFirst): serveTCP(a.greet),
-		net.JoinHostPort("127.0.0.1", strconv.Itoa(PortControl)): serveHTTP(a.control()),
+		cmp.Or(a.config.Control, net.JoinHostPort("127.0.0.1", strconv.Itoa(PortControl))): serveHTTP(a.control()),
 	}
 }
 
@@ -193,30 +190,6 @@ func (a *agent) seen(protocol, source string, local any) Seen {
 	return seen
 }
 
-func (a *agent) serveGRPC(ctx context.Context, listener net.Listener) error {
-	local := listener.Addr()
-	server := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		source := ""
-		if from, ok := peer.FromContext(ctx); ok {
-			source = from.Addr.String()
-		}
-		seen := a.seen("grpc", source, local)
-		received, _ := metadata.FromIncomingContext(ctx)
-		seen.Peer = bookstore.Peer(http.Header{http.CanonicalHeaderKey("x-forwarded-client-cert"): received.Get("x-forwarded-client-cert")})
-		text, err := json.Marshal(seen)
-		if err != nil {
-			return nil, err
-		}
-		if err := grpc.SetHeader(ctx, metadata.Pairs(seenHeader, string(text))); err != nil {
-			return nil, err
-		}
-		return next(ctx, request)
-	}))
-	grpc_health_v1.RegisterHealthServer(server, a.health)
-	context.AfterFunc(ctx, server.Stop)
-	return server.Serve(listener)
-}
-
 // serveTCP passes each connection to handle and closes it afterwards.
 func serveTCP(handle func(net.Conn) error) service {
 	return func(ctx context.Context, listener net.Listener) error {
@@ -240,16 +213,24 @@ func serveTCP(handle func(net.Conn) error) service {
 	}
 }
 
-// echo answers a line with what it saw.
+// echo answers each line with what it saw, until the client ends the connection or is silent for tcpIdle.
 func (a *agent) echo(connection net.Conn) error {
-	line, err := bufio.NewReader(io.LimitReader(connection, maxAnswer)).ReadString('\n')
-	if err != nil {
-		return err
+	lines := bufio.NewReaderSize(connection, maxLine)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
+			return errors.New("empty line")
+		}
+		if err := a.greet(connection); err != nil {
+			return err
+		}
+		if err := connection.SetDeadline(time.Now().Add(tcpIdle)); err != nil {
+			return err
+		}
 	}
-	if strings.TrimSpace(line) == "" {
-		return errors.New("empty line")
-	}
-	return a.greet(connection)
 }
 
 // greet sends what it saw without waiting for a request.

@@ -45,7 +45,8 @@ type Call struct {
 	Protocol Protocol `json:"protocol"`
 	// Address is host:port.
 	Address string `json:"address"`
-	// Keep lets later calls of the same load use the same connection; HTTP only.
+	// Keep makes the calls of a load use one connection: HTTP keep-alive, one gRPC stream, or one TCP connection, on
+	// which the client speaks first. The load opens another when it breaks. Other protocols do not have it.
 	Keep bool `json:"keep,omitempty"`
 }
 
@@ -85,11 +86,22 @@ type Load struct {
 	Interval time.Duration `json:"interval"`
 }
 
+// Stall is the time above which a successful call counts as stalled.
+const Stall = 250 * time.Millisecond
+
 // Tally counts the results of a load since it was started.
 type Tally struct {
-	Succeeded int `json:"succeeded"`
-	Failed    int `json:"failed"`
-	// Failures are the first of those that failed.
+	// Started tells one load from another.
+	Started   time.Time `json:"started"`
+	Succeeded int       `json:"succeeded"`
+	Failed    int       `json:"failed"`
+	// Stalled counts the successful calls that took longer than Stall.
+	Stalled int `json:"stalled"`
+	// Slowest is the longest time that a successful call took since the tally was last read.
+	Slowest time.Duration `json:"slowest"`
+	// Oldest is when the oldest of the calls began that have not ended yet.
+	Oldest time.Time `json:"oldest,omitzero"`
+	// Failures are the first of those that failed, or the first of those that the reader does not know yet.
 	Failures []Failure `json:"failures,omitempty"`
 	// Servers that answered, by host name.
 	Servers map[string]int `json:"servers"`
@@ -97,7 +109,8 @@ type Tally struct {
 
 // Failure is one call that failed.
 type Failure struct {
-	At    time.Time `json:"at"`
-	Call  Call      `json:"call"`
-	Error string    `json:"error"`
+	At    time.Time     `json:"at"`
+	Took  time.Duration `json:"took"`
+	Call  Call          `json:"call"`
+	Error string        `json:"error"`
 }

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs the fault suite: a mesh under load on a local cluster of three nodes, and one fault after another.
+# OSM_CHAOS=ci runs the subset for each commit. Arguments are passed to `go test`, such as
+# -run 'TestChaos/kill'. The report is out/chaos/report.json. After a full run, copy it to
+# tests/e2e/chaos/testdata/report.json and run `go test ./tests/e2e/chaos -update` for the table in docs/ha.md.
+# shellcheck source=scripts/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+[[ -z "${KUBECONFIG:-}" ]] || die "unset KUBECONFIG: faults kill processes and cut cables of a cluster on this machine"
+[[ $# -gt 0 ]] || set -- -run '^TestChaos$'
+OSM_CHAOS_OUT="$root/out/chaos" exec scripts/e2e.sh -timeout 90m "$@"

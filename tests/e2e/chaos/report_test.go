@@ -1,0 +1,90 @@
+package chaos_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/osm-edge/osm/tests/e2e/chaos"
+)
+
+var update = flag.Bool("update", false, "rewrite the table in docs/ha.md")
+
+const (
+	committed = "testdata/report.json"
+	document  = "../../../docs/ha.md"
+	begin     = "<!-- made by: go test ./tests/e2e/chaos -update -->\n"
+	end       = "<!-- end of the table -->\n"
+)
+
+// The table in the documentation is that of the committed report.
+func TestDocument(t *testing.T) {
+	report, err := chaos.Read(committed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), begin)
+	table, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		t.Fatalf("%s does not have %q before %q", document, begin, end)
+	}
+	want := report.Markdown()
+	if *update {
+		if err := os.WriteFile(document, []byte(before+begin+want+end+after), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if table != want {
+		t.Errorf("the table in %s is not that of %s: run go test ./tests/e2e/chaos -update", document, committed)
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	report := chaos.Report{
+		Commit: "v1", Date: "2026-02-03", Machine: "a machine",
+		Faults: []chaos.Fault{
+			{Name: "nothing", Sent: 100, Slowest: 12, InSync: 0.4, Held: true},
+			{Name: "cut", Sent: 50, Lost: 2, OnNode: 7, Stalled: 3, Slowest: 1200, InSync: -1, Lasted: 20, Why: "in flight", Held: true},
+			{Name: "wait", Sent: 5, InSync: 61, Why: "slow"},
+		},
+	}
+	const want = `3 faults on a machine (2026-02-03, v1): 155 requests, 2 lost, 3 stalled.
+
+| fault | sent | lost | stalled | slowest | in sync after |
+|---|---|---|---|---|---|
+| nothing | 100 | 0 | 0 | 12ms | 0.4 s |
+| cut, for 20 s (1) | 50 | 2, and 7 of clients on the node | 3 | 1.2s | never |
+| wait (2) **(missed)** | 5 | 0 | 0 | 0s | 61.0 s |
+
+1. in flight.
+2. slow.
+`
+	if got := report.Markdown(); got != want {
+		t.Errorf("Markdown() =\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestReadWhatWasWritten(t *testing.T) {
+	report := chaos.Report{Commit: "v1", Faults: []chaos.Fault{{Name: "cut", Sent: 50, Lost: 2, InSync: 0.1, Held: true}}}
+	var text bytes.Buffer
+	if err := report.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "report.json")
+	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := chaos.Read(file)
+	if err != nil || !reflect.DeepEqual(got, report) {
+		t.Errorf("Read() = %+v, %v, want %+v", got, err, report)
+	}
+}

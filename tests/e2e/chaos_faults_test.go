@@ -1,0 +1,87 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// soon is how long the last proxy may take to be in sync when only a replica of the control plane is gone.
+	soon = 5 * time.Second
+	// startTime is how long a controller takes to start and to configure all proxies, on a busy machine.
+	startTime = 45 * time.Second
+)
+
+// faults is the table. An event has no undo; what lasts has one, and its time in sync counts from there.
+func (c *chaosMesh) faults() []fault {
+	return slices.Concat(controllerFaults(), apiServerFaults(), objectFaults(), appFaults(), nodeFaults())
+}
+
+func controllerFaults() []fault {
+	return []fault{
+		{name: "nothing", ci: true, do: nothing, within: soon},
+		{name: "kill -9 of a controller", ci: true, do: killController(0), within: soon},
+		{name: "kill -9 of the other controller", do: killController(1), within: soon},
+		{name: "kill -9 of the leader", do: killLeader, within: soon},
+		{name: "a controller's pod deleted without grace", do: deleteController, within: soon},
+		{name: "controllers restarted one after another", ci: true, do: rollControllers, within: soon},
+		{name: "kill -9 of all controllers at once", ci: true, do: killControllers, within: startTime},
+		{name: "controllers scaled to 1 and to 3", do: scaleControllers, within: soon, undo: scaleBack},
+		{name: "no controller", ci: true, do: noControllers, lasts: 20 * time.Second, undo: scaleBack, within: startTime},
+		{name: "controllers throttled to a tenth of a CPU", do: throttleControllers, lasts: 15 * time.Second, undo: heal, within: soon},
+		{name: "injectors restarted one after another", do: rollInjectors, within: soon},
+		{name: "kill -9 of an injector while a pod starts", do: killInjector, within: soon, undo: flexBack},
+		{name: "no injector while a pod starts", ci: true, do: noInjector, undo: injectorBack, within: soon},
+		{name: "no DNS, and kill -9 of a controller", do: noDNS, undo: dnsBack, lasts: 10 * time.Second, within: soon},
+	}
+}
+
+func apiServerFaults() []fault {
+	return []fault{
+		{name: "API server killed and started again", ci: true, do: killAPIServer, lasts: 10 * time.Second, undo: startAPIServer, within: startTime},
+		{name: "API server paused", do: pause(apiServer), lasts: 40 * time.Second, undo: resume(apiServer), within: soon},
+		{name: "etcd paused", do: pause(etcd), lasts: 20 * time.Second, undo: resume(etcd), within: soon},
+		{name: "API server paused, and kill -9 of a controller", do: killControllerMeanwhile, lasts: 20 * time.Second, undo: resume(apiServer), within: startTime},
+		{name: "the leader loses all packets of the API server", ci: true, do: deaf(onlyLeader), lasts: 40 * time.Second, undo: heal, within: soon},
+		{name: "another controller loses all packets of the API server", do: deaf(notLeader), lasts: 40 * time.Second, undo: heal, within: soon},
+		{name: "all controllers lose all packets of the API server", do: deaf(allControllers), lasts: 40 * time.Second, undo: heal, within: soon},
+		{name: "packets from a node's proxies to their controller are lost", do: silent(true, false), lasts: time.Minute, undo: heal, within: soon},
+		{name: "packets from a controller to a node's proxies are lost", do: silent(false, true), lasts: time.Minute, undo: heal, within: soon},
+		{name: "packets between a node's proxies and their controller are lost", do: silent(true, true), lasts: time.Minute, undo: heal, within: soon},
+	}
+}
+
+func objectFaults() []fault {
+	return []fault{
+		{name: "the Lease deleted", ci: true, do: deleteLease, within: soon},
+		{name: "the root's Secret deleted", ci: true, do: deleteRoot, within: soon},
+		{name: "the root's Secret deleted, and kill -9 of a controller", do: deleteRootAndKill, within: soon},
+		{name: "the root's Secret emptied", do: otherRoot(emptied), lasts: 10 * time.Second, undo: heal, within: soon},
+		{name: "the root's Secret replaced by nonsense", do: otherRoot(replaced), lasts: 10 * time.Second, undo: heal, within: soon},
+		{name: "proxies' Secrets deleted while a pod starts", do: deleteProxySecrets, undo: flexBack, within: soon},
+		{name: "the webhook's Secret deleted while a pod starts", do: deleteWebhookSecret, undo: flexBack, within: soon},
+		{name: "objects that the mesh cannot honor", ci: true, do: badObjects, undo: heal, within: soon},
+	}
+}
+
+func appFaults() []fault {
+	return []fault{
+		{name: "servers scaled to 4 and back to 1", ci: true, do: scaleServers, within: soon},
+		{name: "servers rolled", ci: true, do: rollServers, within: soon},
+		{name: "a server evicted", do: evictServer, within: soon},
+		{name: "a server deleted without grace", do: killServer, within: soon},
+		{name: "a server deleted without grace, without any controller", do: killServerWithoutController, lasts: 20 * time.Second, undo: scaleBack, within: startTime},
+		{name: "kill -9 of a server's Envoy", ci: true, do: killEnvoy, within: soon},
+	}
+}
+
+func nodeFaults() []fault {
+	return []fault{
+		{name: "the leader's node drained", ci: true, do: drainNode, undo: heal, within: soon},
+		{name: "the leader's node cut off", do: loseNode("cut", "heal", nodeOfLeader), lasts: 40 * time.Second, undo: heal, within: startTime},
+		{name: "a node without a controller cut off", do: loseNode("cut", "heal", nodeWithout), lasts: 20 * time.Second, undo: heal, within: startTime},
+		{name: "the leader's node loses power", do: loseNode("stop", "start", nodeOfLeader), lasts: 30 * time.Second, undo: heal, within: startTime},
+	}
+}
