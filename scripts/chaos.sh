@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fault suite: a mesh under load on a local cluster of three nodes, and one fault after another.
 # OSM_CHAOS=ci runs the subset for each commit. Arguments are passed to `go test`, such as
-# -run 'TestChaos/kill'. The report is out/chaos/report.json. After a full run, copy it to
-# tests/e2e/chaos/testdata/report.json and run `go test ./tests/e2e/chaos -update` for the table in docs/ha.md.
+# -run 'TestChaos/kill', which replaces these rows in the report, out/chaos/report.json. Copy it to
+# tests/e2e/chaos/testdata/report.json after a full run, and run `go test ./tests/e2e/chaos -update` for the table in docs/ha.md.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 

@@ -3,8 +3,8 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -18,21 +18,9 @@ import (
 const (
 	apiServer = "kube-apiserver"
 	etcd      = "etcd"
-	// upTime is how long the cluster's program may take to start the API server again.
+	// upTime is how long the cluster's program may take to start daemons again.
 	upTime = 2 * time.Minute
 )
-
-func killAPIServer(c *chaosMesh, t *testing.T) {
-	c.host.signal(t, syscall.SIGKILL, c.host.daemon(apiServer))
-}
-
-func startAPIServer(c *chaosMesh, t *testing.T) {
-	ctx, cancel := context.WithTimeout(withoutTest(t), upTime)
-	defer cancel()
-	if err := c.host.up(ctx); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // pause stops the processes of a daemon without ending their connections; resume lets them go on.
 func pause(daemon string) func(*chaosMesh, *testing.T) {
@@ -115,7 +103,7 @@ func allControllers(c *chaosMesh, t *testing.T) []*corev1.Pod { return c.control
 func (c *chaosMesh) serving(t *testing.T, client *corev1.Pod) []*corev1.Pod {
 	t.Helper()
 	for _, pod := range c.controllers(t) {
-		if c.host.connected(t, pod, api.PortXDS, client.Status.PodIP) {
+		if slices.Contains(c.host.peers(t, pod, api.PortXDS), client.Status.PodIP) {
 			return []*corev1.Pod{pod}
 		}
 	}

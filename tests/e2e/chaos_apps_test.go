@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -60,16 +61,21 @@ func killEnvoy(c *chaosMesh, t *testing.T) {
 	c.host.signal(t, syscall.SIGKILL, c.host.inPod(pod, "envoy"))
 }
 
-// throttleControllers gives each controller a tenth of a CPU.
-func throttleControllers(c *chaosMesh, t *testing.T) {
-	pods := c.controllers(t)
-	for _, pod := range pods {
-		c.host.throttle(t, pod, 10)
-	}
+// throttle gives controllers a tenth of a CPU, until heal.
+func throttle(which func(*chaosMesh, *testing.T) []*corev1.Pod) func(*chaosMesh, *testing.T) {
+	return func(c *chaosMesh, t *testing.T) { c.throttle(t, which(c, t)) }
+}
+
+func (c *chaosMesh) throttle(t *testing.T, pods []*corev1.Pod) {
+	t.Helper()
+	var restore []func()
 	c.undone = func() {
-		for _, pod := range pods {
-			c.host.throttle(t, pod, 0)
+		for _, undo := range restore {
+			undo()
 		}
+	}
+	for _, pod := range pods {
+		restore = append(restore, c.host.throttle(t, pod, 10))
 	}
 }
 

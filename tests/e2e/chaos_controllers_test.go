@@ -20,7 +20,7 @@ const controlPlaneProgram = "osm-controlplane"
 
 func nothing(*chaosMesh, *testing.T) {}
 
-// killController kills the process of one replica, by its place in the order of names.
+// killController kills the process of one replica, by its place: the first has most proxies.
 func killController(i int) func(*chaosMesh, *testing.T) {
 	return func(c *chaosMesh, t *testing.T) {
 		c.host.signal(t, syscall.SIGKILL, c.host.inPod(c.controllers(t)[i], controlPlaneProgram))

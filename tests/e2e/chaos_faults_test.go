@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -12,6 +13,8 @@ const (
 	soon = 5 * time.Second
 	// startTime is how long a controller takes to start and to configure all proxies, on a busy machine.
 	startTime = 45 * time.Second
+	// unlimited is for requests that Kubernetes loses, with a mesh or without.
+	unlimited = math.MaxInt
 )
 
 // faults is the table. An event has no undo; what lasts has one, and its time in sync counts from there.
@@ -22,15 +25,19 @@ func (c *chaosMesh) faults() []fault {
 func controllerFaults() []fault {
 	return []fault{
 		{name: "nothing", ci: true, do: nothing, within: soon},
-		{name: "kill -9 of a controller", ci: true, do: killController(0), within: soon},
-		{name: "kill -9 of the other controller", do: killController(1), within: soon},
+		{name: "kill -9 of the controller with most proxies", ci: true, do: killController(0), within: soon},
+		{name: "kill -9 of the controller with fewest proxies", do: killController(1), within: soon},
 		{name: "kill -9 of the leader", do: killLeader, within: soon},
 		{name: "a controller's pod deleted without grace", do: deleteController, within: soon},
 		{name: "controllers restarted one after another", ci: true, do: rollControllers, within: soon},
 		{name: "kill -9 of all controllers at once", ci: true, do: killControllers, within: startTime},
 		{name: "controllers scaled to 1 and to 3", do: scaleControllers, within: soon, undo: scaleBack},
 		{name: "no controller", ci: true, do: noControllers, lasts: 20 * time.Second, undo: scaleBack, within: startTime},
-		{name: "controllers throttled to a tenth of a CPU", do: throttleControllers, lasts: 15 * time.Second, undo: heal, within: soon},
+		{name: "controllers throttled to a tenth of a CPU", do: throttle(allControllers), lasts: 15 * time.Second, undo: heal, within: soon},
+		{name: "one controller throttled to a tenth of a CPU", do: throttle(notLeader), lasts: 15 * time.Second, undo: heal, within: soon},
+		{name: "the leader frozen", ci: true, do: freeze(onlyLeader), lasts: 40 * time.Second, undo: heal, within: soon},
+		{name: "another controller frozen", do: freeze(notLeader), lasts: 40 * time.Second, undo: heal, within: soon},
+		{name: "an injector frozen while a pod starts", do: freezeInjector, undo: thawInjector, within: soon},
 		{name: "injectors restarted one after another", do: rollInjectors, within: soon},
 		{name: "kill -9 of an injector while a pod starts", do: killInjector, within: soon, undo: flexBack},
 		{name: "no injector while a pod starts", ci: true, do: noInjector, undo: injectorBack, within: soon},
@@ -40,8 +47,14 @@ func controllerFaults() []fault {
 
 func apiServerFaults() []fault {
 	return []fault{
-		{name: "API server killed and started again", ci: true, do: killAPIServer, lasts: 10 * time.Second, undo: startAPIServer, within: startTime},
-		{name: "API server paused", do: pause(apiServer), lasts: 40 * time.Second, undo: resume(apiServer), within: soon},
+		{name: "API server killed and started again", ci: true, do: killDaemons(false, apiServer), lasts: 10 * time.Second, undo: startDaemons, within: startTime},
+		{name: "API server paused", do: pause(apiServer), lasts: 15 * time.Second, undo: resume(apiServer), within: soon},
+		{
+			name: "API server paused for longer than nodes may be silent", do: pause(apiServer), lasts: 40 * time.Second, undo: resume(apiServer), within: soon,
+			most: unlimited, why: "when the API server is back, Kubernetes takes all nodes for lost until their kubelets have renewed their Leases, and marks their pods " +
+				"unready: for that time no Service has a ready endpoint, with a mesh or without. Here nodes may be silent for 20 s, by default for 50 s",
+		},
+		{name: "scheduler and controllers of Kubernetes killed", do: killDaemons(false, "kube-scheduler", "kube-controller-manager"), lasts: 15 * time.Second, undo: startDaemons, within: soon},
 		{name: "etcd paused", do: pause(etcd), lasts: 20 * time.Second, undo: resume(etcd), within: soon},
 		{name: "API server paused, and kill -9 of a controller", do: killControllerMeanwhile, lasts: 20 * time.Second, undo: resume(apiServer), within: startTime},
 		{name: "the leader loses all packets of the API server", ci: true, do: deaf(onlyLeader), lasts: 40 * time.Second, undo: heal, within: soon},
@@ -60,7 +73,10 @@ func objectFaults() []fault {
 		{name: "the root's Secret deleted, and kill -9 of a controller", do: deleteRootAndKill, within: soon},
 		{name: "the root's Secret emptied", do: otherRoot(emptied), lasts: 10 * time.Second, undo: heal, within: soon},
 		{name: "the root's Secret replaced by nonsense", do: otherRoot(replaced), lasts: 10 * time.Second, undo: heal, within: soon},
-		{name: "proxies' Secrets deleted while a pod starts", do: deleteProxySecrets, undo: flexBack, within: soon},
+		{
+			name: "proxies' Secrets deleted while a pod starts", do: deleteProxySecrets, lasts: 15 * time.Second, undo: proxySecretsBack, within: soon,
+			why: "proxies that run do not need the Secret again. A pod that starts waits for it: up to ten minutes, or until another replica becomes the leader, as here",
+		},
 		{name: "the webhook's Secret deleted while a pod starts", do: deleteWebhookSecret, undo: flexBack, within: soon},
 		{name: "objects that the mesh cannot honor", ci: true, do: badObjects, undo: heal, within: soon},
 	}
@@ -74,6 +90,9 @@ func appFaults() []fault {
 		{name: "a server deleted without grace", do: killServer, within: soon},
 		{name: "a server deleted without grace, without any controller", do: killServerWithoutController, lasts: 20 * time.Second, undo: scaleBack, within: startTime},
 		{name: "kill -9 of a server's Envoy", ci: true, do: killEnvoy, within: soon},
+		{
+			name: "kill -9 of a client's Envoy", do: killClientsEnvoy, within: soon, why: "until the kubelet has started the proxy again, its own application reaches nothing",
+		},
 	}
 }
 
@@ -81,6 +100,8 @@ func nodeFaults() []fault {
 	return []fault{
 		{name: "the leader's node drained", ci: true, do: drainNode, undo: heal, within: soon},
 		{name: "the leader's node cut off", do: loseNode("cut", "heal", nodeOfLeader), lasts: 40 * time.Second, undo: heal, within: startTime},
+		{name: "a node's kube-proxy killed", do: killDaemons(true, "kube-proxy"), lasts: 15 * time.Second, undo: startDaemons, within: soon},
+		{name: "a node's kubelet killed", do: killDaemons(true, "kubelet"), lasts: 30 * time.Second, undo: startDaemons, within: soon},
 		{name: "a node without a controller cut off", do: loseNode("cut", "heal", nodeWithout), lasts: 20 * time.Second, undo: heal, within: startTime},
 		{name: "the leader's node loses power", do: loseNode("stop", "start", nodeOfLeader), lasts: 30 * time.Second, undo: heal, within: startTime},
 	}

@@ -7,7 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -122,39 +122,42 @@ func (h host) drops(t *testing.T, on bool, pod *corev1.Pod, rules ...string) {
 	}
 }
 
-// throttle limits the CPU time of a pod to a part of one CPU in percent; 0 removes the limit.
-func (h host) throttle(t *testing.T, pod *corev1.Pod, percent int) {
+// throttle limits the CPU time of a pod's containers to a part of one CPU in percent, and returns what undoes it. The pod's
+// own limit must not be below its containers', and stays.
+func (h host) throttle(t *testing.T, pod *corev1.Pod, percent int) func() {
 	t.Helper()
 	const period = 100000 // microseconds, the kernel's default
-	legacy, _ := filepath.Glob("/sys/fs/cgroup/cpu/" + h.cluster + "/*/kubepods/*/pod" + string(pod.UID) + "/cpu.cfs_quota_us")
-	unified, _ := filepath.Glob("/sys/fs/cgroup/" + h.cluster + "/*/kubepods/*/pod" + string(pod.UID) + "/cpu.max")
-	value := "-1"
-	if len(legacy) == 0 {
-		value = "max"
-	}
-	if percent > 0 {
-		value = strconv.Itoa(period * percent / 100)
-	}
+	legacy, _ := filepath.Glob("/sys/fs/cgroup/cpu/" + h.cluster + "/*/kubepods/*/pod" + string(pod.UID) + "/*/cpu.cfs_quota_us")
+	unified, _ := filepath.Glob("/sys/fs/cgroup/" + h.cluster + "/*/kubepods/*/pod" + string(pod.UID) + "/*/cpu.max")
 	files := slices.Concat(legacy, unified)
 	if len(files) == 0 {
 		t.Fatalf("pod %s has no cgroup with a limit of CPU time", pod.Name)
 	}
+	before := map[string][]byte{}
 	for _, file := range files {
-		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
+		before[file] = must(os.ReadFile(file))(t)
+		if err := os.WriteFile(file, []byte(strconv.Itoa(period*percent/100)), 0o600); err != nil {
 			t.Fatal(err)
+		}
+	}
+	return func() {
+		for file, value := range before {
+			if err := os.WriteFile(file, value, 0o600); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
 
-// connected reports whether a pod has an established connection from an address to one of its ports.
-func (h host) connected(t *testing.T, pod *corev1.Pod, port int, from string) bool {
+// peers returns the addresses of the established connections to a port of a pod.
+func (h host) peers(t *testing.T, pod *corev1.Pod, port int) []string {
 	t.Helper()
 	pids := h.inPod(pod, "")
 	if len(pids) == 0 {
 		t.Fatalf("pod %s has no process", pod.Name)
 	}
 	const established = "01"
-	address := hexAddress(t, from)
+	var peers []string
 	for _, table := range []string{"tcp", "tcp6"} {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pids[0], table))
 		if err != nil {
@@ -162,19 +165,21 @@ func (h host) connected(t *testing.T, pod *corev1.Pod, port int, from string) bo
 		}
 		for line := range strings.Lines(string(text)) {
 			fields := strings.Fields(line)
-			if len(fields) > 3 && fields[3] == established && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) &&
-				strings.HasSuffix(strings.SplitN(fields[2], ":", 2)[0], address) {
-				return true
+			if len(fields) > 3 && fields[3] == established && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) {
+				peers = append(peers, ipv4(fields[2]))
 			}
 		}
 	}
-	return false
+	return peers
 }
 
-// hexAddress is how the kernel's tables write an IPv4 address: little endian.
-func hexAddress(t *testing.T, address string) string {
-	t.Helper()
-	parsed := must(netip.ParseAddr(address))(t).As4()
-	slices.Reverse(parsed[:])
-	return strings.ToUpper(hex.EncodeToString(parsed[:]))
+// ipv4 reads an address and port as the kernel's tables have it: the last four bytes are the address, little endian.
+func ipv4(text string) string {
+	text, _, _ = strings.Cut(text, ":")
+	bytes, err := hex.DecodeString(text[max(len(text)-2*net.IPv4len, 0):])
+	if err != nil || len(bytes) != net.IPv4len {
+		return text
+	}
+	slices.Reverse(bytes)
+	return net.IP(bytes).String()
 }

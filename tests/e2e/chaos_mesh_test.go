@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -108,10 +109,16 @@ func (c *chaosMesh) nodesReady(ctx context.Context) string {
 	return ""
 }
 
-// controllers returns the available replicas, in order of their names.
+// controllers returns the available replicas, those with most proxies first.
 func (c *chaosMesh) controllers(t *testing.T) []*corev1.Pod {
 	t.Helper()
-	return c.ready(t, app{api.DefaultNamespace, api.AppController, ""}, replicas)
+	pods := c.ready(t, app{api.DefaultNamespace, api.AppController, ""}, replicas)
+	proxies := map[string]int{}
+	for _, pod := range pods {
+		proxies[pod.Name] = len(c.host.peers(t, pod, api.PortXDS))
+	}
+	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { return proxies[b.Name] - proxies[a.Name] })
+	return pods
 }
 
 // leader returns the replica that holds the Lease.

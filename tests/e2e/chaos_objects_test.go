@@ -97,7 +97,8 @@ func (c *chaosMesh) rootIs(t *testing.T, root *corev1.Secret) {
 	})
 }
 
-// deleteProxySecrets deletes the certificates with which proxies connect to controllers, then starts a pod.
+// deleteProxySecrets deletes the certificates with which proxies connect to controllers, and lets a pod start, which waits
+// for its account's Secret.
 func deleteProxySecrets(c *chaosMesh, t *testing.T) {
 	for _, a := range []app{c.client, c.server} {
 		err := c.kube.CoreV1().Secrets(a.namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: api.LabelProxyCertificate})
@@ -105,7 +106,14 @@ func deleteProxySecrets(c *chaosMesh, t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	c.resize(t, c.flexible.namespace, c.flexible.name, 2)
+}
+
+// proxySecretsBack makes another replica the leader, which writes the missing Secrets at once, and waits for the pod.
+func proxySecretsBack(c *chaosMesh, t *testing.T) {
+	rollControllers(c, t)
 	c.flex(t, 2)
+	flexBack(c, t)
 }
 
 func deleteWebhookSecret(c *chaosMesh, t *testing.T) {

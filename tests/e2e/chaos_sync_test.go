@@ -36,10 +36,11 @@ type mark struct {
 	running sync.WaitGroup
 	all     chan struct{} // closed when all proxies are in sync
 
-	mu      sync.Mutex
-	waiting map[string]string // the proxies that are not in sync, and why
-	total   int
-	last    time.Time // when the last proxy got in sync
+	mu                sync.Mutex
+	waiting           map[string]string // the proxies that are not in sync, and why
+	total             int
+	last              time.Time // when the last proxy got in sync, of which pod, and why it was not before
+	lastPod, lastNote string
 }
 
 // mark creates one, as soon as the API server accepts it, and lets every agent try it. The time counts from now, or from its
@@ -86,7 +87,7 @@ func (m *mark) start(ctx context.Context) {
 	}
 }
 
-// create makes the Service and returns the pods that have a proxy at that time.
+// create makes the Service and returns the pods whose proxies run at that time, ready or not.
 func (m *mark) create(ctx context.Context, object *corev1.Service) (*corev1.Service, []*corev1.Pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -104,7 +105,9 @@ func (m *mark) create(ctx context.Context, object *corev1.Service) (*corev1.Serv
 		if err != nil {
 			return nil, nil, err
 		}
-		pods = append(pods, slices.DeleteFunc(some, func(pod *corev1.Pod) bool { return !available(pod) || pod.Spec.NodeName == m.c.stoppedNode })...)
+		pods = append(pods, slices.DeleteFunc(some, func(pod *corev1.Pod) bool {
+			return pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodRunning || pod.Spec.NodeName == m.c.stoppedNode
+		})...)
 	}
 	return made, pods, nil
 }
@@ -145,8 +148,8 @@ func (m *mark) note(who, why string) {
 func (m *mark) done(who string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.last, m.lastPod, m.lastNote = time.Now(), who, m.waiting[who]
 	delete(m.waiting, who)
-	m.last = time.Now()
 	if len(m.waiting) == 0 {
 		close(m.all)
 	}
@@ -175,29 +178,32 @@ func (m *mark) proxies() int {
 	return m.total
 }
 
-// wait waits for the last proxy. It returns the time until then, and which are not in sync when it takes longer.
-func (m *mark) wait(within time.Duration) (time.Duration, string) {
-	timer := time.NewTimer(within)
+// wait waits for the last proxy, for at most podTime. It returns the time until then, and what is missing if it is above
+// within; the time is negative if a proxy never was in sync.
+func (m *mark) wait(t *testing.T, within time.Duration) (time.Duration, string) {
+	t.Helper()
+	timer := time.NewTimer(podTime)
 	defer timer.Stop()
 	select {
 	case <-m.all:
 	case <-timer.C:
+	case <-t.Context().Done():
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.waiting) == 0 {
-		took := max(m.last.Sub(m.begin), 0)
-		if took > within {
-			return took, fmt.Sprintf("the last proxy was after %s", took)
+	if len(m.waiting) > 0 {
+		var late []string
+		for who, why := range m.waiting {
+			late = append(late, who+": "+why)
 		}
-		return took, ""
+		slices.Sort(late)
+		return -time.Second, strings.Join(late, "; ")
 	}
-	var late []string
-	for who, why := range m.waiting {
-		late = append(late, who+": "+why)
+	took := max(m.last.Sub(m.begin), 0)
+	if took > within {
+		return took, fmt.Sprintf("%s was the last after %s: %s", m.lastPod, took, m.lastNote)
 	}
-	slices.Sort(late)
-	return within, strings.Join(late, "; ")
+	return took, ""
 }
 
 // remove deletes the Service and ends the probes.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -65,6 +66,22 @@ func (r Report) Write(w io.Writer) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(r)
+}
+
+// Put adds what a fault cost, or replaces what it cost before.
+func (r *Report) Put(f Fault) {
+	i := slices.IndexFunc(r.Faults, func(other Fault) bool { return other.Name == f.Name })
+	if i < 0 {
+		r.Faults = append(r.Faults, f)
+		return
+	}
+	r.Faults[i] = f
+}
+
+// Keep drops the faults that are not among the names, and brings the others into their order.
+func (r *Report) Keep(names []string) {
+	r.Faults = slices.DeleteFunc(r.Faults, func(f Fault) bool { return !slices.Contains(names, f.Name) })
+	slices.SortFunc(r.Faults, func(a, b Fault) int { return slices.Index(names, a.Name) - slices.Index(names, b.Name) })
 }
 
 // Markdown is the report as a table, with the notes below it.

@@ -73,6 +73,21 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+func TestPut(t *testing.T) {
+	var report chaos.Report
+	for _, f := range []chaos.Fault{{Name: "cut", Sent: 1}, {Name: "kill", Sent: 2}, {Name: "cut", Sent: 3}} {
+		report.Put(f)
+	}
+	if want := []chaos.Fault{{Name: "cut", Sent: 3}, {Name: "kill", Sent: 2}}; !reflect.DeepEqual(report.Faults, want) {
+		t.Errorf("faults = %+v, want %+v", report.Faults, want)
+	}
+	report.Put(chaos.Fault{Name: "renamed"})
+	report.Keep([]string{"kill", "new", "cut"})
+	if want := []chaos.Fault{{Name: "kill", Sent: 2}, {Name: "cut", Sent: 3}}; !reflect.DeepEqual(report.Faults, want) {
+		t.Errorf("after Keep faults = %+v, want %+v", report.Faults, want)
+	}
+}
+
 func TestReadWhatWasWritten(t *testing.T) {
 	report := chaos.Report{Commit: "v1", Faults: []chaos.Fault{{Name: "cut", Sent: 50, Lost: 2, InSync: 0.1, Held: true}}}
 	var text bytes.Buffer
