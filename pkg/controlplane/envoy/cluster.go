@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"net/netip"
-	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -21,10 +20,9 @@ import (
 )
 
 const (
-	httpOptions    = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-	socketMatch    = "envoy.transport_socket_match"
-	plaintextKey   = "plaintext"
-	connectTimeout = 5 * time.Second
+	httpOptions  = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+	socketMatch  = "envoy.transport_socket_match"
+	plaintextKey = "plaintext"
 )
 
 // serviceClusterFor balances over a Service port's endpoints. mTLS is the default; an endpoint
@@ -32,6 +30,7 @@ const (
 func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.ServicePort, egress bool) *clusterv3.Cluster {
 	c := cluster(serviceCluster(s.Name, p.Number), clusterv3.Cluster_EDS)
 	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()}
+	ejectUnreachable(c)
 	// Not round robin: a client whose requests come in a fixed pattern would hit the same endpoint
 	// with the same kind of request for ever.
 	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
@@ -115,7 +114,7 @@ func cluster(name string, discovery clusterv3.Cluster_DiscoveryType) *clusterv3.
 	return &clusterv3.Cluster{
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: discovery},
-		ConnectTimeout:       durationpb.New(connectTimeout),
+		ConnectTimeout:       durationpb.New(onlyTimeout),
 		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
 			MaxConnections: unlimited, MaxPendingRequests: unlimited, MaxRequests: unlimited, MaxRetries: unlimited,
 		}}},

@@ -66,6 +66,15 @@ func tcpProxy(statPrefix, cluster string) *listenerv3.Filter {
 	return tcpForward(statPrefix, cluster, accessLog(tcpLogFormat()))
 }
 
+// serviceTCP balances connections over a Service's endpoints.
+func serviceTCP(s *mesh.Service, cluster string) *listenerv3.Filter {
+	proxy := tryOthers(tcpTo("outbound", cluster, accessLog(tcpLogFormat())))
+	if s.Sticky {
+		proxy.HashPolicy = stickyConnections()
+	}
+	return networkFilter(filterTCPProxy, proxy)
+}
+
 func tcpForward(statPrefix, cluster string, logs ...*accesslogv3.AccessLog) *listenerv3.Filter {
 	return networkFilter(filterTCPProxy, tcpTo(statPrefix, cluster, logs...))
 }
@@ -119,7 +128,9 @@ func unsentOnly() *routev3.RetryPolicy {
 				TypedConfig: packed(&previoushostsv3.PreviousHostsPredicate{}),
 			},
 		}},
-		HostSelectionRetryMaxAttempts: 3,
+		// The balancer does not know who failed and prefers an endpoint without requests, as a dead one is: with three
+		// picks, one retry in three goes to the same of two endpoints again.
+		HostSelectionRetryMaxAttempts: 20,
 	}
 }
 

@@ -99,10 +99,10 @@ func serviceChains(s *mesh.Service) []*listenerv3.FilterChain {
 			chains = append(chains, chainOf(name, noteClient(), outboundHTTP(serviceRoute(s.Name, s.Ports[i].Number))))
 		case http:
 			chains = append(chains, chainOf(name, outboundHTTP(serviceRoute(s.Name, s.Ports[i].Number))))
-		case s.Sticky:
-			chains = append(chains, chainOf(name, stickyTCP(name)))
-		default:
+		case s.Headless():
 			chains = append(chains, chainOf(name, tcpProxy("outbound", name)))
+		default:
+			chains = append(chains, chainOf(name, serviceTCP(s, name)))
 		}
 	}
 	return chains

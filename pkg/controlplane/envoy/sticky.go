@@ -45,11 +45,9 @@ func stickyRequests() []*routev3.RouteAction_HashPolicy {
 	}}}
 }
 
-// stickyTCP hashes the address of the connection's client.
-func stickyTCP(cluster string) *listenerv3.Filter {
-	proxy := tcpTo("outbound", cluster, accessLog(tcpLogFormat()))
-	proxy.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
-	return networkFilter(filterTCPProxy, proxy)
+// stickyConnections hashes the address of the connection's client.
+func stickyConnections() []*typev3.HashPolicy {
+	return []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
 }
 
 // placeOnRing places an endpoint by its pod's address without the port, so that a client reaches the same pod at
