@@ -123,7 +123,7 @@ func (p *process) reportSecrets(r secrets.Result) {
 func (p *process) meshAccounts() []secrets.Account {
 	var accounts []secrets.Account
 	for _, account := range p.watch.MemberAccounts() {
-		accounts = append(accounts, secrets.Account{Identity: identityOf(account), UID: account.UID})
+		accounts = append(accounts, secrets.Account{Identity: identityOf(account), UID: account.UID, Starting: p.watch.StartingPods(account)})
 	}
 	return accounts
 }

@@ -29,6 +29,7 @@ func TestRun(t *testing.T) {
 	proxies.Close()
 	second := f.start("second", nil).awaitReady()
 	f.oneLeader(second)
+	f.repairsProxySecrets()
 	f.keepsTheRoot(first, second)
 	f.drains(first, second)
 }

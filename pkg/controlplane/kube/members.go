@@ -2,6 +2,8 @@ package kube
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/osm-edge/osm/pkg/api/membership"
 )
@@ -10,6 +12,11 @@ import (
 func (w *Watch) MemberAccounts() []*corev1.ServiceAccount {
 	members := w.members()
 	return w.accountsIn(func(namespace string) bool { return members[namespace] })
+}
+
+// StartingPods returns the UIDs of the pods of a ServiceAccount that wait for an address, in no order.
+func (w *Watch) StartingPods(account *corev1.ServiceAccount) []types.UID {
+	return w.starting.of(cache.ObjectName{Namespace: account.Namespace, Name: account.Name})
 }
 
 // OtherAccounts returns the ServiceAccounts outside the mesh. It omits the control plane's own namespace,

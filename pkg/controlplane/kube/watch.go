@@ -38,7 +38,8 @@ type Config struct {
 	// Changed is called after each relevant change, with what changed: kind, namespace and name. For pods it
 	// is only kind and namespace, since each new pod has a new name.
 	Changed func(object string)
-	// MembersChanged is called after changes of namespaces and ServiceAccounts only. Neither may block.
+	// MembersChanged is called after changes of namespaces and ServiceAccounts, and when a pod begins to start. Neither
+	// may block.
 	MembersChanged func()
 }
 
@@ -51,6 +52,7 @@ type Watch struct {
 	sources                                              []*source
 	namespaces, pods, services, accounts, slices, config *source
 
+	starting   *starting
 	lastConfig atomic.Pointer[v1alpha2.MeshConfig]
 }
 
@@ -76,10 +78,12 @@ func New(cfg Config, now func() time.Time) (*Watch, error) {
 	if cfg.Client == nil || cfg.Dynamic == nil || cfg.MeshName == "" || cfg.Namespace == "" || cfg.Log == nil || cfg.Changed == nil || cfg.MembersChanged == nil {
 		return nil, errors.New("kube: clients, mesh name, namespace, log and both callbacks are required")
 	}
-	w := &Watch{cfg: cfg}
+	w := &Watch{cfg: cfg, starting: newStarting()}
 	both := func(object string) { cfg.Changed(object); cfg.MembersChanged() }
 	w.namespaces = w.follow("namespaces", kind{namespaceLists(cfg.Client), cfg.Client, &corev1.Namespace{}, trimNamespace}, both, now)
 	w.pods = w.follow(pods, kind{podLists(cfg.Client), cfg.Client, &corev1.Pod{}, trimPod}, cfg.Changed, now)
+	_, err := w.pods.informer.AddEventHandler(w.starting.handler(cfg.MembersChanged))
+	must(err)
 	w.services = w.follow("services", kind{serviceLists(cfg.Client), cfg.Client, &corev1.Service{}, trimService}, cfg.Changed, now)
 	w.accounts = w.follow("serviceaccounts", kind{accountLists(cfg.Client), cfg.Client, &corev1.ServiceAccount{}, trimAccount}, both, now)
 	w.slices = w.follow("endpointslices", kind{sliceLists(cfg.Client), cfg.Client, &discoveryv1.EndpointSlice{}, trimSlice}, cfg.Changed, now)

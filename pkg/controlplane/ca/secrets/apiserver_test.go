@@ -163,3 +163,10 @@ func (s *apiServer) secret(key string) *corev1.Secret {
 	defer s.mu.Unlock()
 	return s.secrets[key]
 }
+
+// lose deletes a Secret behind the control plane's back.
+func (s *apiServer) lose(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.secrets, key)
+}

@@ -41,6 +41,8 @@ type Account struct {
 	identity.Identity
 	// UID makes the ServiceAccount the owner of its Secret; empty leaves the Secret without one.
 	UID types.UID
+	// Starting are its pods that have not started yet, perhaps because the Secret is missing.
+	Starting []types.UID
 }
 
 // Problem is a fault that a user has to fix.
@@ -99,6 +101,7 @@ type record struct {
 	nextAt   time.Time // when to probe again
 	renewAt  time.Time
 	failures int
+	awaited  awaited
 	removing bool   // the last attempt was to delete it
 	problem  string // what a user has to fix
 }
@@ -181,6 +184,7 @@ func (p *ProxyController) Reconcile(ctx context.Context, desired []Account) (Res
 			r = &record{}
 			p.records[account.Identity] = r
 		}
+		r.awaited.by(account.Starting)
 		if p.due(r, account) {
 			work = append(work, func() { tally.add(p.ensure(ctx, account, r)) })
 			continue

@@ -33,7 +33,7 @@ func (p *ProxyController) nextProbe(id identity.Identity, r *record) time.Time {
 	if at := p.target.rewriteAt(id); !p.target.met(r.holds) && at.Before(next) {
 		next = at
 	}
-	return next
+	return r.awaited.before(next)
 }
 
 // unprobed is the outcome of a Secret that is not due.
@@ -47,6 +47,7 @@ func (r *record) unprobed() outcome {
 // ensure probes one Secret and writes it if necessary.
 func (p *ProxyController) ensure(ctx context.Context, account Account, r *record) outcome {
 	r.owner, r.removing = account.UID, false
+	r.awaited.probed(p.now(), p.cfg.ProbeEvery)
 	secret, err := p.probe(ctx, account.Identity)
 	if err != nil {
 		return p.fail(ctx, account.Identity, r, err)
@@ -93,7 +94,7 @@ func (p *ProxyController) settle(id identity.Identity, r *record, secret *corev1
 	}
 	// Half of the pause is jitter, so that Secrets written together are not always probed together.
 	pause := p.cfg.ProbeEvery/2 + ca.Spread(id, p.cfg.ProbeEvery/2)
-	*r = record{owner: r.owner, uid: secret.UID, holds: holds, nextAt: p.now().Add(pause), renewAt: renewAt}
+	*r = record{owner: r.owner, uid: secret.UID, holds: holds, nextAt: p.now().Add(pause), renewAt: renewAt, awaited: r.awaited}
 }
 
 // probe returns the current Secret, nil if there is none, or a foreignError.
