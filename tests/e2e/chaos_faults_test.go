@@ -45,6 +45,8 @@ func controllerFaults() []fault {
 	}
 }
 
+const whyDeaf = "TCP sends lost packets again after longer and longer pauses, so the controller hears from the API server only seconds after the network is back"
+
 func apiServerFaults() []fault {
 	return []fault{
 		{name: "API server killed and started again", ci: true, do: killDaemons(false, apiServer), lasts: 10 * time.Second, undo: startDaemons, within: startTime},
@@ -54,12 +56,12 @@ func apiServerFaults() []fault {
 			most: unlimited, why: "when the API server is back, Kubernetes takes all nodes for lost until their kubelets have renewed their Leases, and marks their pods " +
 				"unready: for that time no Service has a ready endpoint, with a mesh or without. Here nodes may be silent for 20 s, by default for 50 s",
 		},
-		{name: "scheduler and controllers of Kubernetes killed", do: killDaemons(false, "kube-scheduler", "kube-controller-manager"), lasts: 15 * time.Second, undo: startDaemons, within: soon},
+		{name: "scheduler and controllers of Kubernetes killed", do: killDaemons(false, "kube-scheduler", "kube-controller-manager"), lasts: 15 * time.Second, undo: startDaemons, within: startTime},
 		{name: "etcd paused", do: pause(etcd), lasts: 20 * time.Second, undo: resume(etcd), within: soon},
 		{name: "API server paused, and kill -9 of a controller", do: killControllerMeanwhile, lasts: 20 * time.Second, undo: resume(apiServer), within: startTime},
-		{name: "the leader loses all packets of the API server", ci: true, do: deaf(onlyLeader), lasts: 40 * time.Second, undo: heal, within: soon},
-		{name: "another controller loses all packets of the API server", do: deaf(notLeader), lasts: 40 * time.Second, undo: heal, within: soon},
-		{name: "all controllers lose all packets of the API server", do: deaf(allControllers), lasts: 40 * time.Second, undo: heal, within: soon},
+		{name: "the leader loses all packets of the API server", ci: true, do: deaf(onlyLeader), lasts: 40 * time.Second, undo: heal, within: soon, why: whyDeaf},
+		{name: "another controller loses all packets of the API server", do: deaf(notLeader), lasts: 40 * time.Second, undo: heal, within: soon, why: whyDeaf},
+		{name: "all controllers lose all packets of the API server", do: deaf(allControllers), lasts: 40 * time.Second, undo: heal, within: soon, why: whyDeaf},
 		{name: "packets from a node's proxies to their controller are lost", do: silent(true, false), lasts: time.Minute, undo: heal, within: soon},
 		{name: "packets from a controller to a node's proxies are lost", do: silent(false, true), lasts: time.Minute, undo: heal, within: soon},
 		{name: "packets between a node's proxies and their controller are lost", do: silent(true, true), lasts: time.Minute, undo: heal, within: soon},
@@ -82,14 +84,28 @@ func objectFaults() []fault {
 	}
 }
 
+// inFlight is how many requests may be lost with a server: each call of each client has one in flight, or a connection that
+// is held. With a node, those of its own client are counted apart.
+const inFlight, inFlightOfOthers = nodes * 8, (nodes - 1) * 8
+
+const (
+	whyLeaving = "a held TCP connection ends with its server, and a server that leaves answers gRPC's health check with NOT_SERVING, which counts as lost here"
+	whyDead    = "requests in flight at the server that dies. A TCP connection is not tried again"
+	whyNode    = "requests to servers on the lost node. They stay among the endpoints until Kubernetes takes the node for lost, after 20 s here and 50 s by default: " +
+		"until then a request to one of them waits for its time limit, and the proxies do not eject it"
+)
+
 func appFaults() []fault {
 	return []fault{
-		{name: "servers scaled to 4 and back to 1", ci: true, do: scaleServers, within: soon},
-		{name: "servers rolled", ci: true, do: rollServers, within: soon},
-		{name: "a server evicted", do: evictServer, within: soon},
-		{name: "a server deleted without grace", do: killServer, within: soon},
-		{name: "a server deleted without grace, without any controller", do: killServerWithoutController, lasts: 20 * time.Second, undo: scaleBack, within: startTime},
-		{name: "kill -9 of a server's Envoy", ci: true, do: killEnvoy, within: soon},
+		{name: "servers scaled to 4 and back to 1", ci: true, do: scaleServers, within: soon, most: inFlight, why: whyLeaving},
+		{name: "servers rolled", ci: true, do: rollServers, within: soon, most: inFlight, why: whyLeaving},
+		{name: "a server evicted", do: evictServer, within: soon, most: inFlight, why: whyLeaving},
+		{name: "a server deleted without grace", do: killServer, within: soon, most: inFlight, why: whyDead},
+		{
+			name: "a server deleted without grace, without any controller", do: killServerWithoutController, lasts: 20 * time.Second, undo: scaleBack, within: startTime,
+			most: inFlight, why: "nobody tells the proxies that the server is gone. Requests to it wait for their time limit, and the proxies do not eject it",
+		},
+		{name: "kill -9 of a server's Envoy", ci: true, do: killEnvoy, within: soon, most: inFlight, why: whyDead + ", although the next server could take it, until the kubelet has started the proxy again"},
 		{
 			name: "kill -9 of a client's Envoy", do: killClientsEnvoy, within: soon, why: "until the kubelet has started the proxy again, its own application reaches nothing",
 		},
@@ -98,11 +114,20 @@ func appFaults() []fault {
 
 func nodeFaults() []fault {
 	return []fault{
-		{name: "the leader's node drained", ci: true, do: drainNode, undo: heal, within: soon},
-		{name: "the leader's node cut off", do: loseNode("cut", "heal", nodeOfLeader), lasts: 40 * time.Second, undo: heal, within: startTime},
+		{name: "the leader's node drained", ci: true, do: drainNode, undo: heal, within: soon, most: inFlight, why: whyLeaving},
+		{
+			name: "the leader's node cut off", do: loseNode("cut", "heal", nodeOfLeader), lasts: 40 * time.Second, undo: heal, within: startTime,
+			most: inFlightOfOthers, why: whyNode,
+		},
 		{name: "a node's kube-proxy killed", do: killDaemons(true, "kube-proxy"), lasts: 15 * time.Second, undo: startDaemons, within: soon},
 		{name: "a node's kubelet killed", do: killDaemons(true, "kubelet"), lasts: 30 * time.Second, undo: startDaemons, within: soon},
-		{name: "a node without a controller cut off", do: loseNode("cut", "heal", nodeWithout), lasts: 20 * time.Second, undo: heal, within: startTime},
-		{name: "the leader's node loses power", do: loseNode("stop", "start", nodeOfLeader), lasts: 30 * time.Second, undo: heal, within: startTime},
+		{
+			name: "a node without a controller cut off", do: loseNode("cut", "heal", nodeWithout), lasts: 20 * time.Second, undo: heal, within: startTime,
+			most: inFlightOfOthers, why: whyNode,
+		},
+		{
+			name: "the leader's node loses power", do: loseNode("stop", "start", nodeOfLeader), lasts: 30 * time.Second, undo: heal, within: startTime,
+			most: inFlightOfOthers, why: whyNode,
+		},
 	}
 }

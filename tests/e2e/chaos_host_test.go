@@ -149,6 +149,16 @@ func (h host) throttle(t *testing.T, pod *corev1.Pod, percent int) func() {
 	}
 }
 
+// loadAverage is how busy the machine was in the last minute.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	average, _, _ := strings.Cut(string(text), " ")
+	return average
+}
+
 // peers returns the addresses of the established connections to a port of a pod.
 func (h host) peers(t *testing.T, pod *corev1.Pod, port int) []string {
 	t.Helper()

@@ -71,7 +71,7 @@ func TestChaos(t *testing.T) {
 	c.report, _ = chaos.Read(reportFile())
 	c.report = chaos.Report{
 		Faults: c.report.Faults, Commit: s.commit(t), Date: time.Now().UTC().Format(time.DateOnly),
-		Machine: fmt.Sprintf("%d nodes on one machine of %d CPUs", nodes, runtime.NumCPU()),
+		Machine: fmt.Sprintf("%d nodes on one machine of %d CPUs, load average %s before", nodes, runtime.NumCPU(), loadAverage()),
 	}
 	c.build(t)
 	c.report.Keep(names(c.faults()))

@@ -125,8 +125,11 @@ func (f Fault) lost() string {
 }
 
 func (f Fault) inSync() string {
-	if f.InSync < 0 {
+	switch {
+	case f.InSync < 0:
 		return "never"
+	case f.Lasted > 0 && f.Meanwhile == f.Proxies:
+		return "meanwhile"
 	}
 	return fmt.Sprintf("%.1f s", f.InSync)
 }

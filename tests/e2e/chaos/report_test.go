@@ -53,17 +53,19 @@ func TestMarkdown(t *testing.T) {
 		Commit: "v1", Date: "2026-02-03", Machine: "a machine",
 		Faults: []chaos.Fault{
 			{Name: "nothing", Sent: 100, Slowest: 12, InSync: 0.4, Held: true},
-			{Name: "cut", Sent: 50, Lost: 2, OnNode: 7, Stalled: 3, Slowest: 1200, InSync: -1, Lasted: 20, Why: "in flight", Held: true},
+			{Name: "cut", Sent: 50, Lost: 2, OnNode: 7, Stalled: 3, Slowest: 1200, InSync: -1, Lasted: 20, Proxies: 7, Why: "in flight", Held: true},
 			{Name: "wait", Sent: 5, InSync: 61, Why: "slow"},
+			{Name: "slow", Sent: 6, Lasted: 1, Meanwhile: 7, Proxies: 7, Held: true},
 		},
 	}
-	const want = `3 faults on a machine (2026-02-03, v1): 155 requests, 2 lost, 3 stalled.
+	const want = `4 faults on a machine (2026-02-03, v1): 161 requests, 2 lost, 3 stalled.
 
 | fault | sent | lost | stalled | slowest | in sync after |
 |---|---|---|---|---|---|
 | nothing | 100 | 0 | 0 | 12ms | 0.4 s |
 | cut, for 20 s (1) | 50 | 2, and 7 of clients on the node | 3 | 1.2s | never |
 | wait (2) **(missed)** | 5 | 0 | 0 | 0s | 61.0 s |
+| slow, for 1 s | 6 | 0 | 0 | 0s | meanwhile |
 
 1. in flight.
 2. slow.
