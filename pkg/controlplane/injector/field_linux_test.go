@@ -86,8 +86,9 @@ func (f *fixture) laterWebhook(r *replica) {
 	f.knows()
 	f.defaults(namespace)
 
+	app := corev1.Container{Name: "app", Image: "app", LivenessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(6000)}}}}
 	before := r.injected()
-	got := f.admitted(namespace, pod())
+	got := f.admitted(namespace, pod(app))
 	if !meshed.Load() {
 		f.t.Fatal("the other webhook was called before osm's, so the step shows nothing")
 	}
@@ -97,13 +98,14 @@ func (f *fixture) laterWebhook(r *replica) {
 	if names := containerNames(got); !slices.Equal(names, []string{api.ContainerInit, api.ContainerEnvoy, "app", "gatekeeper"}) {
 		f.t.Errorf("the pod has the containers %v", names)
 	}
-	probe := got.Spec.Containers[1].LivenessProbe.HTTPGet
-	if probe.Port.IntValue() != api.PortLivenessProbe {
-		f.t.Errorf("the kubelet asks port %s for the added probe, want the sidecar's %d", probe.Port.String(), api.PortLivenessProbe)
-	}
 	bootstrap := got.Spec.InitContainers[1].Args[1]
-	if !strings.Contains(bootstrap, probe.Path) || !strings.Contains(bootstrap, `"/alive"`) {
-		f.t.Errorf("the sidecar does not know the probe %s: %s", probe.Path, bootstrap)
+	for i, answers := range []string{"osm-probe-liveness-app-6000", `"/alive"`} { // the second one is the added container's
+		probe := got.Spec.Containers[i].LivenessProbe.HTTPGet
+		if probe == nil || probe.Port.IntValue() != api.PortLivenessProbe {
+			f.t.Errorf("the kubelet asks %v, want the sidecar's port %d", got.Spec.Containers[i].LivenessProbe.ProbeHandler, api.PortLivenessProbe)
+		} else if !strings.Contains(bootstrap, probe.Path) || !strings.Contains(bootstrap, answers) {
+			f.t.Errorf("the sidecar does not know the probe %s: %s", probe.Path, bootstrap)
+		}
 	}
 	// The plugin gives defaults once, before the second call.
 	for _, c := range got.Spec.InitContainers {

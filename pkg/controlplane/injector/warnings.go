@@ -12,7 +12,7 @@ import (
 
 // The API server cuts a warning after 256 characters, and drops warnings after 4096 in all.
 const (
-	maxWarning  = 250
+	maxWarning  = 256 - len("osm: ") - len("...")
 	maxWarnings = 12
 )
 
