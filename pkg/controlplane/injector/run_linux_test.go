@@ -136,7 +136,7 @@ func (f *fixture) knows() {
 func (f *fixture) rotates(replicas ...*replica) {
 	f.t.Helper()
 	load := f.load()
-	load.more(20)
+	load.more()
 	serials := map[*replica]string{}
 	for _, r := range replicas {
 		serials[r] = r.serial()
@@ -146,7 +146,7 @@ func (f *fixture) rotates(replicas ...*replica) {
 	for _, r := range replicas {
 		f.await(r.name+" serves the renewed certificate", func() bool { return r.serial() != serials[r] })
 	}
-	load.more(20)
+	load.more()
 
 	next := catest.New(f.t)
 	f.setRoots(f.first, next)
@@ -154,9 +154,9 @@ func (f *fixture) rotates(replicas ...*replica) {
 	for _, r := range replicas {
 		f.await(r.name+" serves a certificate of the next root", func() bool { return r.isOf(next) })
 	}
-	load.more(20)
+	load.more()
 	f.setRoots(next)
-	load.more(20)
+	load.more()
 	load.end()
 }
 
@@ -210,7 +210,7 @@ func (f *fixture) servesAlone(replicas ...*replica) {
 func (f *fixture) drains(leaving *replica) {
 	f.t.Helper()
 	load := f.load()
-	load.more(20)
+	load.more()
 	slow := leaving.dial()
 	head, tail := review()
 	_, err := io.WriteString(slow, head)
@@ -227,7 +227,7 @@ func (f *fixture) drains(leaving *replica) {
 	f.must(err)
 	f.answers("what it had begun", slow)
 	leaving.stop()
-	load.more(20)
+	load.more()
 	load.end()
 }
 

@@ -77,10 +77,10 @@ func (l *load) count() int {
 	return l.pods
 }
 
-// more waits for n more pods.
-func (l *load) more(n int) {
+// more waits for some more pods.
+func (l *load) more() {
 	l.f.t.Helper()
-	want := l.count() + n
+	want := l.count() + 20
 	l.f.await("more pods are admitted", func() bool { return l.count() >= want })
 }
 
