@@ -77,7 +77,7 @@ func objectFaults() []fault {
 		{name: "the root's Secret replaced by nonsense", do: otherRoot(replaced), lasts: 10 * time.Second, undo: heal, within: soon},
 		{
 			name: "proxies' Secrets deleted while a pod starts", do: deleteProxySecrets, lasts: 15 * time.Second, undo: proxySecretsBack, within: soon,
-			why: "proxies that run do not need the Secret again. A pod that starts waits for it: up to ten minutes, or until another replica becomes the leader, as here",
+			most: inFlight, why: "proxies that run do not need the Secret again, and a pod that starts waits until the leader has put it back. That pod leaves again: " + whyLeaving,
 		},
 		{name: "the webhook's Secret deleted while a pod starts", do: deleteWebhookSecret, undo: flexBack, within: soon},
 		{name: "objects that the mesh cannot honor", ci: true, do: badObjects, undo: heal, within: soon},
@@ -90,9 +90,8 @@ const inFlight, inFlightOfOthers = nodes * 8, (nodes - 1) * 8
 
 const (
 	whyLeaving = "a held TCP connection ends with its server, and a server that leaves answers gRPC's health check with NOT_SERVING, which counts as lost here"
-	whyDead    = "requests in flight at the server that dies. A TCP connection is not tried again"
-	whyNode    = "requests to servers on the lost node. They stay among the endpoints until Kubernetes takes the node for lost, after 20 s here and 50 s by default: " +
-		"until then a request to one of them waits for its time limit, and the proxies do not eject it"
+	whyDead    = "requests in flight at the server that dies"
+	whyNode    = "requests in flight on the lost node. Others wait for it for 2 s at most, until the proxies have ejected its servers"
 )
 
 func appFaults() []fault {
@@ -103,9 +102,9 @@ func appFaults() []fault {
 		{name: "a server deleted without grace", do: killServer, within: soon, most: inFlight, why: whyDead},
 		{
 			name: "a server deleted without grace, without any controller", do: killServerWithoutController, lasts: 20 * time.Second, undo: scaleBack, within: startTime,
-			most: inFlight, why: "nobody tells the proxies that the server is gone. Requests to it wait for their time limit, and the proxies do not eject it",
+			most: inFlight, why: whyDead + ". Nobody tells the proxies that it is gone: they eject it themselves",
 		},
-		{name: "kill -9 of a server's Envoy", ci: true, do: killEnvoy, within: soon, most: inFlight, why: whyDead + ", although the next server could take it, until the kubelet has started the proxy again"},
+		{name: "kill -9 of a server's Envoy", ci: true, do: killEnvoy, within: soon, most: inFlight, why: whyDead},
 		{
 			name: "kill -9 of a client's Envoy", do: killClientsEnvoy, within: soon, why: "until the kubelet has started the proxy again, its own application reaches nothing",
 		},

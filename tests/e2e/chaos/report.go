@@ -100,8 +100,10 @@ func (r Report) Markdown() string {
 			name += fmt.Sprintf(", for %.0f s", f.Lasted)
 		}
 		if f.Why != "" {
-			notes = append(notes, f.Why)
-			name += fmt.Sprintf(" (%d)", len(notes))
+			if !slices.Contains(notes, f.Why) {
+				notes = append(notes, f.Why)
+			}
+			name += fmt.Sprintf(" (%d)", slices.Index(notes, f.Why)+1)
 		}
 		if !f.Held {
 			name += " **(missed)**"
@@ -112,7 +114,7 @@ func (r Report) Markdown() string {
 		if i == 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "%d. %s.\n", i+1, note)
+		fmt.Fprintf(&b, "%d. %s%s.\n", i+1, strings.ToUpper(note[:1]), note[1:])
 	}
 	return b.String()
 }

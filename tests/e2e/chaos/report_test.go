@@ -67,8 +67,8 @@ func TestMarkdown(t *testing.T) {
 | wait (2) **(missed)** | 5 | 0 | 0 | 0s | 61.0 s |
 | slow, for 1 s | 6 | 0 | 0 | 0s | meanwhile |
 
-1. in flight.
-2. slow.
+1. In flight.
+2. Slow.
 `
 	if got := report.Markdown(); got != want {
 		t.Errorf("Markdown() =\n%s\nwant\n%s", got, want)
