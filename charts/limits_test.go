@@ -2,11 +2,15 @@ package charts_test
 
 import (
 	"fmt"
+	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode"
 
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/osm-edge/osm/pkg/controlplane/command"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
@@ -68,17 +72,49 @@ func TestLimitRanges(t *testing.T) {
 		if _, err := fmt.Sscanf(f.Usage[open:], "(%d to %d)", &least, &most); err != nil {
 			t.Fatalf("%q: want a range at the end", f.Usage)
 		}
-		key := "osm.osmController.limits." + camel(strings.TrimPrefix(f.Name, "limit-"))
-		for value, ok := range map[int]bool{least - 1: false, least: true, most: true, most + 1: false} {
-			_, err := render(t, nest(key, value))
-			if ok && err != nil {
-				t.Errorf("%s=%d: %v", key, value, err)
-			}
-			if !ok {
-				wantRefusal(t, err, key, fmt.Sprintf("an integer from %d to %d", least, most))
-			}
-		}
+		wantRange(t, "osm.osmController.limits."+camel(strings.TrimPrefix(f.Name, "limit-")), least, most)
 	})
+}
+
+// wantRange renders the chart with values at the ends of a key's range, and next to them.
+func wantRange(t *testing.T, key string, least, most int) {
+	t.Helper()
+	for value, ok := range map[int]bool{least - 1: false, least: true, most: true, most + 1: false} {
+		_, err := render(t, nest(key, value))
+		if ok && err != nil {
+			t.Errorf("%s=%d: %v", key, value, err)
+		}
+		if !ok {
+			wantRefusal(t, err, key, fmt.Sprintf("an integer from %d to %d", least, most))
+		}
+	}
+}
+
+// The drain period has the same range in the schema and in the controller, whose error names flag, key and range.
+func TestDrainRange(t *testing.T) {
+	wantRange(t, "osm.osmController.drainSeconds", 5, 300)
+	for period, ok := range map[string]bool{"4s": false, "5s": true, "5m0s": true, "5m1s": false} {
+		process := command.New(serve.Version{})
+		process.SetArgs([]string{"controller", "--kubeconfig", kubeconfig(t), "--drain-period", period, "--limit-names", "1"})
+		process.SetErr(io.Discard)
+		err := process.ExecuteContext(t.Context())
+		refused := err != nil && strings.Contains(err.Error(), "--drain-period "+period+": want 5s to 5m0s; fix: --drain-period=20s, in the chart osm.osmController.drainSeconds=20")
+		if refused == ok {
+			t.Errorf("--drain-period %s: %v", period, err)
+		}
+	}
+}
+
+// kubeconfig is a file that names a server which nobody asks.
+func kubeconfig(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config")
+	config := clientcmdapi.Config{Clusters: map[string]*clientcmdapi.Cluster{"none": {Server: "https://127.0.0.1:1"}},
+		Contexts: map[string]*clientcmdapi.Context{"none": {Cluster: "none"}}, CurrentContext: "none"}
+	if err := clientcmd.WriteToFile(config, file); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // camel writes a flag's name as the chart does.

@@ -106,17 +106,25 @@ func TestLongRunningPodsHaveProbesAndIdentity(t *testing.T) {
 	}
 }
 
-// The drain period, which the process gets as a flag, has to fit in the time that the kubelet grants.
+// The drain period, which the process gets as a flag, has to fit in the time that the kubelet grants, whatever it
+// is set to.
 func TestGracePeriodHoldsTheDrain(t *testing.T) {
-	for name, pod := range pods(objects(t, values{})) {
-		for _, arg := range pod.Spec.Containers[0].Args {
-			var drain int64
-			if _, err := fmt.Sscanf(arg, "--drain-period=%ds", &drain); err != nil {
-				continue
+	for _, seconds := range []int{5, 20, 61, 300} {
+		drains := map[string]int64{}
+		for name, pod := range pods(objects(t, nest("osm.osmController.drainSeconds", seconds))) {
+			for _, arg := range pod.Spec.Containers[0].Args {
+				var drain int64
+				if _, err := fmt.Sscanf(arg, "--drain-period=%ds", &drain); err != nil {
+					continue
+				}
+				drains[name] = drain
+				if grace := *pod.Spec.TerminationGracePeriodSeconds; grace < drain+10 {
+					t.Errorf("%s: %d s of grace for %d s of draining", name, grace, drain)
+				}
 			}
-			if grace := *pod.Spec.TerminationGracePeriodSeconds; grace < drain+10 {
-				t.Errorf("%s: %d s of grace for %d s of draining", name, grace, drain)
-			}
+		}
+		if len(drains) != 2 || drains["osm-controller"] != int64(seconds) {
+			t.Errorf("the components drain for %v; want both to drain, the controller for %d s", drains, seconds)
 		}
 	}
 }

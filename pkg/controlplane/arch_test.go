@@ -26,8 +26,15 @@ type rule struct {
 func rules() []rule {
 	kubernetes := []string{"k8s.io/", "sigs.k8s.io/"}
 	protos := []string{"github.com/envoyproxy/", "github.com/cncf/xds/"}
+	outside := []string{"os", "io/fs", "io/ioutil", "embed", "net/http", "syscall", "log", "math/rand", "crypto/rand", "plugin"}
 	pure := []string{module + "pkg/controlplane/kube", module + "pkg/controlplane/xds", module + "pkg/controlplane/ca", module + "pkg/controlplane/serve", module + "pkg/controlplane/coalesce", module + "pkg/controlplane/wake"}
 	return []rule{
+		{from: "pkg/controlplane/identity", banned: outside, why: "an identity is what its text says"},
+		{from: "pkg/controlplane/mesh", banned: outside, why: "a snapshot is what the API server holds"},
+		{from: "pkg/controlplane/ingest", banned: outside, why: "a snapshot is computed from objects alone: no file, environment, network or chance"},
+		{from: "pkg/controlplane/policy", banned: outside, why: "policy is computed from a snapshot alone: no file, environment, network or chance"},
+		{from: "pkg/controlplane/envoy", banned: outside, why: "configuration is computed from policy alone: no file, environment, network or chance"},
+		{from: "pkg/controlplane/rotation", except: []string{"pkg/controlplane/rotation/driver", "pkg/controlplane/rotation/collect"}, banned: outside, why: "a rotation is planned on evidence alone"},
 		{from: "pkg/controlplane/identity", banned: []string{module, "k8s.io/", "github.com/", "google.golang.org/"}, why: "identity is the bottom: the standard library is all it needs"},
 		{from: "pkg/controlplane/mesh", banned: append(append([]string{}, kubernetes...), protos...), why: "the vocabulary belongs to neither end of the pipeline"},
 		{from: "pkg/controlplane/policy", banned: append(append([]string{}, kubernetes...), protos...), why: "decisions are taken on the mesh's own words"},

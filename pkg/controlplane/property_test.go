@@ -1,8 +1,12 @@
 package controlplane_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,6 +41,29 @@ func TestReplicasComputeTheSameBytes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Replicas are processes: what one of them salts is equal within it and different elsewhere. Fails if a version
+// depends on the process.
+func TestProcessesComputeTheSameVersions(t *testing.T) {
+	const child = "OSM_TEST_PRINT_DIGEST"
+	digest := sha256.New()
+	for seed := range uint64(5) {
+		for _, line := range fromScratch(t, randomMesh(rand.New(rand.NewPCG(seed, 7)))) {
+			fmt.Fprintln(digest, line)
+		}
+	}
+	own := fmt.Sprintf("digest %x", digest.Sum(nil))
+	if os.Getenv(child) != "" {
+		fmt.Println(own)
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), child+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), own) {
+		t.Errorf("this process computes %q, another one (%v):\n%s", own, err, out)
 	}
 }
 

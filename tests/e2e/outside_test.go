@@ -112,7 +112,7 @@ func (s *story) outsideController(t *testing.T, log *slog.Logger) string {
 	go func() {
 		ended <- controller.Run(ctx, controller.Config{
 			REST: s.config, MeshName: outsideMesh, Namespace: nsOutside, XDSAddress: xds, HTTPAddress: http,
-			Holder: xds, DrainPeriod: time.Second, Log: log,
+			Holder: xds, DrainPeriod: 5 * time.Second, Log: log,
 		})
 	}()
 	t.Cleanup(func() {

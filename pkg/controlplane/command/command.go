@@ -137,7 +137,7 @@ func newController(version serve.Version) *cobra.Command {
 	cmd.Flags().StringVar(&cfg.DebugAddress, "debug-address", fmt.Sprintf("127.0.0.1:%d", api.PortDebug), "loopback address for /debug/xds, /debug/rotation and /debug/pprof; empty for none")
 	cmd.Flags().StringVar(&cfg.EvidenceAddress, "evidence-address", "", fmt.Sprintf("address where the leader asks for this replica's evidence during a root rotation, such as :%d (mutual TLS); empty for none", api.PortEvidence))
 	cmd.Flags().DurationVar(&cfg.SecretDelivery, "secret-delivery", 3*time.Minute, "time for a changed Secret to reach running pods; each phase of a rotation waits that long")
-	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 20*time.Second, "time to send proxies to other replicas after SIGTERM")
+	cmd.Flags().DurationVar(&cfg.DrainPeriod, "drain-period", 20*time.Second, "time to send proxies to other replicas after SIGTERM (5s to 5m)")
 	limits := mesh.Limits{}.WithDefaults()
 	cmd.Flags().DurationVar(&cfg.Sidecars.Handshake, "sidecar-handshake-timeout", limits.Handshake, "time that a peer of a sidecar has for its TLS handshake, 1s or more")
 	cmd.Flags().DurationVar(&cfg.Sidecars.RequestHeaders, "sidecar-request-headers-timeout", limits.RequestHeaders, "time that a peer of a sidecar has for a request's headers, 1s or more")

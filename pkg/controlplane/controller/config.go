@@ -20,6 +20,10 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
 
+// The range of the drain period. A shorter one would leave no time to send proxies away one after another; a
+// longer one would hold up every update and every node drain.
+const minDrain, maxDrain = 5 * time.Second, 5 * time.Minute
+
 // Config configures osm-controller.
 type Config struct {
 	// REST is the way to the API server; required.
@@ -44,7 +48,7 @@ type Config struct {
 	// SecretDelivery is how long the kubelet may take to update a mounted Secret in a running pod; zero
 	// means 3 minutes. Each phase of a rotation waits that long.
 	SecretDelivery time.Duration
-	// DrainPeriod bounds the shutdown, from the signal to the end; zero means 20 s.
+	// DrainPeriod bounds the shutdown, from the signal to the end: minDrain to maxDrain; zero means 20 s.
 	DrainPeriod time.Duration
 	// Sidecars bounds what peers can make the mesh's sidecars hold; zero fields have defaults.
 	Sidecars mesh.Limits
@@ -93,8 +97,11 @@ func (c Config) Validate() error {
 	if c.DebugAddress != "" && !loopback(c.DebugAddress) {
 		return fmt.Errorf("controller: --debug-address %s: want host:port with a loopback host, such as 127.0.0.1:%d: profiles and pod names must not be visible to the whole cluster", c.DebugAddress, api.PortDebug)
 	}
-	if c.DrainPeriod < 0 || c.SecretDelivery < 0 {
-		return errors.New("controller: --drain-period and --secret-delivery must not be negative")
+	if c.SecretDelivery < 0 {
+		return errors.New("controller: --secret-delivery must not be negative")
+	}
+	if c.DrainPeriod < minDrain || c.DrainPeriod > maxDrain {
+		return fmt.Errorf("controller: --drain-period %s: want %s to %s; fix: --drain-period=20s, in the chart osm.osmController.drainSeconds=20", c.DrainPeriod, minDrain, maxDrain)
 	}
 	if err := errors.Join(c.Limits.Validate(), validateSidecars(c.Sidecars)); err != nil {
 		return fmt.Errorf("controller: %w", err)

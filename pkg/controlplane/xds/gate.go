@@ -113,7 +113,7 @@ func (g *gate) enter(conn net.Conn, now time.Time) *connection {
 		abort(conn)
 		return nil
 	}
-	setUserTimeout(conn, pingTimeout)
+	setUserTimeout(conn, g.limits.keepalive().Timeout)
 	return c
 }
 

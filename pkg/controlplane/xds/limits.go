@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"google.golang.org/grpc/keepalive"
 )
 
 // Limits bound what one pod, one identity and one address may take from a Server that many share.
@@ -34,6 +35,11 @@ type Limits struct {
 	LogLines int
 	// StreamMinutes is the longest time that a stream lasts; each ends at a random time in the last tenth of it.
 	StreamMinutes int
+	// FirstSyncsPerCPU is how many proxies without a configuration are served at the same time, for each CPU.
+	FirstSyncsPerCPU int
+	// KeepaliveSeconds is how long a connection may be silent before the server pings its proxy, and
+	// KeepaliveTimeoutSeconds how long the proxy may leave a ping, or any data, unanswered.
+	KeepaliveSeconds, KeepaliveTimeoutSeconds int
 }
 
 // limit describes one limit: its flag after "limit-" (the chart's value is the same name in camel case), its
@@ -60,6 +66,9 @@ func limits() []limit {
 		{func(l *Limits) *int { return &l.NameBytes }, "name-bytes", 8 << 20, 256 << 10, 64 << 20, "memory for the names that a stream subscribes to"},
 		{func(l *Limits) *int { return &l.LogLines }, "log-lines-per-minute", 10, 1, 10_000, "lines logged about one proxy or address; the others are counted"},
 		{func(l *Limits) *int { return &l.StreamMinutes }, "stream-minutes", 24 * 60, 10, 30 * 24 * 60, "life of a stream, in minutes; its proxy connects again"},
+		{func(l *Limits) *int { return &l.FirstSyncsPerCPU }, "first-syncs-per-cpu", 32, 1, 1000, "proxies that are configured for the first time at once, for each CPU; the others wait"},
+		{func(l *Limits) *int { return &l.KeepaliveSeconds }, "keepalive-seconds", 30, 5, 300, "silence of a proxy's connection before the server pings it, in seconds"},
+		{func(l *Limits) *int { return &l.KeepaliveTimeoutSeconds }, "keepalive-timeout-seconds", 10, 1, 60, "time for a proxy to answer a ping, or to acknowledge data, in seconds"},
 	}
 }
 
@@ -99,3 +108,9 @@ func (l Limits) withDefaults() Limits {
 func (l Limits) handshake() time.Duration { return time.Duration(l.HandshakeSeconds) * time.Second }
 func (l Limits) pending() time.Duration   { return time.Duration(l.PendingSeconds) * time.Second }
 func (l Limits) age() time.Duration       { return time.Duration(l.StreamMinutes) * time.Minute }
+
+// keepalive returns the times after which a silent proxy is pinged, and after which one that does not answer is
+// disconnected.
+func (l Limits) keepalive() keepalive.ServerParameters {
+	return keepalive.ServerParameters{Time: time.Duration(l.KeepaliveSeconds) * time.Second, Timeout: time.Duration(l.KeepaliveTimeoutSeconds) * time.Second}
+}

@@ -82,6 +82,35 @@ func TestPublishGivesATurnOnlyToThoseThatItConcerns(t *testing.T) {
 }
 
 // A pod that is not known yet is served as soon as it is; one that stays unknown leaves nothing behind.
+// A change of what only a class has reaches every stream of the class. Fails if one of them stands for all.
+func TestPublishReachesEveryStreamOfAClass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newInMemory(t)
+		before, after := state{envoy.Clusters: {"own": 1}}.offer(t).view, state{envoy.Clusters: {"own": 2}}.offer(t).view
+		after.Shared = before.Shared
+		was, is := map[string]envoy.View{}, map[string]envoy.View{}
+		var class []*memoryDelta
+		for i := range 10 {
+			pod := fmt.Sprintf("x-%d", i)
+			was[pod], is[pod] = before, after
+		}
+		m.publish(&table{views: was})
+		for pod := range was {
+			d := m.open(t.Context(), pod)
+			d.ask(envoy.Clusters, nil)
+			d.take(t)
+			class = append(class, d)
+		}
+		m.publish(&table{views: is})
+		for _, d := range class {
+			if got := summary(d.takeNow(t)); got != "cds own" {
+				t.Errorf("%s was sent %q, want the new own cluster", d.pod, got)
+			}
+			d.close()
+		}
+	})
+}
+
 func TestPublishLetsInWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t)

@@ -40,7 +40,8 @@ type Config struct {
 	Log     *slog.Logger
 	// Limits bound what one proxy may take; zero fields have defaults.
 	Limits Limits
-	// FirstSyncs bounds how many new proxies are configured at the same time; zero means 32 per CPU.
+	// FirstSyncs bounds how many new proxies are configured at the same time; zero means Limits.FirstSyncsPerCPU
+	// for each CPU.
 	FirstSyncs int
 	// Patience is how long a stream waits for its pod to be known and for a sync slot; zero means 5 s.
 	Patience time.Duration
@@ -51,9 +52,6 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.FirstSyncs == 0 {
-		c.FirstSyncs = 32 * runtime.GOMAXPROCS(0)
-	}
 	if c.GracePeriod == 0 {
 		c.GracePeriod = 10 * time.Minute
 	}
@@ -64,6 +62,9 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	c.Limits = c.Limits.withDefaults()
+	if c.FirstSyncs == 0 {
+		c.FirstSyncs = c.Limits.FirstSyncsPerCPU * runtime.GOMAXPROCS(0)
+	}
 	return c
 }
 
@@ -117,9 +118,6 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// pingTimeout is how long a proxy may leave a ping, or any data, unanswered.
-const pingTimeout = 10 * time.Second
-
 // options are chosen for very many quiet streams; BenchmarkNetwork measures their cost.
 func options(cfg Config) []grpc.ServerOption {
 	return []grpc.ServerOption{
@@ -132,7 +130,7 @@ func options(cfg Config) []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(64 << 10), grpc.StaticConnWindowSize(64 << 10),
 		grpc.MaxRecvMsgSize(cfg.Limits.RequestBytes), grpc.MaxHeaderListSize(8 << 10),
 		grpc.MaxConcurrentStreams(4),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: pingTimeout}),
+		grpc.KeepaliveParams(cfg.Limits.keepalive()),
 		// Proxies ping every 30 s; a stricter policy would make gRPC close their connections.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
