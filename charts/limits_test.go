@@ -13,6 +13,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/osm-edge/osm/pkg/controlplane/command"
+	"github.com/osm-edge/osm/pkg/controlplane/controller"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/xds"
 )
@@ -74,6 +75,42 @@ func TestLimitRanges(t *testing.T) {
 		}
 		wantRange(t, "osm.osmController.limits."+camel(strings.TrimPrefix(f.Name, "limit-")), least, most)
 	})
+}
+
+// The values of rebalancing become flags that the controller accepts, and none while it is off. Out of range, the
+// schema refuses what the controller refuses.
+func TestRebalanceValues(t *testing.T) {
+	const key = "osm.osmController.rebalance."
+	flags := func(given values) (found []string) {
+		for _, arg := range pods(objects(t, given))["osm-controller"].Spec.Containers[0].Args {
+			if strings.HasPrefix(arg, "--rebalance") {
+				found = append(found, arg)
+			}
+		}
+		return found
+	}
+	if found := flags(set(t, key+"perSecond=7")); len(found) != 0 {
+		t.Errorf("rebalancing is off, and the controller gets %v", found)
+	}
+	on := flags(set(t, key+"enable=true,"+key+"perSecond=7,"+key+"maxAgeMinutes=60"))
+	var parsed controller.Rebalance
+	flagSet := pflag.NewFlagSet("controller", pflag.ContinueOnError)
+	parsed.Bind(flagSet)
+	if err := flagSet.Parse(on); err != nil || parsed != (controller.Rebalance{Enable: true, PerSecond: 7, MaxAgeMinutes: 60}) {
+		t.Errorf("%v is parsed as %+v, %v", on, parsed, err)
+	}
+	wantRange(t, key+"perSecond", 1, 1000)
+	for age, ok := range map[int]bool{-1: false, 0: true, 1: false, 9: false, 10: true, 43200: true, 43201: false} {
+		_, err := render(t, nest(key+"maxAgeMinutes", age))
+		if refused := (controller.Rebalance{MaxAgeMinutes: age}).Validate(); ok && (err != nil || refused != nil) {
+			t.Errorf("%smaxAgeMinutes=%d: %v, %v", key, age, err, refused)
+		} else if !ok {
+			wantRefusal(t, err, key+"maxAgeMinutes", "0, or an integer from 10 to 43200")
+			if refused == nil || !strings.Contains(refused.Error(), "want 0, or an integer from 10 to 43200; fix: ") {
+				t.Errorf("the controller answers %v to %d minutes", refused, age)
+			}
+		}
+	}
 }
 
 // wantRange renders the chart with values at the ends of a key's range, and next to them.

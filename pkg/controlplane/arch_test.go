@@ -42,6 +42,7 @@ func rules() []rule {
 		{from: "pkg/controlplane/ingest", banned: append(append([]string{"k8s.io/client-go/"}, protos...), pure...), why: "ingest reads objects, not a cluster"},
 		{from: "pkg/controlplane/policy", banned: pure, why: "policy is pure"},
 		{from: "pkg/controlplane/rotation", except: []string{"pkg/controlplane/rotation/driver", "pkg/controlplane/rotation/collect"}, banned: append([]string{"k8s.io/client-go/"}, pure...), why: "a rotation is planned on evidence alone; driver and collect are its edge"},
+		{from: "pkg/controlplane/rebalance", banned: append(append(append([]string{}, kubernetes...), protos...), pure...), why: "a share is computed from counts; who is asked and who is moved is known elsewhere"},
 		{from: "pkg/controlplane/mesh", banned: pure, why: "the vocabulary is pure"},
 		{from: "pkg/", except: []string{"pkg/controlplane/envoy", "pkg/controlplane/xds", "pkg/controlplane/injector", "pkg/controlplane/ca"}, banned: protos, why: "only envoy and xds write configuration, the injector the bootstrap"},
 		{from: "pkg/", except: []string{"pkg/cli/release"}, banned: []string{"helm.sh/"}, why: "Helm stays behind cli/release"},

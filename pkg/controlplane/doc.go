@@ -35,6 +35,7 @@
 //	bootstrap       the install hook: CRDs and the MeshConfig
 //	bootstrap/crds  the CRDs
 //	webhook         keeps the webhook configuration's CA bundle current
+//	rebalance       how many proxies a replica sends to new replicas
 //	serve           what every process serves: health, metrics, drain
 //	wake            the signal that one goroutine gives another
 //

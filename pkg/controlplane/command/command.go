@@ -132,6 +132,7 @@ func newController(version serve.Version) *cobra.Command {
 	s.bind(cmd)
 	cfg.Provider.Bind(cmd.Flags())
 	cfg.Limits.Bind(cmd.Flags())
+	cfg.Rebalance.Bind(cmd.Flags())
 	cmd.Flags().StringVar(&cfg.XDSAddress, "xds-address", fmt.Sprintf(":%d", api.PortXDS), "address for proxies (ADS over mTLS)")
 	cmd.Flags().StringVar(&cfg.HTTPAddress, "http-address", fmt.Sprintf(":%d", api.PortHTTP), "address for /livez, /readyz, /metrics and /version")
 	cmd.Flags().StringVar(&cfg.DebugAddress, "debug-address", fmt.Sprintf("127.0.0.1:%d", api.PortDebug), "loopback address for /debug/xds, /debug/rotation and /debug/pprof; empty for none")

@@ -50,6 +50,8 @@ type Config struct {
 	SecretDelivery time.Duration
 	// DrainPeriod bounds the shutdown, from the signal to the end: minDrain to maxDrain; zero means 20 s.
 	DrainPeriod time.Duration
+	// Rebalance moves proxies after the number of replicas has grown; the zero value moves none.
+	Rebalance Rebalance
 	// Sidecars bounds what peers can make the mesh's sidecars hold; zero fields have defaults.
 	Sidecars mesh.Limits
 	// Holder names this replica in the Lease; empty means the host's name.
@@ -103,7 +105,7 @@ func (c Config) Validate() error {
 	if c.DrainPeriod < minDrain || c.DrainPeriod > maxDrain {
 		return fmt.Errorf("controller: --drain-period %s: want %s to %s; fix: --drain-period=20s, in the chart osm.osmController.drainSeconds=20", c.DrainPeriod, minDrain, maxDrain)
 	}
-	if err := errors.Join(c.Limits.Validate(), validateSidecars(c.Sidecars)); err != nil {
+	if err := errors.Join(c.Limits.Validate(), validateSidecars(c.Sidecars), c.Rebalance.Validate()); err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
 	return c.Provider.Validate()

@@ -123,6 +123,9 @@ func (p *process) start(starting, serving context.Context, group *errgroup.Group
 	group.Go(func() error { return p.leaves.Run(serving) })
 	group.Go(func() error { return p.trigger.Run(serving, p.pipeline.rebuild) })
 	group.Go(func() error { return p.serveDebug(serving) })
+	if err := p.rebalance(starting, group); err != nil {
+		return err
+	}
 	group.Go(func() error { return p.pipeline.beat(serving) })
 	group.Go(func() error { return orderly(starting, p.lease().Run(starting, p.lead)) })
 	p.cfg.Log.Info("osm-controller is ready", "mesh", p.cfg.MeshName, "xds", p.cfg.XDSAddress, "provider", p.provider.String(), "root", p.roots.Trust().Fingerprint)
@@ -231,6 +234,7 @@ func (p *process) openXDS(starting, serving context.Context, group *errgroup.Gro
 	p.xds, err = xds.New(xds.Config{
 		TrustDomain: p.cfg.TrustDomain, TLS: cert.MutualTLS(), Leaves: p.leaves, Trust: p.roots.Trust,
 		Metrics: xds.NewMetrics(p.registry), Log: p.cfg.Log, Limits: p.cfg.Limits,
+		MovesPerSecond: p.cfg.Rebalance.movesPerSecond(), MaxAge: p.cfg.Rebalance.maxAge(),
 	})
 	if err != nil {
 		return err

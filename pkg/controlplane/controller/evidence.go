@@ -13,22 +13,29 @@ import (
 
 // newDriver returns the driver that rotates the root while this replica is the leader.
 func (p *process) newDriver() *driver.Driver {
-	collector := &collect.Collector{
-		Client: p.client, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
-		Roots: p.roots, Self: p.cfg.Holder, Own: p.evidence, Now: time.Now,
-	}
+	collector := p.newCollector()
 	return driver.New(driver.Config{
 		Dynamic: p.dynamic, Namespace: p.cfg.Namespace, Roots: p.provider, Collect: collector.Collect,
 		Delivery: p.cfg.SecretDelivery, Now: time.Now, Log: p.cfg.Log,
 	})
 }
 
-// serveEvidence serves this replica's evidence to the leader.
+func (p *process) newCollector() *collect.Collector {
+	return &collect.Collector{
+		Client: p.client, Namespace: p.cfg.Namespace, Mesh: p.cfg.MeshName, TrustDomain: p.cfg.TrustDomain,
+		Roots: p.roots, Self: p.cfg.Holder, Own: p.evidence, Now: time.Now,
+	}
+}
+
+// serveEvidence serves this replica's evidence to the leader, and its load to all replicas.
 func (p *process) serveEvidence(ctx context.Context, cert *ca.ServingCert) error {
 	if p.cfg.EvidenceAddress == "" {
 		return nil
 	}
-	handler := collect.Handler(p.cfg.Namespace, p.cfg.TrustDomain, p.roots.Trust, p.evidence)
+	handler := collect.Handler(p.cfg.Namespace, p.cfg.TrustDomain, p.roots.Trust, collect.Pages{
+		collect.Path:     func(ctx context.Context) any { return p.evidence(ctx) },
+		collect.LoadPath: func(context.Context) any { return p.load() },
+	})
 	return serve.HTTPServer{Addr: p.cfg.EvidenceAddress, Handler: handler, TLS: cert.MutualTLS(), Refused: p.refusals.Of("evidence"), Log: p.cfg.Log}.Run(ctx)
 }
 

@@ -269,6 +269,13 @@ func (w *Watch) unreadable() bool {
 // Namespaces returns all namespaces.
 func (w *Watch) Namespaces() []*corev1.Namespace { return all[corev1.Namespace](w.namespaces) }
 
+// EndpointSlices returns those of a Service.
+func (w *Watch) EndpointSlices(namespace, service string) []*discoveryv1.EndpointSlice {
+	return slices.DeleteFunc(all[discoveryv1.EndpointSlice](w.slices), func(s *discoveryv1.EndpointSlice) bool {
+		return s.Namespace != namespace || s.Labels[discoveryv1.LabelServiceName] != service
+	})
+}
+
 func all[T any](s *source) []*T {
 	var objects []*T
 	// Selecting everything cannot fail.

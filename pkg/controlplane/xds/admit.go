@@ -12,23 +12,33 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
 )
 
+// arrival is what the first request of a stream says.
+type arrival struct {
+	node    *corev3.Node
+	variant string
+	held    bool // the proxy has a configuration, from an earlier stream
+}
+
 // accept authenticates the proxy, waits until its pod is known and for a sync slot, and adds the stream
 // to those that get changes. stream.close removes it.
-func (s *Server) accept(ctx context.Context, node *corev3.Node, variant string, p protocol, send func(any) error) (*stream, error) {
+func (s *Server) accept(ctx context.Context, first arrival, p protocol, send func(any) error) (*stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
 	defer cancel()
-	who, err := s.authenticate(ctx, node)
+	who, err := s.authenticate(ctx, first.node)
 	if err != nil {
 		return nil, err
 	}
 	if !s.mayOpen(who) {
 		return nil, s.refuseOffender(who, "streams-per-pod-per-minute", codes.ResourceExhausted, "pod %s opened more than %d streams in a minute: will be retried", who.pod, s.cfg.Limits.StreamsPerMinute)
 	}
+	if err := s.welcome(who, first.held); err != nil {
+		return nil, err
+	}
 	if err := s.slots.take(ctx, who.party()); err != nil {
 		return nil, s.refuse(who, "overload", codes.ResourceExhausted, "too many proxies are being configured at the moment: will be retried, no action needed")
 	}
 	st := &stream{
-		server: s, peer: who, since: s.cfg.Now(), variant: variant, protocol: p, send: send,
+		server: s, peer: who, since: s.cfg.Now(), variant: first.variant, held: first.held, protocol: p, send: send,
 		changed: wake.NewSignal(), ended: make(chan error, 1), ends: s.lifetime(who),
 		// The proxy holds the slot until it is configured, but at most for Patience: one that never answers must not
 		// keep it.

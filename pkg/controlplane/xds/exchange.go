@@ -110,7 +110,7 @@ func (c exchange[Req]) open(ctx context.Context, s *Server, variant string) (st 
 	if err != nil {
 		return nil, err
 	}
-	return s.accept(ctx, first.GetNode(), variant, c.session, c.wire.SendMsg)
+	return s.accept(ctx, arrival{first.GetNode(), variant, len(brought(first)) > 0}, c.session, c.wire.SendMsg)
 }
 
 // firstRequest waits for the first request.

@@ -26,6 +26,10 @@ func (s *Server) lifetime(who peer) lifetime {
 		end.at = now.Add(age - share(age, 10))
 		end.why = &termination{"aged", codes.Unavailable, "the stream has lasted long enough: connect again"}
 	}
+	if age := s.cfg.MaxAge; age > 0 && now.Add(age).Before(end.at) {
+		end.at = now.Add(age - share(age, 2))
+		end.why = &termination{"rebalance", codes.Unavailable, "the stream has lasted long enough: connect again"}
+	}
 	return end
 }
 

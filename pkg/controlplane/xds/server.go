@@ -43,6 +43,11 @@ type Config struct {
 	// FirstSyncs bounds how many new proxies are configured at the same time; zero means Limits.FirstSyncsPerCPU
 	// for each CPU.
 	FirstSyncs int
+	// MovesPerSecond is how many proxies that reconnect TurnAway may turn away a second; zero means none.
+	MovesPerSecond int
+	// MaxAge is the longest time that a stream lasts if that is shorter than Limits.StreamMinutes; streams end at a
+	// random time in its second half. Zero means no such time.
+	MaxAge time.Duration
 	// Patience is how long a stream waits for its pod to be known and for a sync slot; zero means 5 s.
 	Patience time.Duration
 	// GracePeriod is how long the proxy of a pod that left the mesh keeps its stream; zero means 10 min.
@@ -94,6 +99,7 @@ type Server struct {
 	streams  map[*stream]struct{}
 	accounts accounts
 	waiters  map[*waiter]struct{}
+	moves    moves
 	draining bool
 }
 
@@ -106,6 +112,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, slots: newSyncSlots(cfg.FirstSyncs), lists: newNameLists(),
 		streams: map[*stream]struct{}{}, accounts: newAccounts(cfg.Limits), waiters: map[*waiter]struct{}{},
+		moves: newMoves(cfg.MovesPerSecond),
 	}
 	s.offenders = newOffenders(cfg.Log, cfg.Metrics, cfg.Limits.LogLines)
 	s.gate = newGate(cfg.Limits, cfg.Metrics, s.offenders)

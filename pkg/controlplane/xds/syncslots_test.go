@@ -2,7 +2,9 @@ package xds
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +80,29 @@ func TestFirstConfigurationsAreFair(t *testing.T) {
 		for _, d := range hostile {
 			d.stop()
 			t.Log(<-d.done)
+		}
+	})
+}
+
+// As many proxies get their first configuration at once as the limit says, for each CPU; the others wait. Fails if
+// everybody is let in.
+func TestFirstConfigurationsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newInMemory(t, func(cfg *Config) { cfg.FirstSyncs, cfg.Limits.FirstSyncsPerCPU = 0, 2 })
+		most := 2 * runtime.GOMAXPROCS(0)
+		m.Publish(built(t, envoy.NewBuilder(nil), regular(3*most, 3*most, 1)))
+		proxies := make([]*memoryDelta, 3*most)
+		for i := range proxies {
+			proxies[i] = m.open(t.Context(), fmt.Sprintf("service%d-%d", i, i))
+			go proxies[i].ask(envoy.Clusters, nil) // and no answer, so that the slot stays taken
+		}
+		synctest.Wait()
+		if n := m.Connected(); n != most {
+			t.Errorf("%d of %d proxies are configured at once, want %d", n, len(proxies), most)
+		}
+		for _, d := range proxies {
+			d.stop()
+			<-d.done
 		}
 	})
 }

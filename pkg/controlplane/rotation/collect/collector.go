@@ -117,29 +117,38 @@ func (c *Collector) ask(ctx context.Context, client *http.Client, pod *corev1.Po
 	if pod.Status.PodIP == "" {
 		return r, errors.New("its pod has no address yet")
 	}
-	// The server's certificate is verified for this host.
-	url := "https://" + pod.Labels[api.LabelApp] + "." + c.Namespace + ".svc" + Path
-	ctx = context.WithValue(ctx, addressKey{}, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(cmp.Or(c.Port, api.PortEvidence))))
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	body, err := c.get(ctx, client, pod.Status.PodIP, Path)
 	if err != nil {
 		return r, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return r, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
-	if err != nil {
-		return r, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return r, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
 	}
 	if err := json.Unmarshal(body, &r); err != nil {
 		return r, fmt.Errorf("decode its evidence: %w", err)
 	}
 	return r, nil
+}
+
+// get requests a page of the controller at an IP address.
+func (c *Collector) get(ctx context.Context, client *http.Client, ip, path string) ([]byte, error) {
+	// The server's certificate is verified for this host.
+	url := "https://" + api.AppController + "." + c.Namespace + ".svc" + path
+	ctx = context.WithValue(ctx, addressKey{}, net.JoinHostPort(ip, strconv.Itoa(cmp.Or(c.Port, api.PortEvidence))))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	return body, nil
 }
 
 // injector is the evidence of an injector: the CA of the certificate that its webhook presents. An

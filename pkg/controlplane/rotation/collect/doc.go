@@ -1,6 +1,7 @@
 // Package collect gathers the evidence of a rotation from the whole control plane.
 //
-//   - Handler serves the evidence of one controller: what that replica and its proxies have.
+//   - Handler serves the evidence of one controller: what that replica and its proxies have. It also serves its load,
+//     which Collector.Loads asks for when proxies are rebalanced.
 //   - Collector is the leader's side: it asks all controllers, looks at the certificate that each
 //     injector presents, and reads the webhook configuration.
 //

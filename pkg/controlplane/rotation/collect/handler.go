@@ -16,27 +16,32 @@ import (
 // Path is where a replica serves its evidence.
 const Path = "/evidence"
 
-// Handler serves evidence to the mesh's controllers and to no other client: names of pods and certificates
+// Pages are what a replica tells other replicas, by path. Each returns what is encoded as JSON.
+type Pages map[string]func(context.Context) any
+
+// Handler serves pages to the mesh's controllers and to no other client: names of pods and certificates
 // are not for the whole cluster to see. Its server must require client certificates. Every request is
 // authenticated again, since a connection may outlive its certificate or the trust in its CA.
-func Handler(namespace string, domain identity.TrustDomain, trust func() ca.Trust, own func(context.Context) rotation.Replica) http.Handler {
+func Handler(namespace string, domain identity.TrustDomain, trust func() ca.Trust, pages Pages) http.Handler {
 	allowed := identity.Identity{Namespace: namespace, ServiceAccount: api.AppController}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+Path, func(w http.ResponseWriter, r *http.Request) {
-		who, until, err := ca.ClientIdentity(r.TLS, domain)
-		now := time.Now()
-		if err == nil && (!now.Before(until) || !trust().Anchors().Vouch(r.TLS.VerifiedChains, now)) {
-			w.Header().Set("Connection", "close")
-			http.Error(w, "the client certificate is no longer valid: connect again", http.StatusUnauthorized)
-			return
-		}
-		if err != nil || who != allowed {
-			http.Error(w, "evidence is for the mesh's controllers only", http.StatusForbidden)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(own(r.Context())) // the client has disconnected: it will ask again
-	})
+	for path, page := range pages {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			who, until, err := ca.ClientIdentity(r.TLS, domain)
+			now := time.Now()
+			if err == nil && (!now.Before(until) || !trust().Anchors().Vouch(r.TLS.VerifiedChains, now)) {
+				w.Header().Set("Connection", "close")
+				http.Error(w, "the client certificate is no longer valid: connect again", http.StatusUnauthorized)
+				return
+			}
+			if err != nil || who != allowed {
+				http.Error(w, "this is for the mesh's controllers only", http.StatusForbidden)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(page(r.Context())) // the client has disconnected: it will ask again
+		})
+	}
 	return mux
 }
 

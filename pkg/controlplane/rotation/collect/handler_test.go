@@ -29,8 +29,9 @@ func TestHandlerAuthenticatesEachRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(collect.Handler("osm-system", "cluster.local", roots.Trust, func(context.Context) rotation.Replica {
-		return rotation.Replica{Name: "secret"}
+	server := httptest.NewUnstartedServer(collect.Handler("osm-system", "cluster.local", roots.Trust, collect.Pages{
+		collect.Path:     func(context.Context) any { return rotation.Replica{Name: "secret"} },
+		collect.LoadPath: func(context.Context) any { return collect.Load{Proxies: 7} },
 	}))
 	server.TLS = serving.MutualTLS()
 	server.EnableHTTP2 = true
@@ -47,9 +48,10 @@ func TestHandlerAuthenticatesEachRequest(t *testing.T) {
 		t.Cleanup(transport.CloseIdleConnections)
 		return &http.Client{Transport: transport}
 	}
+	page := collect.Path
 	ask := func(c *http.Client) int {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+collect.Path, http.NoBody)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+page, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,8 +72,10 @@ func TestHandlerAuthenticatesEachRequest(t *testing.T) {
 	if got := ask(brief); got != http.StatusOK {
 		t.Fatalf("a controller gets status %d", got)
 	}
-	if got := ask(client(identity.Identity{Namespace: "shop", ServiceAccount: "store"}, time.Hour)); got != http.StatusForbidden {
-		t.Errorf("a proxy gets status %d, want 403", got)
+	for _, page = range []string{collect.LoadPath, collect.Path} {
+		if got := ask(client(identity.Identity{Namespace: "shop", ServiceAccount: "store"}, time.Hour)); got != http.StatusForbidden {
+			t.Errorf("a proxy gets status %d for %s, want 403", got, page)
+		}
 	}
 	for deadline := time.Now().Add(20 * time.Second); ask(brief) != http.StatusUnauthorized; {
 		if time.Now().After(deadline) {

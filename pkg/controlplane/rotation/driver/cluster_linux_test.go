@@ -128,7 +128,7 @@ func (c *cluster) add(name, app, ip string) *replica {
 	})
 	c.run(opened.Run)
 	c.run(func(ctx context.Context) error {
-		return serve.HTTPServer{Handler: collect.Handler(namespace, api.DefaultDomain, opened.Roots.Trust, r.own), TLS: cert.MutualTLS()}.Serve(ctx, listener)
+		return serve.HTTPServer{Handler: collect.Handler(namespace, api.DefaultDomain, opened.Roots.Trust, collect.Pages{collect.Path: func(ctx context.Context) any { return r.own(ctx) }}), TLS: cert.MutualTLS()}.Serve(ctx, listener)
 	})
 	c.pod(name, app, ip)
 	c.mu.Lock()
