@@ -217,6 +217,13 @@ func TestProxyThatCameBackTwiceStays(t *testing.T) {
 			t.Error("a proxy that came back twice was moved")
 		}
 		last.close()
+		restarted := come(nil)
+		restarted.takeNow(t)
+		time.Sleep(m.cfg.Patience)
+		if m.Shed() {
+			t.Error("a proxy that came back twice was moved when it came without a configuration")
+		}
+		restarted.close()
 	})
 }
 
