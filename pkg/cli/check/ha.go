@@ -33,6 +33,9 @@ const (
 	Autoscaler = "autoscaler"
 )
 
+// componentID returns the id of a check about a component.
+func componentID(app, suffix string) string { return strings.TrimPrefix(app, "osm-") + "-" + suffix }
+
 // HA returns the checks of a mesh's high availability, in order. They evaluate what was read and do not
 // query the cluster. target is how long the mesh must be able to run without a control plane.
 func HA(a cluster.Availability, target time.Duration) []Check {
@@ -40,7 +43,7 @@ func HA(a cluster.Availability, target time.Duration) []Check {
 	for _, c := range a.Components {
 		h := componentHA{c, a}
 		add := func(suffix, description string, run func() (string, error)) {
-			checks = append(checks, evaluate(strings.TrimPrefix(c.App, "osm-")+"-"+suffix, c.App+" "+description, run))
+			checks = append(checks, evaluate(componentID(c.App, suffix), c.App+" "+description, run))
 		}
 		add(Replicas, "has two or more ready replicas", h.replicas)
 		add(Spread, "runs on two or more nodes", h.spread)
@@ -83,6 +86,8 @@ func (h componentHA) replicas() (string, error) {
 	ready, desired := len(h.Ready()), h.desired()
 	state := fmt.Sprintf("%d of %d ready", ready, desired)
 	switch {
+	case desired == 0:
+		return "", fmt.Errorf("scaled to 0 replicas: it is down; fix: %s", h.grow(2))
 	case desired < 2:
 		return "", fmt.Errorf("%s: the loss of one pod or node is an outage; fix: %s", state, h.grow(2))
 	case ready < 2:
@@ -130,13 +135,18 @@ func flags(mesh cluster.Mesh) string {
 	return fmt.Sprintf("--mesh-name %s --osm-namespace %s", mesh.Name, mesh.Namespace)
 }
 
+// fewReplicas makes an error one that the component's replicas explain, if they are too few.
+func (h componentHA) fewReplicas(err error) error {
+	return Consequence(err, componentID(h.App, Replicas))
+}
+
 func (h componentHA) spread() (string, error) {
 	if h.Pods.Err != nil {
-		return "", unknown(h.Pods.Err)
+		return "", h.fewReplicas(unknown(h.Pods.Err))
 	}
 	ready := h.Ready()
 	if len(ready) < 2 {
-		return "", Skip(errors.New("needs two ready replicas"))
+		return "", h.fewReplicas(Skip(errors.New("needs two ready replicas")))
 	}
 	placement := cluster.Placement{Nodes: map[string]int{}}
 	for i := range ready {

@@ -55,28 +55,52 @@ func unanswered(replicas []cluster.Replica) (pods []string, reasons []error) {
 func (h meshHA) complete(app string) error {
 	replicas := h.replicas(app)
 	if len(replicas) == 0 {
-		return errors.New("no replica is ready")
+		return Consequence(errors.New("no replica is ready"), componentID(app, Replicas))
 	}
 	if pods, _ := unanswered(replicas); len(pods) > 0 {
-		return fmt.Errorf("%s does not answer", strings.Join(pods, " and "))
+		return Consequence(fmt.Errorf("%s does not answer", strings.Join(pods, " and ")), Metrics)
 	}
 	return nil
 }
 
-func (h meshHA) metrics() (string, error) {
-	var faults []error
+// silence returns the checks that explain why no replica at all tells anything; none if one does.
+func (h meshHA) silence() []string {
+	var causes []string
 	for _, c := range h.Components {
-		switch _, reasons := unanswered(c.Replicas); {
-		case c.Pods.Err != nil:
-			faults = append(faults, c.Pods.Err)
+		switch pods, _ := unanswered(c.Replicas); {
 		case len(c.Replicas) == 0:
-			faults = append(faults, fmt.Errorf("%s has no ready replica", c.App))
+			causes = append(causes, componentID(c.App, Replicas))
+		case len(pods) == len(c.Replicas):
+			causes = append(causes, Metrics)
 		default:
-			faults = append(faults, reasons...)
+			return nil
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
-		return "", errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+	return causes
+}
+
+func (h meshHA) metrics() (string, error) {
+	var faults, absent []error
+	var without []string // the checks of the components without a ready replica
+	for _, c := range h.Components {
+		_, reasons := unanswered(c.Replicas)
+		faults = append(faults, reasons...)
+		if len(c.Replicas) > 0 {
+			continue
+		}
+		without = append(without, componentID(c.App, Replicas))
+		if c.Pods.Err != nil {
+			absent = append(absent, c.Pods.Err)
+		} else {
+			absent = append(absent, fmt.Errorf("%s has no ready replica", c.App))
+		}
+	}
+	if err := errors.Join(append(faults, absent...)...); err != nil {
+		err = errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+		if len(faults) == 0 {
+			err = Consequence(err, without...)
+		}
+		return "", err
 	}
 	return fmt.Sprintf("%d replicas answer", len(h.replicas(""))), nil
 }
@@ -142,7 +166,7 @@ func (h meshHA) rootExpiry() (string, error) {
 		}
 	}
 	if first.IsZero() {
-		return "", unknown(errors.New("no replica reports when the root expires"))
+		return "", Consequence(unknown(errors.New("no replica reports when the root expires")), h.silence()...)
 	}
 	left := first.Sub(h.Now)
 	when := fmt.Sprintf("in %s, at %s", output.Days(left), first.Format(time.RFC3339))
@@ -163,6 +187,14 @@ func (h meshHA) lease() (string, error) {
 	if h.Lease.Err != nil {
 		return "", unknown(h.Lease.Err)
 	}
+	found, err := h.leader()
+	if err != nil && len(h.component(api.AppController).Ready()) == 0 {
+		err = Consequence(err, componentID(api.AppController, Replicas))
+	}
+	return found, err
+}
+
+func (h meshHA) leader() (string, error) {
 	lease := h.Lease.Value
 	if lease == nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
 		return "", fmt.Errorf("there is no leader: Lease %s has no holder, so proxies' certificates are not written; see the log of osm-controller", api.ControllerLease)

@@ -15,8 +15,14 @@ import (
 // disruption evaluates the disruption budget: there must be exactly one, it must allow a drain now, and
 // it must never block one.
 func (h componentHA) disruption() (string, error) {
-	if err := errors.Join(h.Deployment.Err, h.Budgets.Err, h.Autoscalers.Err); err != nil {
+	if err := errors.Join(h.Budgets.Err, h.Autoscalers.Err); err != nil {
 		return "", unknown(err)
+	}
+	if h.Deployment.Err != nil {
+		return "", h.fewReplicas(unknown(h.Deployment.Err))
+	}
+	if h.Deployment.Value == nil {
+		return "", h.fewReplicas(errors.New("there are no pods that a PodDisruptionBudget could cover"))
 	}
 	budgets := h.Budgets.Value
 	switch {
@@ -32,12 +38,16 @@ func (h componentHA) disruption() (string, error) {
 		return "", fmt.Errorf("PodDisruptionBudget %s: %w", budget.Name, err)
 	}
 	if kept >= h.floor() {
-		return "", fmt.Errorf("PodDisruptionBudget %s keeps %d pod(s), but there may be only %d, so drains would hang; fix: %s, or let the budget keep fewer",
+		err := fmt.Errorf("PodDisruptionBudget %s keeps %d pod(s), but there may be only %d, so drains would hang; fix: %s, or let the budget keep fewer",
 			budget.Name, kept, h.floor(), h.grow(kept+1))
+		if h.desired() < 2 && kept < 2 { // two replicas are enough for it
+			err = h.fewReplicas(err)
+		}
+		return "", err
 	}
 	status := budget.Status
 	if status.DisruptionsAllowed < 1 {
-		return "", fmt.Errorf("PodDisruptionBudget %s allows no disruption now (%d of %d required pods are healthy): a drain would wait", budget.Name, status.CurrentHealthy, status.DesiredHealthy)
+		return "", h.fewReplicas(fmt.Errorf("PodDisruptionBudget %s allows no disruption now (%d of %d required pods are healthy): a drain would wait", budget.Name, status.CurrentHealthy, status.DesiredHealthy))
 	}
 	allowed := fmt.Sprintf("%s allows %d disruption(s) now", budget.Name, status.DisruptionsAllowed)
 	if policy := budget.Spec.UnhealthyPodEvictionPolicy; policy == nil || *policy != policyv1.AlwaysAllow {
@@ -82,7 +92,11 @@ func (h componentHA) autoscaler() (string, error) {
 	}
 	autoscaler := h.Autoscalers.Value[0]
 	if why := stopped(autoscaler.Status); why != "" {
-		return "", fmt.Errorf("HorizontalPodAutoscaler %s does not work: %s", autoscaler.Name, why)
+		err := fmt.Errorf("HorizontalPodAutoscaler %s does not work: %s", autoscaler.Name, why)
+		if h.Deployment.Err == nil && (h.Deployment.Value == nil || h.desired() == 0) { // it has nothing to scale
+			err = h.fewReplicas(err)
+		}
+		return "", err
 	}
 	live, missing := readings(autoscaler)
 	if len(missing) > 0 {

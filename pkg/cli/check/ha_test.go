@@ -112,6 +112,9 @@ func autoscaled(a *cluster.Availability) *autoscalingv2.HorizontalPodAutoscaler 
 	return &a.Components[0].Autoscalers.Value[0]
 }
 
+// explained stands for checks that are skipped because a failed one explains them.
+const explained check.Status = "explained"
+
 // Every fault fails exactly the checks that concern it, with a message that names it.
 func TestHA(t *testing.T) {
 	type facts = *cluster.Availability
@@ -125,23 +128,32 @@ func TestHA(t *testing.T) {
 			}
 		}
 	}
+	unready := func(a facts, component int) {
+		for i := range a.Components[component].Pods.Value {
+			a.Components[component].Pods.Value[i].Status.Conditions = nil
+		}
+		a.Components[component].Replicas = nil
+		a.Components[component].Budgets.Value[0].Status.DisruptionsAllowed = 0
+	}
+	const ofControllers = "controller-spread controller-disruption same-root proxies balance headless metrics"
 	tests := []struct {
 		name                   string
 		change                 func(a facts)
 		failed, warned, passed string // ids, separated by spaces; passed ones only where it is worth saying
 		skipped                string // besides the autoscalers
+		explained              string // skipped because a check that failed explains them
 		says                   string
 	}{
 		{name: "well", passed: "headless", says: "mTLS would first fail in 17 h 04 min (pod shop/till-0)"},
 
-		{name: "one replica", failed: "controller-replicas", skipped: "controller-spread", says: "--controller 2", change: func(a facts) {
+		{name: "one replica", failed: "controller-replicas", explained: "controller-spread", says: "--controller 2", change: func(a facts) {
 			one := int32(1)
 			controllers(a).Deployment.Value.Spec.Replicas = &one
 			controllers(a).Pods.Value, controllers(a).Replicas = controllers(a).Pods.Value[1:], controllers(a).Replicas[1:]
 			replica(a, 0).Proxies = 4
 			budget(a).Spec.MinAvailable = &intstr.IntOrString{}
 		}},
-		{name: "one of two ready", failed: "controller-replicas", skipped: "controller-spread", says: "1 of 2 ready", change: func(a facts) {
+		{name: "one of two ready", failed: "controller-replicas", explained: "controller-spread", says: "1 of 2 ready", change: func(a facts) {
 			controllers(a).Pods.Value[0].Status.Conditions = nil
 			controllers(a).Replicas = controllers(a).Replicas[1:]
 			replica(a, 0).Proxies = 4
@@ -150,14 +162,65 @@ func TestHA(t *testing.T) {
 			three := int32(3)
 			controllers(a).Deployment.Value.Spec.Replicas = &three
 		}},
-		{name: "no Deployment", failed: "controller-replicas", says: "there is no Deployment osm-controller", change: func(a facts) {
+		{name: "no Deployment", failed: "controller-replicas", explained: "controller-disruption", says: "there is no Deployment osm-controller", change: func(a facts) {
 			controllers(a).Deployment.Value = nil
 			budget(a).Spec.MinAvailable = &intstr.IntOrString{}
 		}},
-		{name: "Deployments cannot be read", failed: "controller-replicas controller-disruption", says: "unknown: refused", change: func(a facts) { controllers(a).Deployment.Err = errRefused }},
-		{name: "pods cannot be read", failed: "controller-replicas controller-spread metrics same-root lease proxies headless", skipped: "balance", says: "unknown: refused", change: func(a facts) {
+		{name: "Deployments cannot be read", failed: "controller-replicas", explained: "controller-disruption", says: "unknown: refused", change: func(a facts) { controllers(a).Deployment.Err = errRefused }},
+		{name: "pods cannot be read", failed: "controller-replicas", explained: "controller-spread metrics same-root lease proxies headless balance", says: "unknown: refused", change: func(a facts) {
 			controllers(a).Pods = cluster.Found[[]corev1.Pod]{Err: errRefused}
 			controllers(a).Replicas = nil
+		}},
+
+		{name: "no controller is ready", failed: "controller-replicas", explained: ofControllers, says: "0 of 2 ready", change: func(a facts) { unready(a, 0) }},
+		{name: "no controller is ready, and none leads", failed: "controller-replicas", explained: ofControllers + " lease", says: "there is no leader", change: func(a facts) {
+			unready(a, 0)
+			*a.Lease.Value.Spec.HolderIdentity = ""
+		}},
+		{name: "one controller is ready, and none leads", failed: "controller-replicas lease", explained: "controller-spread", says: "there is no leader", change: func(a facts) {
+			controllers(a).Pods.Value[0].Status.Conditions = nil
+			controllers(a).Replicas = controllers(a).Replicas[1:]
+			replica(a, 0).Proxies = 4
+			*a.Lease.Value.Spec.HolderIdentity = ""
+		}},
+		{name: "no injector is ready", failed: "injector-replicas", explained: "injector-spread injector-disruption metrics same-root webhook", says: "0 of 2 ready", change: func(a facts) {
+			unready(a, 1)
+			a.Endpoints.Value = 0
+		}},
+		{name: "no injector is ready, and no webhook", failed: "injector-replicas webhook", explained: "injector-spread injector-disruption metrics same-root", says: "caBundle is empty", change: func(a facts) {
+			unready(a, 1)
+			a.Webhook.Value.Webhooks[0].ClientConfig.CABundle = nil
+		}},
+		{name: "nothing is ready", failed: "controller-replicas injector-replicas", explained: ofControllers + " injector-spread injector-disruption root-expiry", says: "0 of 2 ready", change: func(a facts) {
+			unready(a, 0)
+			unready(a, 1)
+		}},
+		{name: "no injector is ready, and a controller is silent", failed: "injector-replicas metrics", explained: "injector-spread injector-disruption same-root proxies balance headless", says: "refused; osm-injector has no ready replica", change: func(a facts) {
+			unready(a, 1)
+			*replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused}
+		}},
+		{name: "a controller is silent, and pods cannot be counted", failed: "metrics proxies", explained: "same-root headless balance", says: "unknown: refused", change: func(a facts) {
+			*replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused}
+			a.Injected.Err = errRefused
+		}},
+		{name: "scaled to 0", failed: "controller-replicas", explained: ofControllers + " controller-autoscaler lease", says: "scaled to 0 replicas: it is down; fix: osm mesh scale --mesh-name blue --controller-min 2", change: func(a facts) {
+			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "ScalingDisabled", Message: "the replica count of the target is zero"}
+			unready(a, 0)
+			controllers(a).Deployment.Value.Spec.Replicas = new(int32)
+			controllers(a).Pods.Value = nil
+		}},
+		{name: "one replica, which the budget keeps", failed: "controller-replicas", explained: "controller-spread controller-disruption", says: "keeps 1 pod(s)", change: func(a facts) {
+			one := int32(1)
+			controllers(a).Deployment.Value.Spec.Replicas = &one
+			controllers(a).Pods.Value, controllers(a).Replicas = controllers(a).Pods.Value[1:], controllers(a).Replicas[1:]
+			replica(a, 0).Proxies = 4
+		}},
+		{name: "one replica, and the budget keeps more", failed: "controller-replicas controller-disruption", explained: "controller-spread", says: "keeps 2 pod(s)", change: func(a facts) {
+			one := int32(1)
+			controllers(a).Deployment.Value.Spec.Replicas = &one
+			controllers(a).Pods.Value, controllers(a).Replicas = controllers(a).Pods.Value[1:], controllers(a).Replicas[1:]
+			replica(a, 0).Proxies = 4
+			budget(a).Spec.MinAvailable.IntVal = 2
 		}},
 
 		{name: "one node", failed: "controller-spread", says: "all on one node (node-0 2), although other nodes are available", change: func(a facts) { controllers(a).Pods.Value[1].Spec.NodeName = "node-0" }},
@@ -208,9 +271,9 @@ func TestHA(t *testing.T) {
 		}},
 		{name: "autoscalers cannot be read", failed: "controller-autoscaler controller-disruption", says: "unknown: refused", change: func(a facts) { controllers(a).Autoscalers.Err = errRefused }},
 
-		{name: "a controller is silent", failed: "metrics same-root proxies headless", skipped: "balance", says: "refused", change: func(a facts) { *replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused} }},
-		{name: "an injector is silent", failed: "metrics same-root", says: "of osm-injector, osm-injector-1 does not answer", change: func(a facts) { a.Components[1].Replicas[1] = cluster.Replica{Pod: "osm-injector-1", Err: errRefused} }},
-		{name: "all are silent", failed: "metrics same-root root-expiry proxies headless", skipped: "balance", says: "no replica reports when the root expires", change: func(a facts) {
+		{name: "a controller is silent", failed: "metrics", explained: "same-root proxies headless balance", says: "refused", change: func(a facts) { *replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused} }},
+		{name: "an injector is silent", failed: "metrics", explained: "same-root", says: "of osm-injector, osm-injector-1 does not answer", change: func(a facts) { a.Components[1].Replicas[1] = cluster.Replica{Pod: "osm-injector-1", Err: errRefused} }},
+		{name: "all are silent", failed: "metrics", explained: "same-root root-expiry proxies headless balance", says: "no replica reports when the root expires", change: func(a facts) {
 			allOf(a, func(r *cluster.Replica) { *r = cluster.Replica{Pod: r.Pod, Err: errRefused} })
 		}},
 
@@ -225,7 +288,7 @@ func TestHA(t *testing.T) {
 			allOf(a, func(r *cluster.Replica) { r.Trusted = map[string]bool{r.Root: true, strings.Repeat("f", 64): true} })
 			replica(a, 1).Root = strings.Repeat("f", 64)
 		}},
-		{name: "two roots, trusted by all who answer", failed: "metrics same-root", says: "of osm-injector, osm-injector-1 does not answer", change: func(a facts) {
+		{name: "two roots, trusted by all who answer", failed: "metrics", explained: "same-root", says: "of osm-injector, osm-injector-1 does not answer", change: func(a facts) {
 			allOf(a, func(r *cluster.Replica) { r.Trusted = map[string]bool{r.Root: true, strings.Repeat("f", 64): true} })
 			replica(a, 1).Root = strings.Repeat("f", 64)
 			a.Components[1].Replicas[1] = cluster.Replica{Pod: "osm-injector-1", Err: errRefused}
@@ -315,13 +378,20 @@ func TestHA(t *testing.T) {
 				if result.Status == check.Skipped && result.Message == "autoscaling is off" {
 					continue
 				}
-				got[result.Status] = append(got[result.Status], id)
+				status := result.Status
+				if result.ExplainedBy != "" {
+					if status != check.Skipped || !slices.Contains(got[check.Failed], result.ExplainedBy) {
+						t.Errorf("%s is %s and explained by %s, which is not shown as failed", id, status, result.ExplainedBy)
+					}
+					status = explained
+				}
+				got[status] = append(got[status], id)
 				said = said || strings.Contains(result.Message, tt.says)
 				if strings.Contains(result.Message, "\n") || result.Message == "" {
 					t.Errorf("%s says %q; want one line", id, result.Message)
 				}
 			}
-			for status, want := range map[check.Status]string{check.Failed: tt.failed, check.Warned: tt.warned, check.Skipped: tt.skipped} {
+			for status, want := range map[check.Status]string{check.Failed: tt.failed, check.Warned: tt.warned, check.Skipped: tt.skipped, explained: tt.explained} {
 				wanted := strings.Fields(want)
 				slices.Sort(wanted)
 				slices.Sort(got[status])

@@ -37,8 +37,12 @@ func (h meshHA) webhook() (string, error) {
 		return "", fmt.Errorf("MutatingWebhookConfiguration %s: %w: new pods are rejected or get no sidecar; the leader writes the caBundle every minute, see its log", name, err)
 	}
 	if h.Endpoints.Value == 0 {
-		return "", fmt.Errorf("no ready endpoint of Service %s/%s: new pods are rejected or get no sidecar; see kubectl get pods -n %s -l app=%s",
+		err := fmt.Errorf("no ready endpoint of Service %s/%s: new pods are rejected or get no sidecar; see kubectl get pods -n %s -l app=%s",
 			h.Mesh.Namespace, api.AppInjector, h.Mesh.Namespace, api.AppInjector)
+		if len(h.replicas(api.AppInjector)) == 0 {
+			err = Consequence(err, componentID(api.AppInjector, Replicas))
+		}
+		return "", err
 	}
 	policy := admissionregistrationv1.Fail
 	if webhook.FailurePolicy != nil {
@@ -102,7 +106,10 @@ func (h meshHA) counted() error {
 // proxies compares counts only: the metrics do not name the connected proxies, so the missing ones
 // cannot be named either.
 func (h meshHA) proxies() (string, error) {
-	if err := errors.Join(h.Injected.Err, h.counted()); err != nil {
+	if h.Injected.Err != nil {
+		return "", unknown(h.Injected.Err)
+	}
+	if err := h.counted(); err != nil {
 		return "", unknown(err)
 	}
 	have, want := connected(h.replicas(api.AppController)), h.Injected.Value

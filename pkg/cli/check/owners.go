@@ -43,9 +43,6 @@ func (p preflight) definitions(ctx context.Context) error {
 // owners refuses to overwrite objects of another mesh or of an unknown owner. Meshes of one name in two
 // namespaces have the same cluster-wide objects.
 func (p preflight) owners(ctx context.Context) error {
-	if p.meshes(ctx) != nil {
-		return Skip(errors.New("another mesh conflicts with this one, see " + ExistingMeshes))
-	}
 	mapper, err := p.mapper()
 	if err != nil {
 		return err

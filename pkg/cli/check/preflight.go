@@ -81,7 +81,7 @@ func PreFlight(clients *cluster.Clients, plan Plan) []Check {
 	}
 	owners := func(ctx context.Context) error {
 		if conflict != nil {
-			return Skip(errors.New("not run because " + ExistingMeshes + " failed"))
+			return Consequence(errors.New("not run because "+ExistingMeshes+" failed"), ExistingMeshes)
 		}
 		return p.owners(ctx)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -99,6 +100,18 @@ func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time
 	return a
 }
 
+// Unreadable returns an error if nothing could be read: one fault explains it all, such as an API server that has gone.
+func (a Availability) Unreadable() error {
+	faults := []error{a.Nodes.Err, a.Lease.Err, a.Webhook.Err, a.Endpoints.Err, a.Injected.Err}
+	for _, c := range a.Components {
+		faults = append(faults, c.Deployment.Err, c.Pods.Err, c.Budgets.Err, c.Autoscalers.Err)
+	}
+	if slices.Contains(faults, nil) {
+		return nil
+	}
+	return fmt.Errorf("nothing of mesh [%s] in namespace [%s] could be read: %w", a.Mesh.Name, a.Mesh.Namespace, faults[0])
+}
+
 func readComponent(ctx context.Context, clients *Clients, namespace, app string, now time.Time) Component {
 	client := clients.Kube
 	c := Component{App: app}
@@ -161,12 +174,12 @@ func autoscalers(ctx context.Context, client kubernetes.Interface, namespace, de
 
 // readyEndpoints counts the ready addresses of a Service. An address may be in several slices.
 func readyEndpoints(ctx context.Context, client kubernetes.Interface, namespace, service string) (int, error) {
-	slices, err := client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
+	all, err := client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
 	if err != nil {
 		return 0, fmt.Errorf("list the endpoints of Service %s/%s: %w", namespace, service, err)
 	}
 	ready := map[string]bool{}
-	for _, slice := range slices.Items {
+	for _, slice := range all.Items {
 		for _, endpoint := range slice.Endpoints {
 			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready { // absent means ready
 				for _, address := range endpoint.Addresses {

@@ -3,6 +3,8 @@ package verify
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +47,8 @@ replica is the leader, whether the API server can call the injectors, how many p
 and to which replicas; and for how long proxies would have valid certificates if the control plane
 died now: less than --headless-target is a failure.
 
-The command fails if a check fails; a warning is no failure. You need permission to read the mesh's
+The command fails if a check fails; a warning is no failure. A check that fails only because another one
+did is named, not shown, and counts as skipped: -o json shows it. You need permission to read the mesh's
 namespace, nodes, namespaces, pods with a sidecar and the webhook's configuration and, in the mesh's
 namespace, to get pods/proxy or, if a NetworkPolicy keeps the API server from the replicas, to create
 pods/portforward.`,
@@ -79,6 +82,9 @@ func (o *options) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, verifyTime, fmt.Errorf("no answer within %s", verifyTime))
 	defer cancel()
 	a := cluster.ReadAvailability(ctx, clients, mesh, o.env.Now())
+	if err := a.Unreadable(); err != nil {
+		return err
+	}
 	results := check.Run(ctx, check.HA(a, o.target), nil)
 	if err := o.write(o.report(a, results)); err != nil {
 		return err
@@ -108,7 +114,22 @@ type haReport struct {
 	FirstFailure   *firstFailure  `json:"firstFailure,omitempty"` // absent if unknown, or if no certificate can expire
 	InjectedPods   *int           `json:"injectedPods,omitempty"` // absent if unknown
 	Replicas       []haReplica    `json:"replicas"`
+	Summary        map[string]int `json:"summary"` // checks by status; "explained" are those of the skipped ones that a failed check explains
 	Checks         []check.Result `json:"checks"`
+}
+
+// explained counts, in the summary, the checks that another one explains.
+const explained = "explained"
+
+func summarize(results []check.Result) map[string]int {
+	count := map[string]int{string(check.Passed): 0, string(check.Failed): 0, string(check.Warned): 0, string(check.Skipped): 0, explained: 0}
+	for _, result := range results {
+		count[string(result.Status)]++
+		if result.ExplainedBy != "" {
+			count[explained]++
+		}
+	}
+	return count
 }
 
 type firstFailure struct {
@@ -129,7 +150,7 @@ type haReplica struct {
 }
 
 func (o *options) report(a cluster.Availability, results []check.Result) haReport {
-	report := haReport{Mesh: a.Mesh.Name, Namespace: a.Mesh.Namespace, HeadlessTarget: output.Compact(o.target), Replicas: []haReplica{}, Checks: results}
+	report := haReport{Mesh: a.Mesh.Name, Namespace: a.Mesh.Namespace, HeadlessTarget: output.Compact(o.target), Replicas: []haReplica{}, Summary: summarize(results), Checks: results}
 	if a.Injected.Err == nil {
 		report.InjectedPods = &a.Injected.Value
 	}
@@ -164,15 +185,34 @@ func (o *options) write(report haReport) error {
 		return output.Write(o.env.Out, o.format, report, output.Grid{})
 	}
 	grid := output.Grid{Header: []string{"STATUS", "CHECK", "FOUND"}}
-	count := map[check.Status]int{}
 	for _, result := range report.Checks {
-		count[result.Status]++
-		grid.Rows = append(grid.Rows, []string{string(result.Status), result.ID, result.Message})
+		if result.ExplainedBy == "" {
+			grid.Rows = append(grid.Rows, []string{string(result.Status), result.ID, result.Message})
+		}
 	}
 	o.env.Printf("mesh [%s] in namespace [%s]\n\n", report.Mesh, report.Namespace)
 	if err := grid.Write(o.env.Out); err != nil {
 		return err
 	}
-	o.env.Printf("\n%d passed, %d failed, %d warning(s), %d skipped\n", count[check.Passed], count[check.Failed], count[check.Warned], count[check.Skipped])
+	o.writeExplained(report.Checks)
+	count := report.Summary
+	o.env.Printf("\n%d passed, %d failed, %d warning(s), %d skipped\n", count[string(check.Passed)], count[string(check.Failed)], count[string(check.Warned)], count[string(check.Skipped)])
 	return nil
+}
+
+// writeExplained names the checks that are not shown, by the failed check that explains them.
+func (o *options) writeExplained(results []check.Result) {
+	byCause := map[string][]string{}
+	for _, result := range results {
+		if result.ExplainedBy != "" {
+			byCause[result.ExplainedBy] = append(byCause[result.ExplainedBy], result.ID)
+		}
+	}
+	if len(byCause) == 0 {
+		return
+	}
+	o.env.Printf("\n")
+	for _, cause := range slices.Sorted(maps.Keys(byCause)) {
+		o.env.Printf("%s explains, and -o json shows: %s\n", cause, strings.Join(byCause[cause], ", "))
+	}
 }
