@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,14 +33,26 @@ func runOSM() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	env := command.NewEnv(command.Build{Version: "v0.0.0-test", GitCommit: "abc", BuildDate: "today"})
 	if now, err := time.Parse(time.RFC3339, os.Getenv("NOW")); err == nil {
-		env.Now = func() time.Time { return now }
+		// Each look at the clock takes a STEP, so that stories of long waits are short.
+		var looks atomic.Int64
+		step := duration("STEP")
+		env.Now = func() time.Time { return now.Add(time.Duration(looks.Add(1)-1) * step) }
 	}
-	if poll, err := time.ParseDuration(os.Getenv("POLL")); err == nil {
+	if poll := duration("POLL"); poll > 0 {
 		env.Poll = poll
 	}
 	code := cli.Main(ctx, env, withRegistry(os.Args[1:], os.Getenv("REGISTRY")))
 	stop()
 	os.Exit(code)
+}
+
+// duration returns the duration in an environment variable, or 0.
+func duration(name string) time.Duration {
+	d, err := time.ParseDuration(os.Getenv(name))
+	if err != nil {
+		return 0
+	}
+	return d
 }
 
 // testRegistry is the registry of the meshes that tests install.

@@ -88,23 +88,20 @@ type fault struct {
 // why the pod has no node.
 func podFault(pod *corev1.Pod) fault {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		waiting, ended := status.State.Waiting, status.State.Terminated
-		switch {
-		case waiting != nil && waiting.Reason != "" && waiting.Reason != "PodInitializing" && waiting.Reason != "ContainerCreating":
-			f := fault{reason: fmt.Sprintf("container %s: %s %s", status.Name, waiting.Reason, waiting.Message)}
+		if waits, ok := waitsFor(status); ok {
+			f := fault{reason: waits.text}
 			if status.LastTerminationState.Terminated != nil {
 				f.container, f.previous = status.Name, true
 				f.reason += fmt.Sprintf(" (last exit code %d, %s)", status.LastTerminationState.Terminated.ExitCode, status.LastTerminationState.Terminated.Reason)
 			}
 			return f
-		case ended != nil && ended.ExitCode != 0:
+		}
+		if ended := status.State.Terminated; ended != nil && ended.ExitCode != 0 {
 			return fault{reason: fmt.Sprintf("container %s: exited with code %d (%s)", status.Name, ended.ExitCode, ended.Reason), container: status.Name}
 		}
 	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			return fault{reason: condition.Reason + ": " + condition.Message}
-		}
+	if condition := unscheduled(pod); condition != nil {
+		return fault{reason: condition.Reason + ": " + condition.Message}
 	}
 	for _, status := range pod.Status.ContainerStatuses {
 		if status.State.Running != nil && !status.Ready {
@@ -112,20 +109,6 @@ func podFault(pod *corev1.Pod) fault {
 		}
 	}
 	return fault{reason: "phase " + string(cmp.Or(pod.Status.Phase, corev1.PodPending))}
-}
-
-func hint(reason string) string {
-	switch {
-	case strings.Contains(reason, "ImagePull"), strings.Contains(reason, "ErrImage"), strings.Contains(reason, "InvalidImageName"):
-		return "check osm.image.registry and osm.image.tag, and osm.imagePullSecrets for a private registry"
-	case strings.Contains(reason, "Unschedulable"):
-		return "add nodes, or lower osm.osmController.resource.requests and osm.injector.resource.requests, or set tolerations"
-	case strings.Contains(reason, "OOMKilled"):
-		return "raise resource.limits.memory of the component"
-	case strings.Contains(reason, "CreateContainerConfigError"):
-		return "a ConfigMap or Secret that the pod mounts is missing"
-	}
-	return ""
 }
 
 func podEvents(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) []string {

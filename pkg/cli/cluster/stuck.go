@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -59,43 +60,21 @@ func distinct(found []Stuck) []Stuck {
 	return slices.CompactFunc(found, func(a, b Stuck) bool { return a.App == b.App && a.Kind == b.Kind })
 }
 
-// imageReasons are the waiting reasons of a container whose image cannot be had. They take turns.
-func imageReasons() []string {
-	return []string{"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}
-}
-
-// otherReasons are further waiting reasons that do not go away by themselves.
-func otherReasons() []string {
-	return []string{"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-}
-
 func stuckPod(pod *corev1.Pod) Stuck {
 	stuck := Stuck{App: pod.Labels[api.LabelApp]}
 	if Ready(pod) || pod.DeletionTimestamp != nil {
 		return stuck
 	}
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		waiting := status.State.Waiting
-		switch {
-		case waiting == nil:
-			continue
-		case slices.Contains(imageReasons(), waiting.Reason):
-			stuck.Kind = "image"
-		case slices.Contains(otherReasons(), waiting.Reason):
-			stuck.Kind = waiting.Reason
-		default:
-			continue
+		if waits, ok := waitsFor(status); ok && waits.lasting {
+			stuck.Kind, stuck.Reason, stuck.Hint = waits.kind, waits.text, hint(waits.text)
+			return stuck
 		}
-		stuck.Reason = strings.TrimSpace(fmt.Sprintf("container %s: %s %s", status.Name, waiting.Reason, waiting.Message))
-		stuck.Hint = hint(stuck.Reason)
-		return stuck
 	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			stuck.Kind = condition.Reason + " " + condition.Message
-			stuck.Reason = condition.Reason + ": " + condition.Message
-			stuck.Hint = hint(stuck.Reason)
-		}
+	if condition := unscheduled(pod); condition != nil {
+		stuck.Kind = condition.Reason + " " + condition.Message
+		stuck.Reason = condition.Reason + ": " + condition.Message
+		stuck.Hint = hint(stuck.Reason)
 	}
 	return stuck
 }
@@ -120,15 +99,23 @@ func refusalHint(why string) string {
 	return "a quota, the Pod Security level or an admission webhook of the namespace refuses them"
 }
 
-// refusedByJob looks at the events of the install hook: a Job's status does not say why it has no pod.
+// refusedByJob looks at the events of the install hook: a Job's status does not say why it has no pod. Events outlive
+// their Job by an hour, and the Job of the next attempt has the same name.
 func refusedByJob(ctx context.Context, client kubernetes.Interface, namespace string) ([]Stuck, error) {
+	job, err := client.BatchV1().Jobs(namespace).Get(ctx, api.AppBootstrap, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the install hook's Job in namespace %q: %w", namespace, err)
+	}
 	events, err := client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + api.AppBootstrap})
 	if err != nil {
 		return nil, fmt.Errorf("list the install hook's events in namespace %q: %w", namespace, err)
 	}
 	var found []Stuck
 	for _, event := range events.Items {
-		if event.InvolvedObject.Name == api.AppBootstrap && event.InvolvedObject.Kind == "Job" && event.Reason == "FailedCreate" {
+		if event.InvolvedObject.Kind == "Job" && event.InvolvedObject.UID == job.UID && event.Reason == "FailedCreate" {
 			found = append(found, refusedPods(api.AppBootstrap, event.Message))
 		}
 	}

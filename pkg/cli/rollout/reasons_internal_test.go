@@ -7,8 +7,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/osm-edge/osm/pkg/cli/command"
@@ -79,10 +82,20 @@ func TestReasonsWhileWaiting(t *testing.T) {
 	quota("osm-injector-3", `violates PodSecurity "restricted:latest"`)
 	step("Pod Security", time.Minute, `violates PodSecurity "restricted:latest"`)
 
-	hook := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "e", Namespace: "osm-system"}, Reason: "FailedCreate",
-		InvolvedObject: corev1.ObjectReference{Kind: "Job", Name: "osm-bootstrap"}, Message: `Error creating: pods "osm-bootstrap-x" is forbidden: exceeded quota: small`}
-	if err := client.Tracker().Add(hook); err != nil {
-		t.Fatal(err)
+	refused := func(job string) *corev1.Event {
+		return &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "of-" + job, Namespace: "osm-system"}, Reason: "FailedCreate",
+			InvolvedObject: corev1.ObjectReference{Kind: "Job", Name: "osm-bootstrap", UID: types.UID(job)}, Message: `Error creating: pods "osm-bootstrap-x" is forbidden: exceeded quota: small`}
 	}
+	add := func(object runtime.Object) {
+		t.Helper()
+		if err := client.Tracker().Add(object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(refused("earlier"))
+	step("the install hook of an earlier attempt", time.Minute)
+	add(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "osm-bootstrap", Namespace: "osm-system", UID: "now"}})
+	step("that, while a new one is at work", time.Minute)
+	add(refused("now"))
 	step("the install hook", time.Minute, "osm-bootstrap is not ready after")
 }
