@@ -3,7 +3,7 @@
 //
 // Commands parse flags, ask and print. What several need is in package command, and what install,
 // upgrade and mesh scale share is in package rollout. The packages below that know no flags: release
-// (Helm), cluster (questions to a cluster), check (checks as data), provider (the kinds of certificate
+// (Helm), changes (what an upgrade changes), cluster (questions to a cluster), check (checks as data), provider (the kinds of certificate
 // providers), output, prompt and suggest.
 //
 // It keeps no state between runs: everything comes in by command.Env. Its invariant: a command that

@@ -93,7 +93,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	if o.DryRun == "server" {
-		return o.ServerDryRun(ctx, engine, t, false)
+		return o.ServerDryRun(ctx, engine, t)
 	}
 	if info != nil {
 		if err := o.removeRemains(ctx, engine, t.Name); err != nil {

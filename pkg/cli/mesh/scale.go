@@ -138,10 +138,8 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 	if err != nil {
 		return err
 	}
-	if !changed && info.Status != "deployed" {
-		// The cluster may hold what that operation was to set.
-		o.Env.Progressf("the settings are those of the last change that succeeded, but the last operation is %s; applying them again\n", info.Status)
-		changed = true
+	if !changed {
+		changed = o.differs(ctx, clients, engine, info)
 	}
 	if !changed {
 		o.Env.Printf("mesh [%s] is already scaled like this; nothing was changed\n", t.Name)
@@ -163,6 +161,25 @@ func (o *scaleOptions) scale(ctx context.Context, clients *cluster.Clients, engi
 	}
 	o.Env.Printf("mesh [%s] in namespace [%s] scaled\n", t.Name, t.Namespace)
 	return o.placements(ctx, clients, t)
+}
+
+// differs reports whether the cluster does not hold the settings of the mesh, although they stay.
+func (o *scaleOptions) differs(ctx context.Context, clients *cluster.Clients, engine *release.Engine, info *release.Info) bool {
+	const again = "applying them again"
+	if info.Status != release.Deployed {
+		// The cluster may hold what that operation was to set.
+		o.Env.Progressf("the settings are those of the last change that succeeded, but the last operation is %s; %s\n", info.Status, again)
+		return true
+	}
+	found, err := o.Deviations(ctx, clients, engine, info, true)
+	if err != nil {
+		o.Env.Debugf("cannot tell whether the cluster holds the settings: %v", err)
+		return false
+	}
+	for _, d := range found {
+		o.Env.Progressf("the settings stay, but %s %s is %s in the cluster; %s\n", d.Kind, d.Name, d.Why, again)
+	}
+	return len(found) > 0
 }
 
 // settings are the chart values that the flags set.

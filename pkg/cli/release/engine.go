@@ -67,7 +67,11 @@ type Info struct {
 	Values       Values // what the user set, without the chart's defaults
 	Chart        *Chart // the chart that the revision was made from
 	Manifest     string
+	Rendered     string // the manifest with the hooks, as Render returns it
 }
+
+// Deployed is the status of a release whose last operation succeeded.
+const Deployed = string(helmrelease.StatusDeployed)
 
 // ErrNotFound means that the namespace has no release of that name.
 var ErrNotFound = errors.New("no such release")
@@ -100,7 +104,7 @@ func describe(last, current *helmrelease.Release, everDeployed bool) (*Info, err
 		Status: last.Info.Status.String(), Pending: last.Info.Status.IsPending(),
 		EverDeployed: everDeployed, Since: last.Info.LastDeployed.Time,
 		ChartVersion: current.Chart.Metadata.Version, AppVersion: current.Chart.Metadata.AppVersion,
-		Values: Values(current.Config), Chart: &Chart{current.Chart}, Manifest: current.Manifest,
+		Values: Values(current.Config), Chart: &Chart{current.Chart}, Manifest: current.Manifest, Rendered: document(current),
 	}, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/resource"
 	"sigs.k8s.io/yaml"
@@ -45,6 +46,9 @@ func document(rel *helmrelease.Release) string {
 	out.WriteString(strings.TrimSpace(rel.Manifest))
 	out.WriteString("\n")
 	for _, hook := range rel.Hooks {
+		if hook == nil {
+			continue // a stored release may contain anything
+		}
 		fmt.Fprintf(&out, "---\n# Source: %s\n%s\n", hook.Path, hook.Manifest)
 	}
 	return out.String()
@@ -54,7 +58,8 @@ func document(rel *helmrelease.Release) string {
 type Object struct {
 	APIVersion, Kind, Namespace, Name string
 
-	Hook bool // part of a hook, which Helm makes anew each time
+	Hook   bool           // part of a hook, which Helm makes anew each time
+	Fields map[string]any // all of it
 }
 
 // Objects lists the objects of a rendered document, in its order.
@@ -66,10 +71,14 @@ func Objects(document string) ([]Object, error) {
 	objects := make([]Object, 0, len(parsed))
 	for _, object := range parsed {
 		objects = append(objects, Object{
-			object.GetAPIVersion(), object.GetKind(), object.GetNamespace(), object.GetName(), object.GetAnnotations()["helm.sh/hook"] != "",
+			object.GetAPIVersion(), object.GetKind(), object.GetNamespace(), object.GetName(), isHook(&object), object.Object,
 		})
 	}
 	return objects, nil
+}
+
+func isHook(object metav1.Object) bool {
+	return object.GetAnnotations()[helmrelease.HookAnnotation] != ""
 }
 
 func parse(document string) ([]unstructured.Unstructured, error) {
@@ -98,7 +107,7 @@ func (e *Engine) tryObjects(ctx context.Context, document string) (untried int, 
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		switch err := try(info); {
+		switch _, err := try(info); {
 		case missingNamespace(err, info):
 			untried++
 		case err != nil:
@@ -108,15 +117,15 @@ func (e *Engine) tryObjects(ctx context.Context, document string) (untried int, 
 	return untried, errors.Join(failures...)
 }
 
-func try(info *resource.Info) error {
+// try applies an object as a server-side dry run and returns what would be stored.
+func try(info *resource.Info) (runtime.Object, error) {
 	data, err := json.Marshal(info.Object)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	force := true
 	helper := resource.NewHelper(info.Client, info.Mapping).DryRun(true).WithFieldManager("osm")
-	_, err = helper.Patch(info.Namespace, info.Name, types.ApplyPatchType, data, &metav1.PatchOptions{Force: &force})
-	return err
+	return helper.Patch(info.Namespace, info.Name, types.ApplyPatchType, data, &metav1.PatchOptions{Force: &force})
 }
 
 func missingNamespace(err error, info *resource.Info) bool {

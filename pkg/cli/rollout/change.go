@@ -27,6 +27,8 @@ type Change struct {
 	contents  []string // of --set-file
 	profile   string
 	format    string
+	diffs     bool          // show the diffs of objects
+	compares  bool          // a dry run shows what would change
 	budget    time.Duration // of --headless-budget
 }
 
@@ -62,8 +64,12 @@ func (c *Change) Validate() error {
 	switch {
 	case c.DryRun != "" && c.DryRun != "client" && c.DryRun != "server":
 		return command.Usagef(c.Cmd, "--dry-run: %q is not allowed; use client, server or none", c.DryRun)
-	case c.format != "" && c.format != "yaml":
+	case c.compares && c.format != "" && c.format != "yaml" && c.format != "json":
+		return command.Usagef(c.Cmd, "--output: %q is not allowed; use yaml or json", c.format)
+	case !c.compares && c.format != "" && c.format != "yaml":
 		return command.Usagef(c.Cmd, "--output: %q is not allowed; use yaml", c.format)
+	case c.diffs && c.format == "yaml":
+		return command.Usagef(c.Cmd, "--diff has no effect with -o yaml, which prints the new manifests; leave one of them out")
 	}
 	if err := c.validProfile(); err != nil {
 		return err

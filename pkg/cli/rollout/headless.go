@@ -77,9 +77,9 @@ func (c *Change) headless(given release.Values) (map[string]any, error) {
 	return map[string]any{validityKey: output.Compact(needed)}, nil
 }
 
-// warnHeadless warns if the mesh has a smaller headless budget than --headless-budget requests: a
+// WarnHeadless warns if the mesh has a smaller headless budget than --headless-budget requests: a
 // field of the MeshConfig that was edited by hand is not overwritten.
-func (c *Change) warnHeadless(ctx context.Context, clients *cluster.Clients, namespace string) {
+func (c *Change) WarnHeadless(ctx context.Context, clients *cluster.Clients, namespace string) {
 	if !c.headlessGiven() {
 		return
 	}
@@ -95,15 +95,24 @@ func (c *Change) warnHeadless(ctx context.Context, clients *cluster.Clients, nam
 }
 
 func storedValidity(ctx context.Context, clients *cluster.Clients, namespace string) (time.Duration, error) {
-	kind := v1alpha2.GroupVersionResource()
-	body, err := clients.Kube.Discovery().RESTClient().Get().
-		AbsPath("/apis", kind.Group, kind.Version, "namespaces", namespace, kind.Resource, api.MeshConfigName).Do(ctx).Raw()
+	body, err := meshConfig(ctx, clients, namespace)
 	if err != nil {
-		return 0, fmt.Errorf("read MeshConfig %s/%s: %w", namespace, api.MeshConfigName, err)
+		return 0, err
 	}
 	var config v1alpha2.MeshConfig
 	if err := json.Unmarshal(body, &config); err != nil {
 		return 0, fmt.Errorf("read MeshConfig %s/%s: %w", namespace, api.MeshConfigName, err)
 	}
 	return cmp.Or(config.Spec.Certificate.ServiceCertValidityDuration.Duration, defaultValidity), nil
+}
+
+// meshConfig returns the MeshConfig as JSON.
+func meshConfig(ctx context.Context, clients *cluster.Clients, namespace string) ([]byte, error) {
+	kind := v1alpha2.GroupVersionResource()
+	body, err := clients.Kube.Discovery().RESTClient().Get().
+		AbsPath("/apis", kind.Group, kind.Version, "namespaces", namespace, kind.Resource, api.MeshConfigName).Do(ctx).Raw()
+	if err != nil {
+		return nil, fmt.Errorf("read MeshConfig %s/%s: %w", namespace, api.MeshConfigName, err)
+	}
+	return body, nil
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/osm-edge/osm/pkg/cli/release"
 )
 
-// ServerDryRun lets the API server try a target, and prints it.
-func (c *Change) ServerDryRun(ctx context.Context, engine *release.Engine, t Target, upgrade bool) error {
-	manifest, untried, err := engine.DryRun(ctx, t.Request(), upgrade)
+// ServerDryRun lets the API server try a new mesh, and prints it.
+func (c *Change) ServerDryRun(ctx context.Context, engine *release.Engine, t Target) error {
+	manifest, untried, err := engine.DryRun(ctx, t.Request(), false)
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (c *Change) Install(ctx context.Context, clients *cluster.Clients, engine *
 	if err := engine.Install(limited, request); err != nil {
 		return c.installFailed(ctx, clients, engine, t, err)
 	}
-	c.warnHeadless(ctx, clients, t.Namespace)
+	c.WarnHeadless(ctx, clients, t.Namespace)
 	return nil
 }
 
@@ -75,7 +75,7 @@ func (c *Change) Upgrade(ctx context.Context, clients *cluster.Clients, engine *
 	if err := engine.Upgrade(limited, request); err != nil {
 		return c.upgradeFailed(ctx, clients, engine, t, skipHooks, err)
 	}
-	c.warnHeadless(ctx, clients, t.Namespace)
+	c.WarnHeadless(ctx, clients, t.Namespace)
 	return nil
 }
 

@@ -1,8 +1,6 @@
 package rollout
 
 import (
-	"io"
-
 	"github.com/osm-edge/osm/pkg/cli/check"
 	"github.com/osm-edge/osm/pkg/cli/output"
 	"github.com/osm-edge/osm/pkg/cli/release"
@@ -52,8 +50,7 @@ func (c *Change) Preview(t Target) error { return c.preview(t, 0) }
 // preview prints a dry run; the server could not check the untried objects.
 func (c *Change) preview(t Target, untried int) error {
 	if c.format == "yaml" {
-		_, err := io.WriteString(c.Env.Out, t.manifest)
-		return err
+		return c.printManifest(t)
 	}
 	objects, err := release.Objects(t.manifest)
 	if err != nil {

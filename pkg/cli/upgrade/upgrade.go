@@ -40,10 +40,20 @@ Values that you have set earlier are kept; all others move to the new chart's de
 The mesh is found by its name and namespace, and must be one of this osm: releases of Open Service
 Mesh and osm-edge are refused, and so are CRDs that another installation owns.
 
+Before anything is changed, the command shows the settings that change and the objects that are added,
+changed and removed; --diff shows what changes in them. Secrets are never shown. If the mesh has this
+chart and these values, its last operation succeeded and all its objects are in place, ready and
+unedited, there is nothing to change, and nothing is done.
+
 Values: flags win over --set-file, --set-string and --set, these over --values, --values over what was
 set earlier, and that over the chart's defaults.`,
 		Example: `  # Upgrade mesh "osm" to this osm's version
   osm upgrade
+
+  # See what would change: in short, in full, for scripts
+  osm upgrade --dry-run
+  osm upgrade --dry-run=server --diff
+  osm upgrade -o json
 
   # Change one value
   osm upgrade --set osm.enableEgress=false
@@ -62,6 +72,7 @@ set earlier, and that over the chart's defaults.`,
 	flags.BoolVar(&o.resetValues, "reset-values", false, "drop the values that were set earlier")
 	flags.BoolVar(&o.downgrade, "allow-downgrade", false, "allow a chart that is older than the installed one")
 	o.AddValueFlags()
+	o.AddDiffFlag()
 	o.AddWaitFlags()
 	flags.BoolVar(&o.Atomic, "atomic", false, "return to the previous state if the upgrade fails")
 	return o.Cmd
@@ -88,7 +99,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	if o.RendersOnly() {
-		return o.Preview(t)
+		return o.PreviewUpgrade(t, info)
 	}
 	plan, err := o.Plan(t, info)
 	if err != nil {
@@ -102,12 +113,23 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	if o.DryRun == "server" {
-		return o.ServerDryRun(ctx, engine, t, true)
+		return o.ServerDryRunUpgrade(ctx, clients, engine, t, info)
 	}
 	return o.upgrade(ctx, clients, engine, t, info)
 }
 
 func (o *options) upgrade(ctx context.Context, clients *cluster.Clients, engine *release.Engine, t rollout.Target, info *release.Info) error {
+	what, err := o.CompareCluster(ctx, clients, engine, t, info)
+	if err != nil {
+		return err
+	}
+	if err := o.Show(what); err != nil {
+		return err
+	}
+	if what.NothingToDo {
+		o.WarnHeadless(ctx, clients, t.Namespace)
+		return nil
+	}
 	o.Env.Progressf("upgrading mesh [%s] in namespace [%s] from chart %s (%s) to %s (%s)\n",
 		t.Name, t.Namespace, info.ChartVersion, info.AppVersion, t.Chart.Version(), t.Chart.AppVersion())
 	if err := o.Upgrade(ctx, clients, engine, t, info, false); err != nil {
