@@ -30,33 +30,61 @@ type Lease struct {
 }
 
 // Run calls lead whenever this replica becomes the leader, with a context that ends when it no longer
-// is, and returns the cause of ctx's end. A replica that loses leadership keeps serving.
+// is, and returns the cause of ctx's end. A replica that loses leadership keeps serving. Run waits for lead to
+// return before it gives the Lease up or takes it again.
 func (l Lease) Run(ctx context.Context, lead func(context.Context)) error {
 	if l.Client == nil || l.Namespace == "" || l.Name == "" || l.Holder == "" || l.Log == nil {
 		return errors.New("kube: lease needs client, namespace, name, holder and log")
 	}
+	seen := false
 	for ctx.Err() == nil {
-		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-			Lock: &resourcelock.LeaseLock{
-				LeaseMeta:  metav1.ObjectMeta{Namespace: l.Namespace, Name: l.Name},
-				Client:     l.Client.CoordinationV1(),
-				LockConfig: resourcelock.ResourceLockConfig{Identity: l.Holder},
-			},
-			LeaseDuration: leaseDuration, RenewDeadline: leaseRenew, RetryPeriod: leaseRetry,
-			ReleaseOnCancel: true,
-			Name:            l.Name,
-			Callbacks: leaderelection.LeaderCallbacks{
-				OnStartedLeading: func(ctx context.Context) {
-					l.Log.Info("acquired leadership", "lease", l.Namespace+"/"+l.Name)
-					lead(ctx)
-				},
-				OnStoppedLeading: func() { l.Log.Info("not the leader", "lease", l.Namespace+"/"+l.Name) },
-			},
-		})
-		if err != nil {
+		t := &term{Lease: l, seen: seen}
+		if err := t.run(ctx, lead); err != nil {
 			return fmt.Errorf("join the leader election of Lease %s/%s: %w", l.Namespace, l.Name, err)
 		}
-		elector.Run(ctx)
+		seen = t.seen
 	}
 	return context.Cause(ctx)
+}
+
+// run waits until this replica is the leader, and returns when it no longer is, or when ctx ends.
+func (t *term) run(ctx context.Context, lead func(context.Context)) error {
+	// The election goes on until the work has ended: whoever gives the Lease up must have stopped writing.
+	electing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	leading, end := context.WithCancel(ctx)
+	defer end()
+	working := make(chan struct{}, 1) // full while lead runs
+	idle := func() { working <- struct{}{}; <-working }
+	t.lost = func() { end(); stop() }
+	defer context.AfterFunc(ctx, func() { idle(); stop() })()
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: t.Namespace, Name: t.Name},
+			Client:     t,
+			LockConfig: resourcelock.ResourceLockConfig{Identity: t.Holder},
+		},
+		LeaseDuration: leaseDuration, RenewDeadline: leaseRenew, RetryPeriod: leaseRetry,
+		ReleaseOnCancel: true,
+		Name:            t.Name,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(elected context.Context) {
+				working <- struct{}{}
+				defer func() { <-working }()
+				defer context.AfterFunc(elected, end)()
+				if t.waitForPredecessor(leading) {
+					t.Log.Info("acquired leadership", "lease", t.Namespace+"/"+t.Name)
+					lead(leading)
+				}
+			},
+			OnStoppedLeading: func() { t.Log.Info("not the leader", "lease", t.Namespace+"/"+t.Name) },
+		},
+	})
+	if err != nil {
+		return err
+	}
+	elector.Run(electing)
+	end()
+	idle()
+	return nil
 }
