@@ -237,8 +237,14 @@ func TestScrapingProxies(t *testing.T) {
 }
 
 // TestDNSWithoutEgress asks a real Envoy what a pod reaches without egress: the cluster's DNS over TCP, and
-// nothing else outside the mesh.
+// nothing else outside the mesh, also if somebody has labelled the namespace of the cluster's DNS as a member.
 func TestDNSWithoutEgress(t *testing.T) {
+	for _, member := range []bool{false, true} {
+		t.Run(fmt.Sprint("member=", member), func(t *testing.T) { testDNSWithoutEgress(t, member) })
+	}
+}
+
+func testDNSWithoutEgress(t *testing.T, member bool) {
 	const dns = "10.96.0.53"
 	objects := client()
 	objects.MeshConfig.Spec.Traffic.EnableEgress = false
@@ -248,12 +254,16 @@ func TestDNSWithoutEgress(t *testing.T) {
 			{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}, {Name: "dns-tcp", Port: 53, Protocol: corev1.ProtocolTCP},
 			{Name: "metrics", Port: 9153, Protocol: corev1.ProtocolTCP}}},
 	}}
+	if member {
+		labels := map[string]string{api.LabelMonitoredBy: "osm"}
+		objects.Namespaces = append(objects.Namespaces, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", Labels: labels}})
+	}
 	p := startClient(t, objects)
 	for to, want := range map[string]bool{dns + ":53": true, dns + ":9153": false, "10.96.0.54:53": false} {
 		address := netip.MustParseAddrPort(to)
 		p.serveOutside(address.Addr().String(), int(address.Port()))
-		if got := p.lineFrom(livePodIP, to); got != map[bool]string{true: to}[want] {
-			t.Errorf("%s answers as %q, want an answer: %t", to, got, want)
+		if got := p.lineFrom(livePodIP, to); (got == to) != want {
+			t.Errorf("%s answers as %q, want an answer of its own: %t", to, got, want)
 		}
 	}
 }

@@ -24,6 +24,7 @@ import (
 func outboundListener(services []*serviceParts, pods reachedPods, settings mesh.Settings) *listenerv3.Listener {
 	l := listener(ListenerOutbound, api.PortEnvoyOutbound, corev3.TrafficDirection_OUTBOUND)
 	var ranges []*xdsmatcherv3.IPMatcher_IPRangeMatcher
+	dns, dnsInMesh := settings.DNS, false
 	for _, p := range services {
 		l.FilterChains = append(l.FilterChains, p.chains...)
 		if p.service.Headless() || len(p.chains) == 0 {
@@ -33,12 +34,18 @@ func outboundListener(services []*serviceParts, pods reachedPods, settings mesh.
 		for i := range p.service.Ports {
 			ports[portString(p.service.Ports[i].Number)] = toChain(p.chains[i].Name)
 		}
+		if dns.IsValid() && slices.Contains(p.service.Addresses, dns.Addr()) {
+			// The DNS Service itself, of a namespace that somebody has made a member of the mesh.
+			ports[portString(dns.Port())], dnsInMesh = toChain(chainDNS), true
+		}
 		ranges = append(ranges, rangeMatcher(hosts(p.service.Addresses), nested(byPort(ports, nil))))
 	}
 	ranges = append(ranges, externalRanges(services)...)
 	ranges = append(ranges, podRanges(services, pods, settings.Egress)...)
-	if dns := settings.DNS; dns.IsValid() {
+	if dns.IsValid() {
 		l.FilterChains = append(l.FilterChains, chainOf(chainDNS, tcpProxy("dns", clusterPassthrough)))
+	}
+	if dns.IsValid() && !dnsInMesh {
 		port := map[string]*xdsmatcherv3.Matcher_OnMatch{portString(dns.Port()): toChain(chainDNS)}
 		ranges = append(ranges, rangeMatcher(hosts([]netip.Addr{dns.Addr()}), nested(byPort(port, nil))))
 	}
