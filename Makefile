@@ -32,6 +32,8 @@ lint: ## formatting, vet, golangci-lint, and whether generated files are up to d
 	@scripts/lint.sh
 gate: ## the cost of a fixed trace in messages, bytes and work, against a committed file
 	@scripts/gate.sh
+mutate: ## plant every fault of tests/mutate (MUTANTS=regexp, SOME=n) and check that the tests notice it
+	@scripts/mutate.sh
 e2e: ## end-to-end tests on a real cluster of three nodes
 	@scripts/e2e.sh
 chaos: ## faults on a real cluster under load, into out/chaos/report.json; OSM_CHAOS=ci for a subset
@@ -43,4 +45,4 @@ bench: ## the fleet simulator's table of budgets, then the Go benchmarks (an hou
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo demo-down build images generate golden test fuzz lint gate e2e chaos bench help
+.PHONY: demo demo-down build images generate golden test fuzz lint gate mutate e2e chaos bench help

@@ -236,3 +236,33 @@ func connectAll(t *testing.T, m *inMemory, config *envoy.Config, proxies int, ho
 	}
 	return now
 }
+
+// The forecast is the first expiry of any connected proxy, not the last one, and not that of a proxy that has left.
+func TestEarliestExpiryIsTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t)
+		r := replica(t, a, a.Trust)
+		r.Publish(built(t, envoy.NewBuilder(nil), regular(3, 3, 1)))
+		open := func(pod string) *memoryDelta {
+			d := r.askSecrets(t.Context(), pod, nil)
+			d.take(t)
+			return d
+		}
+		expect := func(want string) {
+			t.Helper()
+			if _, pod, known := r.EarliestExpiry(); !known || pod.Name != want {
+				t.Errorf("the first to expire is %q (%v), want %q", pod.Name, known, want)
+			}
+		}
+		first := open("service0-0")
+		time.Sleep(time.Hour) // another identity, so a later certificate
+		second := open("service1-1")
+		time.Sleep(time.Hour)
+		third := open("service2-2")
+		expect("service0-0")
+		first.close()
+		expect("service1-1")
+		second.close()
+		third.close()
+	})
+}
