@@ -77,7 +77,7 @@ func TestProvenClaimsHaveMutants(t *testing.T) {
 		t.Fatal(err)
 	}
 	known, proven := map[string]bool{}, map[string]bool{}
-	for _, row := range regexp.MustCompile(`(?m)^\| (HA-\d+) \| (\w+)`).FindAllStringSubmatch(string(text), -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (HA-\d+) \| (\w+) \|`).FindAllStringSubmatch(string(text), -1) {
 		known[row[1]] = true
 		proven[row[1]] = row[2] == "proven"
 	}
