@@ -243,8 +243,7 @@ func TestProxyThatHasJustComeStays(t *testing.T) {
 		if !m.Shed() {
 			t.Error("a proxy that came long ago cannot be moved")
 		}
-		<-d.done
-		d.stop()
+		d.close()
 	})
 }
 

@@ -101,8 +101,7 @@ func TestFirstConfigurationsAreBounded(t *testing.T) {
 			t.Errorf("%d of %d proxies are configured at once, want %d", n, len(proxies), most)
 		}
 		for _, d := range proxies {
-			d.stop()
-			<-d.done
+			d.close()
 		}
 	})
 }
