@@ -13,4 +13,5 @@ BAO="$(scripts/openbao.sh)"
 CERT_MANAGER="$(scripts/certmanager.sh)"
 KUBE_APISERVER="$(kube_apiserver)"
 export ENVOY BAO CERT_MANAGER KUBE_APISERVER
-exec go run ./tests/mutate/cmd/mutate -run "${MUTANTS:-.}" -some "${SOME:-0}" -seed "$commit" "$@"
+go build -o bin/mutate ./tests/mutate/cmd/mutate
+exec bin/mutate -run "${MUTANTS:-.}" -some "${SOME:-0}" -seed "$commit" "$@"

@@ -139,6 +139,7 @@ var failure = regexp.MustCompile(`_test\.go:\d+: |^panic: |^fatal error: |WARNIN
 func (r *Runner) test(ctx context.Context, m Mutant, flags ...string) (outcome, error) {
 	args := append([]string{"test", "-json", "-timeout", r.Limit.String(), "-run", m.Test}, flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, m.Package)...)
+	ownGroup(cmd)
 	cmd.Dir = r.Root
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

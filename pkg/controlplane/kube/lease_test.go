@@ -192,7 +192,9 @@ func TestLeaderIsGivenUpAfterWork(t *testing.T) {
 		}()
 		time.Sleep(time.Second)
 		cancel()
-		<-ended
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run = %v, want the context's end", err)
+		}
 		if got := holder(); got != "" {
 			t.Errorf("the Lease is held by %q after the end", got)
 		}

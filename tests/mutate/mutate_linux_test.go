@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"go/format"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -152,13 +154,53 @@ func TestSkipped(t *testing.T) { t.Skip("never") }
 	}
 }
 
+// The end of the context ends the tests that run, too.
 func TestRunEndsWithItsContext(t *testing.T) {
+	module := t.TempDir()
+	fifo := filepath.Join(module, "running")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"go.mod": "module example.com/endless\n\ngo 1.26\n",
+		"endless_test.go": `package endless
+
+import (
+	"os"
+	"testing"
+)
+
+func TestEndless(t *testing.T) {
+	f, err := os.OpenFile("running", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteString("started")
+	select {}
+}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ctx, cancel := context.WithCancelCause(t.Context())
+	results := make(chan Result, 1)
+	go func() {
+		results <- (&Runner{Root: module, Limit: 10 * time.Minute}).Run(ctx, Mutant{Package: ".", Test: "^TestEndless$"})
+	}()
+	running, err := os.Open(fifo) // returns when the test has opened it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = running.Close() }()
 	stopped := errors.New("stopped")
 	cancel(stopped)
-	got := (&Runner{Root: root, Limit: time.Minute}).Run(ctx, Mutant{Package: "./tests/mutate", Test: "^TestParse$"})
-	if got.Verdict != Invalid || got.Why != stopped.Error() {
+	if got := <-results; got.Verdict != Invalid || got.Why != stopped.Error() {
 		t.Errorf("got %+v", got)
+	}
+	if _, err := io.ReadAll(running); err != nil { // ends when no process holds the other end
+		t.Error(err)
 	}
 }
 
