@@ -119,11 +119,12 @@ func (o options) run(ctx context.Context, mutants []Mutant, stdout, stderr io.Wr
 	runner := &Runner{Root: root, Limit: o.limit}
 	var results []Result
 	for i, m := range mutants {
-		_, _ = fmt.Fprintf(stderr, "%d/%d %s\n", i+1, len(mutants), m.Name) // progress
+		_, _ = fmt.Fprintf(stderr, "%d/%d %s ... ", i+1, len(mutants), m.Name) // progress
 		result := runner.Run(ctx, m)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		_, _ = fmt.Fprintf(stderr, "%s in %.0f s: %s\n", result.Verdict, result.Seconds, result.Why)
 		results = append(results, result)
 	}
 	if err := o.print(stdout, results); err != nil {
