@@ -19,6 +19,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/cli"
 	"github.com/osm-edge/osm/pkg/cli/command"
+	"github.com/osm-edge/osm/pkg/controlplane/bootstrap/crds"
 	"github.com/osm-edge/osm/tests/apitest"
 )
 
@@ -79,7 +80,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cluster": startCluster, "fix": fixCluster, "apply": applyFile, "objects": printObjects, "remove": removeObjects,
+			"cluster": startCluster, "fix": fixCluster, "apply": applyFile, "definitions": applyDefinitions, "objects": printObjects, "remove": removeObjects,
 			"unchanged": unchanged, "forget": forget, "await": await, "page": servePage,
 			"drive": drive, "driven": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(server(ts).AwaitPages()) },
 		},
@@ -191,6 +192,19 @@ func applyFile(ts *testscript.TestScript, _ bool, args []string) {
 	for _, document := range strings.Split(ts.ReadFile(args[0]), "\n---\n") {
 		var object apitest.Object
 		ts.Check(yaml.Unmarshal([]byte(document), &object))
+		server(ts).Apply(object)
+	}
+}
+
+// definitions applies the mesh's CustomResourceDefinitions, as the install hook does.
+func applyDefinitions(ts *testscript.TestScript, _ bool, _ []string) {
+	all, err := crds.All()
+	ts.Check(err)
+	for _, crd := range all {
+		data, err := yaml.Marshal(crd)
+		ts.Check(err)
+		object := apitest.Object{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+		ts.Check(yaml.Unmarshal(data, &object))
 		server(ts).Apply(object)
 	}
 }

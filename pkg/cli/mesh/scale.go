@@ -173,8 +173,8 @@ func (o *scaleOptions) differs(ctx context.Context, clients *cluster.Clients, en
 	}
 	found, err := o.Deviations(ctx, clients, engine, info, true)
 	if err != nil {
-		o.Env.Debugf("cannot tell whether the cluster holds the settings: %v", err)
-		return false
+		o.Env.Warnf("cannot tell whether the cluster holds the settings: %v; %s", err, again)
+		return true
 	}
 	for _, d := range found {
 		o.Env.Progressf("the settings stay, but %s %s is %s in the cluster; %s\n", d.Kind, d.Name, d.Why, again)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/cli/cluster"
@@ -30,8 +32,9 @@ func (c *Change) Deviations(ctx context.Context, clients *cluster.Clients, engin
 	return append(found, applied...), err
 }
 
-// hookDeviations returns the CRDs that are missing, and the MeshConfig if it is missing or lacks a field. Fields with other
-// values are left out: they were edited by hand, and the hook keeps them.
+// hookDeviations returns the CRDs that are missing or of another version of osm, and the MeshConfig if it is missing, lacks
+// a field, or has a field that the hook has set to another value, as one that was rolled back. Fields that somebody else
+// has set are left out: the hook keeps them.
 func hookDeviations(ctx context.Context, clients *cluster.Clients, info *release.Info) ([]release.Deviation, error) {
 	all, err := crds.All()
 	if err != nil {
@@ -43,8 +46,11 @@ func hookDeviations(ctx context.Context, clients *cluster.Clients, info *release
 		if err != nil {
 			return nil, err
 		}
-		if present == nil {
+		switch {
+		case present == nil:
 			found = append(found, release.Deviation{Kind: "CustomResourceDefinition", Name: ours.Name, Why: release.Missing})
+		case !crds.Same(present, ours):
+			found = append(found, release.Deviation{Kind: "CustomResourceDefinition", Name: ours.Name, Why: release.Edited})
 		}
 	}
 	preset, err := presetOf(info)
@@ -59,11 +65,18 @@ func hookDeviations(ctx context.Context, clients *cluster.Clients, info *release
 	if err != nil {
 		return nil, err
 	}
-	var live struct{ Spec map[string]any }
+	var live struct {
+		Metadata metav1.ObjectMeta
+		Spec     map[string]any
+	}
 	if err := json.Unmarshal(body, &live); err != nil {
 		return nil, fmt.Errorf("read MeshConfig %s/%s: %w", info.Namespace, api.MeshConfigName, err)
 	}
-	if !hasFields(live.Spec, preset) {
+	own, err := hookFields(live.Metadata.ManagedFields)
+	if err != nil {
+		return nil, fmt.Errorf("read MeshConfig %s/%s: %w", info.Namespace, api.MeshConfigName, err)
+	}
+	if !asApplied(live.Spec, preset, own) {
 		config.Why = release.Edited
 		found = append(found, config)
 	}
@@ -91,18 +104,41 @@ func presetOf(info *release.Info) (map[string]any, error) {
 	return nil, nil //nolint:nilnil // none is an answer
 }
 
-// hasFields reports whether object has every field of wanted, with any value.
-func hasFields(object, wanted map[string]any) bool {
+// hookFields returns the fields of spec that the install hook has set and nobody has edited since, in the form of
+// metav1.FieldsV1.
+func hookFields(managed []metav1.ManagedFieldsEntry) (map[string]any, error) {
+	for _, entry := range managed {
+		if entry.Manager != crds.FieldManager || entry.Operation != metav1.ManagedFieldsOperationApply || entry.FieldsV1 == nil {
+			continue
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
+			return nil, fmt.Errorf("decode managed fields of %s: %w", entry.Manager, err)
+		}
+		return child(fields, "spec"), nil
+	}
+	return nil, nil //nolint:nilnil // no fields
+}
+
+func child(fields map[string]any, name string) map[string]any {
+	below, _ := fields["f:"+name].(map[string]any)
+	return below
+}
+
+// asApplied reports whether object has every field of wanted, those among own with the same value.
+func asApplied(object, wanted, own map[string]any) bool {
 	for key, value := range wanted {
 		present, ok := object[key]
 		if !ok && value != nil {
 			return false
 		}
-		children, isTable := value.(map[string]any)
-		if !isTable {
+		if children, isTable := value.(map[string]any); isTable {
+			if live, ok := present.(map[string]any); !ok || !asApplied(live, children, child(own, key)) {
+				return false
+			}
 			continue
 		}
-		if live, ok := present.(map[string]any); !ok || !hasFields(live, children) {
+		if _, ours := own["f:"+key]; ours && !reflect.DeepEqual(present, value) {
 			return false
 		}
 	}

@@ -84,7 +84,7 @@ func (c *Change) Show(u Upgrading) error {
 	for _, d := range u.Deviations {
 		grid.Rows = append(grid.Rows, []string{d.Why, d.Kind, d.Namespace, d.Name})
 	}
-	c.Env.Printf("\nnot as the last upgrade left it; an upgrade restores it:\n")
+	c.Env.Printf("\nnot as the last upgrade left it; an upgrade restores it, or waits until it is ready:\n")
 	if err := grid.Write(c.Env.Out); err != nil {
 		return err
 	}

@@ -92,6 +92,18 @@ func TestForeignCRDsAreNotReplaced(t *testing.T) {
 		}
 	}
 
+	// What was applied is recognised, and so is what was changed since, as by an osm of another version.
+	if !crds.Same(get(meshConfigs), oursOf(t, meshConfigs)) {
+		t.Error("a definition that was just applied counts as another one")
+	}
+	describe := []byte(`[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/description","value":"older"}]`)
+	if _, err := client.Patch(t.Context(), meshConfigs, types.JSONPatchType, describe, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if crds.Same(get(meshConfigs), oursOf(t, meshConfigs)) {
+		t.Error("a definition with another schema counts as ours")
+	}
+
 	// The field manager is enough: CRDs that an older osm applied without the annotation are osm's.
 	drop := []byte(`{"metadata":{"annotations":{"` + crds.AnnotationOwner + `":null}}}`)
 	if _, err := client.Patch(t.Context(), rootCerts, types.MergePatchType, drop, metav1.PatchOptions{}); err != nil {

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -122,6 +123,11 @@ func Own(crd *apiextensionsv1.CustomResourceDefinition) bool {
 	return slices.ContainsFunc(crd.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
 		return f.Manager == FieldManager && f.Operation == metav1.ManagedFieldsOperationApply
 	})
+}
+
+// Same reports whether present, a definition of the cluster, is what the install hook makes of ours.
+func Same(present, ours *apiextensionsv1.CustomResourceDefinition) bool {
+	return present.Annotations[AnnotationOwner] == FieldManager && equality.Semantic.DeepEqual(present.Spec.Versions, ours.Spec.Versions)
 }
 
 // owner says in words who installed a definition.
