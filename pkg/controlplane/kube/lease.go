@@ -65,7 +65,8 @@ func (t *term) run(ctx context.Context, lead func(context.Context)) error {
 			LockConfig: resourcelock.ResourceLockConfig{Identity: t.Holder},
 		},
 		LeaseDuration: leaseDuration, RenewDeadline: leaseRenew, RetryPeriod: leaseRetry,
-		ReleaseOnCancel: true,
+		// client-go would give the Lease up while the work goes on, and one that another replica holds meanwhile.
+		ReleaseOnCancel: false,
 		Name:            t.Name,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(elected context.Context) {
@@ -86,5 +87,6 @@ func (t *term) run(ctx context.Context, lead func(context.Context)) error {
 	elector.Run(electing)
 	end()
 	idle()
+	t.giveUp(context.WithoutCancel(ctx))
 	return nil
 }

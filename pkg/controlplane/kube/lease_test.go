@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,7 +64,7 @@ func (l *leaders) elect(t *testing.T, client func() kubernetes.Interface, names 
 }
 
 // leaseServer gives Leases a UID and a resource version, and checks both in updates, as an API server does.
-func leaseServer() kubernetes.Interface {
+func leaseServer() *fake.Clientset {
 	client := fake.NewClientset()
 	var mu sync.Mutex
 	var current *coordinationv1.Lease
@@ -172,13 +173,7 @@ func TestLeaderIsGivenUpAfterWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := leaseServer()
 		ctx, cancel := context.WithCancel(t.Context())
-		holder := func() string {
-			lease, err := client.CoordinationV1().Leases("default").Get(t.Context(), "leader", metav1.GetOptions{})
-			if err != nil || lease.Spec.HolderIdentity == nil {
-				return ""
-			}
-			return *lease.Spec.HolderIdentity
-		}
+		holder := func() string { return holderOf(t, client) }
 		ended := make(chan error, 1)
 		go func() {
 			lease := kube.Lease{Client: client, Namespace: "default", Name: "leader", Holder: "first", Log: slog.New(slog.DiscardHandler)}
@@ -198,5 +193,103 @@ func TestLeaderIsGivenUpAfterWork(t *testing.T) {
 		if got := holder(); got != "" {
 			t.Errorf("the Lease is held by %q after the end", got)
 		}
+	})
+}
+
+// over returns a client of the server of which some requests fail.
+func over(server *fake.Clientset, fails func(k8stesting.Action) bool) kubernetes.Interface {
+	client := fake.NewClientset()
+	client.PrependReactor("*", "leases", func(action k8stesting.Action) (bool, runtime.Object, error) {
+		if fails(action) {
+			return true, nil, errors.New("the network is cut")
+		}
+		object, err := server.Invokes(action, &coordinationv1.Lease{})
+		return true, object, err
+	})
+	return client
+}
+
+func holderOf(t *testing.T, client kubernetes.Interface) string {
+	t.Helper()
+	lease, err := client.CoordinationV1().Leases("default").Get(t.Context(), "leader", metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+// TestLeaderThatCannotRenew: a leader that cannot renew the Lease stops before it expires, and does not give up a
+// Lease while its last write goes on. Fails if client-go gives it up.
+func TestLeaderThatCannotRenew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, cut := leaseServer(), &atomic.Bool{}
+		renewals := func(action k8stesting.Action) bool { // only these: whatever gives the Lease up gets through
+			update, ok := action.(k8stesting.UpdateAction)
+			if !ok || !cut.Load() {
+				return false
+			}
+			lease, ok := update.GetObject().(*coordinationv1.Lease)
+			return ok && *lease.Spec.HolderIdentity == "first"
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		started, stopped := make(chan time.Time, 1), make(chan time.Time, 1)
+		ended := make(chan error, 1)
+		var once sync.Once
+		go func() {
+			lease := kube.Lease{Client: over(server, renewals), Namespace: "default", Name: "leader", Holder: "first", Log: slog.New(slog.DiscardHandler)}
+			ended <- lease.Run(ctx, func(ctx context.Context) {
+				once.Do(func() {
+					started <- time.Now()
+					<-ctx.Done()
+					stopped <- time.Now()
+					cut.Store(false)
+					time.Sleep(2 * time.Second) // the last write
+					if got := holderOf(t, server); got != "first" {
+						t.Errorf("the Lease is held by %q while the leader works", got)
+					}
+				})
+				<-ctx.Done()
+			})
+		}()
+		begun := <-started
+		cut.Store(true)
+		if led := (<-stopped).Sub(begun); led >= 15*time.Second {
+			t.Errorf("the leader goes on for %v; its Lease has expired by then", led)
+		}
+		time.Sleep(time.Minute)
+		if got := holderOf(t, server); got != "first" {
+			t.Errorf("the Lease is held by %q; want the replica to lead again", got)
+		}
+		cancel()
+		<-ended //nolint:errcheck // the context's
+	})
+}
+
+// TestFormerLeaderLeavesTheLease: a leader that was cut off comes back when another replica leads, and leaves it the
+// Lease.
+func TestFormerLeaderLeavesTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, cut := leaseServer(), &atomic.Bool{}
+		leading := &leaders{}
+		stopFirst := leading.elect(t, func() kubernetes.Interface { return over(server, func(k8stesting.Action) bool { return cut.Load() }) }, "first")
+		time.Sleep(time.Second)
+		stopSecond := leading.elect(t, func() kubernetes.Interface { return server }, "second")
+		time.Sleep(5 * time.Second)
+		cut.Store(true)
+		for holderOf(t, server) != "second" {
+			time.Sleep(100 * time.Millisecond)
+		}
+		cut.Store(false)
+		for range 600 {
+			time.Sleep(100 * time.Millisecond)
+			if got := holderOf(t, server); got != "second" {
+				t.Fatalf("the Lease is held by %q, and second leads", got)
+			}
+		}
+		if _, most := leading.get(); most != 1 {
+			t.Errorf("%d replicas led at once", most)
+		}
+		stopFirst()
+		stopSecond()
 	})
 }

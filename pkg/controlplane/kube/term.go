@@ -43,6 +43,32 @@ func (t *term) waitForPredecessor(leading context.Context) bool {
 	return leading.Err() == nil
 }
 
+// giveUpTime bounds the requests with which a Lease is given up; without them it expires.
+const giveUpTime = 5 * time.Second
+
+// giveUp makes the Lease free, after the work has ended, so that another replica need not wait until it expires. It changes
+// only a Lease that this replica still holds.
+func (t *term) giveUp(ctx context.Context) {
+	if t.held == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, giveUpTime)
+	defer cancel()
+	leases := t.Client.CoordinationV1().Leases(t.Namespace)
+	lease, err := leases.Get(ctx, t.Name, metav1.GetOptions{})
+	if err == nil {
+		if lease.UID != t.held || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != t.Holder {
+			return
+		}
+		nobody := ""
+		lease.Spec.HolderIdentity = &nobody
+		_, err = leases.Update(ctx, lease, metav1.UpdateOptions{}) // refused if it has changed since
+	}
+	if err != nil {
+		t.Log.Info("the Lease is not given up, and expires", "lease", t.Namespace+"/"+t.Name, "error", err)
+	}
+}
+
 // Leases makes term the client of the election.
 func (t *term) Leases(namespace string) coordinationclient.LeaseInterface {
 	return termClient{t.Client.CoordinationV1().Leases(namespace), t}
@@ -74,7 +100,10 @@ func (c termClient) Create(ctx context.Context, lease *coordinationv1.Lease, opt
 		return nil, errLost
 	}
 	created, err := c.LeaseInterface.Create(ctx, lease, options)
-	if err == nil {
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		c.term.seen = true
+	case err == nil:
 		c.term.created = c.term.seen
 		c.term.look(created, nil)
 	}
