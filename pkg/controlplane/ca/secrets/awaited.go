@@ -27,7 +27,7 @@ type awaited struct {
 // by notes the pods that have not started.
 func (a *awaited) by(pods []types.UID) {
 	pods = slices.Sorted(slices.Values(pods))
-	if slices.ContainsFunc(pods, func(uid types.UID) bool { return !slices.Contains(a.pods, uid) }) {
+	if slices.ContainsFunc(pods, func(uid types.UID) bool { _, known := slices.BinarySearch(a.pods, uid); return !known }) {
 		a.pause, a.next = firstAwaited, a.last.Add(betweenPods)
 	}
 	a.pods = pods

@@ -34,6 +34,8 @@ const (
 	// maxPause bounds how late a jump of the wall clock is noticed: timers run on the monotonic clock,
 	// which stops while the host sleeps.
 	maxPause = 30 * time.Second
+	// settleTime is how long further changes are waited for after one.
+	settleTime = 100 * time.Millisecond
 )
 
 // Account is a ServiceAccount of a meshed namespace.
@@ -151,17 +153,26 @@ func (p *ProxyController) Run(ctx context.Context, desired func() []Account, tri
 		if !result.Next.IsZero() {
 			pause = min(pause, max(result.Next.Sub(p.now()), time.Second))
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-trigger:
-		case <-timer.C:
+		if wait(ctx, pause, trigger) {
+			wait(ctx, settleTime, nil) // changes come in numbers, above all new pods
 		}
-		timer.Stop()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// wait waits for a time, the trigger, or the end of ctx. It reports whether it was the trigger.
+func wait(ctx context.Context, pause time.Duration, trigger <-chan struct{}) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-trigger:
+		return true
+	case <-timer.C:
+	}
+	return false
 }
 
 // Reconcile makes sure that the Secrets of the desired accounts exist and are in order, and deletes
