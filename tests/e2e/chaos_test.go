@@ -133,6 +133,9 @@ func (c *chaosMesh) run(t *testing.T, f fault) {
 		t.Errorf("%d of %d requests are lost, want at most %d", row.Lost, row.Sent, f.most)
 		counts.print(t)
 	}
+	if row.Proxies == 0 || row.Sent == 0 {
+		t.Errorf("%d requests and %d proxies: nothing was measured", row.Sent, row.Proxies)
+	}
 	row.Held = !t.Failed()
 	c.keepReport(t, row)
 	t.Logf("%+v", row)
