@@ -109,6 +109,37 @@ func (r *rig) until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// TestWatchReportsEveryEvent: a Service that appears, changes and goes is reported each time, and Update tells its
+// state. Fails if one kind of event is ignored.
+func TestWatchReportsEveryEvent(t *testing.T) {
+	r := start(t, meshConfig("24h"))
+	r.until(t, "synced", func() bool { return len(r.watch.Waiting()) == 0 })
+	services, ctx := r.client.CoreV1().Services("shop"), t.Context()
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "store"}, Spec: corev1.ServiceSpec{ClusterIP: "10.0.0.1"}}
+	// told takes what has been reported, and returns the Service's address: "" without a report, "gone" if it went.
+	told := func() (address string) {
+		update(r.watch.services, func(_, name string, now *corev1.Service) {
+			if address = "gone"; now != nil {
+				address = name + " " + now.Spec.ClusterIP
+			}
+		})
+		return address
+	}
+	expect := func(want string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.until(t, want, func() bool { return told() == want })
+	}
+	_, err := services.Create(ctx, service, metav1.CreateOptions{})
+	expect("store 10.0.0.1", err)
+	service.Spec.ClusterIP = "10.0.0.2"
+	_, err = services.Update(ctx, service, metav1.UpdateOptions{})
+	expect("store 10.0.0.2", err)
+	expect("gone", services.Delete(ctx, "store", metav1.DeleteOptions{}))
+}
+
 func TestWatchKeepsTheLastMeshConfigThatCouldBeRead(t *testing.T) {
 	r := start(t, meshConfig("24h"))
 	r.until(t, "synced", func() bool { return len(r.watch.Waiting()) == 0 })
