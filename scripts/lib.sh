@@ -37,6 +37,17 @@ kube_apiserver() {
   bin/cluster path kube-apiserver 2>/dev/null || { bin/cluster build >&2 && bin/cluster path kube-apiserver; }
 }
 
+# real_programs installs what tests run against, and tells them where it is: Envoy, a server of Vault's API, cert-manager's
+# controllers, and an API server (compiled the first time: minutes).
+real_programs() {
+  scripts/ci-deps.sh
+  ENVOY="$(scripts/envoy.sh)"
+  BAO="$(scripts/openbao.sh)"
+  CERT_MANAGER="$(scripts/certmanager.sh)"
+  KUBE_APISERVER="$(kube_apiserver)"
+  export ENVOY BAO CERT_MANAGER KUBE_APISERVER
+}
+
 # The version comes from git if available; the date is the commit's, never the clock's, so
 # that the same sources give the same images.
 version="${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo dev)}"

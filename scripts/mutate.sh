@@ -7,11 +7,6 @@
 # shellcheck source=scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-scripts/ci-deps.sh
-ENVOY="$(scripts/envoy.sh)"
-BAO="$(scripts/openbao.sh)"
-CERT_MANAGER="$(scripts/certmanager.sh)"
-KUBE_APISERVER="$(kube_apiserver)"
-export ENVOY BAO CERT_MANAGER KUBE_APISERVER
+real_programs
 go build -o bin/mutate ./tests/mutate/cmd/mutate
 exec bin/mutate -run "${MUTANTS:-.}" -some "${SOME:-0}" -seed "$commit" "$@"

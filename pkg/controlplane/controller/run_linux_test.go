@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/elliptic"
 	"maps"
-	"strings"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -40,7 +39,7 @@ func (f *fixture) startsInOrder() *replica {
 	f.t.Helper()
 	slices := realapi.NewGate("/endpointslices")
 	first := f.start("first", slices)
-	f.await("the first replica waits for the EndpointSlices", func() bool { return first.waitsFor("reading [endpointslices]") })
+	f.await("the first replica waits for the EndpointSlices", func() bool { return first.WaitsFor("reading [endpointslices]") })
 	if first.ready() || first.listens() {
 		f.t.Error("a replica without its objects is ready or listens for proxies")
 	}
@@ -56,14 +55,14 @@ func (f *fixture) startsInOrder() *replica {
 // proxies, new ones included. Afterwards it catches up. Fails if an outage makes a replica unready.
 func (f *fixture) servesWithoutAPIServer(r *replica, proxies *fleet.Fleet) {
 	f.t.Helper()
-	r.link.Cut()
+	r.Link.Cut()
 	f.await("the outage is noted", func() bool { return r.notesOutage() && r.gauge("osm_snapshot_stale_seconds") > 0 })
 	proxies.Cut(true)
 	f.configured(proxies)
 	if !r.ready() {
 		f.t.Error("an outage of the API server makes a replica unready")
 	}
-	r.link.Heal()
+	r.Link.Heal()
 	f.toggled(proxies)
 	f.await("the end of the outage is noted", func() bool { return !r.notesOutage() && r.gauge("osm_snapshot_stale_seconds") == 0 })
 }
@@ -72,7 +71,7 @@ func (f *fixture) servesWithoutAPIServer(r *replica, proxies *fleet.Fleet) {
 // requests that have ended count.
 func (f *fixture) noticesSilence(r *replica, proxies *fleet.Fleet) {
 	f.t.Helper()
-	r.link.Drop()
+	r.Link.Drop()
 	f.await("the silence is noted", func() bool { return r.notesOutage() })
 	if stale := r.gauge("osm_snapshot_stale_seconds"); stale < kube.MaxSilence.Seconds() || stale > 3*kube.MaxSilence.Seconds() {
 		f.t.Errorf("the API server has been silent for %v s; want a little more than %v", stale, kube.MaxSilence)
@@ -80,7 +79,7 @@ func (f *fixture) noticesSilence(r *replica, proxies *fleet.Fleet) {
 	if !r.ready() {
 		f.t.Error("a silent API server makes a replica unready")
 	}
-	r.link.Heal()
+	r.Link.Heal()
 	f.toggled(proxies)
 	f.await("the end of the silence is noted", func() bool { return !r.notesOutage() })
 }
@@ -94,7 +93,7 @@ func (f *fixture) oneLeader(second *replica) {
 		return err == nil && len(list.Items) > 0
 	})
 	f.await("a replica holds the Lease", func() bool { return f.holder() != "" })
-	if f.holder() != second.name && strings.Contains(second.log.String(), "acquired leadership") {
+	if f.holder() != second.Name && second.Logged("acquired leadership") {
 		f.t.Errorf("%s holds the Lease, and both lead", f.holder())
 	}
 }
@@ -123,13 +122,13 @@ func (f *fixture) keepsTheRoot(running ...*replica) {
 	restored, err = secrets.Update(f.t.Context(), restored, metav1.UpdateOptions{})
 	f.must(err)
 	for _, r := range running {
-		f.await("the other root is noticed", func() bool { return strings.Contains(r.log.String(), "holds a different root CA") })
+		f.await("the other root is noticed", func() bool { return r.Logged("holds a different root CA") })
 		if !r.ready() {
-			f.t.Errorf("%s is unready because of a bad write", r.name)
+			f.t.Errorf("%s is unready because of a bad write", r.Name)
 		}
 	}
 	newcomer := f.start("newcomer", nil)
-	f.await("the newcomer waits for the mesh's root", func() bool { return newcomer.waitsFor("and the mesh uses the root") })
+	f.await("the newcomer waits for the mesh's root", func() bool { return newcomer.WaitsFor("and the mesh uses the root") })
 	if newcomer.ready() || newcomer.listens() {
 		f.t.Error("a replica serves with another root than the mesh's")
 	}
@@ -137,7 +136,7 @@ func (f *fixture) keepsTheRoot(running ...*replica) {
 	_, err = secrets.Update(f.t.Context(), restored, metav1.UpdateOptions{})
 	f.must(err)
 	newcomer.awaitReady()
-	newcomer.stop()
+	newcomer.Stop()
 }
 
 // trust makes the webhook that calls the mesh's injectors trust a root, as the leader does where the chart has
@@ -167,12 +166,12 @@ func (f *fixture) drains(first, second *replica) {
 		f.t.Fatalf("%d of %d proxies chose the first replica", moving, proxies.Size())
 	}
 	proxies.Route(second.xds)
-	first.cancel()
+	first.Signal()
 	f.await("the first replica is unready", func() bool { return !first.ready() })
 	if n := first.proxies(); n != moving {
 		f.t.Errorf("%d of %d proxies are left as soon as the replica is unready; nobody knows yet", n, moving)
 	}
-	if settle := "settle=" + (drainPeriod / 4).String(); !strings.Contains(first.log.String(), settle) {
+	if settle := "settle=" + (drainPeriod / 4).String(); !first.Logged(settle) {
 		f.t.Errorf("the replica does not serve for a while after it is unready; want %s in its log", settle)
 	}
 	seen := map[int]bool{}
@@ -184,7 +183,7 @@ func (f *fixture) drains(first, second *replica) {
 	if len(seen) < min(moving, 4) {
 		f.t.Errorf("%d proxies left in %d steps; want them spread over the drain", moving, len(seen))
 	}
-	first.stop()
+	first.Stop()
 	f.await("all proxies are at the second replica", func() bool { return second.proxies() == proxies.Size() })
 	f.configured(proxies)
 	after := proxies.Stats().Sub(before)
@@ -193,6 +192,6 @@ func (f *fixture) drains(first, second *replica) {
 			f.t.Errorf("the second replica sent %d resources of %v again, which the proxies had from the first", n, kind)
 		}
 	}
-	f.await("the second replica leads", func() bool { return f.holder() == second.name })
+	f.await("the second replica leads", func() bool { return f.holder() == second.Name })
 	f.toggled(proxies)
 }

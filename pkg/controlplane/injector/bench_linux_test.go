@@ -3,7 +3,6 @@ package injector
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -222,18 +221,9 @@ func TestServeForBenchmark(t *testing.T) {
 	}
 	authority := catest.New(t)
 	cfg := testConfig(t)
-	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), meshConfigClient(), fake.NewClientset(servingSecret(t, authority)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.run(ctx) }()
+	_, end := running(t, cfg, meshConfigClient(), fake.NewClientset(servingSecret(t, authority)))
 	ask(t, cfg.Address, authority.Trust())
 	fmt.Println(cfg.Address, base64.StdEncoding.EncodeToString(authority.Trust().Bundle))
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	end()
 }

@@ -264,13 +264,7 @@ func TestSlowBodiesEnd(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Settings.Limits.Read = 2 * time.Second
 	authority := catest.New(t)
-	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), meshConfigClient(), fake.NewClientset(servingSecret(t, authority)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.run(ctx) }()
+	p, end := running(t, cfg, meshConfigClient(), fake.NewClientset(servingSecret(t, authority)))
 	ask(t, cfg.Address, authority.Trust())
 
 	start := time.Now()
@@ -299,10 +293,7 @@ func TestSlowBodiesEnd(t *testing.T) {
 	if n := testutil.ToFloat64(p.metrics.refused.WithLabelValues(string(reasonSlow), "")); n == 0 {
 		t.Error("no slow review was counted")
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	end()
 }
 
 // slowReview sends the beginning of a review of the largest size, as 127.0.0.2.

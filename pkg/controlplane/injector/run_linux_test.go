@@ -29,7 +29,7 @@ func TestRun(t *testing.T) {
 	endLeader()
 	f.servesAlone(first, second)
 	f.drains(first)
-	second.stop()
+	second.Stop()
 	f.locksNobodyOut()
 }
 
@@ -71,9 +71,9 @@ func (f *fixture) startsInOrder() (first, second *replica, endLeader func()) {
 	first, second = f.start("first", namespaces), f.start("second", nil)
 	waits := func(r *replica, text, not string) {
 		f.t.Helper()
-		f.await(r.name+" waits for: "+text, func() bool { return r.waitsFor(text) && (not == "" || !r.waitsFor(not)) })
+		f.await(r.Name+" waits for: "+text, func() bool { return r.WaitsFor(text) && (not == "" || !r.WaitsFor(not)) })
 		if r.ready() || r.listens() {
-			f.t.Errorf("%s waits for %q, but is ready or listens", r.name, text)
+			f.t.Errorf("%s waits for %q, but is ready or listens", r.Name, text)
 		}
 	}
 	const objects, certificate = "namespaces and MeshConfig not read yet", "osm-injector-certificate, which the controller that holds the Lease writes"
@@ -144,7 +144,7 @@ func (f *fixture) rotates(replicas ...*replica) {
 	f.must(f.client.CoreV1().Secrets(api.DefaultNamespace).Delete(f.t.Context(), api.InjectorCertificateSecret, metav1.DeleteOptions{}))
 	f.changed <- struct{}{}
 	for _, r := range replicas {
-		f.await(r.name+" serves the renewed certificate", func() bool { return r.serial() != serials[r] })
+		f.await(r.Name+" serves the renewed certificate", func() bool { return r.serial() != serials[r] })
 	}
 	load.more()
 
@@ -152,7 +152,7 @@ func (f *fixture) rotates(replicas ...*replica) {
 	f.setRoots(f.first, next)
 	f.setRoots(next, f.first)
 	for _, r := range replicas {
-		f.await(r.name+" serves a certificate of the next root", func() bool { return r.isOf(next) })
+		f.await(r.Name+" serves a certificate of the next root", func() bool { return r.isOf(next) })
 	}
 	load.more()
 	f.setRoots(next)
@@ -176,14 +176,14 @@ func (f *fixture) servesAlone(replicas ...*replica) {
 	f.t.Helper()
 	before := map[*replica]int{}
 	for _, r := range replicas {
-		r.link.Cut()
+		r.Link.Cut()
 		before[r] = r.injected()
 	}
 	load := f.load()
 	for _, r := range replicas {
-		f.await(r.name+" injects", func() bool { return r.injected() > before[r]+10 })
+		f.await(r.Name+" injects", func() bool { return r.injected() > before[r]+10 })
 		if !r.ready() {
-			f.t.Errorf("an outage of the API server makes %s unready", r.name)
+			f.t.Errorf("an outage of the API server makes %s unready", r.Name)
 		}
 	}
 	load.end()
@@ -196,7 +196,7 @@ func (f *fixture) servesAlone(replicas ...*replica) {
 		return err != nil && strings.Contains(err.Error(), "read namespace later")
 	})
 	for _, r := range replicas {
-		r.link.Heal()
+		r.Link.Heal()
 	}
 	f.await("pods of the new namespace are injected", func() bool {
 		got, err := f.admit("later", pod())
@@ -215,8 +215,8 @@ func (f *fixture) drains(leaving *replica) {
 	head, tail := review()
 	_, err := io.WriteString(slow, head)
 	f.must(err)
-	leaving.cancel()
-	f.await("the replica is unready", func() bool { ready, _ := leaving.health.Ready(); return !ready })
+	leaving.Signal()
+	f.await("the replica is unready", func() bool { ready, _ := leaving.Health.Ready(); return !ready })
 
 	quick := leaving.dial()
 	_, err = io.WriteString(quick, head+tail)
@@ -226,7 +226,7 @@ func (f *fixture) drains(leaving *replica) {
 	_, err = io.WriteString(slow, tail)
 	f.must(err)
 	f.answers("what it had begun", slow)
-	leaving.stop()
+	leaving.Stop()
 	load.more()
 	load.end()
 }

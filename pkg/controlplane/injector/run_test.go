@@ -23,7 +23,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/client-go/rest"
@@ -80,6 +82,25 @@ func testConfig(t *testing.T) Config {
 	}
 }
 
+// running runs a whole injector over fake clients. end ends it as SIGTERM does.
+func running(t *testing.T, cfg Config, configs dynamic.Interface, client kubernetes.Interface) (p *server, end func()) {
+	t.Helper()
+	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), configs, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.run(ctx) }()
+	return p, func() {
+		t.Helper()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the injector ended: %v", err)
+		}
+	}
+}
+
 // TestRunInjects is a whole injector over fake clients: it waits for its certificate and says so, turns
 // ready, answers over TLS with the MeshConfig of the moment, takes another certificate without a
 // restart and leaves a broken one alone, and leaves without a trace.
@@ -87,13 +108,8 @@ func TestRunInjects(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	cfg := testConfig(t)
 	client := fake.NewClientset()
-	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), meshConfigClient(meshConfigObject("example.com/envoy:a")), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.run(ctx) }()
+	_, end := running(t, cfg, meshConfigClient(meshConfigObject("example.com/envoy:a")), client)
+	ctx := t.Context()
 	if ready, waiting := cfg.Health.Ready(); ready || !strings.Contains(strings.Join(waiting, "\n"), "Secret osm-system/osm-injector-certificate, which the controller that holds the Lease writes") {
 		t.Errorf("ready %t without a certificate, waits for %q", ready, waiting)
 	}
@@ -120,10 +136,7 @@ func TestRunInjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask(t, cfg.Address, other.Trust())
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("end: %v", err)
-	}
+	end()
 	if ready, _ := cfg.Health.Ready(); ready {
 		t.Error("still ready after the end")
 	}
@@ -176,20 +189,11 @@ func TestRunWithoutMeshConfigKind(t *testing.T) {
 	configs.PrependReactor("list", "meshconfigs", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "meshconfigs"}, "")
 	})
-	p, err := assemble(cfg, metadataClient(namespaceObject("shop")), configs, fake.NewClientset(servingSecret(t, authority)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.run(ctx) }()
+	_, end := running(t, cfg, configs, fake.NewClientset(servingSecret(t, authority)))
 	if response := ask(t, cfg.Address, authority.Trust()); !strings.Contains(string(response.Patch), cfg.Settings.SidecarImage) {
 		t.Errorf("patch %s", response.Patch)
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	end()
 }
 
 // TestNamespaceCache reads a namespace that the informer has not heard of, and keeps only what is needed.

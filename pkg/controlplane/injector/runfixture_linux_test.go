@@ -6,11 +6,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,14 +29,12 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ca/secrets"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/injector"
-	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/webhook"
 	"github.com/osm-edge/osm/tests/catest"
 	"github.com/osm-edge/osm/tests/realapi"
 )
 
 const (
-	longest = time.Minute
 	// settle is how long a replica still serves after it turned unready.
 	settle = 5 * time.Second
 	shop   = "shop"
@@ -89,16 +84,9 @@ func (f *fixture) link(config *rest.Config) *realapi.Link {
 	return link
 }
 
-// await polls, for at most a minute, what has no event of its own.
 func (f *fixture) await(what string, holds func() bool) {
 	f.t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(longest); !holds(); <-tick.C {
-		if time.Now().After(end) {
-			f.t.Fatalf("%s: not within %v", what, longest)
-		}
-	}
+	realapi.Await(f.t, what, holds)
 }
 
 // installChart creates the injectors' objects of the chart, as its golden file shows them, and a Service that leads to
@@ -188,97 +176,52 @@ func (f *fixture) lead() (end func()) {
 	return end
 }
 
-// replica is one injector.Run with a network of its own to the API server.
+// replica is one injector.Run.
 type replica struct {
+	*realapi.Replica
 	f       *fixture
-	name    string
 	address string
-	link    *realapi.Link
-	health  *serve.Health
-	metrics *prometheus.Registry
-	cancel  context.CancelFunc
-	ended   chan struct{}
-	err     error
 }
 
 // start starts a replica with the rights that the chart gives it. gate may be nil.
 func (f *fixture) start(name string, gate *realapi.Gate) *replica {
 	f.t.Helper()
-	r := &replica{f: f, name: name, health: serve.NewHealth(nil), metrics: prometheus.NewRegistry(), ended: make(chan struct{})}
-	r.address = "127.0.0.1:" + realapi.FreePort(f.t)
-	config := f.api.Config()
+	whole, config := f.api.NewReplica(f.t, name, gate)
 	config.Impersonate.UserName = "system:serviceaccount:" + api.DefaultNamespace + ":" + api.AppInjector
-	r.link = f.link(config)
-	if gate != nil {
-		config.Wrap(gate.Wrap)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(f.t.Context()))
-	r.cancel = cancel
-	go func() {
-		defer close(r.ended)
-		r.err = injector.Run(ctx, injector.Config{
+	r := &replica{Replica: whole, f: f, address: "127.0.0.1:" + realapi.FreePort(f.t)}
+	r.Run(func(ctx context.Context) error {
+		return injector.Run(ctx, injector.Config{
 			REST: config, Address: r.address, HTTPAddress: "127.0.0.1:0", Drain: settle,
 			Settings: injector.Settings{
 				MeshName: api.DefaultMeshName, Namespace: api.DefaultNamespace, SidecarImage: "envoy", InitImage: "osm",
-				Limits: injector.Limits{Read: longest},
+				Limits: injector.Limits{Read: realapi.Longest},
 			},
-			Health: r.health, Metrics: r.metrics, Log: slog.New(slog.NewTextHandler(f.t.Output(), nil)).With("replica", name),
+			Health: r.Health, Metrics: r.Metrics, Log: r.Log(),
 		})
-	}()
-	f.t.Cleanup(func() {
-		r.link.Heal()
-		r.stop()
 	})
 	f.service.add(r)
 	return r
 }
 
-// stop ends the replica as SIGTERM does and waits for the end.
-func (r *replica) stop() {
-	r.f.t.Helper()
-	r.cancel()
-	select {
-	case <-r.ended:
-	case <-time.After(longest):
-		r.f.t.Errorf("%s does not end", r.name)
-	}
-	if r.err != nil {
-		r.f.t.Errorf("%s ended: %v", r.name, r.err)
-	}
-}
-
 // ready reports whether the replica is ready. Before it has begun to start, it waits for nothing yet.
 func (r *replica) ready() bool {
-	ok, _ := r.health.Ready()
+	ok, _ := r.Health.Ready()
 	return ok && r.listens()
 }
 
 func (r *replica) awaitReady() *replica {
 	r.f.t.Helper()
-	r.f.await(r.name+" is ready", r.ready)
+	r.f.await(r.Name+" is ready", r.ready)
 	return r
 }
 
-// waitsFor reports whether a text is among what readiness waits for.
-func (r *replica) waitsFor(text string) bool {
-	_, reasons := r.health.Ready()
-	return strings.Contains(fmt.Sprint(reasons), text)
-}
-
 // listens reports whether the webhook's port is open.
-func (r *replica) listens() bool {
-	conn, err := net.Dial("tcp", r.address)
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
-}
+func (r *replica) listens() bool { return realapi.Listens(r.address) }
 
 // injected is how many pods the replica has given a sidecar.
 func (r *replica) injected() int {
 	r.f.t.Helper()
-	families, err := r.metrics.Gather()
+	families, err := r.Metrics.Gather()
 	r.f.must(err)
 	for _, family := range families {
 		if family.GetName() != "osm_admission_requests_total" {
@@ -300,7 +243,7 @@ func (r *replica) dial() *tls.Conn {
 	conn, err := tls.Dial("tcp", r.address, &tls.Config{RootCAs: trust.Pool(), ServerName: api.InjectorHost(api.DefaultNamespace), MinVersion: tls.VersionTLS12})
 	r.f.must(err)
 	r.f.t.Cleanup(func() { _ = conn.Close() })
-	r.f.must(conn.SetDeadline(time.Now().Add(longest)))
+	r.f.must(conn.SetDeadline(time.Now().Add(realapi.Longest)))
 	return conn
 }
 

@@ -63,7 +63,7 @@ func (s *service) choose() string {
 	s.accepted++
 	for i := range s.replicas {
 		r := s.replicas[(s.accepted+i)%len(s.replicas)]
-		if ok, _ := r.health.Ready(); ok {
+		if ok, _ := r.Health.Ready(); ok {
 			return r.address
 		}
 	}
