@@ -82,7 +82,7 @@ func (e *Engine) deviates(ctx context.Context, info *resource.Info, floors map[s
 	return "", nil
 }
 
-// equal ignores what the API server writes at each request.
+// equal ignores what the API server writes at each request, and the status, which controllers may have written since.
 func equal(a, b runtime.Object) (bool, error) {
 	left, err := runtime.DefaultUnstructuredConverter.ToUnstructured(a)
 	if err != nil {
@@ -93,6 +93,7 @@ func equal(a, b runtime.Object) (bool, error) {
 		return false, err
 	}
 	for _, object := range []map[string]any{left, right} {
+		delete(object, "status")
 		for _, field := range []string{"managedFields", "resourceVersion", "generation"} {
 			unstructured.RemoveNestedField(object, "metadata", field)
 		}

@@ -71,10 +71,11 @@ func (p *process) rebalance(starting context.Context, group *errgroup.Group) err
 	if !p.cfg.Rebalance.Enable {
 		return nil
 	}
-	collector := p.newCollector()
+	slices := func() []*discoveryv1.EndpointSlice { return p.watch.EndpointSlices(p.cfg.Namespace, api.AppController) }
+	others := &peers{self: p.cfg.Holder, slices: slices, loads: p.newCollector().Loads, now: time.Now}
 	runner, err := rebalance.New(rebalance.Config{
 		Server: p.xds, PerSecond: p.cfg.Rebalance.movesPerSecond(), Metrics: p.registry, Log: p.cfg.Log,
-		Peers: func(ctx context.Context) ([]rebalance.Peer, bool) { return p.peers(ctx, collector) },
+		Peers: others.load,
 	})
 	if err != nil {
 		return err
@@ -83,19 +84,32 @@ func (p *process) rebalance(starting context.Context, group *errgroup.Group) err
 	return nil
 }
 
-// peerTimeout is how long a peer may take to tell its load.
-const peerTimeout = time.Second
+// issuePause is how long a peer is not asked after the certificate provider has refused the client certificate: each
+// attempt may cost a signature of an external CA.
+const issuePause = time.Minute
 
 // peers asks the other ready replicas for their load.
-func (p *process) peers(ctx context.Context, collector *collect.Collector) (peers []rebalance.Peer, ready bool) {
-	addresses, ready := readyReplicas(p.watch.EndpointSlices(p.cfg.Namespace, api.AppController), p.cfg.Holder)
-	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
-	defer cancel()
-	peers, err := collector.Loads(ctx, addresses)
-	if err != nil {
-		return []rebalance.Peer{{Name: "every peer", Err: err}}, ready
+type peers struct {
+	self   string
+	slices func() []*discoveryv1.EndpointSlice // of the controllers' Service
+	loads  func(ctx context.Context, addresses map[string]string) ([]rebalance.Peer, error)
+	now    func() time.Time
+
+	again time.Time // when to try again after err
+	err   error     // of the last client certificate
+}
+
+// load returns the other ready replicas, and whether this one is ready too.
+func (p *peers) load(ctx context.Context) (others []rebalance.Peer, ready bool) {
+	addresses, ready := readyReplicas(p.slices(), p.self)
+	if p.err == nil || !p.now().Before(p.again) {
+		others, p.err = p.loads(ctx, addresses)
+		p.again = p.now().Add(issuePause)
 	}
-	return peers, ready
+	if p.err != nil {
+		return []rebalance.Peer{{Name: "every peer", Err: p.err}}, ready
+	}
+	return others, ready
 }
 
 // readyReplicas returns the addresses of the pods that the EndpointSlices list as ready, without self, and whether

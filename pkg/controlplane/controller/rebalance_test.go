@@ -1,12 +1,16 @@
 package controller
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/osm-edge/osm/pkg/controlplane/rebalance"
 )
 
 // The peers are the ready endpoints of the controllers' Service, in any of its slices.
@@ -37,5 +41,31 @@ func TestRebalanceIsOffByDefault(t *testing.T) {
 	on := Rebalance{Enable: true, MaxAgeMinutes: 60}
 	if on.movesPerSecond() != defaultPerSecond || on.maxAge() != time.Hour {
 		t.Errorf("%+v moves %d proxies a second, after %v", on, on.movesPerSecond(), on.maxAge())
+	}
+}
+
+// While the certificate provider refuses the client certificate, it is asked once a minute, not in each round.
+func TestPeersSpareTheProvider(t *testing.T) {
+	now, asked := time.Unix(0, 0), 0
+	refused := errors.New("the CA is away")
+	p := &peers{self: "self", slices: func() []*discoveryv1.EndpointSlice { return nil }, now: func() time.Time { return now }}
+	p.loads = func(context.Context, map[string]string) ([]rebalance.Peer, error) {
+		if asked++; asked > 2 {
+			return []rebalance.Peer{{Name: "other", Proxies: 7}}, nil
+		}
+		return nil, refused
+	}
+	for second := range 121 {
+		now = time.Unix(int64(second), 0)
+		others, _ := p.load(t.Context())
+		if want := 1 + second/60; asked != want {
+			t.Fatalf("second %d: the peers were asked %d times, want %d", second, asked, want)
+		}
+		if second < 120 && (len(others) != 1 || !errors.Is(others[0].Err, refused)) {
+			t.Fatalf("second %d: %+v, want the provider's error", second, others)
+		}
+	}
+	if others, _ := p.load(t.Context()); asked != 4 || len(others) != 1 || others[0].Proxies != 7 {
+		t.Errorf("asked %d times: %+v; want the peers to be asked in each round again", asked, others)
 	}
 }

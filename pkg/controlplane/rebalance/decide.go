@@ -32,8 +32,10 @@ type Decision struct {
 	Surplus int
 	// Full reports whether proxies that reconnect should try another replica.
 	Full bool
-	// Why says why nothing may be moved; empty if the counts are known.
+	// Why says why nothing may be moved; empty if the counts are known. It stays the same while the cause does.
 	Why string
+	// Err is the error behind Why, if there is one.
+	Err error
 }
 
 const (
@@ -55,7 +57,7 @@ func Decide(v View, active bool) Decision {
 		case peer.Draining:
 			continue
 		case peer.Err != nil:
-			return Decision{Why: fmt.Sprintf("the number of proxies of %s is unknown: %v", peer.Name, peer.Err)}
+			return Decision{Why: fmt.Sprintf("the number of proxies of %s is unknown", peer.Name), Err: peer.Err}
 		}
 		total += peer.Proxies
 		replicas++

@@ -21,11 +21,12 @@ func TestDecide(t *testing.T) {
 		surplus int
 		full    bool
 		why     string
+		err     string
 	}{
 		{name: "alone", own: 1000, why: "no other replica is ready"},
 		{name: "only draining peers", own: 1000, peers: []rebalance.Peer{draining}, why: "no other replica is ready"},
 		{name: "not an endpoint", unready: true, own: 1000, peers: []rebalance.Peer{peer(0)}, why: "not a ready endpoint"},
-		{name: "a peer does not answer", own: 1000, peers: []rebalance.Peer{peer(0), unknown}, active: true, why: "the number of proxies of silent is unknown: no answer"},
+		{name: "a peer does not answer", own: 1000, peers: []rebalance.Peer{peer(0), unknown}, active: true, why: "the number of proxies of silent is unknown", err: "no answer"},
 		{name: "two new peers", own: 999, peers: []rebalance.Peer{peer(0), peer(0)}, surplus: 666, full: true},
 		{name: "draining peers do not count", own: 600, peers: []rebalance.Peer{peer(400), draining}, surplus: 100, full: true},
 		{name: "a little over its share", own: 340, peers: []rebalance.Peer{peer(330), peer(330)}},
@@ -41,6 +42,9 @@ func TestDecide(t *testing.T) {
 			d := rebalance.Decide(rebalance.View{Ready: !c.unready, Proxies: c.own, Peers: c.peers}, c.active)
 			if d.Surplus != c.surplus || d.Full != c.full || !strings.Contains(d.Why, c.why) || (d.Why == "") != (c.why == "") {
 				t.Errorf("%+v, want a surplus of %d, full %v and %q", d, c.surplus, c.full, c.why)
+			}
+			if (d.Err == nil) != (c.err == "") || d.Err != nil && d.Err.Error() != c.err {
+				t.Errorf("the error is %v, want %q", d.Err, c.err)
 			}
 		})
 	}

@@ -17,8 +17,8 @@ type Server interface {
 	Connected() int
 	// Shed sends one proxy to another replica. It returns false if there is none that may be moved.
 	Shed() bool
-	// TurnAway sends proxies that reconnect with a configuration to other replicas, until a time.
-	TurnAway(until time.Time)
+	// TurnAway sends proxies that reconnect with a configuration to other replicas, for a while.
+	TurnAway(lasting time.Duration)
 }
 
 // Config configures a Runner. All fields are required.
@@ -82,7 +82,7 @@ func (r *Runner) round(ctx context.Context) {
 	r.note(d)
 	if d.Full {
 		// What was known is forgotten soon: a peer that has just failed must not keep its proxies away from here.
-		r.cfg.Server.TurnAway(time.Now().Add(2 * interval))
+		r.cfg.Server.TurnAway(2 * interval)
 	}
 	r.active = d.Surplus > 0
 	r.shed(ctx, min(d.Surplus, r.cfg.PerSecond))
@@ -112,7 +112,7 @@ func (r *Runner) shed(ctx context.Context, surplus int) {
 func (r *Runner) note(d Decision) {
 	switch {
 	case d.Why != r.why && d.Why != "":
-		r.cfg.Log.Info("no proxy is moved", "reason", d.Why)
+		r.cfg.Log.Info("no proxy is moved", "reason", d.Why, "error", d.Err)
 	case d.Surplus > 0 && !r.active:
 		r.cfg.Log.Info("sending proxies to other replicas", "surplus", d.Surplus, "fair", d.Fair)
 	case d.Surplus == 0 && r.active:

@@ -37,7 +37,7 @@ func newMoves(perSecond int) moves {
 
 // turn notes that a proxy is turned away, and forgets those for which that is long ago.
 func (m *moves) turn(pod mesh.PodName, now time.Time) {
-	m.turned[pod] = turns{m.turned[pod].n + 1, now}
+	m.turned[pod] = turns{m.turnedAway(pod, now) + 1, now}
 	if now.Sub(m.cleared) < restTime {
 		return
 	}
@@ -57,12 +57,12 @@ func (m *moves) turnedAway(pod mesh.PodName, now time.Time) int {
 	return 0
 }
 
-// TurnAway makes the server turn away proxies that reconnect with a configuration, until a time: each at most twice,
+// TurnAway makes the server turn away proxies that reconnect with a configuration, for a while: each at most twice,
 // and not more a second than Config.MovesPerSecond. Proxies without a configuration are always served.
-func (s *Server) TurnAway(until time.Time) {
+func (s *Server) TurnAway(lasting time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.moves.full = until
+	s.moves.full = s.cfg.Now().Add(lasting)
 }
 
 // Shed ends the stream of one proxy together with its connection, so that the proxy connects to another replica. It

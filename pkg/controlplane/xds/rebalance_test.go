@@ -187,7 +187,7 @@ func TestProxyThatCameBackTwiceStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newInMemory(t, func(cfg *Config) { cfg.MovesPerSecond = 10 })
 		m.Publish(built(t, envoy.NewBuilder(nil), regular(1, 1, 1)))
-		m.TurnAway(time.Now().Add(time.Hour))
+		m.TurnAway(2 * time.Hour)
 		come := func(held map[string]string) *memoryDelta {
 			d := m.open(t.Context(), "service0-0")
 			d.ask(envoy.Clusters, held)
@@ -223,7 +223,15 @@ func TestProxyThatCameBackTwiceStays(t *testing.T) {
 		if m.Shed() {
 			t.Error("a proxy that came back twice was moved when it came without a configuration")
 		}
-		restarted.close()
+		// After a while all of that is forgotten: the proxy is moved, and turned away once more.
+		time.Sleep(restTime)
+		if !m.Shed() {
+			t.Fatal("a proxy that came back twice long ago cannot be moved")
+		}
+		<-restarted.done
+		if err := <-come(held).done; status.Code(err) != codes.Unavailable {
+			t.Errorf("the proxy that came back in the next period was answered %v, want Unavailable", err)
+		}
 	})
 }
 

@@ -3,7 +3,10 @@ package collect
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/osm-edge/osm/pkg/controlplane/rebalance"
 )
@@ -17,9 +20,12 @@ type Load struct {
 	Draining bool `json:"draining,omitempty"`
 }
 
-// Loads asks controllers, by name and IP address, for their load, all at the same time. One that does not answer
-// before ctx ends is in the result with an error. It is not safe for concurrent use, and neither together with
-// Collect.
+// loadTimeout is how long a peer may take to tell its load.
+const loadTimeout = time.Second
+
+// Loads asks controllers, by name and IP address, for their load, all at the same time, and returns them sorted by name. One
+// that does not answer within a second is in the result with an error. The client certificate may take longer: an error
+// is that of its issue. Loads is not safe for concurrent use, and neither together with Collect.
 func (c *Collector) Loads(ctx context.Context, addresses map[string]string) ([]rebalance.Peer, error) {
 	if len(addresses) == 0 {
 		return nil, nil
@@ -29,8 +35,10 @@ func (c *Collector) Loads(ctx context.Context, addresses map[string]string) ([]r
 		return nil, err
 	}
 	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	peers := make([]rebalance.Peer, 0, len(addresses))
-	for name := range addresses {
+	for _, name := range slices.Sorted(maps.Keys(addresses)) {
 		peers = append(peers, rebalance.Peer{Name: name})
 	}
 	var asked sync.WaitGroup
