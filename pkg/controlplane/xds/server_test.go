@@ -366,8 +366,10 @@ func TestServerSendsProxiesToOtherReplicas(t *testing.T) {
 	ask(t, c, "shop/store-0", envoy.TypeCluster)
 	receiveAndAck(t, c)
 	ends := r.server.BeginDrain()
+	asked, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	for conn.GetState() == connectivity.Ready {
-		if !conn.WaitForStateChange(t.Context(), connectivity.Ready) {
+		if !conn.WaitForStateChange(asked, connectivity.Ready) {
 			t.Fatal("the proxy was not asked to leave the connection")
 		}
 	}
