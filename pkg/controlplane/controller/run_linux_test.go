@@ -108,6 +108,7 @@ func (f *fixture) keepsTheRoot(running ...*replica) {
 	f.must(err)
 	f.trust(original.Data[api.CAKeyCert])
 	f.must(secrets.Delete(f.t.Context(), api.CABundleSecret, metav1.DeleteOptions{}))
+	early := f.start("early", nil) // while there is no root to be read
 	var restored *corev1.Secret
 	f.await("the root's Secret is restored", func() bool {
 		restored, err = secrets.Get(f.t.Context(), api.CABundleSecret, metav1.GetOptions{})
@@ -116,6 +117,8 @@ func (f *fixture) keepsTheRoot(running ...*replica) {
 	if !maps.EqualFunc(restored.Data, original.Data, bytes.Equal) {
 		f.t.Error("the restored Secret holds something else than the deleted one")
 	}
+	early.awaitReady()
+	early.Stop()
 
 	stranger := catest.NewCA(f.t, catest.ECKey(f.t, elliptic.P256()), nil, nil)
 	restored.Data = stranger.Secret(f.t)
