@@ -77,11 +77,10 @@ func (f *fixture) must(err error) {
 }
 
 // link gives a client a network of its own, which ends with the test.
-func (f *fixture) link(config *rest.Config) *realapi.Link {
+func (f *fixture) link(config *rest.Config) {
 	link := &realapi.Link{}
 	f.t.Cleanup(link.Close)
 	config.Dial = link.Dial
-	return link
 }
 
 func (f *fixture) await(what string, holds func() bool) {

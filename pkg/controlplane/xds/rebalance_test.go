@@ -228,7 +228,9 @@ func TestProxyThatCameBackTwiceStays(t *testing.T) {
 		if !m.Shed() {
 			t.Fatal("a proxy that came back twice long ago cannot be moved")
 		}
-		<-restarted.done
+		if err := <-restarted.done; status.Code(err) != codes.Unavailable {
+			t.Errorf("the stream ended with %v, want Unavailable", err)
+		}
 		if err := <-come(held).done; status.Code(err) != codes.Unavailable {
 			t.Errorf("the proxy that came back in the next period was answered %v, want Unavailable", err)
 		}
