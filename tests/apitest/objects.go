@@ -79,7 +79,7 @@ func (s *Server) pod(owner Object, app string, i int) Object {
 		"status": Object{"phase": "Running", "conditions": []any{Object{"type": "Ready", "status": "True"}},
 			"containerStatuses": []any{Object{"name": app, "ready": true, "state": Object{"running": Object{}}}}},
 	}
-	switch reason := s.Stuck[app]; reason {
+	switch reason, _, _ := strings.Cut(s.Stuck[app], ","); reason {
 	case "":
 	case "Unschedulable":
 		pod["status"] = Object{"phase": "Pending", "conditions": []any{Object{"type": "PodScheduled", "status": "False", "reason": reason, "message": "0/3 nodes are available: 3 Insufficient memory."}}}
@@ -92,6 +92,20 @@ func (s *Server) pod(owner Object, app string, i int) Object {
 			"containerStatuses": []any{Object{"name": app, "state": Object{"waiting": Object{"reason": reason, "message": "Back-off pulling image"}}}}}
 	}
 	return pod
+}
+
+// nextReason lets pods that are stuck for several reasons wait for the next one.
+func (s *Server) nextReason() {
+	for app, reasons := range s.Stuck {
+		_, rest, more := strings.Cut(reasons, ",")
+		if !more {
+			continue
+		}
+		s.Stuck[app] = rest
+		for _, deployment := range s.list(kind{"apps", "v1", "deployments", "Deployment", true}, "", "app="+app, "") {
+			s.deploy(deployment, 0)
+		}
+	}
 }
 
 func (s *Server) runJob(job Object) {

@@ -35,10 +35,12 @@ type Server struct {
 	Refuse      []string // "METHOD resource" that is rejected, such as "POST jobs"
 	// DenyAccounts is Deny for reviews about other users.
 	DenyAccounts []string
-	Stuck        map[string]string // app label -> container waiting reason of its pods, or "Unschedulable"
-	FailJobs     bool              // Jobs fail instead of completing
-	Versions     map[string]string // pod name -> body of its /version
-	Pages        map[string]string // pod name and path, such as "pod-0/metrics" -> body
+	// Stuck is the waiting reason of a component's containers, or "Unschedulable", by app label. Of several, such as
+	// "Unschedulable,ImagePullBackOff", each list of pods shows the next one, and the last one stays.
+	Stuck    map[string]string
+	FailJobs bool              // Jobs fail instead of completing
+	Versions map[string]string // pod name -> body of its /version
+	Pages    map[string]string // pod name and path, such as "pod-0/metrics" -> body
 	// Rotation are the pages of a controller that drives a rotation; see Page.
 	Rotation  []Page
 	Hanging   map[string]bool // names of pods that accept requests and never respond

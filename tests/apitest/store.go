@@ -54,6 +54,9 @@ func (s *Server) List(resource string) []Object {
 func (s *Server) serveList(w http.ResponseWriter, r request) {
 	query := r.URL.Query()
 	items := s.list(r.kind, r.namespace, query.Get("labelSelector"), query.Get("fieldSelector"))
+	if r.kind.resource == "pods" {
+		s.nextReason()
+	}
 	list := Object{"apiVersion": r.kind.apiVersion(), "kind": r.kind.kind + "List", "metadata": Object{"resourceVersion": "1"}, "items": items}
 	if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
 		list["apiVersion"], list["kind"] = "meta.k8s.io/v1", "PartialObjectMetadataList"
