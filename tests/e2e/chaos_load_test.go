@@ -144,8 +144,9 @@ func (a *counts) settle(t *testing.T, stopped string) {
 			if state.last.Started.IsZero() {
 				return "" // its pod was restarted, and sends nothing yet
 			}
-			if n := state.last.Succeeded + state.last.Failed; n < enough && n > 100 || state.last.Oldest.Before(begin) {
-				return fmt.Sprintf("%s has made %d calls, want %d; the oldest of those that run began %s ago", state.pod, n, enough, since(state.last.Oldest))
+			n, oldest := state.last.Succeeded+state.last.Failed, state.last.Oldest
+			if n < enough && n > 100 || !oldest.IsZero() && oldest.Before(begin) {
+				return fmt.Sprintf("%s has made %d calls, want %d; the oldest of those that run began at %s", state.pod, n, enough, oldest.Format(time.TimeOnly))
 			}
 			return ""
 		})
