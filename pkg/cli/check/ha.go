@@ -20,7 +20,9 @@ const (
 	RootExpiry = "root-expiry"
 	Lease      = "lease"
 	Webhook    = "webhook"
+	APIServer  = "api-server"
 	Proxies    = "proxies"
+	Starting   = "starting-pods"
 	Balance    = "balance"
 	Headless   = "headless"
 )
@@ -57,7 +59,9 @@ func HA(a cluster.Availability, target time.Duration) []Check {
 		evaluate(RootExpiry, "the root certificate does not expire soon", h.rootExpiry),
 		evaluate(Lease, "a running controller is the leader", h.lease),
 		evaluate(Webhook, "the API server can call the injectors and trusts them", h.webhook),
+		evaluate(APIServer, "every controller hears from the API server", h.apiServer),
 		evaluate(Proxies, "every running pod with a sidecar is connected", h.proxies),
+		evaluate(Starting, "no pod hangs because its sidecar does not start", h.starting),
 		evaluate(Balance, "proxies are spread over the controllers", h.balance),
 		evaluate(Headless, "the mesh can run long enough without a control plane", h.headless),
 	)
@@ -87,7 +91,7 @@ func (h componentHA) replicas() (string, error) {
 	state := fmt.Sprintf("%d of %d ready", ready, desired)
 	switch {
 	case desired == 0:
-		return "", fmt.Errorf("scaled to 0 replicas: it is down; fix: %s", h.grow(2))
+		return "", fmt.Errorf("scaled to 0 replicas: it is down; fix: %s", h.revive())
 	case desired < 2:
 		return "", fmt.Errorf("%s: the loss of one pod or node is an outage; fix: %s", state, h.grow(2))
 	case ready < 2:
@@ -124,6 +128,14 @@ func (h componentHA) grow(n int) string {
 		flag += "-min"
 	}
 	return h.scale(fmt.Sprintf("--%s %d", flag, n))
+}
+
+// revive returns the command that starts a component that was scaled to 0. An autoscaler leaves it alone until then.
+func (h componentHA) revive() string {
+	if len(h.Autoscalers.Value) == 0 {
+		return h.grow(2)
+	}
+	return fmt.Sprintf("kubectl scale deployment/%s --replicas=%d -n %s", h.App, max(2, h.floor()), h.mesh.Mesh.Namespace)
 }
 
 func (h componentHA) scale(flags string) string {

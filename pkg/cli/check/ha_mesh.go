@@ -21,6 +21,9 @@ const (
 	// leaseSilence is how long ago the Lease may have been renewed. The leader renews it every two
 	// seconds, but the clock of this machine may differ from the cluster's.
 	leaseSilence = time.Minute
+	// longDeaf is how long a controller may hear nothing from the API server before that is a failure: no new
+	// endpoint reaches its proxies meanwhile.
+	longDeaf = 30 * time.Second
 )
 
 // meshHA evaluates a mesh as a whole.
@@ -217,6 +220,35 @@ func (h meshHA) leader() (string, error) {
 		return "", fmt.Errorf("the leader is %s, but it last renewed Lease %s %s ago (by this machine's clock): it hangs, or cannot reach the API server", holder, api.ControllerLease, output.Duration(silence))
 	}
 	return "the leader is " + holder, nil
+}
+
+// apiServer evaluates whether what the controllers serve is up to date.
+func (h meshHA) apiServer() (string, error) {
+	if err := h.complete(api.AppController); err != nil {
+		return "", unknown(err)
+	}
+	var deaf, silent []string
+	longest := time.Duration(0)
+	for _, r := range h.replicas(api.AppController) {
+		switch {
+		case r.Stale < 0:
+			silent = append(silent, r.Pod)
+		case r.Stale > 0:
+			deaf = append(deaf, fmt.Sprintf("%s for %s", r.Pod, output.Duration(r.Stale)))
+			longest = max(longest, r.Stale)
+		}
+	}
+	switch {
+	case len(deaf) > 0:
+		err := fmt.Errorf("nothing heard from the API server: %s; its proxies keep the configuration that they have; see its log, and osm.networkPolicy.apiServer", strings.Join(deaf, ", "))
+		if longest < longDeaf {
+			err = Warning(err)
+		}
+		return "", err
+	case len(silent) > 0:
+		return "", Skip(fmt.Errorf("%s does not report it", strings.Join(silent, " and ")))
+	}
+	return fmt.Sprintf("%d controllers hear from it", len(h.replicas(api.AppController))), nil
 }
 
 func (h meshHA) component(app string) cluster.Component {

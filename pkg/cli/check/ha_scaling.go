@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/osm-edge/osm/pkg/cli/output"
 )
 
 // disruption evaluates the disruption budget: there must be exactly one, it must allow a drain now, and
@@ -93,6 +96,9 @@ func (h componentHA) autoscaler() (string, error) {
 	autoscaler := h.Autoscalers.Value[0]
 	if why := stopped(autoscaler.Status); why != "" {
 		err := fmt.Errorf("HorizontalPodAutoscaler %s does not work: %s", autoscaler.Name, why)
+		if strings.HasPrefix(why, "FailedGet") { // a metric
+			err = h.early(err)
+		}
 		if h.Deployment.Err == nil && (h.Deployment.Value == nil || h.desired() == 0) { // it has nothing to scale
 			err = h.fewReplicas(err)
 		}
@@ -100,8 +106,8 @@ func (h componentHA) autoscaler() (string, error) {
 	}
 	live, missing := readings(autoscaler)
 	if len(missing) > 0 {
-		return "", fmt.Errorf("HorizontalPodAutoscaler %s has no current value of %s; see kubectl describe hpa %s -n %s, and metrics-server",
-			autoscaler.Name, strings.Join(missing, " and "), autoscaler.Name, h.mesh.Mesh.Namespace)
+		return "", h.early(fmt.Errorf("HorizontalPodAutoscaler %s has no current value of %s; see kubectl describe hpa %s -n %s, and metrics-server",
+			autoscaler.Name, strings.Join(missing, " and "), autoscaler.Name, h.mesh.Mesh.Namespace))
 	}
 	low, high, now := h.floor(), int(autoscaler.Spec.MaxReplicas), int(autoscaler.Status.CurrentReplicas)
 	component := strings.TrimPrefix(h.App, "osm-")
@@ -112,6 +118,21 @@ func (h componentHA) autoscaler() (string, error) {
 		return "", fmt.Errorf("may be scaled in to %d replica at low load; fix: %s", low, h.grow(2))
 	}
 	return fmt.Sprintf("%d of %d to %d replicas; %s", now, low, high, strings.Join(live, ", ")), nil
+}
+
+// measureTime is how long a new pod may have no metrics: they are collected every 15 s or more, and the autoscaler looks
+// at them as often.
+const measureTime = 2 * time.Minute
+
+// early makes an error of the autoscaler a warning while a pod is too young to have metrics.
+func (h componentHA) early(err error) error {
+	for i := range h.Pods.Value {
+		pod := &h.Pods.Value[i]
+		if age := h.mesh.Now.Sub(pod.CreationTimestamp.Time); age < measureTime {
+			return Warning(fmt.Errorf("%w; pod %s is only %s old, so it may have no metrics yet", err, pod.Name, output.Duration(age)))
+		}
+	}
+	return err
 }
 
 // stopped returns why an autoscaler does not work, or "".

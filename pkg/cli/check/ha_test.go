@@ -40,7 +40,7 @@ func TestHA(t *testing.T) {
 		a.Components[component].Replicas = nil
 		a.Components[component].Budgets.Value[0].Status.DisruptionsAllowed = 0
 	}
-	const ofControllers = "controller-spread controller-disruption same-root proxies balance headless metrics"
+	const ofControllers = "controller-spread controller-disruption same-root api-server proxies balance headless metrics"
 	tests := []struct {
 		name                   string
 		change                 func(a facts)
@@ -72,7 +72,7 @@ func TestHA(t *testing.T) {
 			budget(a).Spec.MinAvailable = &intstr.IntOrString{}
 		}},
 		{name: "Deployments cannot be read", failed: "controller-replicas", explained: "controller-disruption", says: "unknown: refused", change: func(a facts) { controllers(a).Deployment.Err = errRefused }},
-		{name: "pods cannot be read", failed: "controller-replicas", explained: "controller-spread metrics same-root lease proxies headless balance", says: "unknown: refused", change: func(a facts) {
+		{name: "pods cannot be read", failed: "controller-replicas", explained: "controller-spread metrics same-root lease api-server proxies headless balance", says: "unknown: refused", change: func(a facts) {
 			controllers(a).Pods = cluster.Found[[]corev1.Pod]{Err: errRefused}
 			controllers(a).Replicas = nil
 		}},
@@ -100,16 +100,21 @@ func TestHA(t *testing.T) {
 			unready(a, 0)
 			unready(a, 1)
 		}},
-		{name: "no injector is ready, and a controller is silent", failed: "injector-replicas metrics", explained: "injector-spread injector-disruption same-root proxies balance headless", says: "refused; osm-injector has no ready replica", change: func(a facts) {
+		{name: "no injector is ready, and a controller is silent", failed: "injector-replicas metrics", explained: "injector-spread injector-disruption same-root api-server proxies balance headless", says: "refused; osm-injector has no ready replica", change: func(a facts) {
 			unready(a, 1)
 			*replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused}
 		}},
-		{name: "a controller is silent, and pods cannot be counted", failed: "metrics proxies", explained: "same-root headless balance", says: "unknown: refused", change: func(a facts) {
+		{name: "a controller is silent, and pods cannot be counted", failed: "metrics proxies", explained: "same-root api-server starting-pods headless balance", says: "unknown: refused", change: func(a facts) {
 			*replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused}
 			a.Injected.Err = errRefused
 		}},
-		{name: "scaled to 0", failed: "controller-replicas", explained: ofControllers + " controller-autoscaler lease", says: "scaled to 0 replicas: it is down; fix: osm mesh scale --mesh-name blue --controller-min 2", change: func(a facts) {
+		{name: "scaled to 0", failed: "controller-replicas", explained: ofControllers + " controller-autoscaler lease", says: "scaled to 0 replicas: it is down; fix: kubectl scale deployment/osm-controller --replicas=2 -n osm-system", change: func(a facts) {
 			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "ScalingDisabled", Message: "the replica count of the target is zero"}
+			unready(a, 0)
+			controllers(a).Deployment.Value.Spec.Replicas = new(int32)
+			controllers(a).Pods.Value = nil
+		}},
+		{name: "scaled to 0 without an autoscaler", failed: "controller-replicas", explained: ofControllers + " lease", says: "fix: osm mesh scale --mesh-name blue --controller 2 --osm-namespace osm-system", change: func(a facts) {
 			unready(a, 0)
 			controllers(a).Deployment.Value.Spec.Replicas = new(int32)
 			controllers(a).Pods.Value = nil
@@ -170,15 +175,31 @@ func TestHA(t *testing.T) {
 		{name: "autoscaler is off", failed: "controller-autoscaler", says: "does not work: FailedGetResourceMetric: no metrics", change: func(a facts) {
 			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetResourceMetric", Message: "no metrics"}
 		}},
+		{name: "autoscaler is blind just after a pod was made", warned: "controller-autoscaler", says: "has no current value of cpu; see kubectl describe hpa osm-controller-hpa -n osm-system, and metrics-server; pod osm-controller-1 is only 1 min 00 s old, so it may have no metrics yet", change: func(a facts) {
+			autoscaled(a).Status.CurrentMetrics = nil
+			controllers(a).Pods.Value[1].CreationTimestamp = metav1.NewTime(now.Add(-time.Minute))
+		}},
+		{name: "autoscaler is off just after a pod was made", warned: "controller-autoscaler", says: "is only 1 min 59 s old", change: func(a facts) {
+			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "FailedGetResourceMetric", Message: "no metrics"}
+			controllers(a).Pods.Value[0].CreationTimestamp = metav1.NewTime(now.Add(time.Second - 2*time.Minute))
+		}},
+		{name: "autoscaler is blind although its pods are old enough", failed: "controller-autoscaler", says: "has no current value of cpu", change: func(a facts) {
+			autoscaled(a).Status.CurrentMetrics = nil
+			controllers(a).Pods.Value[1].CreationTimestamp = metav1.NewTime(now.Add(-2 * time.Minute))
+		}},
+		{name: "autoscaler is wrong just after a pod was made", failed: "controller-autoscaler", says: "does not work: InvalidSelector: x", change: func(a facts) {
+			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "InvalidSelector", Message: "x"}
+			controllers(a).Pods.Value[1].CreationTimestamp = metav1.NewTime(now)
+		}},
 		{name: "autoscaler is at its end", failed: "controller-autoscaler", says: "at its maximum of 2 replicas", change: func(a facts) { autoscaled(a).Spec.MaxReplicas = 2 }},
 		{name: "two autoscalers", failed: "controller-autoscaler", says: "2 HorizontalPodAutoscalers", change: func(a facts) {
 			controllers(a).Autoscalers.Value = []autoscalingv2.HorizontalPodAutoscaler{*autoscaled(a), *autoscaled(a)}
 		}},
 		{name: "autoscalers cannot be read", failed: "controller-autoscaler controller-disruption", says: "unknown: refused", change: func(a facts) { controllers(a).Autoscalers.Err = errRefused }},
 
-		{name: "a controller is silent", failed: "metrics", explained: "same-root proxies headless balance", says: "refused", change: func(a facts) { *replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused} }},
+		{name: "a controller is silent", failed: "metrics", explained: "same-root api-server proxies headless balance", says: "refused", change: func(a facts) { *replica(a, 1) = cluster.Replica{Pod: "osm-controller-1", Err: errRefused} }},
 		{name: "an injector is silent", failed: "metrics", explained: "same-root", says: "of osm-injector, osm-injector-1 does not answer", change: func(a facts) { a.Components[1].Replicas[1] = cluster.Replica{Pod: "osm-injector-1", Err: errRefused} }},
-		{name: "all are silent", failed: "metrics", explained: "same-root root-expiry proxies headless balance", says: "no replica reports when the root expires", change: func(a facts) {
+		{name: "all are silent", failed: "metrics", explained: "same-root root-expiry api-server proxies headless balance", says: "no replica reports when the root expires", change: func(a facts) {
 			allOf(a, func(r *cluster.Replica) { *r = cluster.Replica{Pod: r.Pod, Err: errRefused} })
 		}},
 
@@ -238,9 +259,25 @@ func TestHA(t *testing.T) {
 		{name: "no endpoint", failed: "webhook", says: "no ready endpoint of Service osm-system/osm-injector", change: func(a facts) { a.Endpoints.Value = 0 }},
 		{name: "endpoints cannot be read", failed: "webhook", says: "unknown: refused", change: func(a facts) { a.Endpoints.Err = errRefused }},
 
+		{name: "one controller is deaf", failed: "api-server", says: "nothing heard from the API server: osm-controller-1 for 30 s; its proxies keep", change: func(a facts) { replica(a, 1).Stale = 30 * time.Second }},
+		{name: "controllers have been deaf for a moment", warned: "api-server", says: "osm-controller-0 for 12 s, osm-controller-1 for 29 s", change: func(a facts) {
+			replica(a, 0).Stale, replica(a, 1).Stale = 12*time.Second, 30*time.Second-time.Millisecond
+		}},
+		{name: "an old controller does not say whether it is deaf", skipped: "api-server", says: "osm-controller-1 does not report it", change: func(a facts) { replica(a, 1).Stale = -1 }},
+		{name: "one controller is deaf, another does not say", failed: "api-server", says: "osm-controller-0 for 1 min 00 s", change: func(a facts) { replica(a, 0).Stale, replica(a, 1).Stale = time.Minute, -1 }},
+
+		{name: "a pod hangs", failed: "starting-pods", says: "1 pod(s) do not start because of their sidecar (shop/till-0); shop/till-0 has waited for 2 min 00 s: its proxy waits; see kubectl describe pod till-0 -n shop", change: func(a facts) {
+			a.Hanging = []cluster.Starting{{Pod: "shop/till-0", For: 2 * time.Minute, Why: "its proxy waits"}}
+		}},
+		{name: "five pods hang", failed: "starting-pods", says: "5 pod(s) do not start because of their sidecar (shop/a, shop/b, shop/c, 2 more)", change: func(a facts) {
+			for _, name := range []string{"a", "b", "c", "d", "e"} {
+				a.Hanging = append(a.Hanging, cluster.Starting{Pod: "shop/" + name, For: 2 * time.Minute, Why: "x"})
+			}
+		}},
+
 		{name: "a proxy is missing", failed: "proxies", says: "5 running pods have a sidecar, but only 4 proxies are connected: the other 1 run", change: func(a facts) { a.Injected.Value = 5 }},
 		{name: "a proxy too many", passed: "proxies", says: "4 connected, 3 running", change: func(a facts) { a.Injected.Value = 3 }},
-		{name: "pods cannot be counted", failed: "proxies", says: "unknown: refused", change: func(a facts) { a.Injected.Err = errRefused }},
+		{name: "pods cannot be counted", failed: "proxies", explained: "starting-pods", says: "unknown: refused", change: func(a facts) { a.Injected.Err = errRefused }},
 		{name: "a controller does not count", failed: "proxies", skipped: "balance", says: "osm-controller-0 does not report how many proxies", change: func(a facts) { replica(a, 0).Proxies = -1 }},
 		{name: "one has all", warned: "balance", says: "osm-controller-0 4, osm-controller-1 0; the busiest has 100 %, a fair share is 50 %", change: func(a facts) {
 			replica(a, 0).Proxies, replica(a, 1).Proxies, replica(a, 1).First = 4, 0, cluster.Expiry{}

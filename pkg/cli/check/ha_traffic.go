@@ -120,6 +120,30 @@ func (h meshHA) proxies() (string, error) {
 	return fmt.Sprintf("%d connected, %d running pods have a sidecar", have, want), nil
 }
 
+// namedPods is how many pods a finding names.
+const namedPods = 3
+
+// starting evaluates whether pods hang because of their sidecar. They are not running yet, so proxies does not count them.
+func (h meshHA) starting() (string, error) {
+	if h.Injected.Err != nil {
+		return "", Consequence(unknown(h.Injected.Err), Proxies)
+	}
+	if len(h.Hanging) == 0 {
+		return "none hangs", nil
+	}
+	first := h.Hanging[0]
+	var names []string
+	for _, pod := range h.Hanging[:min(namedPods, len(h.Hanging))] {
+		names = append(names, pod.Pod)
+	}
+	if more := len(h.Hanging) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	namespace, name, _ := strings.Cut(first.Pod, "/")
+	return "", fmt.Errorf("%d pod(s) do not start because of their sidecar (%s); %s has waited for %s: %s; see kubectl describe pod %s -n %s",
+		len(h.Hanging), strings.Join(names, ", "), first.Pod, output.Duration(first.For), first.Why, name, namespace)
+}
+
 // balance warns if most proxies would have to reconnect after the loss of one controller.
 func (h meshHA) balance() (string, error) {
 	if err := h.counted(); err != nil {

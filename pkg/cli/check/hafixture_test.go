@@ -74,9 +74,9 @@ func well(t *testing.T) cluster.Availability {
 	for _, app := range []string{"osm-controller", "osm-injector"} {
 		c := component(app)
 		for i, pod := range c.Pods.Value {
-			r := cluster.Replica{App: app, Pod: pod.Name, Root: root, Trusted: map[string]bool{root: true}, RootExpiry: now.Add(400 * day), Proxies: -1}
+			r := cluster.Replica{App: app, Pod: pod.Name, Root: root, Trusted: map[string]bool{root: true}, RootExpiry: now.Add(400 * day), Proxies: -1, Stale: -1}
 			if app == "osm-controller" {
-				r.Proxies, r.First = 2, cluster.Expiry{At: now.Add(17*time.Hour + time.Duration(4+i)*time.Minute), Pod: fmt.Sprintf("shop/till-%d", i)}
+				r.Proxies, r.Stale, r.First = 2, 0, cluster.Expiry{At: now.Add(17*time.Hour + time.Duration(4+i)*time.Minute), Pod: fmt.Sprintf("shop/till-%d", i)}
 			}
 			c.Replicas = append(c.Replicas, r)
 		}

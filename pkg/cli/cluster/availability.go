@@ -45,6 +45,8 @@ type Availability struct {
 	Endpoints Found[int]
 	// Injected counts the mesh's pods with a sidecar that ran during the whole reading.
 	Injected Found[int]
+	// Hanging are those whose sidecar does not become ready; unknown when Injected is.
+	Hanging []Starting
 }
 
 // Component is a part of the control plane that scales on its own.
@@ -73,7 +75,7 @@ func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time
 	client := clients.Kube
 	a := Availability{Mesh: mesh, Now: now}
 	// Pods come and go while the replicas are asked; only those that ran before and after count.
-	before, err := runningInjected(ctx, client, mesh.Name)
+	before, err := injectedPods(ctx, client, mesh.Name)
 	a.Injected.Err = err
 	for _, app := range []string{api.AppController, api.AppInjector} {
 		a.Components = append(a.Components, readComponent(ctx, clients, mesh.Namespace, app, now))
@@ -90,13 +92,15 @@ func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time
 	webhook, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
 	a.Webhook = found(existing(webhook, err, "MutatingWebhookConfiguration", name))
 	a.Endpoints = found(readyEndpoints(ctx, client, mesh.Namespace, api.AppInjector))
-	after, err := runningInjected(ctx, client, mesh.Name)
+	after, err := injectedPods(ctx, client, mesh.Name)
 	a.Injected.Err = cmp.Or(a.Injected.Err, err)
-	for uid := range after {
-		if before[uid] {
+	ran := running(before)
+	for uid := range running(after) {
+		if ran[uid] {
 			a.Injected.Value++
 		}
 	}
+	a.Hanging = hanging(after, now)
 	return a
 }
 

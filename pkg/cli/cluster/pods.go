@@ -33,17 +33,16 @@ func InjectedPods(ctx context.Context, client kubernetes.Interface, mesh string)
 	return names, nil
 }
 
-// runningInjected are the pods whose proxy should be connected, by UID. A pod runs only after its
-// sidecar does, and a terminating pod may have lost it already.
-func runningInjected(ctx context.Context, client kubernetes.Interface, mesh string) (map[types.UID]bool, error) {
-	pods, err := injectedPods(ctx, client, mesh)
+// running are the pods whose proxy should be connected, by UID. A pod runs only after its sidecar does, and a
+// terminating pod may have lost it already.
+func running(pods []corev1.Pod) map[types.UID]bool {
 	running := map[types.UID]bool{}
 	for i := range pods {
 		if pods[i].Status.Phase == corev1.PodRunning && pods[i].DeletionTimestamp == nil {
 			running[pods[i].UID] = true
 		}
 	}
-	return running, err
+	return running
 }
 
 func injectedPods(ctx context.Context, client kubernetes.Interface, mesh string) ([]corev1.Pod, error) {

@@ -19,7 +19,8 @@ const (
 	metricRootExpiry  = "osm_ca_expiry_timestamp_seconds"
 	metricProxies     = "osm_proxy_connect_count"
 	metricFirstExpiry = "osm_headless_first_expiry_timestamp_seconds" // label pod: namespace/name
-	metricBudget      = "osm_headless_budget_seconds"                 // of replicas without the one above
+	metricStale       = "osm_snapshot_stale_seconds"
+	metricBudget      = "osm_headless_budget_seconds" // of replicas without the one above
 	labelFingerprint  = "fingerprint"
 	labelPod          = "pod"
 )
@@ -41,6 +42,9 @@ type Replica struct {
 	RootExpiry time.Time
 	// Proxies is how many are connected to it, or -1 if it does not report that. Injectors have none.
 	Proxies int
+	// Stale is how long a controller has heard nothing from the API server: 0 if it hears from it, or -1 if it does not
+	// report that.
+	Stale time.Duration
 	// First is when the first certificate of its proxies expires.
 	First Expiry
 }
@@ -102,6 +106,10 @@ func (r *Replica) describe(metrics Metrics, now time.Time) {
 	r.Proxies = -1
 	if count, ok := metrics.Number(metricProxies); ok {
 		r.Proxies = int(count)
+	}
+	r.Stale = -1
+	if seconds, ok := metrics.Number(metricStale); ok && seconds >= 0 && seconds < math.MaxInt32 {
+		r.Stale = time.Duration(seconds * float64(time.Second))
 	}
 	r.First = firstExpiry(metrics, now)
 }

@@ -57,6 +57,8 @@ osm_trusted_root_info{fingerprint="cccc"} 0
 osm_ca_expiry_timestamp_seconds 1.7985e+09
 # TYPE osm_proxy_connect_count gauge
 osm_proxy_connect_count 7
+# TYPE osm_snapshot_stale_seconds gauge
+osm_snapshot_stale_seconds 12.5
 # TYPE osm_headless_budget_seconds gauge
 osm_headless_budget_seconds 60
 osm_headless_first_expiry_timestamp_seconds{pod="shop/late"} 1.7984000015e+09
@@ -94,13 +96,13 @@ func TestAskReplicas(t *testing.T) {
 			}
 		}
 		full, empty := replicas[1], replicas[5]
-		if full.Root != "aaaa" || len(full.Trusted) != 2 || !full.Trusted["bbbb"] || full.Proxies != 7 || full.RootExpiry.Unix() != 1798500000 {
+		if full.Root != "aaaa" || len(full.Trusted) != 2 || !full.Trusted["bbbb"] || full.Proxies != 7 || full.Stale != 12500*time.Millisecond || full.RootExpiry.Unix() != 1798500000 {
 			t.Errorf("got %+v", full)
 		}
 		if full.First.Pod != "shop/soon" || full.First.At.Unix() != 1798300000 {
 			t.Errorf("first expiry %+v, want that of shop/soon", full.First)
 		}
-		if empty.Root != "" || empty.Proxies != -1 || !empty.RootExpiry.IsZero() || !empty.First.At.IsZero() {
+		if empty.Root != "" || empty.Proxies != -1 || empty.Stale != -1 || !empty.RootExpiry.IsZero() || !empty.First.At.IsZero() {
 			t.Errorf("from nothing came %+v", empty)
 		}
 	})

@@ -43,9 +43,10 @@ plane. Nothing is changed.
 
 For osm-controller and osm-injector, the replicas, nodes, disruption budget and autoscaler are
 checked. For the mesh: whether all replicas answer and hold the same root, when it expires, which
-replica is the leader, whether the API server can call the injectors, how many proxies are connected
-and to which replicas; and for how long proxies would have valid certificates if the control plane
-died now: less than --headless-target is a failure.
+replica is the leader, whether the API server can call the injectors and the controllers hear from it,
+how many proxies are connected and to which replicas, and whether pods hang because their sidecar does
+not start; and for how long proxies would have valid certificates if the control plane died now: less
+than --headless-target is a failure.
 
 The command fails if a check fails; a warning is no failure. A check that fails only because another one
 did is named, not shown, and counts as skipped: -o json shows it. You need permission to read the mesh's
