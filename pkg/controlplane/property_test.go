@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,29 +19,6 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 )
-
-// TestReplicasComputeTheSameBytes is HA-6: controllers that see the same objects in any order serve
-// byte-identical CDS, LDS, RDS and EDS, and equal versions.
-func TestReplicasComputeTheSameBytes(t *testing.T) {
-	for seed := range uint64(25) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 7))
-			objects := randomMesh(random)
-			var rules []*mesh.Rule
-			if seed%2 == 1 {
-				rules = randomRules(random)
-			}
-			first := fromScratch(t, objects, rules...)
-			for range 4 {
-				shuffle(random, &objects)
-				mix(random, rules)
-				if diff := cmp.Diff(first, fromScratch(t, objects, rules...)); diff != "" {
-					t.Fatalf("the order of the objects changed the configuration:\n%s", diff)
-				}
-			}
-		})
-	}
-}
 
 // Replicas are processes: what one of them salts is equal within it and different elsewhere. Fails if a version
 // depends on the process.
@@ -233,16 +209,6 @@ func randomEndpoint(random *rand.Rand, namespace string, n, i int) discoveryv1.E
 		endpoint.TargetRef.Name = fmt.Sprintf("pod-%d", random.IntN(12))
 	}
 	return endpoint
-}
-
-func shuffle(random *rand.Rand, objects *ingest.Objects) {
-	mix(random, objects.Namespaces)
-	mix(random, objects.Pods)
-	mix(random, objects.Services)
-	mix(random, objects.EndpointSlices)
-	for _, slice := range objects.EndpointSlices {
-		mix(random, slice.Endpoints)
-	}
 }
 
 func mix[T any](random *rand.Rand, list []T) {
