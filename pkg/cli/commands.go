@@ -36,6 +36,7 @@ func commands(env *command.Env) []*cobra.Command {
 			namespace.NewList(env),
 		), "ns"),
 		command.Group("proxy", "Inspect the proxies of a mesh",
+			proxy.NewStatus(env),
 			proxy.NewGetConfig(env),
 			proxy.NewGet(env),
 		),

@@ -8,7 +8,7 @@ func replaced() map[string]string {
 	const (
 		rotate = "to replace the root certificate, use osm mesh rotate-root"
 		policy = "this mesh has no SMI or IngressBackend policies (README.md); osm proxy get-config POD shows where a pod's proxy may connect to"
-		look   = "use osm verify ha for the control plane, osm proxy get-config POD for a proxy, and docs/troubleshooting.md for symptoms"
+		look   = "use osm verify ha for the control plane, osm proxy status for the proxies, osm proxy get-config POD for one of them, and docs/troubleshooting.md for symptoms"
 	)
 	return map[string]string{
 		"alpha":                       rotate,

@@ -27,6 +27,8 @@ type Proxy struct {
 	// Variant is that of the protocol: "delta" or "state-of-the-world".
 	Variant string    `json:"variant"`
 	Since   time.Time `json:"since"`
+	// ProxyVersion is Envoy's, such as 1.40.0; "" if the proxy did not say it.
+	ProxyVersion string `json:"proxyVersion,omitempty"`
 	// CertificateExpires is when the workload certificate that the proxy holds expires.
 	CertificateExpires *time.Time `json:"certificateExpires,omitempty"`
 	Types              []Type     `json:"types"`

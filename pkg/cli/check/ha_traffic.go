@@ -114,8 +114,8 @@ func (h meshHA) proxies() (string, error) {
 	}
 	have, want := connected(h.replicas(api.AppController)), h.Injected.Value
 	if have < want {
-		return "", fmt.Errorf("%d running pods have a sidecar, but only %d proxies are connected: the other %d run until their certificates expire; query pods with osm proxy get 'stats?filter=control_plane.connected_state' POD -n NAMESPACE",
-			want, have, want-have)
+		return "", fmt.Errorf("%d running pods have a sidecar, but only %d proxies are connected: the other %d run until their certificates expire; osm proxy status --mesh-name %s --osm-namespace %s names them",
+			want, have, want-have, h.Mesh.Name, h.Mesh.Namespace)
 	}
 	return fmt.Sprintf("%d connected, %d running pods have a sidecar", have, want), nil
 }

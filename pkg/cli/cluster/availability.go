@@ -75,7 +75,7 @@ func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time
 	client := clients.Kube
 	a := Availability{Mesh: mesh, Now: now}
 	// Pods come and go while the replicas are asked; only those that ran before and after count.
-	before, err := injectedPods(ctx, client, mesh.Name)
+	before, err := SidecarPods(ctx, client, mesh.Name)
 	a.Injected.Err = err
 	for _, app := range []string{api.AppController, api.AppInjector} {
 		a.Components = append(a.Components, readComponent(ctx, clients, mesh.Namespace, app, now))
@@ -92,7 +92,7 @@ func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time
 	webhook, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, name, metav1.GetOptions{})
 	a.Webhook = found(existing(webhook, err, "MutatingWebhookConfiguration", name))
 	a.Endpoints = found(readyEndpoints(ctx, client, mesh.Namespace, api.AppInjector))
-	after, err := injectedPods(ctx, client, mesh.Name)
+	after, err := SidecarPods(ctx, client, mesh.Name)
 	a.Injected.Err = cmp.Or(a.Injected.Err, err)
 	ran := running(before)
 	for uid := range running(after) {
@@ -100,7 +100,7 @@ func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time
 			a.Injected.Value++
 		}
 	}
-	a.Hanging = hanging(after, now)
+	a.Hanging = Hanging(after, now)
 	return a
 }
 

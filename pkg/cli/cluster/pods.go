@@ -19,7 +19,7 @@ import (
 // InjectedPods lists the pods of a mesh that have a sidecar and have not terminated, as
 // "namespace/name", sorted.
 func InjectedPods(ctx context.Context, client kubernetes.Interface, mesh string) ([]string, error) {
-	pods, err := injectedPods(ctx, client, mesh)
+	pods, err := SidecarPods(ctx, client, mesh)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,8 @@ func running(pods []corev1.Pod) map[types.UID]bool {
 	return running
 }
 
-func injectedPods(ctx context.Context, client kubernetes.Interface, mesh string) ([]corev1.Pod, error) {
+// SidecarPods lists the pods of a mesh that have a sidecar.
+func SidecarPods(ctx context.Context, client kubernetes.Interface, mesh string) ([]corev1.Pod, error) {
 	members, err := Members(ctx, client, mesh)
 	if err != nil {
 		return nil, err
@@ -120,4 +121,21 @@ func Ready(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// HasSidecar reports whether a pod is marked as one with a sidecar.
+func HasSidecar(pod corev1.Pod) bool { return pod.Labels[api.LabelProxyUUID] != "" }
+
+// PodNames returns pods as a set of "namespace/name".
+func PodNames(pods []corev1.Pod) map[string]bool {
+	names := map[string]bool{}
+	for i := range pods {
+		names[pods[i].Namespace+"/"+pods[i].Name] = true
+	}
+	return names
+}
+
+// Running returns the pods that run.
+func Running(pods []corev1.Pod) []corev1.Pod {
+	return slices.DeleteFunc(slices.Clone(pods), func(pod corev1.Pod) bool { return pod.Status.Phase != corev1.PodRunning })
 }

@@ -22,9 +22,9 @@ type Starting struct {
 	Why string        // what the sidecar waits for
 }
 
-// hanging returns the pods whose sidecar has not become ready in startTime, the oldest first. A pod that waits for
+// Hanging returns the pods whose sidecar has not become ready in startTime, the oldest first. A pod that waits for
 // anything else, such as an init container of its own, is not the mesh's.
-func hanging(pods []corev1.Pod, now time.Time) []Starting {
+func Hanging(pods []corev1.Pod, now time.Time) []Starting {
 	var found []Starting
 	for i := range pods {
 		pod := &pods[i]

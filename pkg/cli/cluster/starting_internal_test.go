@@ -59,7 +59,7 @@ func TestHanging(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&p)
 			}
-			found := hanging([]corev1.Pod{p}, now)
+			found := Hanging([]corev1.Pod{p}, now)
 			switch {
 			case tt.want == "" && len(found) > 0:
 				t.Errorf("found %+v, want none", found)
@@ -69,7 +69,7 @@ func TestHanging(t *testing.T) {
 		})
 	}
 
-	found := hanging([]corev1.Pod{pod("b", noneStarted, 2*time.Minute), pod("c", noneStarted, time.Hour), pod("a", noneStarted, 2*time.Minute)}, now)
+	found := Hanging([]corev1.Pod{pod("b", noneStarted, 2*time.Minute), pod("c", noneStarted, time.Hour), pod("a", noneStarted, 2*time.Minute)}, now)
 	var order []string
 	for _, p := range found {
 		order = append(order, p.Pod)

@@ -1,4 +1,5 @@
-// Package proxy is osm proxy get and osm proxy get-config: what the Envoy of a pod answers on its admin interface.
+// Package proxy is osm proxy status, which asks the controllers about all proxies, and osm proxy get and get-config, which
+// ask one pod's Envoy on its admin interface.
 //
 // It only reads. The pod is not trusted: its answers are bounded, checked for their type and escaped on a terminal. Its
 // invariant: no private key is ever printed.

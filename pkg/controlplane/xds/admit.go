@@ -2,6 +2,7 @@ package xds
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ func (s *Server) accept(ctx context.Context, first arrival, p protocol, send fun
 		return nil, s.refuse(who, "overload", codes.ResourceExhausted, "too many proxies are being configured at the moment: will be retried, no action needed")
 	}
 	st := &stream{
-		server: s, peer: who, since: s.cfg.Now(), variant: first.variant, held: first.held, protocol: p, send: send,
+		server: s, peer: who, since: s.cfg.Now(), variant: first.variant, release: releaseOf(first.node), held: first.held, protocol: p, send: send,
 		changed: wake.NewSignal(), ended: make(chan error, 1), ends: s.lifetime(who),
 		// The proxy holds the slot until it is configured, but at most for Patience: one that never answers must not
 		// keep it.
@@ -50,6 +51,15 @@ func (s *Server) accept(ctx context.Context, first arrival, p protocol, send fun
 		return nil, err
 	}
 	return st, nil
+}
+
+// releaseOf returns the version that a proxy says it has, such as 1.40.0, or "".
+func releaseOf(node *corev3.Node) string {
+	version := node.GetUserAgentBuildVersion().GetVersion()
+	if version == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d.%d", version.GetMajorNumber(), version.GetMinorNumber(), version.GetPatch())
 }
 
 // admit adds the stream after all checks, and removes it again if it has nothing to offer.

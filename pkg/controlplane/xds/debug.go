@@ -28,7 +28,7 @@ func (s *Server) Debug() debug.XDS {
 }
 
 func (st *stream) report() debug.Proxy {
-	p := debug.Proxy{Pod: st.peer.pod.String(), Identity: st.peer.identity.String(), Variant: st.variant, Since: st.since}
+	p := debug.Proxy{Pod: st.peer.pod.String(), Identity: st.peer.identity.String(), Variant: st.variant, Since: st.since, ProxyVersion: st.release}
 	if at := st.expires.Load(); at != 0 {
 		expires := time.Unix(at, 0).UTC()
 		p.CertificateExpires = &expires

@@ -285,6 +285,9 @@ func testLiveEnvoy(t *testing.T, api string) {
 		d := second.server.Debug()
 		return len(d.Proxies) == 1 && len(d.Proxies[0].Types) == int(envoy.NumKinds)
 	})
+	if got := second.server.Debug().Proxies[0].ProxyVersion; !strings.HasPrefix(got, "1.") {
+		t.Errorf("Envoy's version is %q", got)
+	}
 	want = publish(second, withOneEndpointMore(snapshot))
 	e.await(want, false)
 	second.checkFailover(t, a, sotw)

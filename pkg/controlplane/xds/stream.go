@@ -51,7 +51,8 @@ type stream struct {
 	peer     peer
 	since    time.Time
 	variant  string
-	held     bool // the proxy had a configuration when it came
+	release  string // Envoy's version
+	held     bool   // the proxy had a configuration when it came
 	send     func(message any) error
 	changed  wake.Signal // the handler's goroutine has something else to wait for
 	ended    chan error  // one slot: why the server ends the stream
