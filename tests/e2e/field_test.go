@@ -44,7 +44,7 @@ func (s *story) quota(t *testing.T) {
 
 	template := a.server(s.env.testapp)
 	template.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: amount("20m", "32Mi"), Limits: amount("20m", "32Mi")}
-	s.awaitResources(t, a, template)
+	s.awaitResources(t, a, template, "500m")
 	pod := s.deployAs(t, a, 1, template)[0]
 	if !injected(pod) {
 		t.Errorf("pod %s has no sidecar", pod.Name)
@@ -67,12 +67,70 @@ func (s *story) sidecarResources(t *testing.T, resources string) {
 	}
 }
 
-// awaitResources waits until every injector gives the sidecars limits of CPU: each is asked several times.
-func (s *story) awaitResources(t *testing.T, a app, template corev1.PodTemplateSpec) {
+// limitRangeMinimum runs a pod in a namespace whose LimitRange has a minimum above what sidecars request by default: the
+// MeshConfig makes them fit.
+func (s *story) limitRangeMinimum(t *testing.T) {
+	a := app{namespace: s.meshNamespace(t, "e2e-minimum"), name: "till"}
+	must(s.kube.CoreV1().LimitRanges(a.namespace).Create(t.Context(), &corev1.LimitRange{
+		ObjectMeta: a.meta(),
+		Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Min: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+		}}}},
+	}, metav1.CreateOptions{}))(t)
+	template := a.server(s.env.testapp)
+	template.Spec.Containers[0].Resources.Requests = corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi"),
+	}
+	eventually(t, effectTime, func(ctx context.Context) string {
+		_, err := s.kube.CoreV1().Pods(a.namespace).Create(ctx, trial(a, template), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), "minimum cpu usage per Container is 100m") {
+			return fmt.Sprintf("a pod with sidecars of the default size: got error %v, want the LimitRange's refusal", err)
+		}
+		return ""
+	})
+	s.sidecarResources(t, `{"requests":{"cpu":"100m","memory":"64Mi"},"limits":{"cpu":"600m","memory":"256Mi"}}`)
+	s.awaitResources(t, a, template, "600m")
+	pod := s.deployAs(t, a, 1, template)[0]
+	if !injected(pod) {
+		t.Errorf("pod %s has no sidecar", pod.Name)
+	}
+	s.serves(t, a)
+}
+
+// serves calls an app, and lets the app call a server: both through the mesh.
+func (s *story) serves(t *testing.T, a app) {
 	t.Helper()
+	address := fmt.Sprintf("%s:%d", s.serviceOf(t, a, a.name, "", port("http", portHTTP, agent.PortHTTP)).Spec.ClusterIP, portHTTP)
+	_, client := s.onlyPod(t, s.apps.client)
+	eventually(t, effectTime, func(ctx context.Context) string {
+		answer, err := client.Call(ctx, agent.Call{Protocol: agent.HTTP, Address: address})
+		switch {
+		case err != nil:
+			return err.Error()
+		case !answer.OK():
+			return answer.Error
+		case answer.Seen.Peer != s.apps.client.spiffe():
+			return fmt.Sprintf("%s saw peer %q, want %q", a.name, answer.Seen.Peer, s.apps.client.spiffe())
+		}
+		return ""
+	})
+	_, own := s.onlyPod(t, a)
+	if seen := reach(t, own, agent.Call{Protocol: agent.HTTP, Address: s.apps.at("server", portHTTP)}); seen.Peer != a.spiffe() {
+		t.Errorf("the server saw peer %q, want %q", seen.Peer, a.spiffe())
+	}
+}
+
+// trial is a pod of a template, to be created in a dry run.
+func trial(a app, template corev1.PodTemplateSpec) *corev1.Pod {
 	spec := template.Spec.DeepCopy()
 	spec.ServiceAccountName = "default"
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: a.name + "-", Namespace: a.namespace}, Spec: *spec}
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: a.name + "-", Namespace: a.namespace}, Spec: *spec}
+}
+
+// awaitResources waits until every injector gives the sidecars a limit of CPU: each is asked several times.
+func (s *story) awaitResources(t *testing.T, a app, template corev1.PodTemplateSpec, cpu string) {
+	t.Helper()
+	pod := trial(a, template)
 	eventually(t, effectTime, func(ctx context.Context) string {
 		for range 8 {
 			got, err := s.kube.CoreV1().Pods(a.namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
@@ -80,7 +138,7 @@ func (s *story) awaitResources(t *testing.T, a app, template corev1.PodTemplateS
 				return err.Error()
 			}
 			for _, c := range got.Spec.InitContainers {
-				if limit := c.Resources.Limits[corev1.ResourceCPU]; limit.Cmp(resource.MustParse("500m")) != 0 {
+				if limit := c.Resources.Limits[corev1.ResourceCPU]; limit.Cmp(resource.MustParse(cpu)) != 0 {
 					return fmt.Sprintf("container %s gets %s of CPU", c.Name, limit.String())
 				}
 			}

@@ -48,6 +48,8 @@ func TestMesh(t *testing.T) {
 	s.step(t, "jobs", s.jobs)
 	s.step(t, "stateful sets", s.statefulSets)
 	s.step(t, "quota and limits", s.quota)
+	s.step(t, "minimum of a limit range", s.limitRangeMinimum)
+	s.step(t, "later webhook", s.laterWebhook)
 	s.step(t, "only terminating endpoints", s.onlyTerminating)
 	s.step(t, "external address", s.externalAddress)
 	s.step(t, "wildcard search domain", s.wildcardSearchDomain)

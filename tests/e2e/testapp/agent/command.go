@@ -13,19 +13,24 @@ import (
 	"time"
 )
 
-// Main is the command line: `serve [--drain D] [--control ADDRESS]`, or `call PROTOCOL ADDRESS`, which makes one call,
-// prints the answer and fails if the call did.
+// Main is the command line: `serve [--drain D] [--control ADDRESS]`; `call PROTOCOL ADDRESS`, which makes one call,
+// prints the answer and fails if the call did; `webhook FOLDER IMAGE`, a mutating webhook that adds a container to pods, and
+// `companion`, which is that container.
 func Main(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("no command: use serve or call")
+		return errors.New("no command: use serve, call, webhook or companion")
 	}
 	switch args[0] {
 	case "serve":
 		return serve(ctx, args[1:], stdout)
 	case "call":
 		return call(ctx, args[1:], stdout)
+	case "webhook":
+		return webhook(ctx, args[1:])
+	case Companion:
+		return companion(ctx)
 	}
-	return fmt.Errorf("command %q: use serve or call", args[0])
+	return fmt.Errorf("command %q: use serve, call, webhook or companion", args[0])
 }
 
 func serve(ctx context.Context, args []string, stdout io.Writer) error {
