@@ -45,8 +45,6 @@ func controllerFaults() []fault {
 	}
 }
 
-const whyDeaf = "TCP sends lost packets again after longer and longer pauses, so the controller hears from the API server only seconds after the network is back"
-
 func apiServerFaults() []fault {
 	return []fault{
 		{name: "API server killed and started again", ci: true, do: killDaemons(false, apiServer), lasts: 10 * time.Second, undo: startDaemons, within: startTime},
@@ -59,9 +57,9 @@ func apiServerFaults() []fault {
 		{name: "scheduler and controllers of Kubernetes killed", do: killDaemons(false, "kube-scheduler", "kube-controller-manager"), lasts: 15 * time.Second, undo: startDaemons, within: startTime},
 		{name: "etcd paused", do: pause(etcd), lasts: 20 * time.Second, undo: resume(etcd), within: soon},
 		{name: "API server paused, and kill -9 of a controller", do: killControllerMeanwhile, lasts: 20 * time.Second, undo: resume(apiServer), within: startTime},
-		{name: "the leader loses all packets of the API server", ci: true, do: deaf(onlyLeader), lasts: 40 * time.Second, undo: heal, within: soon, why: whyDeaf},
-		{name: "another controller loses all packets of the API server", do: deaf(notLeader), lasts: 40 * time.Second, undo: heal, within: soon, why: whyDeaf},
-		{name: "all controllers lose all packets of the API server", do: deaf(allControllers), lasts: 40 * time.Second, undo: heal, within: soon, why: whyDeaf},
+		{name: "the leader loses all packets of the API server", ci: true, do: deaf(onlyLeader), lasts: 40 * time.Second, undo: heal, within: soon},
+		{name: "another controller loses all packets of the API server", do: deaf(notLeader), lasts: 40 * time.Second, undo: heal, within: soon},
+		{name: "all controllers lose all packets of the API server", do: deaf(allControllers), lasts: 40 * time.Second, undo: heal, within: soon},
 		{name: "packets from a node's proxies to their controller are lost", do: silent(true, false), lasts: time.Minute, undo: heal, within: soon},
 		{name: "packets from a controller to a node's proxies are lost", do: silent(false, true), lasts: time.Minute, undo: heal, within: soon},
 		{name: "packets between a node's proxies and their controller are lost", do: silent(true, true), lasts: time.Minute, undo: heal, within: soon},

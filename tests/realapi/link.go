@@ -83,6 +83,13 @@ func (l *Link) Close() {
 	}
 }
 
+// Open is how many connections are open.
+func (l *Link) Open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
+
 // pass waits until packets pass.
 func (l *Link) pass(ctx context.Context) error {
 	l.mu.Lock()

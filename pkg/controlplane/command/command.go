@@ -24,6 +24,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/bootstrap"
 	"github.com/osm-edge/osm/pkg/controlplane/controller"
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
+	"github.com/osm-edge/osm/pkg/controlplane/kube"
 	"github.com/osm-edge/osm/pkg/controlplane/mesh"
 	"github.com/osm-edge/osm/pkg/controlplane/redirect"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
@@ -60,6 +61,7 @@ func (s *shared) rest() (*rest.Config, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = clientQPS, clientBurst
+	kube.BoundDial(config)
 	// Protobuf for built-in kinds: a third of the work and garbage of JSON.
 	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeProtobuf, runtime.ContentTypeProtobuf+","+runtime.ContentTypeJSON
 	return config, nil
@@ -156,6 +158,9 @@ func (s *shared) run(cmd *cobra.Command, process func(context.Context, *rest.Con
 	serve.LeaveHeadroom()
 	// client-go logs through klog, which can only be configured for the whole process.
 	klog.SetSlogLogger(log)
+	if err := kube.CheckConnections(); err != nil {
+		return fmt.Errorf("bound the time in which lost connections to the API server are noticed: %w", err)
+	}
 	config, err := s.rest()
 	if err != nil {
 		return err

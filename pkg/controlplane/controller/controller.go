@@ -137,11 +137,15 @@ func (p *process) connect() error {
 	p.contact = kube.NewContact(time.Now)
 	config := rest.CopyConfig(p.cfg.REST)
 	config.Wrap(p.contact.Wrap)
-	client, err := kubernetes.NewForConfig(config)
+	transport, err := rest.HTTPClientFor(config) // one connection for all clients
 	if err != nil {
 		return fmt.Errorf("make a client of the API server: %w", err)
 	}
-	dyn, err := dynamic.NewForConfig(config)
+	client, err := kubernetes.NewForConfigAndClient(config, transport)
+	if err != nil {
+		return fmt.Errorf("make a client of the API server: %w", err)
+	}
+	dyn, err := dynamic.NewForConfigAndClient(config, transport)
 	if err != nil {
 		return fmt.Errorf("make a client of the API server: %w", err)
 	}
@@ -186,7 +190,7 @@ func (p *process) unheard() (since time.Time, why string, ok bool) {
 	since, silent := p.contact.Silent()
 	failed, err, failing := p.watch.Failing()
 	switch {
-	case failing && silent && since.Before(failed):
+	case failing && !since.IsZero() && since.Before(failed): // the connection that was lost had been silent before
 		return since, err.Error(), true
 	case failing:
 		return failed, err.Error(), true

@@ -50,7 +50,7 @@ const (
 	keepaliveTimeout = 10 * time.Second
 	keepaliveJitter  = 15 // per cent
 	reconnectBase    = 500 * time.Millisecond
-	reconnectMax     = 30 * time.Second
+	reconnectMax     = 10 * time.Second // a longer one would keep proxies away after an outage of all controllers
 )
 
 // proxyBootstrap is the bootstrap configuration of one pod's Envoy.

@@ -28,8 +28,8 @@ func NewContact(now func() time.Time) *Contact { return &Contact{now: now} }
 // Wrap makes a transport report to the Contact. It is for rest.Config.Wrap.
 func (c *Contact) Wrap(next http.RoundTripper) http.RoundTripper { return contactTransport{c, next} }
 
-// Silent returns since when the API server has not been heard from; ok is false if nothing has been due for
-// longer than MaxSilence.
+// Silent returns since when a word of the API server has been due, zero if none is; ok is false if that is not longer
+// than MaxSilence.
 func (c *Contact) Silent() (since time.Time, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

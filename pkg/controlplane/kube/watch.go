@@ -102,7 +102,7 @@ type kind struct {
 // follow creates an informer that reports only changes of what trim keeps.
 func (w *Watch) follow(name string, k kind, changed func(string), now func() time.Time) *source {
 	src := &source{name: name, changed: map[cache.ObjectName]struct{}{}}
-	lists := cache.ToListWatcherWithWatchListSemantics(src.noting(k.lists, now), k.client)
+	lists := cache.ToListWatcherWithWatchListSemantics(src.noting(k.lists, w.cfg.Log, now), k.client)
 	src.informer = cache.NewSharedIndexInformer(lists, k.example, 0, cache.Indexers{})
 	w.sources = append(w.sources, src)
 	must(src.informer.SetTransform(k.trim))
@@ -155,27 +155,33 @@ func must(err error) {
 	}
 }
 
-// noting records whether the API server responds. It checks each request: a reflector retries a refused
-// connection by itself, without calling its error handler.
-func (s *source) noting(lists *cache.ListWatch, now func() time.Time) *cache.ListWatch {
+// noting records whether the API server responds, and persists while it does not. It checks each request: a reflector
+// retries a refused connection by itself, without calling its error handler.
+func (s *source) noting(lists *cache.ListWatch, log *slog.Logger, now func() time.Time) *cache.ListWatch {
 	note := func(ctx context.Context, err error) {
 		switch {
-		case err == nil, apierrors.IsNotFound(err):
-			s.failing.Store(nil) // it responded, if only that the kind is unknown
-		case ctx.Err() == nil:
-			s.failing.CompareAndSwap(nil, &failure{since: now(), err: err})
+		case err == nil, apierrors.IsNotFound(err): // it responded, if only that the kind is unknown
+			if f := s.failing.Swap(nil); f != nil {
+				log.Info("the API server answers again", "kind", s.name, "after", now().Sub(f.since).String())
+			}
+		case ctx.Err() == nil && s.failing.CompareAndSwap(nil, &failure{since: now(), err: err}):
+			log.Warn("a request to the API server failed, keeping the last known state", "kind", s.name, "error", err)
 		}
 	}
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			list, err := lists.ListWithContextFunc(ctx, options)
-			note(ctx, err)
-			return list, err
+			return persist(ctx, func() (runtime.Object, error) {
+				list, err := lists.ListWithContextFunc(ctx, options)
+				note(ctx, err)
+				return list, err
+			})
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			events, err := lists.WatchFuncWithContext(ctx, options)
-			note(ctx, err)
-			return events, err
+			return persist(ctx, func() (watch.Interface, error) {
+				events, err := lists.WatchFuncWithContext(ctx, options)
+				note(ctx, err)
+				return events, err
+			})
 		},
 	}
 }

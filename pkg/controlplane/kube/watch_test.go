@@ -203,7 +203,7 @@ func TestSourceNotesOutages(t *testing.T) {
 		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
 			return watch.NewFake(), refused
 		},
-	}, func() time.Time { return now })
+	}, slog.New(slog.DiscardHandler), func() time.Time { return now })
 	w := &Watch{sources: []*source{{name: "services"}, s}}
 	request := func() { _, _ = lists.WatchFuncWithContext(t.Context(), metav1.ListOptions{}) }
 

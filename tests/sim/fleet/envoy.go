@@ -18,7 +18,7 @@ import (
 // until a response arrives. These are the values in osm's bootstrap.
 const (
 	backoffBase = 500 * time.Millisecond
-	backoffMax  = 30 * time.Second
+	backoffMax  = 10 * time.Second
 )
 
 // Limits of connecting.
