@@ -118,6 +118,7 @@ func (a *counts) sample(ctx context.Context, state *loadState) error {
 	sum.Succeeded += now.Succeeded - state.last.Succeeded
 	sum.Failed += now.Failed - state.last.Failed
 	sum.Stalled += now.Stalled - state.last.Stalled
+	sum.Leaving += now.Leaving - state.last.Leaving
 	sum.Slowest = max(sum.Slowest, now.Slowest)
 	a.total[state.node] = sum
 	a.failures[state.node] = append(a.failures[state.node], now.Failures...)
@@ -158,6 +159,7 @@ func (a *counts) into(row *chaos.Fault, lost string) {
 	for node, sum := range a.total {
 		row.Sent += sum.Succeeded + sum.Failed
 		row.Stalled += sum.Stalled
+		row.Leaving += sum.Leaving
 		row.Slowest = max(row.Slowest, sum.Slowest.Milliseconds())
 		if node == lost {
 			row.OnNode += sum.Failed

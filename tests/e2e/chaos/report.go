@@ -25,9 +25,11 @@ type Fault struct {
 	Name string `json:"fault"`
 	// Sent counts requests from the time before the fault until every proxy was in sync again. Lost ones failed; those
 	// of clients on a node that was cut off or stopped are OnNode instead. Stalled ones took longer than 250 ms.
-	Sent    int `json:"sent"`
-	Lost    int `json:"lost"`
-	OnNode  int `json:"lostOnNode,omitempty"`
+	Sent   int `json:"sent"`
+	Lost   int `json:"lost"`
+	OnNode int `json:"lostOnNode,omitempty"`
+	// Leaving counts gRPC health checks that a server answered with NOT_SERVING because it leaves. They are not lost.
+	Leaving int `json:"leaving,omitempty"`
 	Stalled int `json:"stalled"`
 	// Slowest is the longest time of a request that succeeded, in milliseconds.
 	Slowest int64 `json:"slowestMs"`

@@ -111,8 +111,8 @@ func TestStateIsWhatProbesAnswer(t *testing.T) {
 	if err := control.SetState(t.Context(), State{Ready: false, Live: true}); err != nil {
 		t.Fatal(err)
 	}
-	if answer := newCaller().do(t.Context(), Call{Protocol: GRPC, Address: h.address(port(PortGRPC))}); !strings.Contains(answer.Error, "NOT_SERVING") {
-		t.Errorf("gRPC health of an unready agent = %+v, want NOT_SERVING", answer)
+	if answer := newCaller().do(t.Context(), Call{Protocol: GRPC, Address: h.address(port(PortGRPC))}); !answer.OK() || !answer.Seen.Leaving {
+		t.Errorf("gRPC health of an unready agent = %+v, want an answer that says that it leaves", answer)
 	}
 	if err := control.SetState(t.Context(), State{Ready: true, Live: true}); err != nil {
 		t.Fatal(err)
@@ -120,8 +120,8 @@ func TestStateIsWhatProbesAnswer(t *testing.T) {
 	if reopened := <-h.opened; reopened != port(PortTCPReady) {
 		t.Errorf("address %s was opened when the agent became ready again, want %s", reopened, port(PortTCPReady))
 	}
-	if answer := newCaller().do(t.Context(), Call{Protocol: GRPC, Address: h.address(port(PortGRPC))}); !answer.OK() {
-		t.Errorf("gRPC health of a ready agent = %+v, want an answer", answer)
+	if answer := newCaller().do(t.Context(), Call{Protocol: GRPC, Address: h.address(port(PortGRPC))}); !answer.OK() || answer.Seen.Leaving {
+		t.Errorf("gRPC health of a ready agent = %+v, want an answer that it stays", answer)
 	}
 }
 

@@ -80,7 +80,8 @@ func dialGRPC(address string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
 }
 
-// overGRPC requests the server's health; a header carries what the server saw.
+// overGRPC requests the server's health; a header carries what the server saw. A server that does not serve, because it
+// leaves, has answered all the same.
 func overGRPC(ctx context.Context, address string) (seen Seen, err error) {
 	connection, err := dialGRPC(address)
 	if err != nil {
@@ -92,12 +93,11 @@ func overGRPC(ctx context.Context, address string) (seen Seen, err error) {
 	if err != nil {
 		return Seen{}, err
 	}
-	if response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
-		return Seen{}, fmt.Errorf("health is %s", response.GetStatus())
-	}
 	values := header.Get(seenHeader)
 	if len(values) != 1 {
 		return Seen{}, fmt.Errorf("answer has %d headers %s, want 1", len(values), seenHeader)
 	}
-	return decode([]byte(values[0]))
+	seen, err = decode([]byte(values[0]))
+	seen.Leaving = response.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING
+	return seen, err
 }

@@ -52,7 +52,7 @@ func TestKeptCallsRecover(t *testing.T) {
 func TestTallyOfStallsAndNewFailures(t *testing.T) {
 	l := newLoad(t.Context(), newCaller())
 	answered, failed := Answer{Seen: Seen{Server: "server-0"}}, Answer{Error: "refused"}
-	l.count(t.Context(), Call{}, time.Now(), Stall, answered)
+	l.count(t.Context(), Call{}, time.Now(), Stall, Answer{Seen: Seen{Server: "server-0", Leaving: true}})
 	l.count(t.Context(), Call{}, time.Now(), Stall+1, answered)
 	l.count(t.Context(), Call{}, time.Now(), 1, failed)
 	l.count(t.Context(), Call{}, time.Now(), 2, failed)
@@ -61,8 +61,8 @@ func TestTallyOfStallsAndNewFailures(t *testing.T) {
 	if !tally.Oldest.Equal(begun) {
 		t.Errorf("the oldest call that runs began at %s, want %s", tally.Oldest, begun)
 	}
-	if tally.Succeeded != 2 || tally.Failed != 2 || tally.Stalled != 1 || tally.Slowest != Stall+1 {
-		t.Errorf("tally = %+v, want 2 successes, one of them stalled, and 2 failures", tally)
+	if tally.Succeeded != 2 || tally.Leaving != 1 || tally.Failed != 2 || tally.Stalled != 1 || tally.Slowest != Stall+1 {
+		t.Errorf("tally = %+v, want 2 successes, one of them stalled and one of a server that leaves, and 2 failures", tally)
 	}
 	if len(tally.Failures) != 1 || tally.Failures[0].Took != 2 {
 		t.Errorf("failures after the first = %+v, want the second", tally.Failures)

@@ -81,6 +81,9 @@ func (l *load) count(ctx context.Context, call Call, at time.Time, took time.Dur
 	if answer.OK() {
 		l.tally.Succeeded++
 		l.tally.Servers[answer.Seen.Server]++
+		if answer.Seen.Leaving {
+			l.tally.Leaving++
+		}
 		l.tally.Slowest = max(l.tally.Slowest, took)
 		if took > Stall {
 			l.tally.Stalled++

@@ -63,6 +63,8 @@ type Seen struct {
 	Peer string `json:"peer,omitempty"`
 	// Source is the address that the connection came from: the pod's own proxy, or the client.
 	Source string `json:"source"`
+	// Leaving is whether the server's gRPC health says that it does not serve: an answer, which sends a client elsewhere.
+	Leaving bool `json:"leaving,omitempty"`
 }
 
 // Answer is the result of a call: Seen, or Error.
@@ -95,6 +97,8 @@ type Tally struct {
 	Started   time.Time `json:"started"`
 	Succeeded int       `json:"succeeded"`
 	Failed    int       `json:"failed"`
+	// Leaving counts the successful calls whose server said that it leaves.
+	Leaving int `json:"leaving,omitempty"`
 	// Stalled counts the successful calls that took longer than Stall.
 	Stalled int `json:"stalled"`
 	// Slowest is the longest time that a successful call took since the tally was last read.
