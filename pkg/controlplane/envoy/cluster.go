@@ -31,6 +31,7 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 	c := cluster(serviceCluster(s.Name, p.Number), clusterv3.Cluster_EDS)
 	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()}
 	ejectUnreachable(c)
+	closeSilent(c)
 	// Not round robin: a client whose requests come in a fixed pattern would hit the same endpoint
 	// with the same kind of request for ever.
 	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
@@ -55,6 +56,7 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 // identities there.
 func headlessClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.ServicePort) *clusterv3.Cluster {
 	c := originalDestination(serviceCluster(s.Name, p.Number))
+	closeSilent(c)
 	c.TransportSocket = upstreamTLS(td, policy.ServersOf(p))
 	return c
 }
@@ -63,6 +65,7 @@ func headlessClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Servic
 // there: a bare address says no more.
 func podsCluster(td identity.TrustDomain, servers policy.Principals) *clusterv3.Cluster {
 	c := originalDestination(clusterPods)
+	closeSilent(c)
 	c.TransportSocket = upstreamTLS(td, servers)
 	return c
 }

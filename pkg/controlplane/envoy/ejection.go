@@ -26,6 +26,9 @@ const (
 	ejectFor = 10 * time.Second
 	// tcpAttempts is one more than it takes to eject an endpoint: with one dead endpoint, no connection is lost.
 	tcpAttempts = ejectAfter + 1
+	// silentAfter is how long a peer may leave bytes unacknowledged, five retransmissions. The kernel's own limit is a quarter of an hour: so long
+	// would all requests of an HTTP/2 connection wait for a node that has lost power.
+	silentAfter = 4 * time.Second
 	// tcpPause lets an ejection reach the thread that connects.
 	tcpPause = 25 * time.Millisecond
 )
@@ -47,6 +50,15 @@ func ejectUnreachable(c *clusterv3.Cluster) {
 	// If all endpoints are ejected, all are tried again: the fault may be on this side. Envoy's default does so if
 	// fewer than half are left, which sends most connections to dead endpoints.
 	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 1}}
+}
+
+// closeSilent ends connections to a peer that acknowledges nothing, so that the next request goes elsewhere. A connection
+// on which nothing is sent stays: probing it would end it after a single lost packet, or take much longer.
+func closeSilent(c *clusterv3.Cluster) {
+	const levelTCP, tcpUserTimeout = 6, 18 // of Linux
+	c.UpstreamBindConfig = &corev3.BindConfig{SocketOptions: []*corev3.SocketOption{{
+		Level: levelTCP, Name: tcpUserTimeout, Value: &corev3.SocketOption_IntValue{IntValue: silentAfter.Milliseconds()},
+	}}}
 }
 
 // tryOthers makes a proxy of bytes try several endpoints. Nothing of a connection has been sent before one accepts.
