@@ -249,6 +249,7 @@ func (s *story) commands(t *testing.T, p signer) []canary.Place {
 	}{
 		{[]string{"mesh", "list", "-o", "json"}, hex.EncodeToString(root[:])},
 		{[]string{"verify", "ha", "-o", "json"}, `"checks"`},
+		{[]string{"proxy", "status", "-o", "json"}, `"proxyVersion": "1.`},
 		{[]string{"proxy", "get", "config_dump?include_eds", pod.Name, "-n", pod.Namespace}, "SecretsConfigDump"},
 		{[]string{"proxy", "get", "certs", pod.Name, "-n", pod.Namespace}, "serial_number"},
 	} {
