@@ -36,7 +36,7 @@ mutate: ## plant every fault of tests/mutate (MUTANTS=regexp, SOME=n) and check 
 	@scripts/mutate.sh
 e2e: ## end-to-end tests on a real cluster of three nodes
 	@scripts/e2e.sh
-chaos: ## faults on a real cluster under load, into out/chaos/report.json; OSM_CHAOS=ci for a subset
+chaos: ## faults on a real cluster under load, into out/chaos/report.json; OSM_CHAOS=ci for a subset, all for what takes long, too
 	@scripts/chaos.sh
 bench: ## the fleet simulator's table of budgets, then the Go benchmarks (an hour)
 	@scripts/sim.sh

@@ -59,3 +59,20 @@ pushed_images() {
   # shellcheck disable=SC2034
   envoy_ref="${SIDECAR_IMAGE:-}"
 }
+
+# previous_version COMMIT FOLDER [CLUSTER-FLAGS...]: builds osm and the control plane's image of another commit, and loads the
+# image into the nodes of a local cluster; sets previous_osm and previous_ref.
+previous_version() {
+  local tree="$root/$2/previous" version date commit
+  commit="$(git rev-parse --short=12 "$1")"
+  version="$(git describe --tags --always "$1")"
+  date="$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ "$1")"
+  shift 2
+  rm -rf "$tree"
+  mkdir -p "$tree"
+  git archive "$commit" | tar -x -C "$tree"
+  previous_osm="$tree/bin/osm"
+  go build -C "$tree" -trimpath -ldflags "-s -w -X main.version=$version -X main.gitCommit=$commit -X main.buildDate=$date" -o bin/osm ./cmd/osm
+  previous_ref="$(bin/images --root "$tree" --version "$version" --commit "$commit" --date "$date" --only osm-controlplane --out "$tree" | awk '$1 == "osm-controlplane" { print $2 }')"
+  bin/cluster load "$@" "$tree/osm-controlplane.tar"
+}

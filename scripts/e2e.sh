@@ -7,6 +7,7 @@
 #   IMAGE_REGISTRY  registry[/prefix] to push to; the credentials are those of `docker login`
 #   IMAGE_ARCH      architecture of the cluster's nodes (default: this machine's)
 #   SIDECAR_IMAGE   Envoy image (default: the chart's)
+# OSM_E2E_PREVIOUS, on the local cluster, is a commit that the fault suite rolls the control plane back to.
 # The certificate providers run from images; on a cluster whose nodes have another architecture
 # than this machine they cannot run, and their tests are skipped.
 # Arguments are passed to `go test`, such as -run 'TestMesh/drain'. Evidence of a failure
@@ -75,6 +76,11 @@ else
   export KUBECONFIG
   say "building images and loading them into the nodes"
   local_images bin/e2e.d "osm-controlplane,osm-demo,osm-envoy,osm-testapp,$providers" --name e2e
+  if [[ -n "${OSM_E2E_PREVIOUS:-}" ]]; then
+    say "building the control plane of $OSM_E2E_PREVIOUS"
+    previous_version "$OSM_E2E_PREVIOUS" bin/e2e.d --name e2e
+    export OSM_E2E_PREVIOUS_OSM=$previous_osm OSM_E2E_PREVIOUS_IMAGE=$previous_ref
+  fi
   # What can cut a node's power.
   export OSM_E2E_CLUSTER="$root/bin/cluster --name e2e"
   # What the control plane asks of the API server, to be compared with what it may.

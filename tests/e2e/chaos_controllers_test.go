@@ -65,10 +65,13 @@ func rolledOut(generation int64) func([]*appsv1.Deployment) string {
 	})
 }
 
-func scaleControllers(c *chaosMesh, t *testing.T) {
-	for _, n := range []int32{1, 3} {
-		c.scaleController(t, n)
-		until(t, c.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(int(n)))
+// scaleControllers sets the number of controllers again and again, and waits each time until they are available.
+func scaleControllers(numbers ...int32) func(*chaosMesh, *testing.T) {
+	return func(c *chaosMesh, t *testing.T) {
+		for _, n := range numbers {
+			c.scaleController(t, n)
+			until(t, c.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(int(n)))
+		}
 	}
 }
 
@@ -77,4 +80,42 @@ func scaleBack(c *chaosMesh, t *testing.T) { c.scaleController(t, replicas) }
 func noControllers(c *chaosMesh, t *testing.T) {
 	c.scaleController(t, 0)
 	c.gone(t, api.DefaultNamespace, "app="+api.AppController)
+}
+
+// longWithoutController takes all controllers away. Then a server's Envoy dies, which gets no configuration again, so that the
+// endpoints change, and another pod is to start.
+func longWithoutController(c *chaosMesh, t *testing.T) {
+	noControllers(c, t)
+	killEnvoy(c, t)
+	c.resize(t, c.flexible.namespace, c.flexible.name, 2)
+}
+
+func controllersAndFlexBack(c *chaosMesh, t *testing.T) {
+	scaleBack(c, t)
+	c.flex(t, 2)
+	flexBack(c, t)
+}
+
+// rollBack puts the control plane of another commit in the place of this one's, and lets a pod start that has a sidecar of that
+// one's, until rollForward.
+func rollBack(c *chaosMesh, t *testing.T) {
+	c.upgrade(t, c.env.previousOSM, c.env.previousImage)
+	c.flex(t, 2)
+}
+
+func rollForward(c *chaosMesh, t *testing.T) {
+	c.upgrade(t, c.env.osm, c.env.controlPlane)
+	flexBack(c, t)
+}
+
+// upgrade runs `osm upgrade` of a program with an image of the control plane, and waits as it does until the replicas are
+// available.
+func (c *chaosMesh) upgrade(t *testing.T, program, image string) {
+	t.Helper()
+	env := c.env
+	env.osm, env.controlPlane = program, image
+	other := &story{cluster: c.cluster, env: env}
+	if text, err := other.tryOSM(withoutTest(t), append([]string{"upgrade", "--allow-downgrade"}, env.imageValues()...)...); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
 }

@@ -6,10 +6,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 	"github.com/osm-edge/osm/tests/e2e/chaos"
 )
 
-// varChaos selects the faults: "ci" runs a subset of them. varChaosOut is the folder of the report.
+// varChaos selects the faults: "ci" runs a subset of them, "all" those that take long, too. varChaosOut is the folder of the report.
 const (
 	varChaos    = "OSM_CHAOS"
 	varChaosOut = "OSM_CHAOS_OUT"
@@ -26,8 +28,8 @@ const (
 // fault is one row of the table: what happens to a mesh under load, and what must hold.
 type fault struct {
 	name string
-	// ci puts it into the subset for each commit.
-	ci bool
+	// ci puts it into the subset for each commit; long takes it out of the suite, unless it is asked for.
+	ci, long bool
 	// do makes it happen. If it lasts, it does so for at least the time of lasts, until undo.
 	do    func(*chaosMesh, *testing.T)
 	lasts time.Duration
@@ -76,10 +78,21 @@ func TestChaos(t *testing.T) {
 	c.build(t)
 	c.report.Keep(names(c.faults()))
 	for _, f := range c.faults() {
-		if f.ci || os.Getenv(varChaos) != "ci" {
+		if f.selected() && c.possible(f) {
 			c.step(t, f.name, func(t *testing.T) { c.run(t, f) })
 		}
 	}
+}
+
+// selected reports whether a fault is part of this run. -run 'TestChaos/NAME' asks for those of that name.
+func (f fault) selected() bool {
+	switch os.Getenv(varChaos) {
+	case "ci":
+		return f.ci
+	case "all":
+		return true
+	}
+	return !f.long || strings.Contains(flag.Lookup("test.run").Value.String(), "/")
 }
 
 // commit is the version of the program under test.

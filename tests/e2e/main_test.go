@@ -28,6 +28,8 @@ type environment struct {
 	// The certificate providers' images, and the file with cert-manager's definitions; "" where the
 	// cluster's nodes could not run them.
 	openbao, certManager, definitions string
+	// previousOSM and previousImage are the program and the control plane of another commit; "" if there are none.
+	previousOSM, previousImage string
 }
 
 const (
@@ -43,6 +45,9 @@ const (
 	varOpenBao      = "OSM_E2E_OPENBAO_IMAGE"
 	varCertManager  = "OSM_E2E_CERT_MANAGER_IMAGE"
 	varDefinitions  = "OSM_E2E_CERT_MANAGER_CRDS"
+
+	varPreviousOSM   = "OSM_E2E_PREVIOUS_OSM"
+	varPreviousImage = "OSM_E2E_PREVIOUS_IMAGE"
 )
 
 func TestMain(m *testing.M) {
@@ -65,6 +70,7 @@ func readEnvironment() (environment, error) {
 		controlPlane: os.Getenv(varControlPlane), envoy: os.Getenv(varEnvoy),
 		demo: os.Getenv(varDemo), testapp: os.Getenv(varTestapp),
 		openbao: os.Getenv(varOpenBao), certManager: os.Getenv(varCertManager), definitions: os.Getenv(varDefinitions),
+		previousOSM: os.Getenv(varPreviousOSM), previousImage: os.Getenv(varPreviousImage),
 	}
 	var missing []string
 	for name, value := range map[string]string{varKubeconfig: e.kubeconfig, varControlPlane: e.controlPlane, varDemo: e.demo, varTestapp: e.testapp} {

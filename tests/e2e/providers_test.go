@@ -267,11 +267,22 @@ func (s *story) open(t *testing.T, a app) time.Time {
 // failures returns how many certificate requests of the controllers failed.
 func (s *story) failures(t *testing.T) int {
 	t.Helper()
+	until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(1))
+	return s.counted(t, "osm_cert_issued_total", `result="error"`)
+}
+
+// counted adds up a counter of all controllers, over the labels that contain part.
+func (s *story) counted(t *testing.T, name, part string) int {
+	t.Helper()
 	total := 0
-	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(1)) {
-		text := must(meshcluster.ProxyGet(t.Context(), s.kube, pod, api.PortHTTP, "/metrics"))(t)
+	pods := must(s.kube.CoreV1().Pods(api.DefaultNamespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + api.AppController}))(t)
+	for i := range pods.Items {
+		if !available(&pods.Items[i]) {
+			continue
+		}
+		text := must(meshcluster.ProxyGet(t.Context(), s.kube, &pods.Items[i], api.PortHTTP, "/metrics"))(t)
 		for line := range strings.Lines(string(text)) {
-			if labels, count, _ := strings.Cut(line, "} "); strings.HasPrefix(labels, "osm_cert_issued_total{") && strings.Contains(labels, `result="error"`) {
+			if labels, count, _ := strings.Cut(line, "} "); strings.HasPrefix(labels, name+"{") && strings.Contains(labels, part) {
 				total += must(strconv.Atoi(strings.TrimSpace(count)))(t)
 			}
 		}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,14 +12,16 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/osm-edge/osm/tests/sim/hostile"
 )
 
 // Main is the command line: `serve [--drain D] [--control ADDRESS]`; `call PROTOCOL ADDRESS`, which makes one call,
-// prints the answer and fails if the call did; `webhook FOLDER IMAGE`, a mutating webhook that adds a container to pods, and
-// `companion`, which is that container.
+// prints the answer and fails if the call did; `webhook FOLDER IMAGE`, a mutating webhook that adds a container to pods;
+// `companion`, which is that container; `attack FILE`, a proxy that attacks a controller by a plan of package hostile.
 func Main(ctx context.Context, args []string, stdout io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("no command: use serve, call, webhook or companion")
+		return errors.New("no command: use serve, call, webhook, companion or attack")
 	}
 	switch args[0] {
 	case "serve":
@@ -29,8 +32,10 @@ func Main(ctx context.Context, args []string, stdout io.Writer) error {
 		return webhook(ctx, args[1:])
 	case Companion:
 		return companion(ctx)
+	case "attack":
+		return attack(ctx, args[1:], stdout)
 	}
-	return fmt.Errorf("command %q: use serve, call, webhook or companion", args[0])
+	return fmt.Errorf("command %q: use serve, call, webhook, companion or attack", args[0])
 }
 
 func serve(ctx context.Context, args []string, stdout io.Writer) error {
@@ -57,4 +62,18 @@ func call(ctx context.Context, args []string, stdout io.Writer) error {
 		return errors.New(answer.Error)
 	}
 	return json.NewEncoder(stdout).Encode(answer.Seen)
+}
+
+// attack carries out the plan in a file, until ctx or its time ends.
+func attack(ctx context.Context, args []string, stdout io.Writer) error {
+	if len(args) != 1 {
+		return fmt.Errorf("attack takes a file, got %q", args)
+	}
+	plan, err := os.ReadFile(args[0])
+	if err != nil {
+		return fmt.Errorf("read the plan: %w", err)
+	}
+	open, end := io.Pipe() // the plan's end is not that of the attack
+	defer end.Close()
+	return hostile.Run(ctx, io.MultiReader(bytes.NewReader(plan), open), stdout)
 }
