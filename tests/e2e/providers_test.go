@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/osm-edge/osm/demo/provider"
 	"github.com/osm-edge/osm/pkg/api"
 	meshcluster "github.com/osm-edge/osm/pkg/cli/cluster"
 	"github.com/osm-edge/osm/pkg/controlplane/envoy"
@@ -68,6 +69,12 @@ func (s *story) provide(t *testing.T, p signer) {
 	}
 	var early []canary.Place // logs of controllers that are about to be replaced
 	s.step(t, "logs", func(t *testing.T) { early = s.logs(t) })
+	if p.kind == provider.KindVault {
+		s.step(t, "provider away and controller killed", func(t *testing.T) {
+			s.providerAndControllerAway(t, p)
+			early = append(early, s.logs(t)...)
+		})
+	}
 	// Not earlier: a reconnecting proxy keeps its certificate, so the new replica
 	// has never had one signed for that identity.
 	s.step(t, "restart", s.restartAll)
@@ -250,6 +257,36 @@ func (s *story) providerAway(t *testing.T, p signer) {
 			t.Errorf("%s did not survive without a restart: %v", was.Name, err)
 		}
 	}
+	load.stop(t)
+}
+
+// providerAndControllerAway kills the only controller while there is no provider. Its successor waits for the root, the
+// proxies go on with what they have, and when the provider is back they have a controller again.
+func (s *story) providerAndControllerAway(t *testing.T, p signer) {
+	pod, client := s.onlyPod(t, s.apps.client)
+	meshed := append(until(t, s.pods(nsServer, s.apps.server.selector()), podTime, func([]*corev1.Pod) string { return "" }), pod)
+	load := flow(t, client, s.apps.everything()...)
+	s.stopSigner(t, p)
+	old := until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(1))[0]
+	if err := s.kube.CoreV1().Pods(old.Namespace).Delete(t.Context(), old.Name, metav1.DeleteOptions{GracePeriodSeconds: ptr(int64(0))}); err != nil {
+		t.Fatal(err)
+	}
+	s.connected(t, meshed, false)
+	load.more(t, 500)
+	for _, pod := range until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, func(pods []*corev1.Pod) string {
+		if len(pods) == 1 && pods[0].UID != old.UID && pods[0].Status.Phase == corev1.PodRunning {
+			return ""
+		}
+		return "no successor runs: " + describe(pods)
+	}) {
+		if available(pod) {
+			t.Errorf("%s is ready without the provider, so the step shows nothing", pod.Name)
+		}
+	}
+	s.restartSigner(t, p)
+	until(t, s.pods(api.DefaultNamespace, "app="+api.AppController), podTime, allAvailable(1))
+	s.connected(t, meshed, true)
+	load.more(t, 200)
 	load.stop(t)
 }
 
