@@ -123,6 +123,9 @@ func randomNamespace(random *rand.Rand, namespace string, n int, objects *ingest
 				AddressType: discoveryv1.AddressTypeIPv4,
 				Ports:       []discoveryv1.EndpointPort{{Name: &port.Name, Port: new(int32(8000 + random.IntN(3)))}},
 			}
+			if random.IntN(2) == 0 {
+				slice.Labels[discoveryv1.LabelManagedBy] = "endpointslice-controller.k8s.io"
+			}
 			for i := range pods {
 				if random.IntN(2) == 0 {
 					slice.Endpoints = append(slice.Endpoints, randomEndpoint(random, namespace, n, i))
@@ -155,6 +158,9 @@ func randomPod(random *rand.Rand, namespace string, n, i int) *corev1.Pod {
 	name := fmt.Sprintf("pod-%d", i)
 	pod := injected(namespace, name, fmt.Sprintf("account-%d", random.IntN(3)), randomAddress(random, n, i))
 	pod.Status.HostIP = fmt.Sprintf("10.0.0.%d", 200+i%2)
+	if random.IntN(2) == 0 {
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.ContainersReady, Status: corev1.ConditionTrue}}
+	}
 	switch random.IntN(14) {
 	case 0:
 		delete(pod.Labels, api.LabelProxyUUID)

@@ -55,11 +55,11 @@ type portBuilder struct {
 	object   *corev1.Service
 	protocol mesh.Protocol
 	port     mesh.ServicePort
-	// ready are the endpoints that take new connections. draining are terminating ones that still serve: they
-	// are used while none is ready.
-	ready, draining map[netip.AddrPort]mesh.Endpoint
-	serves          []serve
-	faults          map[faultKey][]string
+	// ready are the endpoints that take new connections. spare ones are used while none is ready: those that are
+	// terminating and still serve, and those that are unready though their pods' kubelets say the opposite.
+	ready, spare map[netip.AddrPort]mesh.Endpoint
+	serves       []serve
+	faults       map[faultKey][]string
 }
 
 // servicePort returns one port with the endpoints from all slices of its service, and records the workloads
@@ -68,7 +68,7 @@ func (s *State) servicePort(now *service, object *corev1.Service, port corev1.Se
 	b := &portBuilder{
 		State: s, now: now, object: object, protocol: protocol, faults: faults,
 		port:  mesh.ServicePort{Number: uint16(port.Port), Protocol: protocol}, //nolint:gosec // the API server admits 1 to 65535
-		ready: map[netip.AddrPort]mesh.Endpoint{}, draining: map[netip.AddrPort]mesh.Endpoint{},
+		ready: map[netip.AddrPort]mesh.Endpoint{}, spare: map[netip.AddrPort]mesh.Endpoint{},
 	}
 	for _, slice := range s.spaces[object.Namespace].slicesOf[object.Name] {
 		target, ok := targetPort(slice, port.Name)
@@ -84,7 +84,7 @@ func (s *State) servicePort(now *service, object *corev1.Service, port corev1.Se
 	now.serves = append(now.serves, distinct(b.serves, serve.compare)...)
 	usable := b.ready
 	if len(usable) == 0 {
-		usable = b.draining
+		usable, now.spare = b.spare, true
 	}
 	b.port.Endpoints = slices.SortedFunc(maps.Values(usable), func(p, q mesh.Endpoint) int { return p.Address.Compare(q.Address) })
 	b.port.Identities = distinct(b.port.Identities, identity.Compare)
@@ -127,9 +127,15 @@ func (b *portBuilder) add(slice *discoveryv1.EndpointSlice, endpoint *discoveryv
 	case isTrue(c.Ready, true):
 		b.ready[at] = mesh.Endpoint{Address: at, Meshed: meshed}
 	case isTrue(c.Serving, true) && isTrue(c.Terminating, false):
-		b.draining[at] = mesh.Endpoint{Address: at, Meshed: meshed}
+		b.spare[at] = mesh.Endpoint{Address: at, Meshed: meshed}
+	case named && w.answers && !w.terminating && slice.Labels[discoveryv1.LabelManagedBy] == sliceController:
+		b.spare[at] = mesh.Endpoint{Address: at, Meshed: meshed}
 	}
 }
+
+// sliceController writes the slices of Services with a selector. Only it derives "ready" from the pods; in any other slice,
+// whoever wrote "not ready" means it.
+const sliceController = "endpointslice-controller.k8s.io"
 
 // isTrue returns a condition of an endpoint; unset is what it means if it is not set.
 func isTrue(condition *bool, unset bool) bool {

@@ -19,6 +19,8 @@ type service struct {
 	addresses []netip.Addr
 	// names are the pods that its slices name for addresses that no workload has, sorted.
 	names []mesh.PodName
+	// spare is whether a port has no ready endpoint.
+	spare bool
 }
 
 // serve records that a service leads to a port of a pod.

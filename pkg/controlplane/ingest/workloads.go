@@ -21,6 +21,7 @@ type workload struct {
 	mesh.Workload // without Inbound; Addresses are those in the pod's status
 	uid           types.UID
 	terminating   bool
+	answers       bool // as Answers says
 	created       time.Time
 	// current is the workload in the last snapshot, with Inbound; nil before the first.
 	current *mesh.Workload
@@ -43,7 +44,11 @@ func (s *State) updatePod(name mesh.PodName) {
 	pod := s.labelledPod(name)
 	s.setHosts(name, hostAddresses(pod))
 	before, now := s.workloads[name], s.workloadOf(name, pod)
-	if before == nil && now == nil || before != nil && now != nil && before.same(now) {
+	switch {
+	case before == nil && now == nil:
+		return
+	case before != nil && now != nil && before.same(now):
+		s.setAnswers(before, now.answers)
 		return
 	}
 	if before != nil {
@@ -65,6 +70,39 @@ func (s *State) updatePod(name mesh.PodName) {
 		s.changedServices[service] = true
 	}
 	s.changedWorkloads[name] = true
+}
+
+// setAnswers notes what the kubelet says of a workload. It only matters to Services of which no endpoint is ready.
+func (s *State) setAnswers(w *workload, answers bool) {
+	if w.answers == answers {
+		return
+	}
+	w.answers = answers
+	for _, addr := range w.Addresses {
+		for name := range s.servicesAt[addr] {
+			if s.services[name].spare {
+				s.changedServices[name] = true
+			}
+		}
+	}
+}
+
+// Answers reports whether a pod's kubelet says that the pod is ready: all its containers are, and so are its readiness
+// gates. The condition Ready may be false all the same. When a node has not been heard from, Kubernetes makes all its pods
+// unready by that condition alone, and if the API server was away for long, it does so with all nodes at once.
+func Answers(pod *corev1.Pod) bool {
+	for _, gate := range pod.Spec.ReadinessGates {
+		if !conditionIsTrue(pod, gate.ConditionType) {
+			return false
+		}
+	}
+	return conditionIsTrue(pod, corev1.ContainersReady)
+}
+
+func conditionIsTrue(pod *corev1.Pod, kind corev1.PodConditionType) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == kind && c.Status == corev1.ConditionTrue
+	})
 }
 
 // labelledPod returns a pod of the mesh's namespaces that is labelled as injected and has not finished, nil
@@ -99,7 +137,7 @@ func (s *State) workloadOf(name mesh.PodName, pod *corev1.Pod) *workload {
 		Identity:  identity.Identity{Namespace: pod.Namespace, ServiceAccount: ServiceAccount(pod)},
 		Addresses: podAddresses(pod),
 		Unproxied: unproxied(pod),
-	}, uid: pod.UID, terminating: pod.DeletionTimestamp != nil, created: pod.CreationTimestamp.Time, servedBy: map[mesh.ServiceName]bool{}}
+	}, uid: pod.UID, terminating: pod.DeletionTimestamp != nil, answers: Answers(pod), created: pod.CreationTimestamp.Time, servedBy: map[mesh.ServiceName]bool{}}
 }
 
 func sameWorkload(a, b *mesh.Workload) bool {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/osm-edge/osm/pkg/api"
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
+	"github.com/osm-edge/osm/pkg/controlplane/ingest"
 )
 
 // The trim functions run on every object as it arrives. They keep only what ingest reads: nothing else
@@ -61,6 +62,9 @@ func trimPod(object any) (any, error) {
 		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs, HostIP: pod.Status.HostIP, HostIPs: pod.Status.HostIPs},
 	}
 	trimmed.DeletionTimestamp, trimmed.CreationTimestamp = pod.DeletionTimestamp, pod.CreationTimestamp
+	if ingest.Answers(pod) { // the gates are part of the answer
+		trimmed.Status.Conditions = []corev1.PodCondition{{Type: corev1.ContainersReady, Status: corev1.ConditionTrue}}
+	}
 	return trimmed, nil
 }
 
@@ -134,7 +138,7 @@ func trimSlice(object any) (any, error) {
 		}
 	}
 	return &discoveryv1.EndpointSlice{
-		ObjectMeta:  trimMeta(slice.ObjectMeta, discoveryv1.LabelServiceName),
+		ObjectMeta:  trimMeta(slice.ObjectMeta, discoveryv1.LabelServiceName, discoveryv1.LabelManagedBy),
 		AddressType: slice.AddressType, Ports: slice.Ports, Endpoints: endpoints,
 	}, nil
 }

@@ -46,6 +46,10 @@ func whole() ingest.Objects {
 			pod("node1", "10.9.0.1", func(*corev1.Pod) {}),
 			pod("node2", "10.9.0.2", func(*corev1.Pod) {}),
 			pod("terminating", "10.0.0.1", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }),
+			pod("lost", "10.0.0.6", func(p *corev1.Pod) { p.Status.Conditions = containersReady() }),
+			pod("closed", "10.0.0.7", func(p *corev1.Pod) {
+				p.Status.Conditions, p.Spec.ReadinessGates = containersReady(), []corev1.PodReadinessGate{{ConditionType: "gate"}}
+			}),
 			pod("stuck", "10.0.0.5", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }),
 			pod("heir", "10.0.0.5", func(p *corev1.Pod) { p.DeletionTimestamp, p.CreationTimestamp = &metav1.Time{}, metav1.Unix(1, 0) }),
 		},
@@ -93,8 +97,17 @@ func whole() ingest.Objects {
 			Addresses: []string{fmt.Sprintf("192.0.2.%d", i)}, Conditions: discoveryv1.EndpointConditions{Ready: new(false), Serving: is(i), Terminating: is(i / 3)},
 		})
 	}
-	objects.EndpointSlices = []*discoveryv1.EndpointSlice{slice, draining}
+	lost := slice.DeepCopy()
+	lost.Name, lost.Labels[discoveryv1.LabelServiceName], lost.Labels[discoveryv1.LabelManagedBy] = "younger-1", "younger", "endpointslice-controller.k8s.io"
+	for i := range lost.Endpoints {
+		lost.Endpoints[i].Conditions.Ready = new(false)
+	}
+	objects.EndpointSlices = []*discoveryv1.EndpointSlice{slice, draining, lost}
 	return objects
+}
+
+func containersReady() []corev1.PodCondition {
+	return []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse}, {Type: corev1.ContainersReady, Status: corev1.ConditionTrue}}
 }
 
 // TestTrimKeepsWhatIngestReads: ingest builds the same mesh from trimmed objects.
