@@ -13,7 +13,7 @@ const (
 	soon = 5 * time.Second
 	// startTime is how long a controller takes to start and to configure all proxies, on a busy machine.
 	startTime = 45 * time.Second
-	// unlimited is for requests that Kubernetes loses, with a mesh or without.
+	// unlimited is for requests whose loss does not depend on the mesh.
 	unlimited = math.MaxInt
 )
 
@@ -68,11 +68,8 @@ func apiServerFaults() []fault {
 		{name: "API server killed and started again", ci: true, do: killDaemons(false, apiServer), lasts: 10 * time.Second, undo: startDaemons, within: startTime},
 		{name: "API server slow: it runs a tenth of the time", do: slow(apiServer), lasts: 30 * time.Second, undo: heal, within: soon},
 		{name: "API server paused", do: pause(apiServer), lasts: 15 * time.Second, undo: resume(apiServer), within: soon},
-		{
-			name: "API server paused for longer than nodes may be silent", do: pause(apiServer), lasts: 40 * time.Second, undo: resume(apiServer), within: soon,
-			most: unlimited, why: "when the API server is back, Kubernetes takes all nodes for lost until their kubelets have renewed their Leases, and marks their pods " +
-				"unready: for that time no Service has a ready endpoint, with a mesh or without. Here nodes may be silent for 20 s, by default for 50 s",
-		},
+		// Afterwards Kubernetes takes all nodes for lost and makes all pods unready; proxies use them all the same.
+		{name: "API server paused for longer than nodes may be silent", do: pause(apiServer), lasts: 40 * time.Second, undo: resume(apiServer), within: soon},
 		{name: "scheduler and controllers of Kubernetes killed", do: killDaemons(false, "kube-scheduler", "kube-controller-manager"), lasts: 15 * time.Second, undo: startDaemons, within: startTime},
 		{name: "etcd paused", do: pause(etcd), lasts: 20 * time.Second, undo: resume(etcd), within: soon},
 		{name: "API server paused, and kill -9 of a controller", do: killControllerMeanwhile, lasts: 20 * time.Second, undo: resume(apiServer), within: startTime},
