@@ -13,7 +13,7 @@ const (
 	soon = 5 * time.Second
 	// startTime is how long a controller takes to start and to configure all proxies, on a busy machine.
 	startTime = 45 * time.Second
-	// unlimited is for requests whose loss does not depend on the mesh.
+	// unlimited is for faults that the mesh answers by allowing no calls.
 	unlimited = math.MaxInt
 )
 
