@@ -11,6 +11,11 @@ import "time"
 const (
 	// XDSPath is where a controller shows what its proxies hold: XDS.
 	XDSPath = "/debug/xds"
+	// RebalancePath is where a controller shows its load: Rebalance. A POST makes it send its surplus of proxies to
+	// other replicas once.
+	RebalancePath = "/debug/rebalance"
+	// ActionHeader must be set in a POST. No page in a browser can set it without permission, which nobody gives.
+	ActionHeader = "Osm-Debug-Action"
 	// RotationPath is where the leading controller shows a rotation of the root.
 	RotationPath = "/debug/rotation"
 )
@@ -59,4 +64,21 @@ type Rejection struct {
 	At      time.Time `json:"at"`
 	// Times is how many responses in a row were rejected.
 	Times int `json:"times"`
+}
+
+// Rebalance is the load of a controller, and what it does about it.
+type Rebalance struct {
+	// Ready reports whether it is a ready endpoint of its Service. Others neither count nor receive proxies.
+	Ready bool `json:"ready"`
+	// Proxies are those that it serves. Movable are those that it may send to other replicas now.
+	Proxies int `json:"proxies"`
+	Movable int `json:"movable"`
+	// Continuous says that rebalancing is enabled by the chart.
+	Continuous bool `json:"continuous,omitempty"`
+	// Ordered says that it is sending its surplus away because of a POST; Moved is how many proxies it has sent away
+	// since the last POST.
+	Ordered bool `json:"ordered,omitempty"`
+	Moved   int  `json:"moved,omitempty"`
+	// Why says why the last POST has not made it send away all of its surplus, or not yet.
+	Why string `json:"why,omitempty"`
 }

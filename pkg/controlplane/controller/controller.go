@@ -22,6 +22,7 @@ import (
 	"github.com/osm-edge/osm/pkg/controlplane/identity"
 	"github.com/osm-edge/osm/pkg/controlplane/kube"
 	"github.com/osm-edge/osm/pkg/controlplane/provider"
+	"github.com/osm-edge/osm/pkg/controlplane/rebalance"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation/driver"
 	"github.com/osm-edge/osm/pkg/controlplane/serve"
 	"github.com/osm-edge/osm/pkg/controlplane/wake"
@@ -52,7 +53,8 @@ type process struct {
 	urgent   prometheus.Counter // changes that went out at once
 	merged   prometheus.Counter // and those that waited for others
 	dirty    atomic.Bool        // an object changed since the last configuration was built
-	accounts wake.Signal        // the ServiceAccounts of the mesh may have changed
+	balance  *rebalance.Runner
+	accounts wake.Signal // the ServiceAccounts of the mesh may have changed
 	driver   *driver.Driver
 	secrets  atomic.Pointer[secrets.ProxyController] // what writes them, while this replica holds the Lease
 	hook     wake.Signal                             // the roots have changed, for the webhook
@@ -83,18 +85,25 @@ func Run(ctx context.Context, cfg Config) error {
 // debugTime bounds a profile.
 const debugTime = 5 * time.Minute
 
-// serveDebug shows what each proxy holds and rejects, the state of a rotation, and profiles.
+// serveDebug shows what each proxy holds and rejects, the state of a rotation, the load, and profiles. It starts a
+// rebalancing on demand.
 func (p *process) serveDebug(ctx context.Context) error {
 	if p.cfg.DebugAddress == "" {
 		return nil
 	}
 	pages := map[string]func() any{
-		debug.XDSPath:      func() any { return p.xds.Debug() },
-		debug.RotationPath: func() any { return p.driver.Debug(ctx) },
+		debug.XDSPath:       func() any { return p.xds.Debug() },
+		debug.RotationPath:  func() any { return p.driver.Debug(ctx) },
+		debug.RebalancePath: func() any { return p.rebalancing() },
 	}
+	actions := map[string]func() any{debug.RebalancePath: func() any {
+		p.cfg.Log.Info("told to send surplus proxies to other replicas once")
+		p.balance.Order()
+		return p.rebalancing()
+	}}
 	// A profile takes as long as its request says.
 	limits := serve.Limits{Write: debugTime}
-	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(pages), Limits: limits, Log: p.cfg.Log}.Run(ctx)
+	return serve.HTTPServer{Addr: p.cfg.DebugAddress, Handler: serve.Debug(pages, actions), Limits: limits, Log: p.cfg.Log}.Run(ctx)
 }
 
 // start starts the parts one after another. What runs in the background joins the group.
@@ -122,10 +131,10 @@ func (p *process) start(starting, serving context.Context, group *errgroup.Group
 	proxies.Met()
 	group.Go(func() error { return p.leaves.Run(serving) })
 	group.Go(func() error { return p.trigger.Run(serving, p.pipeline.rebuild) })
-	group.Go(func() error { return p.serveDebug(serving) })
 	if err := p.rebalance(starting, group); err != nil {
 		return err
 	}
+	group.Go(func() error { return p.serveDebug(serving) })
 	group.Go(func() error { return p.pipeline.beat(serving) })
 	group.Go(func() error { return orderly(starting, p.lease().Run(starting, p.lead)) })
 	p.cfg.Log.Info("osm-controller is ready", "mesh", p.cfg.MeshName, "xds", p.cfg.XDSAddress, "provider", p.provider.String(), "root", p.roots.Trust().Fingerprint)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -10,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/osm-edge/osm/pkg/api"
+	"github.com/osm-edge/osm/pkg/api/debug"
 	"github.com/osm-edge/osm/pkg/controlplane/rebalance"
 	"github.com/osm-edge/osm/pkg/controlplane/rotation/collect"
 )
@@ -47,16 +49,8 @@ func (r Rebalance) Validate() error {
 	return nil
 }
 
-// movesPerSecond is 0 while rebalancing is off.
-func (r Rebalance) movesPerSecond() int {
-	switch {
-	case !r.Enable:
-		return 0
-	case r.PerSecond == 0:
-		return defaultPerSecond
-	}
-	return r.PerSecond
-}
+// movesPerSecond limits what is moved on demand, too.
+func (r Rebalance) movesPerSecond() int { return cmp.Or(r.PerSecond, defaultPerSecond) }
 
 // maxAge is 0 while rebalancing is off.
 func (r Rebalance) maxAge() time.Duration {
@@ -66,22 +60,33 @@ func (r Rebalance) maxAge() time.Duration {
 	return time.Duration(r.MaxAgeMinutes) * time.Minute
 }
 
-// rebalance moves proxies in the background, if that is enabled, until the replica drains.
-func (p *process) rebalance(starting context.Context, group *errgroup.Group) error {
-	if !p.cfg.Rebalance.Enable {
-		return nil
-	}
-	slices := func() []*discoveryv1.EndpointSlice { return p.watch.EndpointSlices(p.cfg.Namespace, api.AppController) }
-	others := &peers{self: p.cfg.Holder, slices: slices, loads: p.newCollector().Loads, now: time.Now}
-	runner, err := rebalance.New(rebalance.Config{
-		Server: p.xds, PerSecond: p.cfg.Rebalance.movesPerSecond(), Metrics: p.registry, Log: p.cfg.Log,
+// rebalance moves proxies in the background, if that is enabled or while it is demanded, until the replica drains.
+func (p *process) rebalance(starting context.Context, group *errgroup.Group) (err error) {
+	others := &peers{self: p.cfg.Holder, slices: p.ownSlices, loads: p.newCollector().Loads, now: time.Now}
+	p.balance, err = rebalance.New(rebalance.Config{
+		Server: p.xds, Continuous: p.cfg.Rebalance.Enable, PerSecond: p.cfg.Rebalance.movesPerSecond(), Metrics: p.registry, Log: p.cfg.Log,
 		Peers: others.load,
 	})
 	if err != nil {
 		return err
 	}
-	group.Go(func() error { return runner.Run(starting) })
+	group.Go(func() error { return p.balance.Run(starting) })
 	return nil
+}
+
+// ownSlices are those of the controllers' Service.
+func (p *process) ownSlices() []*discoveryv1.EndpointSlice {
+	return p.watch.EndpointSlices(p.cfg.Namespace, api.AppController)
+}
+
+// rebalancing is the page debug.RebalancePath.
+func (p *process) rebalancing() debug.Rebalance {
+	_, ready := readyReplicas(p.ownSlices(), p.cfg.Holder)
+	order := p.balance.Status()
+	return debug.Rebalance{
+		Ready: ready, Proxies: p.xds.Connected(), Movable: p.xds.Movable(), Continuous: p.cfg.Rebalance.Enable,
+		Ordered: order.Running, Moved: order.Moved, Why: order.Why,
+	}
 }
 
 // issuePause is how long a peer is not asked after the certificate provider has refused the client certificate: each

@@ -32,10 +32,10 @@ func TestReadyReplicas(t *testing.T) {
 	}
 }
 
-// While rebalancing is off, no proxy is turned away and no stream has another maximum age.
+// While rebalancing is off, no stream has another maximum age. What is moved on demand is limited all the same.
 func TestRebalanceIsOffByDefault(t *testing.T) {
 	off := Rebalance{PerSecond: 100, MaxAgeMinutes: 60}
-	if off.movesPerSecond() != 0 || off.maxAge() != 0 {
+	if off.movesPerSecond() != 100 || off.maxAge() != 0 {
 		t.Errorf("%+v moves %d proxies a second, after %v", off, off.movesPerSecond(), off.maxAge())
 	}
 	on := Rebalance{Enable: true, MaxAgeMinutes: 60}

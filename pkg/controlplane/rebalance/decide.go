@@ -3,6 +3,8 @@ package rebalance
 import (
 	"fmt"
 	"math"
+
+	"github.com/osm-edge/osm/pkg/api"
 )
 
 // Peer is another ready replica.
@@ -41,7 +43,7 @@ type Decision struct {
 const (
 	// startAbove is the load, relative to the fair share, above which a replica begins to send proxies away. It
 	// stops at the fair share, so that it does not begin again because of a few proxies.
-	startAbove = 1.1
+	startAbove = api.UnevenAbove
 	// fullAbove is the load above which proxies that reconnect are turned away.
 	fullAbove = 1.03
 )

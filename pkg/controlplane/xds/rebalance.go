@@ -76,7 +76,7 @@ func (s *Server) Shed() bool {
 		return false
 	}
 	for st := range s.streams {
-		if age := now.Sub(st.since); age < s.cfg.Patience || st.held && age < restTime || s.moves.turnedAway(st.peer.pod, now) > 0 {
+		if !s.movable(st, now) {
 			continue
 		}
 		s.moves.turn(st.peer.pod, now)
@@ -84,6 +84,28 @@ func (s *Server) Shed() bool {
 		return true
 	}
 	return false
+}
+
+// Movable is how many proxies Shed may move now.
+func (s *Server) Movable() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return 0
+	}
+	now := s.cfg.Now()
+	for st := range s.streams {
+		if s.movable(st, now) {
+			n++
+		}
+	}
+	return n
+}
+
+// movable is called with mu.
+func (s *Server) movable(st *stream, now time.Time) bool {
+	age := now.Sub(st.since)
+	return age >= s.cfg.Patience && (!st.held || age >= restTime) && s.moves.turnedAway(st.peer.pod, now) == 0
 }
 
 // welcome refuses a proxy that reconnects while this replica has more than its share. held reports whether the

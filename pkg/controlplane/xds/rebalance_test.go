@@ -47,7 +47,7 @@ func newScaled(t *testing.T, seed uint64, replicas, pods, perSecond int) *scaled
 }
 
 // rebalance starts a Runner for each replica. Now and then a peer does not answer.
-func (f *scaled) rebalance(ctx context.Context) {
+func (f *scaled) rebalance(ctx context.Context, continuous bool) (runners []*rebalance.Runner) {
 	for i, m := range f.servers {
 		peers := func(context.Context) (peers []rebalance.Peer, ready bool) {
 			f.mu.Lock()
@@ -63,12 +63,14 @@ func (f *scaled) rebalance(ctx context.Context) {
 			}
 			return peers, i < f.open
 		}
-		r, err := rebalance.New(rebalance.Config{Server: m, Peers: peers, PerSecond: f.perSec, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+		r, err := rebalance.New(rebalance.Config{Server: m, Continuous: continuous, Peers: peers, PerSecond: f.perSec, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			f.t.Fatal(err)
 		}
+		runners = append(runners, r)
 		go func() { _ = r.Run(ctx) }()
 	}
+	return runners
 }
 
 // choose returns a replica and how long the proxy waits before it connects.
@@ -120,22 +122,23 @@ func (f *scaled) look() (ratio float64) {
 }
 
 // scale runs a fleet that grows from one replica to all of them, and returns how long it takes until no
-// replica has a tenth more than the mean.
-func scale(t *testing.T, seed uint64, on bool, replicas, pods int, watch time.Duration) (f *scaled, balanced time.Duration, ratio float64) {
+// replica has a tenth more than the mean. Rebalancing is continuous, or the first replica is told once, or it is off.
+func scale(t *testing.T, seed uint64, continuous, ordered bool, replicas, pods int, watch time.Duration) (f *scaled, balanced time.Duration, ratio float64) {
 	f = newScaled(t, seed, replicas, pods, 20)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	for i := range pods {
 		running.Go(func() { f.proxy(ctx, fmt.Sprintf("service%d-%d", i%10, i)) })
 	}
-	if on {
-		f.rebalance(ctx)
-	}
+	runners := f.rebalance(ctx, continuous)
 	time.Sleep(30 * time.Second)
 	f.look()
 	f.mu.Lock()
 	f.open = replicas
 	f.mu.Unlock()
+	if ordered {
+		runners[0].Order()
+	}
 	balanced = -1
 	for passed := time.Duration(0); passed < watch; passed += 250 * time.Millisecond {
 		time.Sleep(250 * time.Millisecond)
@@ -157,7 +160,7 @@ func TestScaleOutBalances(t *testing.T) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f, balanced, ratio := scale(t, seed, true, 3, 1000, 75*time.Second)
+				f, balanced, ratio := scale(t, seed, true, false, 3, 1000, 75*time.Second)
 				if balanced < 0 || balanced > time.Minute {
 					t.Errorf("balanced after %v, want at most a minute; at the end the busiest replica has %.2f of the mean", balanced, ratio)
 				}
@@ -172,10 +175,26 @@ func TestScaleOutBalances(t *testing.T) {
 	}
 }
 
+// Told once, a replica sends its surplus away and stops: the load is even within a minute, no proxy has moved twice, and
+// nobody moves when it gets uneven again. Fails if an order never ends, or none is carried out.
+func TestOrderBalancesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, balanced, ratio := scale(t, 3, false, true, 3, 600, 90*time.Second)
+		if balanced < 0 || balanced > time.Minute {
+			t.Errorf("balanced after %v, want at most a minute; at the end the busiest replica has %.2f of the mean", balanced, ratio)
+		}
+		for pod, n := range f.moved {
+			if n > 1 {
+				t.Errorf("%s moved %d times", pod, n)
+			}
+		}
+	})
+}
+
 // Without rebalancing nobody moves, however uneven the load is.
 func TestScaleOutMovesNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if f, _, _ := scale(t, 1, false, 3, 300, 5*time.Minute); len(f.moved) > 0 || len(f.at) != 300 {
+		if f, _, _ := scale(t, 1, false, false, 3, 300, 5*time.Minute); len(f.moved) > 0 || len(f.at) != 300 {
 			t.Errorf("%d of %d proxies moved", len(f.moved), len(f.at))
 		}
 	})
@@ -196,11 +215,11 @@ func TestProxyThatCameBackTwiceStays(t *testing.T) {
 		}
 		d := come(nil)
 		d.takeNow(t)
-		if m.Shed() {
+		if m.Movable() != 0 || m.Shed() {
 			t.Error("a proxy was moved before it can have its first configuration")
 		}
 		time.Sleep(m.cfg.Patience)
-		if !m.Shed() {
+		if m.Movable() != 1 || !m.Shed() {
 			t.Fatal("the only proxy could not be moved")
 		}
 		if err := <-d.done; status.Code(err) != codes.Unavailable {
@@ -213,7 +232,7 @@ func TestProxyThatCameBackTwiceStays(t *testing.T) {
 		last := come(held)
 		last.takeNow(t)
 		time.Sleep(restTime - time.Minute)
-		if m.Shed() {
+		if m.Movable() != 0 || m.Shed() {
 			t.Error("a proxy that came back twice was moved")
 		}
 		last.close()
