@@ -26,6 +26,7 @@ func commands(env *command.Env) []*cobra.Command {
 		command.Group("mesh", "Manage the meshes of a cluster",
 			mesh.NewList(env),
 			mesh.NewScale(env),
+			mesh.NewRebalance(env),
 			upgrade.New(env),
 			rotate.New(env),
 		),

@@ -81,7 +81,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"cluster": startCluster, "fix": fixCluster, "apply": applyFile, "definitions": applyDefinitions, "objects": printObjects, "remove": removeObjects,
-			"unchanged": unchanged, "forget": forget, "await": await, "page": servePage,
+			"unchanged": unchanged, "forget": forget, "await": await, "page": servePage, "series": serveSeries,
 			"drive": drive, "driven": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(server(ts).AwaitPages()) },
 		},
 	})
@@ -166,6 +166,16 @@ func servePage(ts *testscript.TestScript, _ bool, args []string) {
 		if len(args) > 1 {
 			s.Pages[args[0]] = ts.ReadFile(args[1])
 		}
+	})
+}
+
+// series POD/PATH FILE lets a pod answer with each document of the file once, and with the last one again and again.
+func serveSeries(ts *testscript.TestScript, _ bool, args []string) {
+	server(ts).Fix(func(s *apitest.Server) {
+		if s.Series == nil {
+			s.Series = map[string][]string{}
+		}
+		s.Series[args[0]] = strings.Split(ts.ReadFile(args[1]), "\n---\n")
 	})
 }
 

@@ -53,7 +53,10 @@ func (s *Server) converse(stream io.ReadWriter, pod string) {
 			return
 		}
 		s.lock.Lock()
-		body, ok := s.page(pod, request.URL.Path)
+		if request.Method != http.MethodGet {
+			s.writes = append(s.writes, request.Method+" "+pod+request.URL.Path)
+		}
+		body, ok := s.page(request.Method, pod, request.URL.Path)
 		broken := !ok && request.URL.Path == debug.RotationPath && len(s.Rotation) > 0
 		s.lock.Unlock()
 		if broken {

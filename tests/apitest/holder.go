@@ -3,6 +3,7 @@ package apitest
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 
 	"github.com/osm-edge/osm/pkg/api/config/v1alpha2"
 	"github.com/osm-edge/osm/pkg/api/debug"
@@ -22,7 +23,13 @@ type Page struct {
 }
 
 // page is the response of a pod at a path.
-func (s *Server) page(pod, path string) (string, bool) {
+func (s *Server) page(method, pod, path string) (string, bool) {
+	if series := s.Series[pod+path]; len(series) > 0 {
+		if len(series) > 1 && method == http.MethodGet {
+			s.Series[pod+path] = series[1:]
+		}
+		return series[0], true
+	}
 	if path != debug.RotationPath || len(s.Rotation) == 0 || s.Rotation[0].Pod != pod {
 		body, ok := s.Pages[pod+path]
 		return body, ok

@@ -193,7 +193,7 @@ func (s *Server) review(w http.ResponseWriter, r request, body []byte) {
 // proxy responds for a pod, addressed as http:NAME:PORT.
 func (s *Server) proxy(w http.ResponseWriter, r request) {
 	pod, path := podName(r.name), strings.TrimPrefix(r.subresource, "proxy")
-	body, ok := s.page(pod, path)
+	body, ok := s.page(http.MethodGet, pod, path)
 	if path == "/version" && !ok {
 		body, ok = s.Versions[pod]
 	}

@@ -41,6 +41,8 @@ type Server struct {
 	FailJobs bool              // Jobs fail instead of completing
 	Versions map[string]string // pod name -> body of its /version
 	Pages    map[string]string // pod name and path, such as "pod-0/metrics" -> body
+	// Series are Pages that change: each GET shows the next body, and the last one stays.
+	Series map[string][]string
 	// Rotation are the pages of a controller that drives a rotation; see Page.
 	Rotation  []Page
 	Hanging   map[string]bool // names of pods that accept requests and never respond

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/osm-edge/osm/pkg/api/debug"
 )
 
 const (
@@ -31,13 +33,25 @@ func (a *Answer) StatusLine() string {
 // Ask sends a GET request to the other end of a port-forward, which it does not trust: the request goes
 // nowhere else, whatever the query or the response says, and at most limit bytes are read.
 func Ask(ctx context.Context, address, query string, limit int64) (*Answer, error) {
+	return send(ctx, http.MethodGet, address, query, limit)
+}
+
+// Act sends a POST request without a body, as controllers accept it at their debug address, with the same limits as Ask.
+func Act(ctx context.Context, address, query string, limit int64) (*Answer, error) {
+	return send(ctx, http.MethodPost, address, query, limit)
+}
+
+func send(ctx context.Context, method, address, query string, limit int64) (*Answer, error) {
 	target, err := askURL(address, query)
 	if err != nil {
 		return nil, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+	if method == http.MethodPost {
+		request.Header.Set(debug.ActionHeader, "yes")
 	}
 	transport := &http.Transport{DisableCompression: true, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader}
 	response, err := straight{transport}.RoundTrip(request)
