@@ -77,8 +77,10 @@ func TestOrder(t *testing.T) {
 					}
 				}
 				time.Sleep(c.takes)
+				synctest.Wait()
 				before := asked
 				time.Sleep(time.Hour)
+				synctest.Wait()
 				if status := r.Status(); status.Running || status.Moved != c.moved || server.sheds != c.moved || !strings.Contains(status.Why, c.why) || (status.Why == "") != (c.why == "") {
 					t.Errorf("%+v after %d moves; want %d and %q", status, server.sheds, c.moved, c.why)
 				}
@@ -110,6 +112,7 @@ func TestOrderEndsInTime(t *testing.T) {
 		go func() { _ = r.Run(ctx) }()
 		r.Order()
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		if status := r.Status(); status.Running || status.Why == "" || server.sheds == 0 {
 			t.Errorf("%+v after ten minutes, in which %d proxies were moved", status, server.sheds)
 		}
