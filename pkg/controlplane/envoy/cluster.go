@@ -31,7 +31,6 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 	c := cluster(serviceCluster(s.Name, p.Number), clusterv3.Cluster_EDS)
 	c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()}
 	ejectUnreachable(c)
-	closeSilent(c)
 	// Not round robin: a client whose requests come in a fixed pattern would hit the same endpoint
 	// with the same kind of request for ever.
 	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
@@ -47,7 +46,7 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 		}}
 	}
 	if p.Protocol.IsHTTP() {
-		c.TypedExtensionProtocolOptions = downstreamHTTPVersion()
+		closeSilent(c)
 	}
 	return c
 }
@@ -56,7 +55,6 @@ func serviceClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Service
 // identities there.
 func headlessClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.ServicePort) *clusterv3.Cluster {
 	c := originalDestination(serviceCluster(s.Name, p.Number))
-	closeSilent(c)
 	c.TransportSocket = upstreamTLS(td, policy.ServersOf(p))
 	return c
 }
@@ -65,7 +63,6 @@ func headlessClusterFor(td identity.TrustDomain, s *mesh.Service, p *mesh.Servic
 // there: a bare address says no more.
 func podsCluster(td identity.TrustDomain, servers policy.Principals) *clusterv3.Cluster {
 	c := originalDestination(clusterPods)
-	closeSilent(c)
 	c.TransportSocket = upstreamTLS(td, servers)
 	return c
 }
@@ -81,7 +78,7 @@ func localClusterFor(port mesh.InboundPort, onPodIP bool) *clusterv3.Cluster {
 		c.LoadAssignment = loadAssignment(name, []*endpointv3.LbEndpoint{lbEndpoint(loopback)})
 	}
 	if port.Protocol.IsHTTP() {
-		c.TypedExtensionProtocolOptions = downstreamHTTPVersion()
+		c.TypedExtensionProtocolOptions = downstreamHTTPVersion(&corev3.Http2ProtocolOptions{})
 	}
 	return c
 }
@@ -125,12 +122,12 @@ func cluster(name string, discovery clusterv3.Cluster_DiscoveryType) *clusterv3.
 }
 
 // downstreamHTTPVersion speaks HTTP/2 to the server when the client did, HTTP/1.1 otherwise.
-func downstreamHTTPVersion() map[string]*anypb.Any {
+func downstreamHTTPVersion(http2 *corev3.Http2ProtocolOptions) map[string]*anypb.Any {
 	return map[string]*anypb.Any{httpOptions: packed(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 			UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
 				HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
-				Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+				Http2ProtocolOptions: http2,
 			},
 		},
 	})}

@@ -26,9 +26,11 @@ const (
 	ejectFor = 10 * time.Second
 	// tcpAttempts is one more than it takes to eject an endpoint: with one dead endpoint, no connection is lost.
 	tcpAttempts = ejectAfter + 1
-	// silentAfter is how long a peer may leave bytes unacknowledged, five retransmissions. The kernel's own limit is a quarter of an hour: so long
-	// would all requests of an HTTP/2 connection wait for a node that has lost power.
-	silentAfter = 4 * time.Second
+	// pingAfter is how long an HTTP/2 connection may have been silent when a request is sent on it without a ping, and
+	// pingTimeout how long the answer may take.
+	pingAfter, pingTimeout = time.Second, 3 * time.Second
+	// idleAfter, probeEvery and probes are TCP's keepalive: a connection on which nothing is sent ends after 16 s of silence.
+	idleAfter, probeEvery, probes = 10, 2, 3
 	// tcpPause lets an ejection reach the thread that connects.
 	tcpPause = 25 * time.Millisecond
 )
@@ -52,13 +54,17 @@ func ejectUnreachable(c *clusterv3.Cluster) {
 	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{Value: 1}}
 }
 
-// closeSilent ends connections to a peer that acknowledges nothing, so that the next request goes elsewhere. A connection
-// on which nothing is sent stays: probing it would end it after a single lost packet, or take much longer.
+// closeSilent ends HTTP connections to a peer that has gone silent, such as one whose node lost power. The kernel would hold
+// them for a quarter of an hour, and all requests of an HTTP/2 connection would wait that long. A ping goes with a request,
+// never alone: servers of gRPC take frequent pings on an idle connection for an attack. There is no limit for
+// unacknowledged bytes (TCP_USER_TIMEOUT): it would also end a connection to a server that does not read for a while.
 func closeSilent(c *clusterv3.Cluster) {
-	const levelTCP, tcpUserTimeout = 6, 18 // of Linux
-	c.UpstreamBindConfig = &corev3.BindConfig{SocketOptions: []*corev3.SocketOption{{
-		Level: levelTCP, Name: tcpUserTimeout, Value: &corev3.SocketOption_IntValue{IntValue: silentAfter.Milliseconds()},
-	}}}
+	c.TypedExtensionProtocolOptions = downstreamHTTPVersion(&corev3.Http2ProtocolOptions{ConnectionKeepalive: &corev3.KeepaliveSettings{
+		ConnectionIdleInterval: durationpb.New(pingAfter), Timeout: durationpb.New(pingTimeout),
+	}})
+	c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: &corev3.TcpKeepalive{
+		KeepaliveTime: wrapperspb.UInt32(idleAfter), KeepaliveInterval: wrapperspb.UInt32(probeEvery), KeepaliveProbes: wrapperspb.UInt32(probes),
+	}}
 }
 
 // tryOthers makes a proxy of bytes try several endpoints. Nothing of a connection has been sent before one accepts.
