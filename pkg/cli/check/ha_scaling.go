@@ -96,7 +96,7 @@ func (h componentHA) autoscaler() (string, error) {
 	autoscaler := h.Autoscalers.Value[0]
 	if why := stopped(autoscaler.Status); why != "" {
 		err := fmt.Errorf("HorizontalPodAutoscaler %s does not work: %s", autoscaler.Name, why)
-		if strings.HasPrefix(why, "FailedGet") { // a metric
+		if strings.HasPrefix(why, "FailedGet") && !strings.HasPrefix(why, "FailedGetScale") { // a metric
 			err = h.early(err)
 		}
 		if h.Deployment.Err == nil && (h.Deployment.Value == nil || h.desired() == 0) { // it has nothing to scale
@@ -128,7 +128,7 @@ const measureTime = 2 * time.Minute
 func (h componentHA) early(err error) error {
 	for i := range h.Pods.Value {
 		pod := &h.Pods.Value[i]
-		if age := h.mesh.Now.Sub(pod.CreationTimestamp.Time); age < measureTime {
+		if age := h.mesh.Now.Sub(pod.CreationTimestamp.Time); age >= 0 && age < measureTime {
 			return Warning(fmt.Errorf("%w; pod %s is only %s old, so it may have no metrics yet", err, pod.Name, output.Duration(age)))
 		}
 	}

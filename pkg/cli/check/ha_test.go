@@ -187,6 +187,14 @@ func TestHA(t *testing.T) {
 			autoscaled(a).Status.CurrentMetrics = nil
 			controllers(a).Pods.Value[1].CreationTimestamp = metav1.NewTime(now.Add(-2 * time.Minute))
 		}},
+		{name: "autoscaler cannot read the scale just after a pod was made", failed: "controller-autoscaler", says: "does not work: FailedGetScale: x", change: func(a facts) {
+			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.AbleToScale, Status: corev1.ConditionFalse, Reason: "FailedGetScale", Message: "x"}
+			controllers(a).Pods.Value[1].CreationTimestamp = metav1.NewTime(now)
+		}},
+		{name: "autoscaler is blind, and this machine's clock is behind", failed: "controller-autoscaler", says: "has no current value of cpu", change: func(a facts) {
+			autoscaled(a).Status.CurrentMetrics = nil
+			controllers(a).Pods.Value[1].CreationTimestamp = metav1.NewTime(now.Add(time.Hour))
+		}},
 		{name: "autoscaler is wrong just after a pod was made", failed: "controller-autoscaler", says: "does not work: InvalidSelector: x", change: func(a facts) {
 			autoscaled(a).Status.Conditions[0] = autoscalingv2.HorizontalPodAutoscalerCondition{Type: autoscalingv2.ScalingActive, Status: corev1.ConditionFalse, Reason: "InvalidSelector", Message: "x"}
 			controllers(a).Pods.Value[1].CreationTimestamp = metav1.NewTime(now)
@@ -266,13 +274,20 @@ func TestHA(t *testing.T) {
 		{name: "an old controller does not say whether it is deaf", skipped: "api-server", says: "osm-controller-1 does not report it", change: func(a facts) { replica(a, 1).Stale = -1 }},
 		{name: "one controller is deaf, another does not say", failed: "api-server", says: "osm-controller-0 for 1 min 00 s", change: func(a facts) { replica(a, 0).Stale, replica(a, 1).Stale = time.Minute, -1 }},
 
-		{name: "a pod hangs", failed: "starting-pods", says: "1 pod(s) do not start because of their sidecar (shop/till-0); shop/till-0 has waited for 2 min 00 s: its proxy waits; see kubectl describe pod till-0 -n shop", change: func(a facts) {
+		{name: "a pod hangs", failed: "starting-pods", says: "1 pod(s) with a sidecar do not start (shop/till-0); shop/till-0 has waited for 2 min 00 s: its proxy waits; see kubectl describe pod till-0 -n shop", change: func(a facts) {
 			a.Hanging = []cluster.Starting{{Pod: "shop/till-0", For: 2 * time.Minute, Why: "its proxy waits"}}
 		}},
-		{name: "five pods hang", failed: "starting-pods", says: "5 pod(s) do not start because of their sidecar (shop/a, shop/b, shop/c, 2 more)", change: func(a facts) {
+		{name: "five pods hang", failed: "starting-pods", says: "5 pod(s) with a sidecar do not start (shop/a, shop/b, shop/c, 2 more)", change: func(a facts) {
 			for _, name := range []string{"a", "b", "c", "d", "e"} {
 				a.Hanging = append(a.Hanging, cluster.Starting{Pod: "shop/" + name, For: 2 * time.Minute, Why: "x"})
 			}
+		}},
+
+		{name: "nothing of a pod starts", warned: "starting-pods", says: "1 pod(s) with a sidecar do not start (shop/a); shop/a has waited for 2 min 00 s: a volume", change: func(a facts) {
+			a.Hanging = []cluster.Starting{{Pod: "shop/a", For: 2 * time.Minute, Why: "a volume", Unclear: true}}
+		}},
+		{name: "nothing of a pod starts, and another's sidecar hangs", failed: "starting-pods", says: "2 pod(s) with a sidecar do not start (shop/a, shop/b); shop/b has waited", change: func(a facts) {
+			a.Hanging = []cluster.Starting{{Pod: "shop/a", For: time.Hour, Why: "a volume", Unclear: true}, {Pod: "shop/b", For: 2 * time.Minute, Why: "x"}}
 		}},
 
 		{name: "a proxy is missing", failed: "proxies", says: "5 running pods have a sidecar, but only 4 proxies are connected: the other 1 run", change: func(a facts) { a.Injected.Value = 5 }},

@@ -124,6 +124,7 @@ func (h meshHA) proxies() (string, error) {
 const namedPods = 3
 
 // starting evaluates whether pods hang because of their sidecar. They are not running yet, so proxies does not count them.
+// If nothing of a pod has started, a volume or image of its own may be at fault: that is a warning.
 func (h meshHA) starting() (string, error) {
 	if h.Injected.Err != nil {
 		return "", Consequence(unknown(h.Injected.Err), Proxies)
@@ -132,6 +133,9 @@ func (h meshHA) starting() (string, error) {
 		return "none hangs", nil
 	}
 	first := h.Hanging[0]
+	if i := slices.IndexFunc(h.Hanging, func(s cluster.Starting) bool { return !s.Unclear }); i >= 0 {
+		first = h.Hanging[i]
+	}
 	var names []string
 	for _, pod := range h.Hanging[:min(namedPods, len(h.Hanging))] {
 		names = append(names, pod.Pod)
@@ -140,8 +144,12 @@ func (h meshHA) starting() (string, error) {
 		names = append(names, fmt.Sprintf("%d more", more))
 	}
 	namespace, name, _ := strings.Cut(first.Pod, "/")
-	return "", fmt.Errorf("%d pod(s) do not start because of their sidecar (%s); %s has waited for %s: %s; see kubectl describe pod %s -n %s",
+	err := fmt.Errorf("%d pod(s) with a sidecar do not start (%s); %s has waited for %s: %s; see kubectl describe pod %s -n %s",
 		len(h.Hanging), strings.Join(names, ", "), first.Pod, output.Duration(first.For), first.Why, name, namespace)
+	if first.Unclear {
+		err = Warning(err)
+	}
+	return "", err
 }
 
 // balance warns if most proxies would have to reconnect after the loss of one controller.
@@ -163,7 +171,7 @@ func (h meshHA) balance() (string, error) {
 	state := fmt.Sprintf("%s; the busiest has %d %%, a fair share is %d %%", strings.Join(parts, ", "), 100*busiest.Proxies/total, 100/n)
 	// A small mesh cannot be balanced.
 	if total >= 2*n && (idle || busiest.Proxies*n > 2*total) {
-		return "", Warning(fmt.Errorf("%s: proxies stay where they are after scaling out; to spread them, run kubectl rollout restart deployment/%s -n %s", state, api.AppController, h.Mesh.Namespace))
+		return "", Warning(fmt.Errorf("%s: proxies stay where they are after scaling out; to spread them, run osm mesh rebalance %s", state, flags(h.Mesh)))
 	}
 	return state, nil
 }

@@ -94,8 +94,8 @@ func ReadAvailability(ctx context.Context, clients *Clients, mesh Mesh, now time
 	a.Endpoints = found(readyEndpoints(ctx, client, mesh.Namespace, api.AppInjector))
 	after, err := SidecarPods(ctx, client, mesh.Name)
 	a.Injected.Err = cmp.Or(a.Injected.Err, err)
-	ran := running(before)
-	for uid := range running(after) {
+	ran := Connecting(before)
+	for uid := range Connecting(after) {
 		if ran[uid] {
 			a.Injected.Value++
 		}

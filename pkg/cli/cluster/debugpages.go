@@ -17,6 +17,7 @@ import (
 // DebugPage is what one controller answered at a path of its debug port.
 type DebugPage[T any] struct {
 	Pod   string
+	At    time.Time // when it answered
 	Value T
 	Err   error // why it could not be asked; Value is zero then
 }
@@ -24,7 +25,7 @@ type DebugPage[T any] struct {
 // DebugPages asks controllers for one of their debug pages at the same time, for at most the given time. The pages are
 // on the loopback interface of the pods, so each takes a port-forward. The results are in the order of the pods.
 func DebugPages[T any](ctx context.Context, forward func(ctx context.Context, namespace, pod string, port int) (string, func(), error),
-	pods []corev1.Pod, path string, within time.Duration,
+	pods []corev1.Pod, path string, within time.Duration, now func() time.Time,
 ) []DebugPage[T] {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %s", within))
 	defer cancel()
@@ -37,6 +38,7 @@ func DebugPages[T any](ctx context.Context, forward func(ctx context.Context, na
 			if err == nil {
 				defer stop()
 				err = askDebug(ctx, address, path, &pages[i].Value)
+				pages[i].At = now()
 			}
 			if err != nil {
 				pages[i].Err = fmt.Errorf("ask pod %s/%s for %s: %w", pods[i].Namespace, pods[i].Name, path, err)

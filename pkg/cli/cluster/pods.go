@@ -33,9 +33,9 @@ func InjectedPods(ctx context.Context, client kubernetes.Interface, mesh string)
 	return names, nil
 }
 
-// running are the pods whose proxy should be connected, by UID. A pod runs only after its sidecar does, and a
+// Connecting are the pods whose proxy should be connected, by UID. A pod runs only after its sidecar does, and a
 // terminating pod may have lost it already.
-func running(pods []corev1.Pod) map[types.UID]bool {
+func Connecting(pods []corev1.Pod) map[types.UID]bool {
 	running := map[types.UID]bool{}
 	for i := range pods {
 		if pods[i].Status.Phase == corev1.PodRunning && pods[i].DeletionTimestamp == nil {

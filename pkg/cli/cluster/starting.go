@@ -18,8 +18,10 @@ const startTime = time.Minute
 // Starting is a pod that has a node, and whose sidecar does not become ready.
 type Starting struct {
 	Pod string        // as "namespace/name"
-	For time.Duration // since it has a node
+	For time.Duration // since it has a node, or its node was started again
 	Why string        // what the sidecar waits for
+	// Unclear says that nothing of the pod has started, which may be no fault of the mesh.
+	Unclear bool
 }
 
 // Hanging returns the pods whose sidecar has not become ready in startTime, the oldest first. A pod that waits for
@@ -32,27 +34,35 @@ func Hanging(pods []corev1.Pod, now time.Time) []Starting {
 			continue
 		}
 		since, scheduled := scheduledAt(pod)
-		why := sidecarWaits(pod)
+		why, unclear := sidecarWaits(pod)
 		if waited := now.Sub(since); scheduled && why != "" && waited >= startTime {
-			found = append(found, Starting{pod.Namespace + "/" + pod.Name, waited, why})
+			found = append(found, Starting{pod.Namespace + "/" + pod.Name, waited, why, unclear})
 		}
 	}
 	slices.SortFunc(found, func(a, b Starting) int { return cmp.Or(cmp.Compare(b.For, a.For), cmp.Compare(a.Pod, b.Pod)) })
 	return found
 }
 
-func scheduledAt(pod *corev1.Pod) (time.Time, bool) {
+// scheduledAt returns since when a pod has a node on which it may start. A node that was started again starts it anew.
+func scheduledAt(pod *corev1.Pod) (since time.Time, scheduled bool) {
 	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled {
-			return condition.LastTransitionTime.Time, condition.Status == corev1.ConditionTrue
+		switch condition.Type {
+		case corev1.PodScheduled:
+			scheduled = condition.Status == corev1.ConditionTrue
+		case corev1.PodReadyToStartContainers, corev1.PodInitialized:
+		default:
+			continue
+		}
+		if at := condition.LastTransitionTime.Time; at.After(since) {
+			since = at
 		}
 	}
-	return time.Time{}, false
+	return since, scheduled
 }
 
 // sidecarWaits returns what osm-init or the sidecar of a pod waits for, or "" if both have done what they do before
-// the pod's own containers start.
-func sidecarWaits(pod *corev1.Pod) string {
+// the pod's own containers start. It is unclear who is at fault if nothing of the pod has started.
+func sidecarWaits(pod *corev1.Pod) (why string, unclear bool) {
 	begun := false
 	for _, status := range pod.Status.InitContainerStatuses {
 		begun = begun || status.State.Waiting == nil
@@ -66,14 +76,14 @@ func sidecarWaits(pod *corev1.Pod) string {
 		switch {
 		case proxy && (status.State.Running != nil || status.RestartCount > 0) && (status.Started == nil || !*status.Started):
 			return fmt.Sprintf("its proxy has started %d time(s) and has no configuration yet: it does not reach a controller, or none knows the pod",
-				1+status.RestartCount)
+				1+status.RestartCount), false
 		case explained:
-			return waits.text
+			return waits.text, false
 		case ended != nil && ended.ExitCode != 0:
-			return fmt.Sprintf("container %s: exited with code %d (%s)", status.Name, ended.ExitCode, ended.Reason)
+			return fmt.Sprintf("container %s: exited with code %d (%s)", status.Name, ended.ExitCode, ended.Reason), false
 		case !begun:
-			return "no container has started: it waits for a volume, such as the Secret of its proxy, or for the node"
+			return "no container has started: it waits for a volume, such as the Secret of its proxy, for an image, or for its node", true
 		}
 	}
-	return ""
+	return "", false
 }

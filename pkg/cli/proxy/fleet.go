@@ -77,7 +77,7 @@ type fleet struct {
 func (f fleet) statuses(accepts func(namespace, name string) bool) []status {
 	var all []status
 	streams := f.streams()
-	early := cluster.PodNames(f.before)
+	connecting, still := cluster.Connecting(f.before), cluster.Connecting(f.after)
 	hanging := map[string]cluster.Starting{}
 	for _, starting := range cluster.Hanging(f.after, f.now) {
 		hanging[starting.Pod] = starting
@@ -85,22 +85,29 @@ func (f fleet) statuses(accepts func(namespace, name string) bool) []status {
 	for i := range f.after {
 		pod := &f.after[i]
 		name := pod.Namespace + "/" + pod.Name
+		stream, connected := streams[name]
+		delete(streams, name)
 		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 		if ended || !accepts(pod.Namespace, pod.Name) {
 			continue
 		}
-		stream, connected := streams[name]
-		delete(streams, name)
 		starting, hangs := hanging[name]
 		switch {
+		case hangs:
+			s := status{Pod: name}
+			if connected {
+				s = f.judge(stream)
+			}
+			s.State, s.wrong = worse(Starting, s.State), true
+			if s.State == Starting {
+				s.Reason = fmt.Sprintf("for %s: %s", output.Duration(starting.For), starting.Why)
+			}
+			all = append(all, s)
 		case connected:
 			all = append(all, f.judge(stream))
-		case pod.DeletionTimestamp != nil, !early[name]: // it leaves, or came just now
-		case hangs:
-			all = append(all, status{Pod: name, State: Starting, Reason: fmt.Sprintf("for %s: %s", output.Duration(starting.For), starting.Why), wrong: true})
-		case pod.Status.Phase == corev1.PodPending:
+		case pod.Status.Phase == corev1.PodPending && pod.DeletionTimestamp == nil:
 			all = append(all, status{Pod: name, State: Starting, Reason: "its pod is starting"})
-		default:
+		case connecting[pod.UID] && still[pod.UID]: // it did not leave, or come just now
 			all = append(all, f.absent(name))
 		}
 	}
@@ -117,6 +124,7 @@ func (f fleet) statuses(accepts func(namespace, name string) bool) []status {
 type stream struct {
 	debug.Proxy
 	replica string
+	at      time.Time // when the controller told it
 }
 
 // streams returns the newest stream of each pod: a controller that has not noticed yet that a proxy has gone
@@ -126,11 +134,30 @@ func (f fleet) streams() map[string]stream {
 	for _, controller := range f.controllers {
 		for _, p := range controller.Value.Proxies {
 			if old, ok := newest[p.Pod]; !ok || p.Since.After(old.Since) {
-				newest[p.Pod] = stream{p, controller.Pod}
+				newest[p.Pod] = stream{p, controller.Pod, controller.At}
 			}
 		}
 	}
 	return newest
+}
+
+// lost reports whether a proxy is on no controller's page.
+func (s status) lost() bool { return s.State == Disconnected || s.State == Unknown }
+
+// confirm returns the later of two readings. A proxy that changes its controller is on no page for a moment: only one that
+// is on none twice is lost.
+func confirm(earlier, later []status) []status {
+	known := map[string]status{}
+	for _, s := range earlier {
+		known[s.Pod] = s
+	}
+	confirmed := slices.Clone(later)
+	for i, s := range confirmed {
+		if before, ok := known[s.Pod]; s.lost() && ok && !before.lost() {
+			confirmed[i] = before
+		}
+	}
+	return confirmed
 }
 
 // absent is the state of a pod that runs, and that no controller knows.
@@ -155,7 +182,7 @@ func (f fleet) judge(s stream) status {
 		Pod: s.Pod, State: Synced, Replica: s.replica, ConnectedSince: &s.Since, CertificateExpires: s.CertificateExpires, ProxyVersion: s.ProxyVersion,
 	}
 	for _, t := range s.Types {
-		state, reason := f.judgeType(t)
+		state, reason := f.judgeType(t, s.at)
 		result.Types = append(result.Types, typeStatus{t.Type, state, t.Version, t.LastPush, t.Rejected, t.Names})
 		if worst := worse(result.State, state); worst != result.State {
 			result.State, result.Reason = worst, reason
@@ -169,7 +196,8 @@ func (f fleet) judge(s stream) status {
 	return result
 }
 
-func (f fleet) judgeType(t debug.Type) (state State, reason string) {
+// judgeType judges what a controller told at a time.
+func (f fleet) judgeType(t debug.Type, at time.Time) (state State, reason string) {
 	switch {
 	case len(t.Rejected) > 0:
 		r := t.Rejected[len(t.Rejected)-1]
@@ -178,7 +206,7 @@ func (f fleet) judgeType(t debug.Type) (state State, reason string) {
 			what += fmt.Sprintf(" and %d more", more)
 		}
 		return Refused, fmt.Sprintf("%s %s, %d time(s), the last %s ago: %s", t.Type, what, r.Times, f.since(r.At), r.Message)
-	case t.Awaiting && t.LastPush != nil && f.now.Sub(*t.LastPush) >= answerTime:
+	case t.Awaiting && t.LastPush != nil && at.Sub(*t.LastPush) >= answerTime:
 		return Stale, fmt.Sprintf("%s sent %s ago and not answered", t.Type, f.since(*t.LastPush))
 	}
 	return Synced, ""

@@ -19,7 +19,7 @@ import (
 
 const (
 	// statusTime limits how long the controllers may take to answer.
-	statusTime = 10 * time.Second
+	statusTime = 5 * time.Second
 	// shownFindings is how many reasons the table is followed by.
 	shownFindings = 20
 )
@@ -97,7 +97,32 @@ func (o *statusOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return o.report(f, f.statuses(accepts), mesh)
+	all := f.statuses(accepts)
+	if slices.ContainsFunc(all, status.lost) {
+		if err := o.pause(ctx); err != nil {
+			return err
+		}
+		if f, err = o.read(ctx, clients, mesh); err != nil {
+			return err
+		}
+		all = confirm(all, f.statuses(accepts))
+	}
+	if target != nil && len(all) == 0 {
+		return fmt.Errorf("no proxy of %s is in mesh [%s]: its namespace is no member of that mesh, or its pods have ended; another mesh is given with --mesh-name", *target, mesh.Name)
+	}
+	return o.report(f, all, mesh)
+}
+
+// pause waits until a proxy that changes its controller has connected to the other one.
+func (o *statusOptions) pause(ctx context.Context) error {
+	timer := time.NewTimer(o.env.Poll)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // filter returns whose proxies are shown.
@@ -128,7 +153,7 @@ func (o *statusOptions) read(ctx context.Context, clients *cluster.Clients, mesh
 		return f, err
 	}
 	asked := cluster.Running(controllers)
-	for i, page := range cluster.DebugPages[debug.XDS](ctx, o.env.Forward, asked, debug.XDSPath, statusTime) {
+	for i, page := range cluster.DebugPages[debug.XDS](ctx, o.env.Forward, asked, debug.XDSPath, statusTime, o.env.Now) {
 		if page.Err == nil || asked[i].DeletionTimestamp == nil { // one that leaves need not answer
 			f.controllers = append(f.controllers, page)
 		}
